@@ -1,0 +1,100 @@
+"""Log-probabilities and entropies aligned to their own token: the only place with a shift by one."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from progrpo.algo.shapes import require_shape
+from progrpo.errors import ShapeError
+
+Head = Callable[[Tensor], Tensor]
+
+
+def token_logprobs(
+    logits: Float[Tensor, "N S V"], token_ids: Int[Tensor, "N S"], *, temperature: float = 1.0
+) -> Float[Tensor, "N S"]:
+    """log softmax(logits / temperature) of each token, read at the position before it.
+
+    Args:
+        temperature: > 0.
+
+    Returns:
+        float32; entry [n, t] belongs to token t. Position 0 has no condition and holds 0. Gradient flows into `logits`.
+
+    Raises:
+        ShapeError: shapes disagree.
+    """
+    require_shape(logits=(logits, (None, None, None)), token_ids=(token_ids, tuple(logits.shape[:2])))
+    values = gather_logprobs(logits[:, :-1], token_ids[:, 1:], temperature)
+    return torch.cat([values.new_zeros(values.shape[0], 1), values], dim=1)
+
+
+def gather_logprobs(
+    logits: Float[Tensor, "*rows V"], targets: Int[Tensor, "*rows"], temperature: float = 1.0
+) -> Float[Tensor, "*rows"]:
+    """log softmax(logits / temperature) at `targets`, where logits row i is the distribution of target i. float32."""
+    scaled = logits.float() / temperature
+    return scaled.gather(-1, targets[..., None]).squeeze(-1) - scaled.logsumexp(dim=-1)
+
+
+def distribution_entropy(logits: Float[Tensor, "*rows V"], temperature: float = 1.0) -> Float[Tensor, "*rows"]:
+    """Entropy of softmax(logits / temperature) in nats, in [0, log V]; a -inf logit contributes 0. float32."""
+    logprobs = (logits.float() / temperature).log_softmax(dim=-1)
+    return -torch.where(logprobs == -torch.inf, 0.0, logprobs.exp() * logprobs).sum(dim=-1)
+
+
+def head_logprobs(
+    hidden: Float[Tensor, "N S D"],
+    token_ids: Int[Tensor, "N S"],
+    mask: Bool[Tensor, "N S"],
+    head: Head,
+    *,
+    temperature: float = 1.0,
+    entropies: bool = False,
+    chunk_rows: int = 4096,
+) -> tuple[Float[Tensor, "N S"], Float[Tensor, "N S"] | None]:
+    """`token_logprobs` of the masked tokens alone, without ever holding [N, S, V].
+
+    The head runs on the rows that are scored, `chunk_rows` at a time; in training the logits of each chunk are
+    recomputed in the backward pass instead of kept, where there is more than one.
+
+    Args:
+        hidden: last hidden states, position t before token t+1. mask: True on tokens to score; False at position 0.
+        head: hidden rows [M, D] -> logits [M, V].
+        entropies: also give the entropy in nats of the distribution each scored token was drawn from, without gradient.
+
+    Returns:
+        log-probs (gradient into `hidden` and the head) and entropies or None; float32, 0 where masked.
+
+    Raises:
+        ShapeError: shapes disagree, or position 0 is asked for.
+    """
+    require_shape(
+        hidden=(hidden, (None, None, None)),
+        token_ids=(token_ids, tuple(hidden.shape[:2])),
+        mask=(mask, tuple(hidden.shape[:2])),
+    )
+    if bool(mask[:, 0].any()):
+        raise ShapeError("mask: position 0 has no token before it and cannot be scored, expected False there")
+    row, column = mask.nonzero(as_tuple=True)
+    states = hidden[row, column - 1]  # [M, D]
+    targets = token_ids[row, column]
+
+    def chunk(states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        logits = head(states)
+        entropy = distribution_entropy(logits.detach(), temperature) if entropies else targets
+        return gather_logprobs(logits, targets, temperature), entropy
+
+    recompute = torch.is_grad_enabled() and states.shape[0] > chunk_rows
+    pieces = [
+        checkpoint(chunk, piece, target, use_reentrant=False) if recompute else chunk(piece, target)
+        for piece, target in zip(states.split(chunk_rows), targets.split(chunk_rows), strict=True)
+    ]
+    empty = torch.zeros(mask.shape, dtype=torch.float32, device=hidden.device)
+    logprobs = empty.index_put((row, column), torch.cat([values for values, _ in pieces]))
+    if not entropies:
+        return logprobs, None
+    return logprobs, empty.index_put((row, column), torch.cat([values for _, values in pieces]))

@@ -1,0 +1,58 @@
+"""The clipped policy objective."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from progrpo.algo.shapes import require_shape
+
+MAX_LOG_RATIO = 20.0
+
+
+def clipped_surrogate(
+    logprobs: Float[Tensor, "N S"],
+    old_logprobs: Float[Tensor, "N S"],
+    advantages: Float[Tensor, " N"] | Float[Tensor, "N S"],
+    *,
+    clip_low: float | Float[Tensor, "N S"] = 0.2,
+    clip_high: float | Float[Tensor, "N S"] = 0.28,
+) -> Float[Tensor, "N S"]:
+    """PPO's clipped objective per token, to be *maximised*.
+
+        r[n,t] = exp(logprobs - old_logprobs)
+        J[n,t] = min( r A,  clip(r, 1 - clip_low, 1 + clip_high) A )
+
+    Source: arXiv:1707.06347; arXiv:2602.05281, Eq. 2, 3 and 7. The asymmetric default is DAPO's clip-higher
+    (arXiv:2503.14476), as in Table 1 of the ProGRPO paper; GRPO's own is 0.2 on both sides.
+
+    Args:
+        logprobs: now, with gradient. old_logprobs: under the policy that sampled.
+        advantages: one per sequence, used for all its tokens, or one per token.
+        clip_low, clip_high: >= 0; floats, or one per token.
+
+    Returns:
+        float32. The gradient flows into `logprobs` alone: A r where the minimum is unclipped, else 0. The log-ratio is
+        limited to +-20 and taken as 0 where both log-probabilities are -inf, so that no token gives inf or nan.
+
+    Raises:
+        ShapeError: shapes disagree.
+    """
+    shape = tuple(logprobs.shape)
+    require_shape(logprobs=(logprobs, (None, None)), old_logprobs=(old_logprobs, shape))
+    require_shape(advantages=(advantages, shape[:1] if advantages.dim() == 1 else shape))
+    weight = advantages.detach().float()
+    weight = weight[:, None] if weight.dim() == 1 else weight  # [N, 1] or [N, S]
+    ratio = log_ratio(logprobs, old_logprobs).exp()
+    clipped = torch.minimum(torch.maximum(ratio, _bound(1 - clip_low, ratio)), _bound(1 + clip_high, ratio))
+    return torch.minimum(ratio * weight, clipped * weight)
+
+
+def log_ratio(logprobs: Float[Tensor, "N S"], old_logprobs: Float[Tensor, "N S"]) -> Float[Tensor, "N S"]:
+    """log r, limited to +-20 and 0 where both are -inf; gradient 1 into `logprobs` where not limited."""
+    difference = logprobs.float() - old_logprobs.detach().float()
+    limited = difference.nan_to_num(nan=0.0, posinf=MAX_LOG_RATIO, neginf=-MAX_LOG_RATIO)
+    return limited.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+
+
+def _bound(value: float | Tensor, like: Tensor) -> Tensor:
+    return torch.as_tensor(value, dtype=like.dtype, device=like.device)

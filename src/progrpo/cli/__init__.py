@@ -1,0 +1,105 @@
+"""The command line: verbs with few flags; everything else is `key=value` after the recipe.
+
+Nothing here imports torch until a verb needs it, so that `progrpo --help` answers at once.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from progrpo.errors import ProgrpoError
+
+app = typer.Typer(
+    name="progrpo",
+    help="RLVR training of language models that keeps exploring: ProGRPO and the methods one compares it with.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings, e.g. optim.lr=3e-6")]
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="a recipe, for instance recipes/math.yaml")],
+    overrides: Overrides = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the resolved plan and stop")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on from the latest checkpoint, if there is one")] = False,
+) -> None:
+    """Train a model as a recipe says."""
+    from progrpo.cli.train import run_train
+
+    run_train(recipe, overrides or [], dry_run=dry_run, resume=resume)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help='a model folder, hub id, or "embedded:countdown"')],
+    overrides: Overrides = None,
+    task: Annotated[list[str] | None, typer.Option("--task", help="a task by name; may be given again")] = None,
+    n: Annotated[int, typer.Option("-n", help="completions per problem")] = 32,
+    out: Annotated[Path | None, typer.Option("--out", help="write one JSON line per problem there")] = None,
+) -> None:
+    """Evaluate a model: Pass@k, distinct solutions, entropy, verdict statuses."""
+    from progrpo.cli.evaluate import run_evaluate
+
+    run_evaluate(model, task or ["countdown"], n, overrides or [], out)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="two or more run directories")],
+    out: Annotated[Path, typer.Option("--out", help="the page to write")] = Path("comparison.html"),
+) -> None:
+    """Put runs side by side: a table here, and one self-contained HTML page."""
+    from progrpo.cli.report import run_compare
+
+    run_compare(runs, out)
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="a run directory")]) -> None:
+    """Write report.html into a run directory: one self-contained page."""
+    from progrpo.cli.report import run_report
+
+    run_report(run)
+
+
+@app.command(name="list")
+def list_(room: Annotated[str, typer.Argument(help="methods, rewards, tasks, engines or measures")]) -> None:
+    """List what there is of one kind, with one line each."""
+    from progrpo import plugins
+
+    if room not in plugins.ROOMS:
+        raise typer.BadParameter(f"{room!r}: expected one of {', '.join(plugins.ROOMS)}", param_hint="ROOM")
+    found = plugins.summaries(room)
+    width = max(len(name) for name in found)
+    for name, summary in found.items():
+        typer.echo(f"{name:<{width}}  {summary}")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine can do: devices, versions, trackers."""
+    from progrpo.cli.doctor import run_doctor
+
+    run_doctor()
+
+
+def main() -> None:
+    """Run the command line; a `ProgrpoError` prints its message and exits with 2, Ctrl-C with 130."""
+    logging.basicConfig(level=os.environ.get("PROGRPO_LOG", "WARNING").upper(), format="%(levelname)s %(message)s")
+    try:
+        app()
+    except ProgrpoError as error:
+        typer.secho(f"error: {error}", err=True, fg="red")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.secho("interrupted; go on with --resume", err=True)
+        sys.exit(130)

@@ -1,0 +1,37 @@
+"""The verb `doctor`: what this machine can do."""
+
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+import typer
+
+from progrpo import plugins
+
+_PACKAGES = ("progrpo", "torch", "transformers", "tokenizers", "accelerate", "datasets", "math-verify")
+_OPTIONAL = ("tensorboard", "wandb", "trackio", "vllm", "trl", "verl", "peft", "sentence-transformers")
+
+
+def run_doctor() -> None:
+    typer.echo(f"python       {platform.python_version()} on {platform.platform()}")
+    for name in _PACKAGES:
+        typer.echo(f"{name:<12} {_version(name) or 'missing'}")
+    found = {name: _version(name) for name in _OPTIONAL}
+    typer.echo("optional     " + ", ".join(f"{name} {number or '-'}" for name, number in found.items()))
+    typer.echo(f"cpu          {torch.get_num_threads()} threads, bf16 autocast available")
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        typer.echo(f"gpu {index}        {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+    if not torch.cuda.is_available():
+        typer.echo("gpu          none: training runs on the CPU")
+    typer.echo(f"sandbox      bubblewrap {'found' if shutil.which('bwrap') else 'not found'} (for code rewards)")
+    for room in plugins.ROOMS:
+        typer.echo(f"{room:<12} {', '.join(plugins.names(room))}")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

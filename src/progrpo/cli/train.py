@@ -1,0 +1,97 @@
+"""The verb `train`: live progress, and the plan of `--dry-run`."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from progrpo.train.plan import make_plan
+from progrpo.train.settings import load_settings
+
+
+def run_train(recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: bool) -> None:
+    console = Console(stderr=True)
+    settings = load_settings(recipe, overrides)
+    if dry_run:
+        plan = make_plan(settings)
+        out = Console(soft_wrap=True, highlight=False)
+        out.print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), markup=False, end="")
+        for line in plan:
+            out.print(f"# {line}", markup=False)
+        return
+
+    from transformers.utils import logging as transformers_logging
+
+    from progrpo.train.loop import train
+
+    transformers_logging.disable_progress_bar()
+    with TrainingProgress(console) as progress:
+        run = train(settings, resume=resume, listen=progress)
+    console.print(f"done: [bold]{run.path}[/]; see it with: progrpo report {run.path}")
+
+
+class TrainingProgress:
+    """A live bar on a terminal; elsewhere (a log file) one line per step, at most one a second."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description:<10}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task: Any = None
+        self._printed_at = 0.0
+        self._pass_at_1: float | None = None
+
+    def __call__(self, event: str, data: Mapping[str, Any]) -> None:
+        if event == "start":
+            self._console.print(f"run directory {data['out']}, steps {data['done']} to {data['steps']}")
+            self._task = self._bar.add_task("start", total=data["steps"], completed=data["done"], numbers="")
+        elif event == "phase":
+            self._bar.update(self._task, description=data["name"])
+        elif event == "evaluation":
+            self._pass_at_1 = data.get("pass@1")
+            shown = "  ".join(f"{name} {value:.3f}" for name, value in data.items() if name != "step")
+            self._console.print(f"step {data['step']:>5}  held-out: {shown}")
+        elif event == "step":
+            self._step(data)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def _step(self, row: Mapping[str, Any]) -> None:
+        numbers = "  ".join(
+            f"{label} {row[key]:.3f}"
+            for label, key in (("reward", "rollout/reward"), ("entropy", "rollout/entropy"))
+            if row.get(key) is not None
+        )
+        if self._pass_at_1 is not None:
+            numbers += f"  Pass@1 {self._pass_at_1:.3f}"
+        seconds = " ".join(
+            f"{name} {row[f'time/{name}_s']:.2f}"
+            for name in ("generate", "verify", "train")
+            if row.get(f"time/{name}_s", 0) > 0
+        )
+        if self._console.is_terminal:
+            if numbers and row["step"]:
+                self._bar.update(self._task, numbers=f"{numbers}  s: {seconds}")
+            self._bar.update(self._task, completed=row["step"])
+        elif time.monotonic() - self._printed_at >= 1.0 and row["step"]:
+            self._printed_at = time.monotonic()
+            self._console.print(f"step {row['step']:>5}  {numbers}  seconds: {seconds}")

@@ -1,0 +1,81 @@
+"""One way to generate = one file. The contract: `Params` and `make(model, params) -> Engine`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor
+
+from progrpo import plugins
+from progrpo.errors import PluginError
+from progrpo.model import LanguageModel
+from progrpo.settings import Choice, Settings, parse
+from progrpo.types import Completion
+
+
+class Sampling(Settings):
+    """How completions are drawn."""
+
+    temperature: float = Field(1.0, ge=0)
+    """Divides the logits. 0 takes the likeliest token (evaluation only)."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Keep the likeliest tokens whose probabilities first reach this sum; 1 keeps all."""
+    top_k: int = Field(0, ge=0)
+    """Keep this many likeliest tokens; 0 keeps all."""
+    max_new_tokens: int = Field(gt=0)
+    """Completions are cut here, the end token included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Request:
+    """One prompt and the seed of each completion wanted of it."""
+
+    prompt_ids: Int[Tensor, " Q"]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Generated:
+    """The answer to one request.
+
+    Attributes:
+        prompt_logprobs: of each prompt token at the sampling temperature, position 0 holding 0; None unless asked for.
+    """
+
+    prompt_logprobs: Float[Tensor, " Q"] | None
+    completions: tuple[Completion, ...]
+
+
+class Engine(ABC):
+    """Generates completions. Token ids go in and come out; text is never re-tokenised."""
+
+    samples_trained_weights: ClassVar[bool]
+    """True where the log-probs it reports come from the very weights that are trained, so that they may serve as
+    old log-probs and for the confidences."""
+
+    @abstractmethod
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, *, prompt_logprobs: bool = False
+    ) -> list[Generated]:
+        """Sample one completion per seed, in the order of the requests and seeds.
+
+        A completion depends on the weights, its prompt, the sampling settings and its seed; not on what else is asked.
+        """
+
+
+def load(choice: Choice, model: LanguageModel) -> Engine:
+    """Import the chosen engine, validate its settings and set it up.
+
+    Raises:
+        PluginError: unknown name, or the file lacks `make` or `Params`.
+        ConfigError: unknown or invalid setting.
+    """
+    module = plugins.load("engines", choice.name)
+    for name in ("make", "Params"):
+        if not callable(getattr(module, name, None)):
+            raise PluginError(f"engine {choice.name!r}: {module.__name__} must define {name}")
+    engine: Engine = module.make(model, parse(module.Params, choice.params, where=f"engine {choice.name}"))
+    return engine

@@ -1,0 +1,37 @@
+"""Pass@k: the chance that at least one of k samples is right, unbiased from n >= k samples (arXiv:2107.03374)."""
+
+import math
+from collections.abc import Sequence
+
+from progrpo.types import Completion, Verdict
+
+
+def estimate(n: int, c: int, k: int) -> float:
+    """1 - C(n-c, k) / C(n, k), in a form that neither overflows nor cancels.
+
+    Args:
+        n: samples drawn, >= 1. c: correct ones among them, 0..n. k: 1..n.
+
+    Returns:
+        A probability in [0, 1]. The naive 1 - (1 - c/n)^k is biased; it is not what this is.
+
+    Raises:
+        ValueError: outside these ranges; k > n has no unbiased estimate from n samples.
+    """
+    if not (1 <= k <= n and 0 <= c <= n):
+        raise ValueError(f"pass@k: expected 1 <= k <= n and 0 <= c <= n, got n={n}, c={c}, k={k}")
+    if n - c < k:
+        return 1.0
+    return -math.expm1(sum(math.log1p(-k / i) for i in range(n - c + 1, n + 1)))
+
+
+def measure(completions: Sequence[Completion], verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """pass@1, pass@2, pass@4, ... up to n, and pass@n."""
+    n = len(verdicts)
+    c = sum(verdict.correct for verdict in verdicts)
+    return {f"pass@{k}": estimate(n, c, k) for k in powers_of_two(n)}
+
+
+def powers_of_two(n: int) -> list[int]:
+    """1, 2, 4, ... up to n, and n itself."""
+    return sorted({2**power for power in range(n.bit_length()) if 2**power <= n} | {n})

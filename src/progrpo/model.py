@@ -1,0 +1,241 @@
+"""A Hugging Face causal model with its tokenizer, cut in two: the hidden states, and the head that makes logits of them."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from progrpo.errors import ConfigError, DataError, ModelError
+from progrpo.settings import Settings
+from progrpo.types import Message
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED = "embedded:"
+
+
+class ModelSettings(Settings):
+    path: str = Field(min_length=1)
+    """A Hugging Face folder or hub id, or "embedded:countdown", the model that ships in the package."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 runs the forward and backward passes under autocast; weights and optimiser stay float32 in both."""
+    device: str = "auto"
+    """A torch device, or "auto": the first GPU, else the CPU."""
+    gradient_checkpointing: bool = False
+    """Recompute each layer in the backward pass: less memory, about a third more time."""
+    attention: str | None = None
+    """Attention implementation as Transformers names them ("sdpa", "eager", "flash_attention_2"); None: its default."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LanguageModel:
+    """The policy as engines and training see it.
+
+    Attributes:
+        model: the Transformers model, on `device`. tokenizer: its tokenizer.
+        stop_ids: tokens that end a completion. pad_id: filler, never attended to.
+        split: whether `hidden` really stops before the head (see `hidden`).
+    """
+
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    precision: Literal["fp32", "bf16"]
+    stop_ids: frozenset[int]
+    pad_id: int
+    split: bool
+
+    def hidden(self, input_ids: Tensor, **kwargs: Any) -> Tensor:
+        """Last hidden states [n, S, D] of the tokens; `head` turns rows of them into logits.
+
+        A model whose logits are not its output embedding times these states (checked at load) gives its logits here,
+        and `head` passes them through: right for every architecture, lean for nearly all.
+        """
+        if self.split:
+            states: Tensor = self.model.base_model(input_ids=input_ids, **kwargs).last_hidden_state
+            return states
+        logits: Tensor = self.model(input_ids=input_ids, **kwargs).logits
+        return logits
+
+    def head(self, states: Tensor) -> Tensor:
+        """Logits [..., V] of hidden states [..., D]."""
+        if not self.split:
+            return states
+        logits: Tensor = self.model.get_output_embeddings()(states)
+        return logits
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """The number format of forward passes."""
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            yield
+
+    def encode_prompt(self, prompt: str | Sequence[Message]) -> Tensor:
+        """Token ids [Q] of a prompt: chat messages through the model's own chat template, plain text as it stands.
+
+        Raises:
+            DataError: messages for a tokenizer without a chat template, or a prompt without tokens.
+        """
+        if isinstance(prompt, str):
+            ids = self.tokenizer(prompt).input_ids
+        elif getattr(self.tokenizer, "chat_template", None):
+            messages = [dict(message) for message in prompt]
+            text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            ids = self.tokenizer(text, add_special_tokens=False).input_ids
+        else:
+            raise DataError("the prompt is chat messages but the tokenizer has no chat template; give it as text")
+        if not ids:
+            raise DataError(f"the prompt has no tokens: {prompt!r}")
+        return torch.tensor(ids, dtype=torch.long)
+
+    def decode(self, token_ids: Tensor) -> str:
+        text: str = self.tokenizer.decode(token_ids.tolist(), skip_special_tokens=True)
+        return text
+
+
+def load_model(settings: ModelSettings) -> LanguageModel:
+    """Load model and tokenizer in float32 and check that they can be trained.
+
+    Raises:
+        ModelError: no such folder or hub id, no end-of-text token, or no token to pad with.
+        ConfigError: the device is not there.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    path = resolve_path(settings.path)
+    device = pick_device(settings.device)
+    extra = {} if settings.attention is None else {"attn_implementation": settings.attention}
+    with _named_failure(settings.path):
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **extra).to(device)
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return wrap_model(model, tokenizer, device=device, precision=settings.precision, name=settings.path)
+
+
+def wrap_model(
+    model: Any, tokenizer: Any, *, device: torch.device, precision: Literal["fp32", "bf16"] = "fp32", name: str = "model"
+) -> LanguageModel:
+    """Bind an already built model and tokenizer (see `load_model` for the errors)."""
+    stop_ids = _stop_ids(model, tokenizer, name)
+    pad_id = tokenizer.pad_token_id
+    if pad_id is None:
+        # Padding is masked everywhere, so any token will do; the end token is the one that is sure to exist.
+        pad_id = min(stop_ids)
+        logger.warning("%s has no pad token; padding with token %d, which is masked everywhere", name, pad_id)
+    return LanguageModel(
+        model=model,
+        tokenizer=tokenizer,
+        device=device,
+        precision=precision,
+        stop_ids=stop_ids,
+        pad_id=pad_id,
+        split=_head_is_separate(model, device, name),
+    )
+
+
+def resolve_path(path: str) -> str:
+    """Turn "embedded:NAME" into the folder inside the package.
+
+    Raises:
+        ModelError: no such embedded model, or the path looks like a folder and is none.
+    """
+    if path.startswith(EMBEDDED):
+        root = Path(__file__).parent / "embedded"
+        folder = root / path.removeprefix(EMBEDDED)
+        if not (folder / "config.json").is_file():
+            known = sorted(child.name for child in root.glob("*") if (child / "config.json").is_file())
+            raise ModelError(f"model {path!r}: not in the package; embedded models: {', '.join(known) or 'none'}")
+        return str(folder)
+    if path.startswith((".", "/", "~")):
+        folder = Path(path).expanduser()
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"model {path!r}: expected a Hugging Face model folder, but it holds no config.json")
+        return str(folder)
+    return path
+
+
+def pick_device(name: str) -> torch.device:
+    """Raises ConfigError if `name` is no torch device or is not on this machine."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"model.device: {name!r} cannot be used here ({error}); auto picks one that can") from None
+    return device
+
+
+def count_parameters(path: str) -> Mapping[str, int]:
+    """Sizes that a plan needs, from the configuration alone: no weights are read.
+
+    Raises:
+        ModelError: no such folder or hub id.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with _named_failure(path):
+        config = AutoConfig.from_pretrained(resolve_path(path))
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "layers": config.num_hidden_layers,
+        "width": config.hidden_size,
+        "vocabulary": config.vocab_size,
+        "cache_per_token": 2 * config.num_hidden_layers * heads * head_width,
+    }
+
+
+@contextmanager
+def _named_failure(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().split("\n")[0]
+        raise ModelError(
+            f"model {name!r}: cannot be loaded: {first_line} Expected a Hugging Face model folder or a hub id that this "
+            "machine can reach"
+        ) from error
+
+
+def _stop_ids(model: Any, tokenizer: Any, name: str) -> frozenset[int]:
+    found: set[int] = set()
+    for value in (tokenizer.eos_token_id, model.config.eos_token_id, model.generation_config.eos_token_id):
+        found.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
+    if not found:
+        raise ModelError(
+            f"{name}: no end-of-text token, so no completion could ever end; set eos_token in the tokenizer's "
+            "tokenizer_config.json or eos_token_id in the model's generation_config.json"
+        )
+    return frozenset(found)
+
+
+@torch.no_grad()
+def _head_is_separate(model: Any, device: torch.device, name: str) -> bool:
+    """Whether output embedding(base model(x)) are the model's logits: checked on real numbers before it is relied on."""
+    tokens = torch.arange(8, device=device)[None, :] % model.config.vocab_size
+    was_training = model.training
+    model.eval()
+    expected = model(input_ids=tokens).logits
+    output = model.get_output_embeddings()
+    base = getattr(model, model.base_model_prefix, None)
+    same = False
+    if output is not None and base is not None:
+        states = getattr(base(input_ids=tokens), "last_hidden_state", None)
+        if states is not None:
+            actual = output(states)
+            same = actual.shape == expected.shape and torch.allclose(actual, expected, rtol=1e-4, atol=1e-4)
+    model.train(was_training)
+    if not same:
+        logger.warning("%s transforms its logits after the head; scoring holds the logits of whole rows", name)
+    return same

@@ -1,0 +1,1 @@
+"""Problems in, groups out: generation and verification as training and evaluation share them."""

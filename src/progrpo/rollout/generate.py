@@ -1,0 +1,101 @@
+"""From problems to groups: encode the prompts, sample G completions each, verify them."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from progrpo.engines import Engine, Request, Sampling
+from progrpo.errors import DataError
+from progrpo.model import LanguageModel
+from progrpo.rollout.verify import Verifier
+from progrpo.seeds import derive_seed
+from progrpo.types import Group, Problem
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rollout:
+    """The groups of one rollout and the seconds its two phases took."""
+
+    groups: tuple[Group, ...]
+    generate_s: float
+    verify_s: float
+
+
+def run_rollout(
+    problems: Sequence[Problem],
+    *,
+    model: LanguageModel,
+    engine: Engine,
+    verifier: Verifier,
+    sampling: Sampling,
+    seeds: Sequence[tuple[int, ...]],
+    prompt_logprobs: bool = False,
+    on_progress: Callable[[int], None] | None = None,
+) -> Rollout:
+    """Sample one completion per seed of each problem, and verify them.
+
+    Args:
+        seeds: for each problem, the seeds of its completions (see `completion_seeds`).
+        on_progress: called with the number of verdicts given so far.
+    """
+    started = time.perf_counter()
+    requests = [
+        Request(prompt_ids=model.encode_prompt(problem.prompt), seeds=own)
+        for problem, own in zip(problems, seeds, strict=True)
+    ]
+    generated = engine.generate(requests, sampling, prompt_logprobs=prompt_logprobs)
+    sampled = time.perf_counter()
+    items = [
+        (completion.text, problem)
+        for problem, result in zip(problems, generated, strict=True)
+        for completion in result.completions
+    ]
+    verdicts = iter(verifier.judge(items, on_progress))
+    groups = tuple(
+        Group(
+            problem=problem,
+            prompt_ids=request.prompt_ids,
+            prompt_logprobs=result.prompt_logprobs,
+            completions=result.completions,
+            verdicts=tuple(next(verdicts) for _ in result.completions),
+        )
+        for problem, request, result in zip(problems, requests, generated, strict=True)
+    )
+    return Rollout(groups=groups, generate_s=sampled - started, verify_s=time.perf_counter() - sampled)
+
+
+def completion_seeds(*parts: int | str, problem: Problem, group: int) -> tuple[int, ...]:
+    """The seeds of a problem's `group` completions: a hash of (*parts, problem id, index), whatever stands beside it."""
+    return tuple(derive_seed(*parts, problem.id, index) for index in range(group))
+
+
+def fit_prompts(
+    problems: Sequence[Problem], model: LanguageModel, *, max_prompt_tokens: int, drop: bool, source: str
+) -> Sequence[Problem]:
+    """Check every prompt against the limit before anything is generated.
+
+    Args:
+        drop: leave long prompts out (and say how many) instead of refusing them.
+
+    Raises:
+        DataError: a prompt is too long and `drop` is off, or all are.
+    """
+    lengths = [len(model.encode_prompt(problem.prompt)) for problem in problems]
+    long = [index for index, length in enumerate(lengths) if length > max_prompt_tokens]
+    if not long:
+        return problems
+    first = long[0]
+    if not drop:
+        raise DataError(
+            f"{source}: {len(long)} of {len(problems)} prompts are longer than data.max_prompt_tokens="
+            f"{max_prompt_tokens}; the first is {problems[first].id!r} with {lengths[first]} tokens. Raise the limit, or "
+            "set data.long_prompts=drop to leave them out"
+        )
+    kept = [problem for problem, length in zip(problems, lengths, strict=True) if length <= max_prompt_tokens]
+    if not kept:
+        raise DataError(f"{source}: all {len(problems)} prompts are longer than {max_prompt_tokens} tokens")
+    logger.warning("%s: %d of %d prompts left out, longer than %d tokens", source, len(long), len(problems), max_prompt_tokens)
+    return kept

@@ -1,0 +1,127 @@
+"""Settings: frozen models read from YAML with dotted overrides, refused with the nearest name when unknown."""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from progrpo.errors import ConfigError
+
+
+class Settings(BaseModel):
+    """Base of every settings model: frozen, unknown keys refused, defaults checked too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class Choice(BaseModel):
+    """The choice of one variation: its `name`, and every other key for the `Params` of that file."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def parse(model: type[S], data: Mapping[str, Any], *, where: str) -> S:
+    """Validate `data` as `model`.
+
+    Args:
+        where: what the user wrote, for the message ("recipes/math.yaml", "method progrpo").
+
+    Raises:
+        ConfigError: one line per problem with the dotted key, what was expected and what was got.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        lines = [_explain(model, problem) for problem in error.errors()]
+        raise ConfigError(f"{where}: " + "; ".join(lines)) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one mapping from a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, repeats a key, or is not a mapping.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; give the path of a recipe, for instance recipes/math.yaml")
+    try:
+        data = yaml.load(path.read_text("utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not readable as YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings, got {type(data).__name__}")
+    return data
+
+
+def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Return a copy of `data` with each `dotted.key=value` set; values are read as YAML ("3e-6", "true", "[1, 2]").
+
+    Raises:
+        ConfigError: an override has no "=", or runs through a value that is not a mapping.
+    """
+    result = _copy(data)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"override {override!r}: expected key=value, for instance optim.lr=3e-6")
+        *parents, last = key.split(".")
+        node = result
+        for depth, parent in enumerate(parents):
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"override {override!r}: {'.'.join(parents[: depth + 1])} is a value, not a section")
+        node[last] = yaml.safe_load(text)
+    return result
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys and says nothing; a recipe with two learning rates must not load."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _copy(value: Any) -> Any:
+    return {key: _copy(item) for key, item in value.items()} if isinstance(value, Mapping) else value
+
+
+def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
+    """One sentence for one pydantic error: key, rule, value, remedy."""
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location) or "settings"
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(model, location[:-1])
+        near = get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+        return f"unknown key {key!r}; {hint}"
+    if problem["type"] == "missing":
+        return f"{key}: missing; it has no default"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{key}: {message[0].lower()}{message[1:]}" + ("" if problem["type"] == "value_error" else f", got {problem['input']!r}")
+
+
+def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            return []
+        model = field.annotation
+    return list(model.model_fields)

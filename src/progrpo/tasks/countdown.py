@@ -1,0 +1,183 @@
+"""Countdown, procedural and offline: reach a target from a few numbers with + - * /; many right answers per problem.
+
+A problem is its sorted numbers and its target. Its split is a hash of exactly that, so the splits are disjoint by
+construction, whatever the seed; the draw of item i comes from a hash of (seed, split, i), never from seed + i.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from functools import lru_cache
+from itertools import combinations, combinations_with_replacement, product
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from progrpo.errors import ConfigError
+from progrpo.rewards.expression import Form, combine, number_form
+from progrpo.seeds import derive_seed
+from progrpo.settings import Settings
+from progrpo.types import Problem
+
+REWARD = "expression"
+SPLIT_SHARES = {"pretrain": 0.6, "train": 0.3, "test": 0.1}
+
+WORDS = (
+    "Using {rule} of the numbers {numbers}, each at most once, with + - * / and parentheses, write an expression that "
+    "equals {target}. Think first, then give the expression alone between <answer> and </answer>."
+)
+
+
+class Params(Settings):
+    numbers: int = Field(4, ge=2, le=5)
+    """How many numbers a problem gives."""
+    max_number: int = Field(10, ge=2, le=100)
+    """Numbers are drawn from 1 to this, with repetition."""
+    min_used: int | None = Field(None, ge=2)
+    """A solution uses at least this many of the numbers, each at most once; None: all of them."""
+    max_target: int = Field(50, ge=1, le=10_000)
+    """Targets lie in 1 to this."""
+    min_solutions: int = Field(1, ge=1)
+    """Keep problems with at least this many distinct (canonical) solutions."""
+    max_solutions: int | None = None
+    """Keep problems with at most this many; None sets no limit."""
+    train_size: int = Field(4096, ge=1)
+    test_size: int = Field(256, ge=1)
+    seed: int = 0
+    """Of the draw of problems; the splits stay disjoint across seeds."""
+    style: Literal["compact", "words"] = "compact"
+    """`compact` "3 5 7 8=24:" for the embedded model, or `words` for a model that reads English."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Params":
+        if self.min_used is not None and self.min_used > self.numbers:
+            raise ValueError(f"min_used {self.min_used} exceeds numbers {self.numbers}")
+        if self.max_solutions is not None and self.max_solutions < self.min_solutions:
+            raise ValueError(f"max_solutions {self.max_solutions} is below min_solutions {self.min_solutions}")
+        return self
+
+
+def load(split: str, params: Params) -> list[Problem]:
+    """The first `train_size` or `test_size` distinct problems of a split ("pretrain" takes train_size too)."""
+    size = params.test_size if split == "test" else params.train_size
+    stream = generate(split, params)
+    return [next(stream) for _ in range(size)]
+
+
+def generate(split: str, params: Params) -> Iterator[Problem]:
+    """Yield distinct problems of one split without end.
+
+    Raises:
+        ConfigError: unknown split, or 20,000 draws in a row gave nothing new (the setting admits too few problems).
+    """
+    if split not in SPLIT_SHARES:
+        raise ConfigError(f"countdown: unknown split {split!r}; expected one of {', '.join(SPLIT_SHARES)}")
+    seen: set[tuple[tuple[int, ...], int]] = set()
+    fruitless = 0
+    index = 0
+    while fruitless < 20_000:
+        rng = random.Random(derive_seed(params.seed, split, index))
+        index += 1
+        numbers = tuple(sorted(rng.randint(1, params.max_number) for _ in range(params.numbers)))
+        target = _draw_target(numbers, rng, params)
+        fruitless += 1
+        if target is None or (numbers, target) in seen or split_of(numbers, target) != split:
+            continue
+        seen.add((numbers, target))
+        fruitless = 0
+        yield _problem(numbers, target, params)
+    raise ConfigError(
+        f"countdown: only {len(seen)} problems of split {split!r} exist or can be found with {params.numbers} numbers "
+        f"up to {params.max_number} and targets up to {params.max_target}; raise one of these or ask for fewer problems"
+    )
+
+
+def enumerate_split(split: str, params: Params) -> Iterator[Problem]:
+    """Yield every problem of a split, in the order of its numbers: for small settings, to train on all of them."""
+    for numbers in combinations_with_replacement(range(1, params.max_number + 1), params.numbers):
+        for target in _targets(numbers, params):
+            if split_of(numbers, target) == split:
+                yield _problem(numbers, target, params)
+
+
+def split_of(numbers: Sequence[int], target: int) -> str:
+    """The one split a problem belongs to: a hash of its sorted numbers and target against the split shares."""
+    position = derive_seed("countdown", ",".join(map(str, sorted(numbers))), target) / 2**63
+    for name, share in SPLIT_SHARES.items():
+        if position < share:
+            return name
+        position -= share
+    return "test"
+
+
+def solutions(numbers: Sequence[int], params: Params) -> dict[int, frozenset[str]]:
+    """Map every reachable target in 1..max_target to the canonical forms that reach it, under `params`' rules."""
+    return _solutions(tuple(sorted(numbers)), params.min_used or params.numbers, params.max_target)
+
+
+@lru_cache(maxsize=100_000)
+def _solutions(numbers: tuple[int, ...], min_used: int, max_target: int) -> dict[int, frozenset[str]]:
+    """By dynamic programming over sub-multisets of the sorted `numbers`; a form of the last level is built only where
+    its value is a target: about 0.3 ms for 3 numbers, 10 ms for 4."""
+    found: dict[int, set[str]] = {}
+    for used in range(min_used, len(numbers) + 1):
+        for part in sorted(set(combinations(numbers, used))):
+            for value, operator, left, right in _joined(part):
+                if value.denominator == 1 and 1 <= value <= max_target:
+                    found.setdefault(int(value), set()).add(combine(operator, left, right).text)
+    return {target: frozenset(forms) for target, forms in found.items()}
+
+
+@lru_cache(maxsize=100_000)
+def _reach(numbers: tuple[int, ...]) -> frozenset[Form]:
+    """The canonical forms of all expressions that use each of the sorted `numbers` once."""
+    if len(numbers) == 1:
+        return frozenset({number_form(numbers[0])})
+    return frozenset(combine(operator, left, right) for _, operator, left, right in _joined(numbers))
+
+
+def _joined(numbers: tuple[int, ...]) -> Iterator[tuple[Fraction, str, Form, Form]]:
+    """Every way to join two expressions over complementary parts of the sorted `numbers` (at least two)."""
+    for mask in range(1, 2 ** (len(numbers) - 1)):
+        inside = tuple(number for i, number in enumerate(numbers) if mask >> i & 1)
+        outside = tuple(number for i, number in enumerate(numbers) if not mask >> i & 1)
+        for left, right in product(_reach(inside), _reach(outside)):
+            a, b = left.value, right.value
+            yield a + b, "+", left, right
+            yield a * b, "*", left, right
+            yield a - b, "-", left, right
+            yield b - a, "-", right, left
+            if b:
+                yield a / b, "/", left, right
+            if a:
+                yield b / a, "/", right, left
+
+
+def _draw_target(numbers: tuple[int, ...], rng: random.Random, params: Params) -> int | None:
+    targets = _targets(numbers, params)
+    return rng.choice(targets) if targets else None
+
+
+def _targets(numbers: tuple[int, ...], params: Params) -> list[int]:
+    """The targets these numbers reach in an admitted number of ways, ascending."""
+    most = params.max_solutions
+    return sorted(
+        target
+        for target, forms in solutions(numbers, params).items()
+        if len(forms) >= params.min_solutions and (most is None or len(forms) <= most)
+    )
+
+
+def compact_prompt(numbers: Sequence[int], target: int) -> str:
+    """The prompt of the embedded model, for instance "3 5 7 8=24:"."""
+    return f"{' '.join(map(str, numbers))}={target}:"
+
+
+def _problem(numbers: Sequence[int], target: int, params: Params) -> Problem:
+    prompt = compact_prompt(numbers, target)
+    if params.style == "words":
+        rule = "all" if params.min_used is None else f"at least {params.min_used}"
+        prompt = WORDS.format(rule=rule, numbers=", ".join(map(str, numbers)), target=target)
+    key = f"{'-'.join(map(str, sorted(numbers)))}={target}"
+    info = {"numbers": list(numbers), "min_used": params.min_used or params.numbers}
+    return Problem(id=key, prompt=prompt, answer=str(target), info=info)

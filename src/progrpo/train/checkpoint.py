@@ -1,0 +1,134 @@
+"""Checkpoints that survive a kill at any moment: written aside, hashed, renamed into place; a damaged one is passed over.
+
+A checkpoint is a Hugging Face model folder plus optimiser, schedule, random number generators and the place in the
+stream of problems. Writing goes to a hidden folder first; the rename is the commit.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from progrpo.errors import CheckpointError
+from progrpo.train.policy import Policy
+
+logger = logging.getLogger(__name__)
+
+_STATE, _MANIFEST = "trainer_state.pt", "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """One checkpoint on disk that was read back whole.
+
+    Attributes:
+        step: optimiser steps done. state: what `save` was given, and the random number generators.
+    """
+
+    folder: Path
+    step: int
+    state: dict[str, Any]
+
+
+def save(root: Path, step: int, policy: Policy, *, keep: int) -> Path:
+    """Write `root/step-NNNNNN` atomically and remove all but the latest `keep` checkpoints."""
+    root.mkdir(parents=True, exist_ok=True)
+    final = root / f"step-{step:06d}"
+    aside = root / f".writing-{final.name}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    policy.model.model.save_pretrained(aside)
+    policy.model.tokenizer.save_pretrained(aside)
+    torch.save({"step": step, "policy": policy.state_dict(), "generators": _generator_states()}, aside / _STATE)
+    digests = {path.name: _digest(path) for path in sorted(aside.iterdir())}
+    (aside / _MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
+    for path in aside.iterdir():
+        _flush(path)
+    _flush(aside)
+    if final.exists():
+        shutil.rmtree(final)
+    os.rename(aside, final)
+    _flush(root)
+    for old in folders(root)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def load_latest(root: Path) -> Checkpoint | None:
+    """Read the latest undamaged checkpoint; None if there never was one.
+
+    A damaged one is named in a warning and the one before it is used.
+
+    Raises:
+        CheckpointError: checkpoints exist and all are damaged.
+    """
+    found = folders(root)
+    for folder in reversed(found):
+        fault = _fault(folder)
+        if fault is None:
+            state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
+            return Checkpoint(folder=folder, step=state["step"], state=state)
+        logger.warning("checkpoint %s is damaged (%s); using the one before it", folder, fault)
+    if found:
+        raise CheckpointError(
+            f"all {len(found)} checkpoints in {root} are damaged, the last: {_fault(found[-1])}. Start anew with another out="
+        )
+    return None
+
+
+def restore(checkpoint: Checkpoint, policy: Policy) -> None:
+    """Put optimiser, schedule and generators back; the weights were loaded from the folder with the model."""
+    policy.load_state_dict(checkpoint.state["policy"])
+    generators = checkpoint.state["generators"]
+    torch.set_rng_state(generators["cpu"])
+    if torch.cuda.is_available() and generators["cuda"]:
+        torch.cuda.set_rng_state_all(generators["cuda"])
+
+
+def folders(root: Path) -> list[Path]:
+    """The committed checkpoints, oldest first."""
+    return sorted(path for path in root.glob("step-*") if path.is_dir())
+
+
+def _generator_states() -> dict[str, Any]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def _fault(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, or None."""
+    try:
+        digests = json.loads((folder / _MANIFEST).read_text("utf-8"))
+        wrong = [name for name, digest in digests.items() if _digest(folder / name) != digest]
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return f"{wrong[0]} differs from what was written" if wrong else None
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    for block in _blocks(path):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            yield block
+
+
+def _flush(path: Path) -> None:
+    """Force a file's contents, or a folder's entries, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,147 @@
+"""The whole of Algorithm 1: sample, verify, weigh, update."""
+
+from progrpo.evaluate import run_evaluation
+from progrpo.methods import Advantages
+from progrpo.rollout.generate import completion_seeds, run_rollout
+from progrpo.rollout.verify import Verifier
+from progrpo.train import checkpoint
+from progrpo.train.batch import Rows, make_rows
+from progrpo.train.clock import Clock
+from progrpo.train.metrics import rollout_metrics, rollout_rows
+from progrpo.train.record import RunDirectory
+from progrpo.train.scoring import refreshed_advantages, sampling_policy_batch
+from progrpo.train.settings import RunSettings
+from progrpo.train.setup import Listener, Trainer, prepare, reward_choice
+from progrpo.train.update import MiniBatch, update
+from progrpo.types import Ratio, RolloutBatch
+
+
+def train(settings: RunSettings, *, resume: bool = False, listen: Listener = lambda event, data: None) -> RunDirectory:
+    """Train as `settings` say, into `settings.out`; with `resume`, go on from its latest checkpoint.
+
+    On one machine, on CPU, a resumed run gives the same weights and metrics to the last bit as one never stopped.
+
+    Raises:
+        ProgrpoError: any of `progrpo.errors`; nothing of an earlier run is overwritten.
+    """
+    with Verifier(reward_choice(settings), settings.verify) as verifier:
+        trainer = prepare(settings, verifier, resume=resume, listen=listen)
+        listen("start", {"done": trainer.done, "steps": settings.steps, "out": str(trainer.run.path)})
+        clock = Clock()
+        if trainer.done == 0 and (metrics := evaluate(trainer, 0, clock)):
+            listen("step", trainer.run.write_metrics(0, metrics | clock.take()))
+        done = trainer.done
+        while done < settings.steps:
+            done = rollout_and_update(trainer, done, clock)
+        trainer.run.close()
+        return trainer.run
+
+
+def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
+    """One pass of Alg. 1's while loop: a rollout, and its optimiser steps one after another. Returns the steps done."""
+    settings = trainer.settings
+    size, group, per_rollout = settings.batch.prompts, settings.batch.group, settings.batch.steps_per_rollout
+
+    # 1. Sampling phase (lines 7-9): G completions of each problem, verified.
+    trainer.listen("phase", {"name": "generate"})
+    taken = trainer.stream.take(done // per_rollout * size, size)
+    rollout = run_rollout(
+        [problem for _, problem in taken],
+        model=trainer.model,
+        engine=trainer.engine,
+        verifier=trainer.verifier,
+        sampling=settings.sampling,
+        seeds=[
+            completion_seeds(settings.seed, "train", done, epoch, problem=problem, group=group)
+            for epoch, problem in taken
+        ],
+        prompt_logprobs=trainer.engine_scores and "prompt_logprobs" in trainer.method.needs,
+    )
+    clock.add("generate", rollout.generate_s)
+    clock.add("verify", rollout.verify_s)
+    trainer.verifier.require_trustworthy([verdict for group in rollout.groups for verdict in group.verdicts])
+
+    # 2. and 3. Advantages, and what the method makes of them (lines 10-27), from the policy that sampled.
+    with clock.phase("score"):
+        rows = make_rows(rollout.groups)
+        batch = sampling_policy_batch(
+            rollout.groups,
+            rows,
+            trainer.policy,
+            trainer.method.needs,
+            from_engine=trainer.engine_scores,
+            budget=settings.batch.micro_tokens,
+        )
+        advantages = trainer.method.advantages(batch)
+        metrics: dict[str, Ratio | float] = dict(rollout_metrics(rollout.groups, batch, advantages))
+    with clock.phase("write"):
+        every = settings.record.rollouts_every
+        if every and done // per_rollout % every == 0:
+            table = rollout_rows(rollout.groups, batch, advantages, tokens=settings.record.tokens)
+            trainer.run.write_rows("rollouts", done + 1, table)
+
+    # 4. Loss and update (lines 28-41), one optimiser step per mini-batch of problems.
+    for part in range(per_rollout):
+        trainer.listen("phase", {"name": "train"})
+        with clock.phase("train"):
+            metrics |= step_on(trainer, batch, rows, advantages, part, done + 1)
+        done += 1
+        if part == per_rollout - 1:
+            metrics |= evaluate(trainer, done, clock)
+        trainer.listen("step", trainer.run.write_metrics(done, metrics | clock.take()))
+        metrics = {}
+    if done >= settings.steps or (settings.checkpoint.every and done % settings.checkpoint.every == 0):
+        with clock.phase("write"):
+            checkpoint.save(trainer.run.checkpoints, done, trainer.policy, keep=settings.checkpoint.keep)
+    return done
+
+
+def step_on(
+    trainer: Trainer, batch: RolloutBatch, rows: Rows, advantages: Advantages, part: int, step: int
+) -> dict[str, Ratio]:
+    """One optimiser step on mini-batch `part` of a rollout."""
+    settings = trainer.settings.batch
+    size = settings.minibatch_prompts or settings.prompts
+    problems = slice(part * size, (part + 1) * size)
+    if part and "refresh" in trainer.method.needs:
+        chosen = refreshed_advantages(
+            batch, rows, trainer.policy, trainer.method, problems=problems, budget=settings.micro_tokens
+        ).values
+    else:
+        chosen = advantages.values[problems]
+    return update(
+        trainer.policy,
+        trainer.method,
+        MiniBatch(
+            rows=rows,
+            first=problems.start * settings.group,
+            old_logprobs=batch.logprobs,
+            advantages=chosen,
+            lengths=batch.lengths[problems],
+        ),
+        longest=trainer.settings.sampling.max_new_tokens,
+        budget=settings.micro_tokens,
+        skip_zero=settings.skip_zero_advantage,
+        dump=lambda tensors: trainer.run.dump(step, tensors),
+    )
+
+
+def evaluate(trainer: Trainer, step: int, clock: Clock) -> dict[str, Ratio | float]:
+    """Evaluate on the test split where the settings ask for it at this step."""
+    settings = trainer.settings.evaluate
+    if not settings.every or (step % settings.every and step < trainer.settings.steps):
+        return {}
+    trainer.listen("phase", {"name": "evaluate"})
+    with clock.phase("evaluate"):
+        result = run_evaluation(
+            trainer.test,
+            model=trainer.model,
+            engine=trainer.engine,
+            verifier=trainer.verifier,
+            settings=settings,
+            max_new_tokens=trainer.settings.sampling.max_new_tokens,
+            seed=trainer.settings.seed,
+        )
+        trainer.run.write_rows("evaluations", step, result.rows)
+    trainer.listen("evaluation", {"step": step, **result.means})
+    return {f"evaluate/{name}": value for name, value in result.means.items()}

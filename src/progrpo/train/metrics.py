@@ -1,0 +1,106 @@
+"""What a rollout leaves in the record: its metrics, and one row per completion."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from progrpo.algo.confidence import sequence_confidence
+from progrpo.methods import Advantages
+from progrpo.types import STATUSES, Group, Ratio, RolloutBatch
+
+
+def rollout_metrics(groups: Sequence[Group], batch: RolloutBatch, advantages: Advantages) -> dict[str, Ratio]:
+    """Metrics of one rollout; every key is explained in docs/metrics.md."""
+    problems, size = batch.rewards.shape
+    sequences = problems * size
+    tokens = float(batch.lengths.sum())
+    all_right, all_wrong = batch.correct.all(dim=1), ~batch.correct.any(dim=1)  # [P]
+    statuses = Counter(verdict.status for group in groups for verdict in group.verdicts)
+    entropy = sum(float(c.entropies.double().sum()) for group in groups for c in group.completions)
+    forms = [_distinct(group) for group in groups]
+    known = [count for count in forms if count is not None]
+    return {
+        "rollout/reward": Ratio(float(batch.rewards.double().sum()), sequences),
+        "rollout/correct": Ratio(float(batch.correct.sum()), sequences),
+        "rollout/distinct_correct": Ratio(sum(known), len(known)),
+        "rollout/entropy": Ratio(entropy, tokens),
+        "rollout/confidence": _mean(_confidence(batch)),
+        "rollout/length": Ratio(tokens, sequences),
+        "rollout/truncated": Ratio(float(batch.truncated.sum()), sequences),
+        "rollout/degenerate_groups": Ratio(float((all_right | all_wrong).sum()), problems),
+        "rollout/all_right_groups": Ratio(float(all_right.sum()), problems),
+        "rollout/all_wrong_groups": Ratio(float(all_wrong.sum()), problems),
+        "rollout/advantage_abs": _mean(advantages.values.abs()),
+        **{f"verdict/{status}": Ratio(statuses[status], sequences) for status in STATUSES},
+        "tokens/generated": Ratio(tokens, 1),
+        **advantages.stats,
+    }
+
+
+def rollout_rows(
+    groups: Sequence[Group], batch: RolloutBatch, advantages: Advantages, *, tokens: bool
+) -> Iterator[dict[str, Any]]:
+    """One row per completion, in group order.
+
+    Args:
+        tokens: also write token ids, log-probs and entropies, and those of the prompt.
+    """
+    columns: dict[str, Tensor] = {"confidence": _confidence(batch), **advantages.columns, "advantage": advantages.values}
+    for p, group in enumerate(groups):
+        for g, (completion, verdict) in enumerate(zip(group.completions, group.verdicts, strict=True)):
+            row: dict[str, Any] = {
+                "problem": group.problem.id,
+                "index": g,
+                "prompt": group.problem.prompt,
+                "completion": completion.text,
+                "answer": group.problem.answer,
+                "status": verdict.status,
+                "correct": verdict.correct,
+                "reward": verdict.reward,
+                "extracted": verdict.extracted,
+                "canonical": verdict.canonical,
+                "detail": verdict.detail,
+                "finish": completion.finish,
+                "length": len(completion.token_ids),
+                "seed": completion.seed,
+            }
+            row |= {name: _number(values[p, g]) for name, values in columns.items()}
+            if tokens:
+                row |= _token_columns(group, g)
+            yield row
+
+
+def _token_columns(group: Group, index: int) -> dict[str, Any]:
+    completion = group.completions[index]
+    row: dict[str, Any] = {
+        "prompt_ids": group.prompt_ids.tolist(),
+        "token_ids": completion.token_ids.tolist(),
+        "logprobs": completion.logprobs.tolist(),
+        "entropies": completion.entropies.tolist(),
+    }
+    if group.prompt_logprobs is not None:
+        row["prompt_logprobs"] = group.prompt_logprobs.tolist()
+    return row
+
+
+def _confidence(batch: RolloutBatch) -> Tensor:
+    """c(o) under Eq. 6's default reading, whatever the method, so that runs can be compared."""
+    return sequence_confidence(batch.logprobs, batch.mask).view(batch.rewards.shape)
+
+
+def _distinct(group: Group) -> int | None:
+    forms = [verdict.canonical for verdict in group.verdicts if verdict.correct]
+    return None if any(form is None for form in forms) else len(set(forms))
+
+
+def _mean(values: Tensor) -> Ratio:
+    known = values[~values.isnan()]
+    return Ratio(float(known.double().sum()), known.numel())
+
+
+def _number(value: Tensor) -> float | None:
+    """A JSON number; nan (a confidence nobody could compute) becomes null."""
+    number = float(value)
+    return None if number != number else number

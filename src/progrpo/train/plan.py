@@ -1,0 +1,60 @@
+"""What a run will do, in prompts and sequences and tokens, and about how much memory it will take."""
+
+from progrpo import methods
+from progrpo.algo.aggregate import How
+from progrpo.model import count_parameters
+from progrpo.train.settings import RunSettings
+
+_GIB = 2**30
+
+AGGREGATIONS: dict[How, str] = {
+    "group_token": "token mean within each group, mean over problems",
+    "token": "mean over all tokens of the step",
+    "sequence": "token mean within each completion, mean over completions",
+    "fixed": "token sums over a constant length",
+}
+
+
+def make_plan(settings: RunSettings) -> list[str]:
+    """Lines of text; everything is resolved as the run would, but no weights are read and nothing is written.
+
+    Raises:
+        ProgrpoError: as the run would.
+    """
+    method = methods.load(settings.method)
+    batch = settings.batch
+    sequences = batch.prompts * batch.group
+    per_step = batch.minibatch_prompts or batch.prompts
+    longest = settings.data.max_prompt_tokens + settings.sampling.max_new_tokens
+    lines = [
+        f"method: {method.name} {method.params.model_dump(mode='json')}",
+        f"loss: {AGGREGATIONS[method.params.aggregate]}; ratio clipped to "
+        f"[{1 - method.params.clip_low:g}, {1 + method.params.clip_high:g}]",
+        f"rollout: {batch.prompts} problems x {batch.group} completions = {sequences} sequences, at most "
+        f"{sequences * settings.sampling.max_new_tokens:,} sampled tokens",
+        f"optimiser step: {per_step} problems = {per_step * batch.group} sequences; "
+        f"{batch.steps_per_rollout} steps per rollout",
+        f"run: {settings.steps} optimiser steps = {settings.steps // batch.steps_per_rollout} rollouts = "
+        f"{settings.steps // batch.steps_per_rollout * sequences:,} completions",
+    ]
+    lines += [f"warning: {warning}" for warning in method.check(batch.group)]
+    return lines + _memory(settings, longest)
+
+
+def _memory(settings: RunSettings, longest: int) -> list[str]:
+    size = count_parameters(settings.model.path)
+    states = 16 * size["parameters"]
+    tokens = max(settings.batch.micro_tokens, longest)
+    value = 2 if settings.model.precision == "bf16" else 4
+    # Per layer and token about 16 vectors of the model's width are kept for the backward pass, or one if recomputed.
+    kept = 1 if settings.model.gradient_checkpointing else 16
+    activations = tokens * size["layers"] * size["width"] * kept * value
+    head = min(tokens, 4096) * size["vocabulary"] * 4 * 3
+    rows = settings.engine.params.get("max_rows", 256)
+    cache = min(rows, settings.batch.prompts * settings.batch.group) * longest * size["cache_per_token"] * value
+    return [
+        f"model: {size['parameters']:,} parameters, vocabulary {size['vocabulary']:,}",
+        f"memory: about {(states + max(activations + head, cache)) / _GIB:.2f} GiB = weights, gradient and AdamW "
+        f"{states / _GIB:.2f} + the larger of training ({(activations + head) / _GIB:.2f} for {tokens:,} tokens a pass) "
+        f"and sampling ({cache / _GIB:.2f} of cache for {min(rows, settings.batch.prompts * settings.batch.group)} rows)",
+    ]

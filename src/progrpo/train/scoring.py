@@ -1,0 +1,64 @@
+"""Log-probs of the sampling policy for the ratio, c(q) and c(o): one source for all three, and no pass too many."""
+
+from dataclasses import replace
+
+import torch
+
+from progrpo.methods import Advantages, Method
+from progrpo.train.batch import Rows, column_mask, make_rollout_batch
+from progrpo.train.policy import Policy
+from progrpo.types import Group, RolloutBatch
+
+
+def sampling_policy_batch(
+    groups: tuple[Group, ...], rows: Rows, policy: Policy, needs: frozenset[str], *, from_engine: bool, budget: int
+) -> RolloutBatch:
+    """The rollout under the policy that sampled it.
+
+    With `from_engine` the log-probs kept while sampling serve and no forward pass is made; else the trainer makes one,
+    which gives the prompts' log-probs too.
+    """
+    if from_engine:
+        return make_rollout_batch(groups, needs)
+    everything = slice(0, len(groups))
+    return rescore(make_rollout_batch(groups, frozenset()), rows, policy, needs, problems=everything, budget=budget)
+
+
+def refreshed_advantages(
+    batch: RolloutBatch, rows: Rows, policy: Policy, method: Method, *, problems: slice, budget: int
+) -> Advantages:
+    """Advantages of some of the problems with log-probs of the policy as it is now."""
+    return method.advantages(rescore(batch, rows, policy, method.needs, problems=problems, budget=budget))
+
+
+def rescore(
+    batch: RolloutBatch, rows: Rows, policy: Policy, needs: frozenset[str], *, problems: slice, budget: int
+) -> RolloutBatch:
+    """The part `problems` of a batch with log-probs of the current policy, by one forward pass without gradient."""
+    group = rows.group
+    index = torch.arange(problems.start * group, problems.stop * group)
+    scores = policy.score(
+        rows,
+        index,
+        columns=batch.mask.shape[1],
+        budget=budget,
+        entropies="entropies" in needs,
+        prompts="prompt_logprobs" in needs,
+    )
+    prompt_mask = None
+    if scores.prompt_logprobs is not None:
+        lengths = torch.tensor([len(rows.prompts[int(n)]) for n in index[::group]])
+        prompt_mask = column_mask(lengths, scores.prompt_logprobs.shape[1])
+        prompt_mask[:, 0] = False
+    return replace(
+        batch,
+        rewards=batch.rewards[problems],
+        correct=batch.correct[problems],
+        truncated=batch.truncated[problems],
+        lengths=batch.lengths[problems],
+        mask=batch.mask[index],
+        logprobs=scores.logprobs,
+        entropies=scores.entropies,
+        prompt_logprobs=scores.prompt_logprobs,
+        prompt_mask=prompt_mask,
+    )

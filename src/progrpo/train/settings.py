@@ -1,0 +1,139 @@
+"""The settings of a training run: each knob once, beside its default, range and meaning."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from progrpo.engines import Sampling
+from progrpo.evaluate import EvaluateSettings
+from progrpo.model import ModelSettings
+from progrpo.rollout.verify import VerifySettings
+from progrpo.settings import Choice, Settings, apply_overrides, parse, read_yaml
+
+
+class DataSettings(Settings):
+    max_prompt_tokens: int = Field(1024, gt=0)
+    """Longer prompts are refused before the run starts, or left out."""
+    long_prompts: Literal["refuse", "drop"] = "refuse"
+    shuffle: bool = True
+    """A new order each epoch, from the seed; false keeps the order of the file."""
+
+
+class BatchSettings(Settings):
+    prompts: int = Field(32, gt=0)
+    """P, problems per rollout. A rollout is P * group completions."""
+    group: int = Field(8, ge=2)
+    """G, completions per problem."""
+    minibatch_prompts: int | None = Field(None, gt=0)
+    """Problems per optimiser step; None takes all of the rollout (on-policy). 512 and 32 in the paper: 16 steps each."""
+    micro_tokens: int = Field(16_384, gt=0)
+    """Tokens (padding included) of one forward and backward pass; changes memory and speed, not the gradient."""
+    skip_zero_advantage: bool = True
+    """Leave sequences whose advantage is exactly 0 out of the passes; denominators stay, so the gradient does too."""
+
+    @property
+    def steps_per_rollout(self) -> int:
+        return self.prompts // (self.minibatch_prompts or self.prompts)
+
+    @model_validator(mode="after")
+    def _divides(self) -> "BatchSettings":
+        if self.minibatch_prompts is not None and self.prompts % self.minibatch_prompts:
+            raise ValueError(
+                f"minibatch_prompts={self.minibatch_prompts} does not divide prompts={self.prompts}; "
+                "both count problems, not completions"
+            )
+        return self
+
+
+class OptimSettings(Settings):
+    lr: float = Field(1e-6, gt=0)
+    """AdamW's learning rate after warm-up."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    grad_clip: float = Field(1.0, gt=0)
+    """Largest norm of the whole gradient."""
+    warmup_steps: int = Field(0, ge=0)
+    """Optimiser steps of linear warm-up."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """After warm-up: constant, or down to 0 at the last step."""
+
+
+class PeriodicEvaluation(EvaluateSettings):
+    every: int = Field(0, ge=0)
+    """Optimiser steps between evaluations on the test split; 0 evaluates never. Step 0 and the last step always count."""
+
+
+class CheckpointSettings(Settings):
+    every: int = Field(100, ge=0)
+    """Optimiser steps between checkpoints; the last step always has one. 0 writes only that one."""
+    keep: int = Field(2, ge=1)
+    """Latest checkpoints kept."""
+
+
+class RecordSettings(Settings):
+    rollouts_every: int = Field(1, ge=0)
+    """Write the completions of every so manieth rollout; 0 writes none."""
+    tokens: bool = False
+    """Write token ids and log-probs with them (about 16 bytes a token)."""
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    """Also log to these, through accelerate; each needs its own package."""
+    project: str = "progrpo"
+    """Project name for the trackers."""
+
+
+class RunSettings(Settings):
+    seed: int = Field(0, ge=0)
+    steps: int = Field(gt=0)
+    """Optimiser steps of the whole run."""
+    out: str | None = None
+    """Run directory; None takes runs/NAME-OF-THE-RECIPE."""
+    model: ModelSettings
+    task: Choice
+    reward: Choice | None = None
+    """None takes the task's own."""
+    method: Choice
+    engine: Choice = Choice(name="hf")
+    sampling: Sampling
+    old_logprobs: Literal["auto", "engine", "trainer"] = "auto"
+    """Where log-probs of the sampling policy come from: the engine, or one more forward pass of the trainer. "auto"
+    takes the engine's where it samples from the very weights that are trained."""
+    data: DataSettings = DataSettings()
+    batch: BatchSettings = BatchSettings()
+    optim: OptimSettings = OptimSettings()
+    verify: VerifySettings = VerifySettings()
+    evaluate: PeriodicEvaluation = PeriodicEvaluation()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    record: RecordSettings = RecordSettings()
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "RunSettings":
+        per_rollout = self.batch.steps_per_rollout
+        for name, value in (
+            ("steps", self.steps),
+            ("evaluate.every", self.evaluate.every),
+            ("checkpoint.every", self.checkpoint.every),
+        ):
+            if value % per_rollout:
+                raise ValueError(
+                    f"{name}={value} is no multiple of the {per_rollout} optimiser steps of a rollout "
+                    f"(batch.prompts={self.batch.prompts} / batch.minibatch_prompts={self.batch.minibatch_prompts}); "
+                    f"use {max(1, value // per_rollout) * per_rollout}"
+                )
+        if self.sampling.temperature == 0:
+            raise ValueError("sampling.temperature: 0 samples nothing new; training needs a value above 0")
+        return self
+
+
+def load_settings(recipe: Path, overrides: Sequence[str] = ()) -> RunSettings:
+    """Read a recipe and apply `key=value` overrides.
+
+    Raises:
+        ConfigError: see `progrpo.settings`.
+    """
+    data: dict[str, Any] = apply_overrides(read_yaml(recipe), overrides)
+    if data.get("out") is None:
+        data["out"] = str(Path("runs") / recipe.stem)
+    return parse(RunSettings, data, where=str(recipe))

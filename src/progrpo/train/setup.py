@@ -1,0 +1,110 @@
+"""Everything a run needs, checked and loaded before the first token is sampled."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from progrpo import engines, methods, tasks
+from progrpo.engines import Engine
+from progrpo.methods import Method
+from progrpo.model import LanguageModel, load_model
+from progrpo.rollout.generate import fit_prompts
+from progrpo.rollout.verify import Verifier
+from progrpo.settings import Choice
+from progrpo.train import checkpoint
+from progrpo.train.policy import Policy
+from progrpo.train.record import RunDirectory
+from progrpo.train.settings import RunSettings
+from progrpo.train.stream import ProblemStream
+from progrpo.types import Problem
+
+logger = logging.getLogger(__name__)
+
+Listener = Callable[[str, Mapping[str, Any]], None]
+"""Called with "start", "phase", "step" or "evaluation" and what belongs to it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Trainer:
+    """The parts of a run. `done` optimiser steps were made before this process started."""
+
+    settings: RunSettings
+    run: RunDirectory
+    method: Method
+    model: LanguageModel
+    policy: Policy
+    engine: Engine
+    verifier: Verifier
+    stream: ProblemStream
+    test: tuple[Problem, ...]
+    done: int
+    listen: Listener
+
+    @property
+    def engine_scores(self) -> bool:
+        """Whether the engine's log-probs serve as those of the sampling policy."""
+        chosen = self.settings.old_logprobs
+        return chosen == "engine" or (chosen == "auto" and self.engine.samples_trained_weights)
+
+
+def reward_choice(settings: RunSettings) -> Choice:
+    """The recipe's reward, or the task's own."""
+    return settings.reward or Choice(name=tasks.load(settings.task)[0].REWARD)
+
+
+def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: Listener) -> Trainer:
+    """Check all that can be checked, then make the parts; the run directory is made last.
+
+    Raises:
+        ProgrpoError: see `progrpo.errors`.
+    """
+    method = methods.load(settings.method)
+    for warning in method.check(settings.batch.group):
+        logger.warning("%s", warning)
+    problems = tasks.problems(settings.task, "train")
+    test = tasks.problems(settings.task, "test") if settings.evaluate.every else ()
+    # What a method initialises at random must not depend on what this process did before.
+    torch.manual_seed(settings.seed)
+    resume = resume and _has_run(Path(str(settings.out)))
+    run = RunDirectory.reopen(settings) if resume else None
+    latest = checkpoint.load_latest(run.checkpoints) if run else None
+    source = settings.model if latest is None else settings.model.model_copy(update={"path": str(latest.folder.resolve())})
+    model = load_model(source)
+    limit, drop = settings.data.max_prompt_tokens, settings.data.long_prompts == "drop"
+    problems = fit_prompts(problems, model, max_prompt_tokens=limit, drop=drop, source="training problems")
+    test = fit_prompts(test, model, max_prompt_tokens=limit, drop=drop, source="test problems")
+    size = settings.batch.prompts
+    stream = ProblemStream(problems, seed=settings.seed, shuffle=settings.data.shuffle, per_rollout=size)
+    policy = Policy(model, settings.optim, steps=settings.steps, temperature=settings.sampling.temperature)
+    engine = engines.load(settings.engine, model)
+    if latest is not None:
+        checkpoint.restore(latest, policy)
+    if run is None:
+        run = RunDirectory.create(settings)
+    else:
+        run.rewind(latest.step if latest else -1)
+    return Trainer(
+        settings=settings,
+        run=run,
+        method=method,
+        model=model,
+        policy=policy,
+        engine=engine,
+        verifier=verifier,
+        stream=stream,
+        test=tuple(test),
+        done=latest.step if latest else 0,
+        listen=listen,
+    )
+
+
+def _has_run(path: Path) -> bool:
+    """Whether there is anything to resume; a job that is always started with --resume must be able to begin."""
+    if (path / "config.yaml").is_file():
+        return True
+    logger.warning("%s holds no run yet; starting from the beginning", path)
+    return False

@@ -1,0 +1,137 @@
+"""The words of the project as data: problem, verdict, completion, group, rollout batch.
+
+Per-token tensors are aligned to their own token everywhere: `logprobs[t]` is the log-probability *of token t*.
+P problems, G group size, N = P*G sequences in group order (sequence n = p*G + g), S padded completion length.
+Importing this module does not import torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
+
+Status = Literal["correct", "wrong", "no_answer", "timeout", "crashed", "bad_gold"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+Message = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A metric as a sum and its count, divided once, when written; sums of ratios are exact, means of means are not."""
+
+    total: float
+    count: float
+
+    def __add__(self, other: "Ratio") -> "Ratio":
+        return Ratio(self.total + other.total, self.count + other.count)
+
+    @property
+    def value(self) -> float | None:
+        """total / count; None where nothing was counted."""
+        return self.total / self.count if self.count else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """One row of a task.
+
+    Attributes:
+        id: unique within its task and split.
+        prompt: plain text, or chat messages ({"role", "content"}) for the model's own chat template.
+        answer: the gold answer as text; None where the verifier needs none.
+        info: whatever else the reward wants to know (for instance the numbers of a countdown problem).
+    """
+
+    id: str
+    prompt: "str | tuple[Message, ...]"
+    answer: str | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What a verifier says of one completion. A verifier's failure is not the model's failure: see `status`.
+
+    Attributes:
+        status: `correct | wrong | no_answer | timeout | crashed | bad_gold`.
+        reward: any float; "correct" is `status`, never a test on this number.
+        extracted: the answer as found in the text.
+        canonical: for tasks that can decide it, a form that equal solutions share; counts distinct solutions.
+        detail: why, in words, for the report.
+    """
+
+    status: Status
+    reward: float
+    extracted: str | None = None
+    canonical: str | None = None
+    detail: str = ""
+
+    @property
+    def correct(self) -> bool:
+        return self.status == "correct"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Completion:
+    """One sampled completion. Token ids come out of the engine and go into training; text is never re-tokenised.
+
+    Attributes:
+        seed: of this completion alone; the same (model, prompt, seed) gives the same tokens in any batch.
+        token_ids: the sampled tokens, the end-of-text token included where `finish` is "stop".
+        finish: "stop" (an end token was sampled) or "length" (cut at the limit).
+        logprobs: log-probability of each sampled token at the sampling temperature, before top-p/top-k.
+        entropies: entropy of the distribution each token was drawn from, in nats, likewise before top-p/top-k.
+    """
+
+    seed: int
+    text: str
+    finish: Literal["stop", "length"]
+    token_ids: "Int[Tensor, ' T']"
+    logprobs: "Float[Tensor, ' T']"
+    entropies: "Float[Tensor, ' T']"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Group:
+    """The G completions of one problem with their verdicts.
+
+    Attributes:
+        prompt_ids: the tokens the model was fed.
+        prompt_logprobs: log-probability of each prompt token; position 0 has no condition and holds 0. None where
+            nobody asked for it.
+    """
+
+    problem: Problem
+    prompt_ids: "Int[Tensor, ' Q']"
+    prompt_logprobs: "Float[Tensor, ' Q'] | None"
+    completions: tuple[Completion, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RolloutBatch:
+    """What the advantage hook of a method sees: whole groups, before any update.
+
+    Attributes:
+        rewards: [P, G] any scale. correct: [P, G] the verdicts. truncated: [P, G] cut at the length limit.
+        lengths: [P, G] completion tokens.
+        mask: [N, S] True on completion tokens; column t is the completion's token t, rows are padded on the right.
+        logprobs: [N, S] under the policy that sampled (or, where the method's needs name "refresh", under the policy
+            just before this optimiser step); 0 where masked.
+        entropies: [N, S] likewise, in nats; None unless the method's needs name it.
+        prompt_logprobs: [P, Q] and prompt_mask: [P, Q] (False on padding and on the first token); None likewise.
+    """
+
+    rewards: "Float[Tensor, 'P G']"
+    correct: "Bool[Tensor, 'P G']"
+    truncated: "Bool[Tensor, 'P G']"
+    lengths: "Int[Tensor, 'P G']"
+    mask: "Bool[Tensor, 'N S']"
+    logprobs: "Float[Tensor, 'N S']"
+    entropies: "Float[Tensor, 'N S'] | None" = None
+    prompt_logprobs: "Float[Tensor, 'P Q'] | None" = None
+    prompt_mask: "Bool[Tensor, 'P Q'] | None" = None
