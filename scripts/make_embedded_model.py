@@ -3,7 +3,7 @@
     python scripts/make_embedded_model.py            (a few minutes on 2 cores)
 
 A Qwen2 architecture with a character tokenizer learns, by next-token prediction, random solutions of countdown
-problems: how many numbers to use, then one of the solutions, then the order of its terms and factors, each uniformly.
+problems, each written in its canonical form: first how many numbers it uses, then one of the solutions, both uniformly.
 The result is a Hugging Face folder. The same seed gives the same folder on the same machine and library versions.
 """
 
@@ -18,7 +18,6 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from progrpo.algo.logprobs import token_logprobs
-from progrpo.rewards.expression import canonical_form, parse_expression, render
 from progrpo.tasks import countdown
 
 CHARACTERS = "0123456789+-*/()=: "
@@ -73,8 +72,7 @@ def make_examples(params: countdown.Params) -> list[Example]:
 def draw_text(example: Example, rng: random.Random) -> tuple[str, str]:
     numbers, target, by_count = example
     prompt = countdown.compact_prompt(numbers, target)
-    form = canonical_form(parse_expression(rng.choice(rng.choice(by_count))))
-    return prompt, render(form, rng)
+    return prompt, rng.choice(rng.choice(by_count))
 
 
 def draw_batch(
@@ -83,7 +81,7 @@ def draw_batch(
     """Token ids and the weight of each token's log-prob, both [rows, S]."""
     texts = [draw_text(rng.choice(examples), rng) for _ in range(rows)]
     prompts = tokenizer([prompt for prompt, _ in texts]).input_ids
-    answers = [ids + [tokenizer.eos_token_id] for ids in tokenizer([text for _, text in texts]).input_ids]
+    answers = [[*ids, tokenizer.eos_token_id] for ids in tokenizer([text for _, text in texts]).input_ids]
     longest = max(len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True))
     tokens = torch.full((rows, longest), tokenizer.pad_token_id)
     weights = torch.zeros(rows, longest)

@@ -30,9 +30,7 @@ class EvaluateSettings(Settings):
     measures: tuple[str, ...] = ("pass_at_k", "distinct_solutions", "tokens")
 
     def sampling(self, max_new_tokens: int) -> Sampling:
-        return Sampling(
-            temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, max_new_tokens=max_new_tokens
-        )
+        return Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, max_new_tokens=max_new_tokens)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -120,7 +120,12 @@ def load_model(settings: ModelSettings) -> LanguageModel:
 
 
 def wrap_model(
-    model: Any, tokenizer: Any, *, device: torch.device, precision: Literal["fp32", "bf16"] = "fp32", name: str = "model"
+    model: Any,
+    tokenizer: Any,
+    *,
+    device: torch.device,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    name: str = "model",
 ) -> LanguageModel:
     """Bind an already built model and tokenizer (see `load_model` for the errors)."""
     stop_ids = _stop_ids(model, tokenizer, name)

@@ -57,7 +57,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; give the path of a recipe, for instance recipes/math.yaml")
     try:
-        data = yaml.load(path.read_text("utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+        data = yaml.load(path.read_text("utf-8"), Loader=_UniqueKeyLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(data, dict):
@@ -115,7 +115,9 @@ def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{key}: missing; it has no default"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{key}: {message[0].lower()}{message[1:]}" + ("" if problem["type"] == "value_error" else f", got {problem['input']!r}")
+    return f"{key}: {message[0].lower()}{message[1:]}" + (
+        "" if problem["type"] == "value_error" else f", got {problem['input']!r}"
+    )
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:

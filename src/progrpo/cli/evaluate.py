@@ -11,7 +11,7 @@ from rich.table import Table
 
 from progrpo import engines, tasks
 from progrpo.errors import RunDirectoryError
-from progrpo.evaluate import Evaluation, EvaluateSettings, run_evaluation
+from progrpo.evaluate import EvaluateSettings, Evaluation, run_evaluation
 from progrpo.model import ModelSettings, load_model
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice, Settings, apply_overrides, parse
@@ -24,7 +24,7 @@ class Request(Settings):
     precision: str = "fp32"
     device: str = "auto"
     max_new_tokens: int = Field(1024, gt=0)
-    task: dict[str, Any] = {}
+    task: dict[str, Any] = Field(default_factory=dict)
     """Settings of the task(s)."""
     reward: Choice | None = None
     engine: Choice = Choice(name="hf")

@@ -131,7 +131,9 @@ def load(choice: Choice) -> Method:
     params = parse(getattr(module, "Params", Params), _with_preset(choice, module), where=f"method {choice.name}")
     needs = module.needs(params) if hasattr(module, "needs") else getattr(module, "NEEDS", frozenset())
     if unknown := sorted(set(needs) - NEEDABLE):
-        raise PluginError(f"method {choice.name!r}: unknown need {unknown[0]!r}; expected {', '.join(sorted(NEEDABLE))}")
+        raise PluginError(
+            f"method {choice.name!r}: unknown need {unknown[0]!r}; expected {', '.join(sorted(NEEDABLE))}"
+        )
     return Method(name=choice.name, module=module, params=params, needs=frozenset(needs))
 
 

@@ -58,15 +58,13 @@ class Params(methods.Params):
 
 
 def needs(params: Params) -> frozenset[str]:
-    return frozenset(
-        name
-        for name, wanted in (
-            ("prompt_logprobs", params.baseline in ("prompt", "one_minus_prompt")),
-            ("entropies", params.low_by == "entropy"),
-            ("refresh", params.logprobs_from == "current"),
-        )
-        if wanted
-    )
+    """c(q) is logged under every baseline: the prompt's log-probs come with the prefill."""
+    names = {"prompt_logprobs"}
+    if params.low_by == "entropy":
+        names.add("entropies")
+    if params.logprobs_from == "current":
+        names.add("refresh")
+    return frozenset(names)
 
 
 def check(params: Params, group: int) -> list[str]:
@@ -116,7 +114,7 @@ def _completion_confidence(batch: RolloutBatch, params: Params) -> Tensor:
 
 
 def _prompt_confidence(batch: RolloutBatch, params: Params, like: Tensor) -> Tensor:
-    """c(q), or nan where neither the baseline nor anybody else asked for the prompt's log-probs."""
+    """c(q), or nan where the batch carries no prompt log-probs."""
     if batch.prompt_logprobs is None or batch.prompt_mask is None:
         return like.new_full((like.shape[0],), float("nan"))
     return sequence_confidence(

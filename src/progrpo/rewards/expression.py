@@ -6,7 +6,6 @@ Distributed forms need a number twice, which the rules of the game forbid, so th
 """
 
 import ast
-import random
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -143,41 +142,6 @@ def _factors(form: Form) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
     turned = Form("sum", 1, form.under, form.over, -form.value)
     flip = form.value < 0 or (form.value == 0 and turned.text < form.text)
     return -1 if flip else 1, (f"({(turned if flip else form).text})",), ()
-
-
-def render(form: Form, rng: random.Random) -> str:
-    """Write a canonical form with its terms and factors in random order (for making training text).
-
-    Every result has the same canonical form; a form with a leading minus keeps the order of its factors.
-    """
-    if form.sign < 0 or not form.over:
-        return form.text
-    plus, minus = ("+", "-") if form.kind == "sum" else ("*", "/")
-    first, *rest = rng.sample(form.over, len(form.over))
-    tail = [plus + part for part in rest] + [minus + part for part in form.under]
-    parts = [first, *rng.sample(tail, len(tail))]
-    return "".join(_render_part(part, rng) for part in parts)
-
-
-def _render_part(part: str, rng: random.Random) -> str:
-    """Render what stands inside a term or factor: a bare number, a product, or a sum in parentheses."""
-    sign = part[0] if part[0] in "+-*/" else ""
-    body = part[len(sign) :]
-    if body.isdigit():
-        return part
-    inner = body[1:-1] if _is_wrapped(body) else body
-    text = render(canonical_form(parse_expression(inner)), rng)
-    return f"{sign}({text})" if _is_wrapped(body) else sign + text
-
-
-def _is_wrapped(body: str) -> bool:
-    """Whether the first parenthesis closes at the very end."""
-    depth = 0
-    for position, character in enumerate(body):
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if depth == 0:
-            return body[0] == "(" and position == len(body) - 1
-    return False
 
 
 def _extract(text: str, tag: str | None) -> str | None:

@@ -97,5 +97,7 @@ def fit_prompts(
     kept = [problem for problem, length in zip(problems, lengths, strict=True) if length <= max_prompt_tokens]
     if not kept:
         raise DataError(f"{source}: all {len(problems)} prompts are longer than {max_prompt_tokens} tokens")
-    logger.warning("%s: %d of %d prompts left out, longer than %d tokens", source, len(long), len(problems), max_prompt_tokens)
+    logger.warning(
+        "%s: %d of %d prompts left out, longer than %d tokens", source, len(long), len(problems), max_prompt_tokens
+    )
     return kept

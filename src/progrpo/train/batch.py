@@ -108,9 +108,7 @@ def column_mask(lengths: Int[Tensor, " N"], width: int) -> Bool[Tensor, "N S"]:
     return torch.arange(width)[None, :] < lengths[:, None]
 
 
-def _rectangle(
-    rows: Rows, index: Tensor, width: int, columns: int, pad_id: int, device: torch.device
-) -> MicroBatch:
+def _rectangle(rows: Rows, index: Tensor, width: int, columns: int, pad_id: int, device: torch.device) -> MicroBatch:
     chosen = index.tolist()
     tokens = torch.full((len(chosen), width), pad_id)
     for row, n in enumerate(chosen):

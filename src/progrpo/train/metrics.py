@@ -47,7 +47,11 @@ def rollout_rows(
     Args:
         tokens: also write token ids, log-probs and entropies, and those of the prompt.
     """
-    columns: dict[str, Tensor] = {"confidence": _confidence(batch), **advantages.columns, "advantage": advantages.values}
+    columns: dict[str, Tensor] = {
+        "confidence": _confidence(batch),
+        **advantages.columns,
+        "advantage": advantages.values,
+    }
     for p, group in enumerate(groups):
         for g, (completion, verdict) in enumerate(zip(group.completions, group.verdicts, strict=True)):
             row: dict[str, Any] = {

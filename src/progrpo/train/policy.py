@@ -57,9 +57,7 @@ class Policy:
         return micro.as_columns(values)
 
     @torch.no_grad()
-    def score(
-        self, rows: Rows, index: Tensor, *, columns: int, budget: int, entropies: bool, prompts: bool
-    ) -> Scores:
+    def score(self, rows: Rows, index: Tensor, *, columns: int, budget: int, entropies: bool, prompts: bool) -> Scores:
         """Score the sequences `index` in one pass: completions, and the prompt of the first sequence of each group."""
         count = len(index)
         position = {int(n): place for place, n in enumerate(index)}

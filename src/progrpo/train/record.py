@@ -1,11 +1,11 @@
 """The run directory: everything a run leaves behind, and all that other verbs read.
 
-    config.yaml         the resolved settings
-    environment.json    versions, device, threads, command, git commit
-    metrics.jsonl       one object per optimiser step; step 0 holds the first evaluation
-    rollouts/           step-NNNNNN.jsonl, one row per completion, named after the first step they feed
-    evaluations/        step-NNNNNN.jsonl, one row per problem
-    checkpoints/        see checkpoint.py
+config.yaml         the resolved settings
+environment.json    versions, device, threads, command, git commit
+metrics.jsonl       one object per optimiser step; step 0 holds the first evaluation
+rollouts/           step-NNNNNN.jsonl, one row per completion, named after the first step they feed
+evaluations/        step-NNNNNN.jsonl, one row per problem
+checkpoints/        see checkpoint.py
 """
 
 import json

@@ -72,7 +72,9 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     resume = resume and _has_run(Path(str(settings.out)))
     run = RunDirectory.reopen(settings) if resume else None
     latest = checkpoint.load_latest(run.checkpoints) if run else None
-    source = settings.model if latest is None else settings.model.model_copy(update={"path": str(latest.folder.resolve())})
+    source = (
+        settings.model if latest is None else settings.model.model_copy(update={"path": str(latest.folder.resolve())})
+    )
     model = load_model(source)
     limit, drop = settings.data.max_prompt_tokens, settings.data.long_prompts == "drop"
     problems = fit_prompts(problems, model, max_prompt_tokens=limit, drop=drop, source="training problems")

@@ -1,0 +1,34 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from progrpo.types import RolloutBatch
+
+
+@pytest.fixture
+def rollout_batch() -> Callable[..., RolloutBatch]:
+    """Two problems of three completions each, worked through in tests/methods/test_progrpo.py."""
+
+    def make(**changes: object) -> RolloutBatch:
+        correct = torch.tensor([[True, False, False], [True, True, True]])
+        lengths = torch.tensor([[2, 1, 3], [1, 2, 2]])
+        mask = torch.arange(3)[None, :] < lengths.flatten()[:, None]
+        probabilities = torch.tensor(
+            [[0.5, 0.8, 1.0], [0.2, 1.0, 1.0], [0.9, 0.6, 0.9], [0.9, 1.0, 1.0], [0.5, 0.7, 1.0], [0.4, 0.3, 1.0]]
+        )
+        fields = {
+            "rewards": correct.float(),
+            "correct": correct,
+            "truncated": torch.zeros_like(correct),
+            "lengths": lengths,
+            "mask": mask,
+            "logprobs": probabilities.log() * mask,
+            "entropies": torch.arange(18.0).view(6, 3) * mask,
+            "prompt_logprobs": torch.tensor([[0.0, 0.1, 0.9], [0.0, 0.4, 1.0]]).clamp(min=1e-9).log()
+            * torch.tensor([[0.0, 1.0, 1.0], [0.0, 1.0, 0.0]]),
+            "prompt_mask": torch.tensor([[False, True, True], [False, True, False]]),
+        }
+        return RolloutBatch(**(fields | changes))
+
+    return make

@@ -1,0 +1,138 @@
+"""The numbers of two groups of three, worked out by hand.
+
+Group 1: verdicts right wrong wrong. GRPO with the sample std: mean 1/3, std sqrt(1/3) = 0.57735: 1.15470, -0.57735 twice.
+Confidences (one lowest token each, since ceil(0.2 n) = 1 for n <= 5): 0.5, 0.2, 0.6. Prompt: lowest of 0.1 and 0.9: 0.1.
+Group 2: all right, advantages 0. Confidences 0.9, 0.5, 0.3; prompt 0.4.
+"""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from progrpo import methods
+from progrpo.methods import progrpo
+from progrpo.settings import Choice
+from progrpo.types import RolloutBatch
+
+Make = Callable[..., RolloutBatch]
+
+R, W = 1.1547005, -0.5773503
+
+
+def values(rollout_batch: Make, **settings: object) -> list[float]:
+    settings = {"eps": 0.0} | settings
+    batch = rollout_batch()
+    return methods.load(Choice(name="progrpo", **settings)).advantages(batch).values.flatten().tolist()
+
+
+def test_default_is_eq_4_with_the_skip_rule_of_algorithm_1(rollout_batch: Make) -> None:
+    # 0.3 * (0.1 - c) = -0.12, -0.03, -0.15
+    expected = [R - 0.12, W - 0.03, W - 0.15, 0.0, 0.0, 0.0]
+    assert values(rollout_batch) == pytest.approx(expected, abs=1e-6)
+
+
+def test_eq_4_s_own_skip_rule_also_acts_in_all_right_groups(rollout_batch: Make) -> None:
+    # second group: 0.3 * (0.4 - c) = -0.15, -0.03, 0.03
+    expected = [R - 0.12, W - 0.03, W - 0.15, -0.15, -0.03, 0.03]
+    assert values(rollout_batch, skip="all_wrong") == pytest.approx(expected, abs=1e-6)
+
+
+def test_equilibrium_sums_to_zero_in_each_group(rollout_batch: Make) -> None:
+    # mean c = 1.3/3 and 1.7/3; alpha 1: 0.43333 - c = -0.06667, 0.23333, -0.16667 and 0.56667 - c = -1/3, 1/15, 4/15
+    expected = [R - 0.2 / 3, W + 0.7 / 3, W - 0.5 / 3, -1 / 3, 1 / 15, 4 / 15]
+    result = values(rollout_batch, preset="equilibrium", alpha=1.0)
+    assert result == pytest.approx(expected, abs=1e-6)
+    assert sum(result[:3]) == pytest.approx(0.0, abs=1e-6)
+    assert sum(result[3:]) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_paper_preset_has_the_population_standard_deviation(rollout_batch: Make) -> None:
+    # std sqrt(2/9): 1.41421, -0.70711
+    expected = [1.4142136 - 0.12, -0.7071068 - 0.03, -0.7071068 - 0.15]
+    assert values(rollout_batch, preset="paper")[:3] == pytest.approx(expected, abs=1e-6)
+
+
+def test_theory_preset(rollout_batch: Make) -> None:
+    expected = [1.4142136 - 0.02, -0.7071068 + 0.07, -0.7071068 - 0.05, 0.0, 0.0, 0.0]
+    assert values(rollout_batch, preset="theory") == pytest.approx(expected, abs=1e-6)
+
+
+def test_presets_differ_in_aggregation() -> None:
+    assert methods.load(Choice(name="progrpo", preset="verl")).params.aggregate == "token"
+    assert methods.load(Choice(name="progrpo", preset="paper")).params.aggregate == "group_token"
+
+
+def test_alpha_zero_is_grpo_bit_for_bit(rollout_batch: Make) -> None:
+    grpo = methods.load(Choice(name="grpo")).advantages(rollout_batch()).values
+    zero = methods.load(Choice(name="progrpo", alpha=0)).advantages(rollout_batch()).values
+    assert torch.equal(grpo, zero)
+
+
+def test_low_tokens_by_entropy(rollout_batch: Make) -> None:
+    # the fixture's entropies rise along each row, so the last token of each completion counts: 0.8, 0.2, 0.9
+    expected = [R + 0.3 * (0.1 - 0.8), W + 0.3 * (0.1 - 0.2), W + 0.3 * (0.1 - 0.9)]
+    assert values(rollout_batch, low_by="entropy")[:3] == pytest.approx(expected, abs=1e-6)
+
+
+def test_stats(rollout_batch: Make) -> None:
+    batch = rollout_batch()
+    stats = methods.load(Choice(name="progrpo")).advantages(batch).stats
+    # c(q) (0.1 + 0.4) / 2; c(o) (0.5 + 0.2 + 0.6 + 0.9 + 0.5 + 0.3) / 6; shift -0.4 -0.1 -0.5 0 0 0
+    assert stats["progrpo/prompt_confidence"].value == pytest.approx(0.25)
+    assert stats["progrpo/completion_confidence"].value == pytest.approx(0.5)
+    assert stats["progrpo/shift"].value == pytest.approx(-1.0 / 6)
+    assert stats["progrpo/shift_abs"].value == pytest.approx(1.0 / 6)
+    assert stats["progrpo/sign_flips"].value == 0.0
+
+
+def test_sign_flips_are_counted_among_nonzero_advantages(rollout_batch: Make) -> None:
+    batch = rollout_batch()
+    # alpha 3, group mean: R - 0.2, W + 0.7 > 0 flips, W - 0.5: one of three
+    stats = methods.load(Choice(name="progrpo", preset="equilibrium", alpha=3.0)).advantages(batch).stats
+    assert stats["progrpo/sign_flips"].value == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "group", "warns"),
+    [
+        ({"alpha": 0.3}, 8, False),  # 0.3 < 1/sqrt(8) = 0.354
+        ({"alpha": 0.3}, 16, True),  # 0.3 > 1/sqrt(16) = 0.25
+        ({"alpha": 0.3, "ddof": 0}, 12, False),  # 0.3 < 1/sqrt(11) = 0.3015
+        ({"alpha": 0.3, "ddof": 1}, 12, True),  # 0.3 > 1/sqrt(12) = 0.2887
+        ({"alpha": 0.7}, 8, True),
+        ({"alpha": 0.0}, 64, False),
+        ({"alpha": 0.4, "baseline": "group_mean"}, 8, False),  # sup of the shift is 7/8: 0.35 < 0.354
+    ],
+)
+def test_warning_when_a_sign_can_flip(settings: dict[str, object], group: int, warns: bool) -> None:
+    assert bool(methods.load(Choice(name="progrpo", **settings)).check(group)) is warns
+
+
+def test_the_alpha_that_the_warning_names_is_safe() -> None:
+    method = methods.load(Choice(name="progrpo", alpha=1.0))
+    (warning,) = method.check(16)
+    safe = float(warning.rsplit("alpha <= ", 1)[1].split(" ")[0])
+    assert methods.load(Choice(name="progrpo", alpha=safe)).check(16) == []
+
+
+def test_needs_follow_the_settings() -> None:
+    def needs(**settings: object) -> frozenset[str]:
+        return methods.load(Choice(name="progrpo", **settings)).needs
+
+    assert needs() == {"prompt_logprobs"}
+    assert needs(low_by="entropy") == {"prompt_logprobs", "entropies"}
+    assert needs(logprobs_from="current") == {"prompt_logprobs", "refresh"}
+
+
+def test_confidences_without_prompt_logprobs(rollout_batch: Make) -> None:
+    batch = rollout_batch(prompt_logprobs=None, prompt_mask=None)
+    result = methods.load(Choice(name="progrpo", preset="equilibrium")).advantages(batch)
+    assert torch.isfinite(result.values).all()
+    assert result.stats["progrpo/prompt_confidence"].value is None
+
+
+def test_every_reading_of_the_paper_is_a_setting() -> None:
+    readings = {"baseline", "skip", "apply_to", "low_by", "fraction", "rounding", "mean", "logprobs_from", "alpha"}
+    assert readings <= set(progrpo.Params.model_fields)
+    assert set(progrpo.PRESETS) == {"paper", "verl", "theory", "equilibrium"}

@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+from progrpo.errors import ConfigError
+from progrpo.settings import Choice, Settings, apply_overrides, parse, read_yaml
+
+
+class Inner(Settings):
+    rate: float = Field(0.1, ge=0, le=1)
+    names: tuple[str, ...] = ()
+
+
+class Outer(Settings):
+    inner: Inner = Inner()
+    steps: int
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"steps": 1, "inner": {"rat": 1}}, "unknown key 'inner.rat'; did you mean 'rate'?"),
+        ({"steps": 1, "stpes": 1}, "unknown key 'stpes'; did you mean 'steps'?"),
+        ({"steps": 1, "qqq": 1}, "unknown key 'qqq'; known keys: inner, steps"),
+        ({}, "steps: missing"),
+        ({"steps": "many"}, "steps: input should be a valid integer.*got 'many'"),
+        ({"steps": 1, "inner": {"rate": 1.5}}, "inner.rate: input should be less than or equal to 1, got 1.5"),
+        ({"steps": 1, "inner": {"rate": float("nan")}}, "inner.rate"),
+    ],
+)
+def test_messages(data: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(Outer, data, where="file.yaml")
+
+
+def test_all_faults_are_named_at_once_with_the_source() -> None:
+    with pytest.raises(ConfigError, match=r"file.yaml: .*rate.*; .*steps"):
+        parse(Outer, {"inner": {"rate": 2}, "steps": []}, where="file.yaml")
+
+
+def test_overrides() -> None:
+    data = {"inner": {"rate": 0.5}, "steps": 3}
+    changed = apply_overrides(data, ["inner.rate=1e-3", "steps=7", "inner.names=[a, b]"])
+    assert parse(Outer, changed, where="x") == Outer(inner=Inner(rate=1e-3, names=("a", "b")), steps=7)
+    assert data == {"inner": {"rate": 0.5}, "steps": 3}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("steps", "expected key=value"), ("=3", "expected key=value"), ("steps.x=3", "is a value")],
+)
+def test_bad_overrides(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        apply_overrides({"steps": 1}, [override])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\na: 2\n", "key 'a' stands twice"),
+        ("- 1\n", "expected a mapping"),
+        ("a: [1\n", "not readable as YAML"),
+        ("", "expected a mapping"),
+    ],
+)
+def test_bad_yaml(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_yaml(path)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        read_yaml(tmp_path / "none.yaml")
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Inner().rate = 1.0
+
+
+def test_choice_keeps_the_plugin_s_keys() -> None:
+    choice = Choice(name="progrpo", alpha=0.3)
+    assert choice.name == "progrpo"
+    assert choice.params == {"alpha": 0.3}
