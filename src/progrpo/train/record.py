@@ -9,7 +9,6 @@ checkpoints/        see checkpoint.py
 """
 
 import json
-import logging
 import os
 import platform
 import subprocess
@@ -23,10 +22,9 @@ import torch
 import yaml
 
 from progrpo.errors import ConfigError, RunDirectoryError
+from progrpo.files import read_jsonl, write_whole
 from progrpo.train.settings import RunSettings
 from progrpo.types import Ratio
-
-logger = logging.getLogger(__name__)
 
 _MAY_DIFFER = frozenset({"steps", "record", "checkpoint", "verify"})
 """Settings that may change between a run and its resumption: none of them touches a step already made."""
@@ -53,9 +51,9 @@ class RunDirectory:
         run = cls(path)
         for folder in ("rollouts", "evaluations", "checkpoints"):
             (path / folder).mkdir(parents=True, exist_ok=True)
-        _write_whole(path / "environment.json", json.dumps(environment(settings), indent=1))
+        write_whole(path / "environment.json", json.dumps(environment(settings), indent=1))
         # Last: a directory with a config.yaml holds a run, one without never started.
-        _write_whole(path / "config.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
+        write_whole(path / "config.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
         run._start_trackers(settings)
         return run
 
@@ -81,7 +79,7 @@ class RunDirectory:
             )
         run = cls(path)
         if differing:
-            _write_whole(path / "config.yaml", yaml.safe_dump(after, sort_keys=False))
+            write_whole(path / "config.yaml", yaml.safe_dump(after, sort_keys=False))
         run._start_trackers(settings)
         return run
 
@@ -93,7 +91,7 @@ class RunDirectory:
         """Forget everything after `step`: rows of metrics, rollouts and evaluations that will be made again."""
         metrics = self.path / "metrics.jsonl"
         kept = [row for row in read_jsonl(metrics) if row["step"] <= step] if metrics.exists() else []
-        _write_whole(metrics, "".join(json.dumps(row) + "\n" for row in kept))
+        write_whole(metrics, "".join(json.dumps(row) + "\n" for row in kept))
         for folder in ("rollouts", "evaluations"):
             for path in (self.path / folder).glob("step-*.jsonl"):
                 if int(path.stem.removeprefix("step-")) > step:
@@ -115,7 +113,7 @@ class RunDirectory:
     def write_rows(self, folder: str, step: int, rows: Iterable[Mapping[str, Any]]) -> Path:
         """Write `folder/step-NNNNNN.jsonl` whole."""
         path = self.path / folder / f"step-{step:06d}.jsonl"
-        _write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         return path
 
     def dump(self, step: int, tensors: Mapping[str, Any]) -> str:
@@ -157,22 +155,6 @@ def environment(settings: RunSettings) -> dict[str, Any]:
     }
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file; a last line cut short by a kill is left out."""
-    rows = []
-    lines = path.read_text("utf-8").split("\n")
-    for number, line in enumerate(lines):
-        if not line:
-            continue
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            if number < len(lines) - 1:
-                raise
-            logger.warning("%s: the last line was cut short and is left out", path)
-    return rows
-
-
 def _is_fresh(path: Path) -> bool:
     """Whether a directory holds nothing but what a run killed in its first moments leaves behind."""
     known = {"rollouts", "evaluations", "checkpoints", "environment.json"}
@@ -180,16 +162,6 @@ def _is_fresh(path: Path) -> bool:
         return False
     entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
     return all(entry.name in known and not (entry.is_dir() and any(entry.iterdir())) for entry in entries)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one, never half of it."""
-    aside = path.with_name(f".{path.name}.writing")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
 
 
 def _installed(name: str) -> bool:

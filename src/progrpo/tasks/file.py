@@ -1,0 +1,135 @@
+"""Your own problems, from a JSONL or Parquet file: one row per problem with a prompt and an answer."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from progrpo.errors import DataError
+from progrpo.seeds import derive_seed
+from progrpo.settings import Settings
+from progrpo.types import Message, Problem
+
+REWARD = "math"
+
+
+class Params(Settings):
+    train: Path
+    """JSONL (.jsonl, .json) or Parquet (.parquet) file of training problems."""
+    test: Path | None = None
+    """File of held-out problems; None takes `held_out_fraction` of the training file."""
+    held_out_fraction: float = Field(0.0, ge=0, lt=1)
+    """Share of the training file kept for evaluation, chosen by a hash of each prompt; used where `test` is None."""
+    prompt_key: str = "prompt"
+    """Column of the prompt: text, or chat messages [{"role", "content"}]. A dot reaches into a mapping."""
+    answer_key: str = "answer"
+    """Column of the gold answer, for instance reward_model.ground_truth."""
+    id_key: str | None = None
+    """Column of a unique id; None numbers the rows."""
+    info_keys: tuple[str, ...] = ()
+    """Columns handed to the reward as they are."""
+    chat: bool = True
+    """A text prompt becomes one user message for the model's chat template; false gives it to the model as it stands."""
+    instruction: str = ""
+    """Appended to a text prompt or to the last user message, for instance " Put the final answer in \\\\boxed{}."."""
+
+
+def load(split: str, params: Params) -> list[Problem]:
+    """Read one split.
+
+    Raises:
+        DataError: file missing, empty, of an unknown kind, or a row without prompt or answer (file and line are named).
+    """
+    if split == "test" and params.test is not None:
+        return _read(params.test, params)
+    problems = _read(params.train, params)
+    if params.test is not None:
+        return problems
+    held_out = [_is_held_out(problem, params.held_out_fraction) for problem in problems]
+    chosen = [p for p, held in zip(problems, held_out, strict=True) if held is (split == "test")]
+    if not chosen:
+        raise DataError(
+            f"{params.train}: no problems for the {split} split; give task.test=FILE, another task.held_out_fraction "
+            f"than {params.held_out_fraction:g}, or switch evaluation off with evaluate.every=0"
+        )
+    return chosen
+
+
+def _read(path: Path, params: Params) -> list[Problem]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected JSONL or Parquet rows with {params.prompt_key!r} and "
+                        f"{params.answer_key!r}")  # fmt: skip
+    problems = [_problem(row, f"{path}, {place}", index, params) for index, (place, row) in enumerate(_rows(path))]
+    if not problems:
+        raise DataError(f"{path}: the file has no rows")
+    return problems
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each row with its place in words."""
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        try:
+            table = pyarrow.parquet.read_table(path).to_pylist()
+        except (pyarrow.ArrowInvalid, OSError) as error:
+            raise DataError(f"{path}: not readable as Parquet: {error}") from None
+        yield from ((f"row {number}", row) for number, row in enumerate(table, start=1))
+        return
+    if path.suffix not in (".jsonl", ".json"):
+        raise DataError(f"{path}: expected a file ending in .jsonl, .json or .parquet")
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(f"{path}, line {number}: not JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise DataError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}")
+            yield f"line {number}", row
+
+
+def _problem(row: Mapping[str, Any], place: str, index: int, params: Params) -> Problem:
+    answer = _at(row, params.answer_key, place)
+    if answer is None or answer == "":
+        raise DataError(f"{place}: {params.answer_key!r} is empty; every row needs a gold answer")
+    prompt = _prompt(_at(row, params.prompt_key, place), place, params)
+    identity = str(index) if params.id_key is None else str(_at(row, params.id_key, place))
+    info = {key: _at(row, key, place) for key in params.info_keys}
+    return Problem(id=identity, prompt=prompt, answer=str(answer), info=info)
+
+
+def _prompt(value: Any, place: str, params: Params) -> str | tuple[Message, ...]:
+    if isinstance(value, str) and value.strip():
+        text = value + params.instruction
+        return ({"role": "user", "content": text},) if params.chat else text
+    if isinstance(value, Sequence) and not isinstance(value, str) and value:
+        messages = [dict(message) if isinstance(message, Mapping) else {} for message in value]
+        if all(isinstance(message.get(key), str) for message in messages for key in ("role", "content")):
+            if messages[-1]["role"] == "user":
+                messages[-1]["content"] += params.instruction
+            return tuple(messages)
+    raise DataError(
+        f'{place}: {params.prompt_key!r} must be text or a list of {{"role", "content"}} messages, got {value!r:.80}'
+    )
+
+
+def _at(row: Mapping[str, Any], key: str, place: str) -> Any:
+    """The value at a dotted key; the whole key is tried first."""
+    if key in row:
+        return row[key]
+    value: Any = row
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise DataError(f"{place}: no {key!r}; the row has {', '.join(sorted(map(str, row)))}")
+        value = value[part]
+    return value
+
+
+def _is_held_out(problem: Problem, fraction: float) -> bool:
+    key = json.dumps(problem.prompt, ensure_ascii=False)
+    return derive_seed("held-out", key) / 2**63 < fraction

@@ -1,0 +1,130 @@
+"""The house: imports go one way, files and functions stay small, importing does nothing."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "progrpo"
+
+ORDER = (
+    {"errors"},
+    {"types", "settings", "plugins", "seeds", "files"},
+    {"algo"},
+    {"model"},
+    {"methods", "rewards", "measures"},
+    {"tasks", "engines"},
+    {"rollout"},
+    {"evaluate"},
+    {"train", "adapters"},
+    {"report"},
+    {"cli"},
+    {"__main__"},
+)
+"""A room may import from rooms above it; rooms on one line do not see each other."""
+
+FORBIDDEN = {("report", "train"), ("methods", "model"), ("rewards", "model"), ("measures", "model")}
+LAZY = {
+    "vllm",
+    "peft",
+    "trl",
+    "verl",
+    "sentence_transformers",
+    "tensorboard",
+    "wandb",
+    "trackio",
+    "math_verify",
+    "datasets",
+}
+
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    first = path.relative_to(SOURCE).parts[0]
+    return first.removesuffix(".py")
+
+
+def level(name: str) -> int:
+    return next(index for index, rooms in enumerate(ORDER) if name in rooms)
+
+
+def imported_rooms(tree: ast.Module) -> set[str]:
+    """Rooms imported anywhere in a file, functions included."""
+    found = set()
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module] if node.module != "progrpo" else [f"progrpo.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        found |= {name.split(".")[1] for name in names if name.startswith("progrpo.")}
+    return found
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.name != "__init__.py" or path.parent != SOURCE])
+def test_imports_go_one_way(path: Path) -> None:
+    own = room(path)
+    for other in imported_rooms(ast.parse(path.read_text())) - {own}:
+        assert (own, other) not in FORBIDDEN, f"{path} imports {other}"
+        assert level(other) < level(own), f"{path} (room {own}) imports {other}, which stands beside or below it"
+
+
+def test_algo_imports_torch_and_jaxtyping_only() -> None:
+    for path in (SOURCE / "algo").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for module in modules:
+                allowed = module.startswith(("torch", "jaxtyping", "progrpo.algo", "progrpo.errors"))
+                assert allowed or module.split(".")[0] in sys.stdlib_module_names, f"{path} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_sizes(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 350, f"{path} has {text.count(chr(10))} lines"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            limit = 150 if path.name == "loop.py" else 80
+            assert lines <= limit, f"{path}: {node.name} has {lines} lines"
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_heavy_imports_sit_in_functions(path: Path) -> None:
+    for node in ast.parse(path.read_text()).body:
+        modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        assert not LAZY & {module.split(".")[0] for module in modules}, f"{path} imports {modules} at module level"
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_modules_and_public_functions_say_what_they_do(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), f"{path} has no docstring"
+    if path.parent.name == "algo":
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                assert ast.get_docstring(node), f"{path}: {node.name} has no docstring"
+
+
+def loaded_modules(code: str) -> set[str]:
+    report = "import sys; print(' '.join(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True)
+    return set(found.stdout.split("\n")[-2].split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import progrpo.cli",
+        "import progrpo.types, progrpo.settings, progrpo.plugins, progrpo.seeds",
+        "from progrpo import plugins; plugins.summaries('methods')",
+        "import progrpo.rewards.expression, progrpo.tasks.countdown",
+    ],
+)
+def test_no_torch_is_imported(code: str) -> None:
+    assert not {"torch", "transformers"} & loaded_modules(code)
