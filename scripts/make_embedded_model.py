@@ -3,11 +3,12 @@
     python scripts/make_embedded_model.py            (a few minutes on 2 cores)
 
 A Qwen2 architecture with a character tokenizer learns, by next-token prediction, random solutions of countdown
-problems, each written in its canonical form: first how many numbers it uses, then one of the solutions, both uniformly.
+problems, each written as the steps of its canonical form: how many numbers it uses, then which solution, both uniformly.
 The result is a Hugging Face folder. The same seed gives the same folder on the same machine and library versions.
 """
 
 import argparse
+import ast
 import math
 import random
 import re
@@ -18,9 +19,10 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from progrpo.algo.logprobs import token_logprobs
+from progrpo.rewards.expression import apply
 from progrpo.tasks import countdown
 
-CHARACTERS = "0123456789+-*/()=: "
+CHARACTERS = "0123456789+-*/=,: "
 SPECIAL = ("<pad>", "<eos>", "<unk>")
 PROMPT_WEIGHT = 0.1
 """Of a prompt token's log-prob in the loss: prompts are mostly irreducible noise, but c(q) should mean something."""
@@ -72,7 +74,26 @@ def make_examples(params: countdown.Params) -> list[Example]:
 def draw_text(example: Example, rng: random.Random) -> tuple[str, str]:
     numbers, target, by_count = example
     prompt = countdown.compact_prompt(numbers, target)
-    return prompt, rng.choice(rng.choice(by_count))
+    return prompt, write_steps(rng.choice(rng.choice(by_count)))
+
+
+def write_steps(expression: str) -> str:
+    """The steps of a canonical solution, from the inside out: "(6-2)*5+3" gives "6-2=4,4*5=20,20+3=23"."""
+    steps: list[str] = []
+    _add_steps(ast.parse(expression, mode="eval").body, steps)
+    return ",".join(steps)
+
+
+def _add_steps(tree: ast.expr, steps: list[str]) -> int:
+    if isinstance(tree, ast.Constant):
+        return int(tree.value)
+    assert isinstance(tree, ast.BinOp)
+    operator = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}[type(tree.op)]
+    left, right = _add_steps(tree.left, steps), _add_steps(tree.right, steps)
+    result = apply(operator, left, right)
+    assert result is not None
+    steps.append(f"{left}{operator}{right}={result}")
+    return result
 
 
 def draw_batch(
@@ -93,18 +114,32 @@ def draw_batch(
     return tokens, weights
 
 
+def make_optimizers(model: Qwen2ForCausalLM, lr: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, AdamW for embeddings, norms and biases; both at the same learning rate."""
+    inner = {name: p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name}
+    outer = [p for name, p in model.named_parameters() if name not in inner]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.Muon(inner.values(), lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(outer, lr=lr, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = lr
+    return optimizers
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("src/progrpo/embedded/countdown"))
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--rows", type=int, default=256)
-    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--rows", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--numbers", type=int, default=4)
-    parser.add_argument("--max-number", type=int, default=10)
-    parser.add_argument("--max-target", type=int, default=30)
+    parser.add_argument("--max-number", type=int, default=8)
+    parser.add_argument("--max-target", type=int, default=24)
     parser.add_argument("--min-used", type=int, default=3)
     args = parser.parse_args()
 
@@ -120,20 +155,20 @@ def main() -> None:
     count = sum(parameter.numel() for parameter in model.parameters())
     print(f"{len(examples)} pre-training problems, {count} parameters, {time.monotonic() - started:.0f} s")
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizers = make_optimizers(model, args.lr)
     warm = max(1, args.steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: min((s + 1) / warm, 0.5 * (1 + math.cos(math.pi * s / args.steps)))
-    )
     for step in range(args.steps):
         tokens, weights = draw_batch(examples, tokenizer, rng, args.rows)
         logits = model(input_ids=tokens).logits  # padding is on the right, where a causal model does not look
         loss = -(token_logprobs(logits, tokens) * weights).sum() / weights.sum()
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        factor = min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * step / args.steps)))
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+            optimizer.step()
         if step % 100 == 0 or step == args.steps - 1:
             print(f"step {step:5d}  loss {loss.item():.4f}  {time.monotonic() - started:.0f} s", flush=True)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -8,3 +8,63 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from jaxtyping import install_import_hook
 
 install_import_hook(["progrpo.algo", "progrpo.methods"], "beartype.beartype")
+
+from collections.abc import Callable  # noqa: E402 - the hook above must come first
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from progrpo.model import LanguageModel, wrap_model  # noqa: E402
+
+CHARACTERS = "0123456789+-*/=,:()?abcdefghijklmnopqrstuvwxyz{}\\"
+CHAT = "{% for m in messages %}{{ m['role'][0] }}:{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}a:{% endif %}"
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Write a random model with a character tokenizer as a Hugging Face folder: "qwen2" or "llama"."""
+    from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+
+    def write(architecture: str = "qwen2", *, chat: bool = False, seed: int = 0, eos: bool = True) -> Path:
+        folder = tmp_path_factory.mktemp(architecture)
+        space = "\u0120" if architecture == "qwen2" else "\u2581"
+        vocabulary = {token: index for index, token in enumerate(("<pad>", "<eos>", "<unk>", *CHARACTERS, space))}
+        kind = {"qwen2": Qwen2Tokenizer, "llama": LlamaTokenizer}[architecture]
+        special = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "<eos>"}
+        tokenizer = kind(vocab=vocabulary, merges=[], bos_token=None, **special)
+        if chat:
+            tokenizer.chat_template = CHAT
+        torch.manual_seed(seed)
+        sizes = {
+            "vocab_size": len(tokenizer),
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 512,
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id if eos else None,
+            "pad_token_id": tokenizer.pad_token_id,
+        }
+        model = Qwen2ForCausalLM(Qwen2Config(**sizes)) if architecture == "qwen2" else LlamaForCausalLM(LlamaConfig(**sizes))
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def tiny_model(tiny_folder: Callable[..., Path]) -> LanguageModel:
+    """A random Qwen2 of two layers whose distributions are far from uniform."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = tiny_folder()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(8)
+    return wrap_model(model, AutoTokenizer.from_pretrained(folder), device=torch.device("cpu"))

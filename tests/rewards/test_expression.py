@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progrpo.rewards.expression import ExpressionError, Params, canonical_form, parse_expression, score
+from progrpo.rewards.expression import Params, RuleError, UnreadableError, read_expression, read_steps, score
 from progrpo.types import Problem
 
 PROBLEM = Problem(id="x", prompt="", answer="24", info={"numbers": [2, 3, 4, 10]})
 LOOSE = Problem(id="x", prompt="", answer="24", info={"numbers": [2, 3, 4, 10], "min_used": 2})
+STEPS = Problem(id="x", prompt="", answer="24", info={"numbers": [2, 3, 4, 10], "min_used": 3, "grammar": "steps"})
 
 
 @pytest.mark.parametrize(
@@ -17,11 +18,14 @@ LOOSE = Problem(id="x", prompt="", answer="24", info={"numbers": [2, 3, 4, 10], 
         ("10*3-4-2", "correct"),
         (" ( 10 * 3 ) - 4 - 2 ", "correct"),
         ("10*3-(4+2)", "correct"),
+        ("10*3-4-2\n", "correct"),
         ("10*3-4", "wrong"),  # leaves 2 out
         ("10+10+4", "wrong"),  # 10 twice
         ("10*3-4-2-0", "wrong"),  # 0 was not given
-        ("10*(3-4)-2", "wrong"),  # -12
-        ("10/(2-2)", "wrong"),  # divides by zero (and uses 2 twice)
+        ("10*(3-4)-2", "wrong"),  # 3-4 is not positive
+        ("(3-2-1)*10", "wrong"),  # 0 is not positive
+        ("10/4*2*3", "wrong"),  # 10/4 is not whole
+        ("10/(2-2)", "wrong"),
         ("24", "wrong"),
         ("", "no_answer"),
         ("10*3-4-2=24", "no_answer"),
@@ -35,21 +39,62 @@ LOOSE = Problem(id="x", prompt="", answer="24", info={"numbers": [2, 3, 4, 10], 
         ("1_0*3-4-2", "no_answer"),
         ("0xA*3-4-2", "no_answer"),
         ("10.0*3-4-2", "no_answer"),
-        ("１０*3-4-2", "no_answer"),  # full-width digits
+        ("\uff11\uff10*3-4-2", "no_answer"),  # full-width digits
         ("010*3-4-2", "no_answer"),
-        ("10*3-4-2\n", "correct"),
         ("(" * 200 + "1" + ")" * 20, "no_answer"),
         ("1+" * 200 + "1", "no_answer"),  # longer than 256 characters
         ("4(10-4)", "no_answer"),  # a call, in Python's grammar
         ("10,3", "no_answer"),
+        ("()", "no_answer"),
     ],
 )
-def test_verdicts(text: str, status: str) -> None:
+def test_expressions(text: str, status: str) -> None:
     verdict = score(text, PROBLEM, Params())
     assert verdict.status == status
     assert verdict.reward == (1.0 if status == "correct" else 0.0)
     assert (verdict.canonical is not None) or status != "correct"
     assert verdict.detail or status == "correct"
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("10*3=30,30-4=26,26-2=24", "correct"),
+        ("10*2=20,20+4=24", "correct"),  # three numbers are enough here
+        (" 10*2 = 20 , 20+4 = 24 ", "correct"),
+        ("2*3=6,4*6=24", "correct"),
+        ("10-4=6,2*3=6,6*6=36", "wrong"),
+        ("10*2=20,20+4=25", "wrong"),  # a false sum
+        ("10*2=20,10+4=14", "wrong"),  # 10 is gone
+        ("10*2=20,20+5=25", "wrong"),  # 5 was not given
+        ("2-3=1,4*6=24", "wrong"),  # not positive
+        ("10/4=2,2*3=6", "wrong"),  # not whole
+        ("20+4=24", "wrong"),
+        ("10+4=14,10-4=6", "wrong"),
+        ("", "no_answer"),
+        ("24", "no_answer"),
+        ("10*2=20,", "no_answer"),
+        ("10*2=20;20+4=24", "no_answer"),
+        ("10*2=20,20+4", "no_answer"),
+        ("10**2=100", "no_answer"),
+        ("10*3-4=26,26-2=24", "no_answer"),
+        ("1=1," * 200, "no_answer"),
+    ],
+)
+def test_steps(text: str, status: str) -> None:
+    assert score(text, STEPS, Params()).status == status
+
+
+def test_steps_and_expression_share_the_canonical_form() -> None:
+    written = score("10*3-(4+2)", PROBLEM, Params()).canonical
+    assert written == "10*3-2-4"
+    assert score("4+2=6,3*10=30,30-6=24", STEPS, Params()).canonical == written
+
+
+def test_a_result_is_preferred_to_an_equal_number() -> None:
+    # 3+3=6 with another 6 given: the 6 of the second step is the result, so all of 3 3 6 are used
+    assert read_steps("3+3=6,6*6=36", [3, 3, 6]).leaves == (3, 3, 6)
+    assert read_steps("3+3=6,6*2=12", [3, 3, 6, 2]).text == "(3+3)*2"
 
 
 @pytest.mark.parametrize(
@@ -70,10 +115,7 @@ def test_rewards_are_settings() -> None:
     params = Params(correct_reward=1.0, wrong_reward=-1.0)
     assert score("10*3-4-2", PROBLEM, params).reward == 1.0
     assert score("10", PROBLEM, params).reward == -1.0
-
-
-def form(text: str) -> str:
-    return canonical_form(parse_expression(text)).text
+    assert score("?", PROBLEM, params).reward == -1.0
 
 
 @pytest.mark.parametrize(
@@ -85,58 +127,52 @@ def form(text: str) -> str:
         ("9-5-2", "9-(2+5)"),
         ("8/(4/2)", "8*2/4"),
         ("8/4/2", "8/(2*4)"),
-        ("(1-2)*(3-4)", "(2-1)*(4-3)"),
-        ("(1-2)*(4-3)", "(2-1)*(3-4)"),
-        ("5-(2-7)*3", "5+(7-2)*3"),
-        ("7-7+8", "8-7+7"),
-        ("(7-7)*3+1", "1+3*(7-7)"),
-        ("6/(2-5)", "0-6/(5-2)"),
+        ("(2-1)*(4-3)", "(4-3)*(2-1)"),
+        ("8-7+7", "7+8-7"),
+        ("3*(7-2)+5", "5+(7-2)*3"),
+        ("6+6/3", "6/3+6"),
     ],
 )
 def test_equal_solutions_share_a_form(one: str, other: str) -> None:
-    if other.startswith("0-"):
-        assert form(one) == f"-({form(other[2:])})"
-    else:
-        assert form(one) == form(other)
+    assert read_expression(one) == read_expression(other)
+    assert read_expression(one).text == read_expression(other).text
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("2*3", "2+4"), ("8*1", "8/1"), ("2+2", "2*2"), ("(1+2)*3", "1+2*3"), ("1-2", "2-1"), ("6/3", "3/6")],
+    [("2*3", "2+4"), ("8*1", "8/1"), ("2+2", "2*2"), ("(1+2)*3", "1+2*3"), ("4*3", "12"), ("6/3*2", "6*2-3")],
 )
 def test_different_solutions_do_not(one: str, other: str) -> None:
-    assert form(one) != form(other)
+    assert read_expression(one) != read_expression(other)
 
 
-def expressions(depth: int) -> st.SearchStrategy[str]:
-    leaf = st.integers(1, 20).map(str)
-    return st.recursive(
-        leaf, lambda inner: st.tuples(inner, st.sampled_from("+-*/"), inner).map(lambda t: f"({t[0]}{t[1]}{t[2]})"),
-        max_leaves=depth,
-    )  # fmt: skip
+LEAVES = st.integers(1, 20).map(str)
+EXPRESSIONS = st.recursive(
+    LEAVES,
+    lambda inner: st.tuples(inner, st.sampled_from("+-*/"), inner).map(lambda t: f"({t[0]}{t[1]}{t[2]})"),
+    max_leaves=6,
+)
 
 
-@given(expressions(6))
-def test_the_form_parses_to_the_same_value_and_is_its_own_form(text: str) -> None:
+@given(EXPRESSIONS)
+def test_the_form_reads_as_itself_with_the_same_value(text: str) -> None:
     try:
-        whole = canonical_form(parse_expression(text))
-    except ZeroDivisionError:
+        form = read_expression(text)
+    except RuleError:
         return
-    if whole.sign > 0 and whole.over:
-        again = canonical_form(parse_expression(whole.text))
-        assert again.value == whole.value
-        assert again.text == whole.text
-    assert whole.value == Fraction(eval_exact(text))
+    again = read_expression(form.text)
+    assert (again.text, again.value, again.leaves) == (form.text, form.value, form.leaves)
+    assert form.value == python_value(text)
 
 
-def eval_exact(text: str) -> Fraction:
-    """An independent evaluation: every number becomes a Fraction, Python does the rest (test input only)."""
+def python_value(text: str) -> Fraction:
+    """An independent evaluation: every number becomes a Fraction and Python does the rest (our own text only)."""
     import re
 
     return eval(re.sub(r"(\d+)", r"Fraction(\1)", text), {"Fraction": Fraction})
 
 
 @pytest.mark.parametrize("text", ["", " ", "x", "1+", "1 2", "+1", "()", "1" * 300])
-def test_unparsable(text: str) -> None:
-    with pytest.raises(ExpressionError):
-        parse_expression(text)
+def test_unreadable(text: str) -> None:
+    with pytest.raises(UnreadableError):
+        read_expression(text)

@@ -1,8 +1,11 @@
-"""Countdown: an arithmetic expression over given numbers that reaches a target, checked by parsing, never by `eval`.
+"""Countdown answers, checked by parsing and never by `eval`: reach a target from given numbers with + - * /.
 
-A solution also gets a canonical form: two expressions share it exactly if they are equal as formulas under
-commutativity, associativity and the sign rules (`a-(b-c)` = `a+c-b`, `a/(b/c)` = `a*c/b`, `(a-b)*(c-d)` = `(b-a)*(d-c)`).
-Distributed forms need a number twice, which the rules of the game forbid, so this decides "the same way to the target".
+As in the television game every intermediate result is a positive whole number. An answer is one expression
+("(6-2)*5+3") or, for small models, a chain of steps ("6-2=4,4*5=20,20+3=23"); both are judged alike.
+
+A solution also gets a canonical form: two answers share it exactly if they are equal as formulas under commutativity,
+associativity and the sign rules (`a-(b-c)` = `a+c-b`, `a/(b/c)` = `a*c/b`). Distributed forms need a number twice,
+which the rules forbid, so this decides "the same way to the target".
 """
 
 import ast
@@ -10,7 +13,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Literal
 
 from progrpo import rewards
@@ -19,6 +21,7 @@ from progrpo.types import Problem, Verdict
 MAX_CHARACTERS = 256
 _SYMBOLS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _ALLOWED = re.compile(r"[0-9+\-*/() ]+")
+_STEP = re.compile(r" *([0-9]+) *([+\-*/]) *([0-9]+) *= *([0-9]+) *")
 
 
 class Params(rewards.Params):
@@ -26,122 +29,167 @@ class Params(rewards.Params):
     """Take the text of the last `<tag>...</tag>` as the answer; None takes the whole completion."""
 
 
-class ExpressionError(ValueError):
-    """The text is no expression over + - * / and whole numbers."""
+class UnreadableError(ValueError):
+    """The text is neither an expression over + - * / and whole numbers nor a chain of steps."""
+
+
+class RuleError(ValueError):
+    """The answer can be read and breaks a rule of the game."""
 
 
 def score(text: str, problem: Problem, params: Params) -> Verdict:
     """Judge one completion: it must reach `problem.answer` (the target) with the numbers in `problem.info["numbers"]`,
     each at most once and at least `problem.info["min_used"]` of them (all, where the problem does not say).
 
-    `no_answer`: nothing that parses. `wrong`: other numbers, division by zero, or another value.
+    `problem.info["grammar"]` says how it is written: "expression" (where the problem does not say) or "steps".
+    `no_answer`: nothing that can be read. `wrong`: it breaks a rule or gives another value.
     """
     extracted = _extract(text, params.tag)
     if extracted is None:
         return Verdict(status="no_answer", reward=params.wrong_reward, detail=f"no <{params.tag}> in the completion")
+    form = None
     try:
-        tree = parse_expression(extracted)
-    except ExpressionError as error:
+        numbers: Sequence[int] = problem.info["numbers"]
+        steps = problem.info.get("grammar") == "steps"
+        form = read_steps(extracted, numbers) if steps else read_expression(extracted)
+        _require_numbers(form, numbers, int(problem.info.get("min_used", len(numbers))))
+        if form.value != int(problem.answer or 0):
+            raise RuleError(f"equals {form.value}, expected {problem.answer}")
+    except UnreadableError as error:
         return Verdict(status="no_answer", reward=params.wrong_reward, extracted=extracted[:80], detail=str(error))
-    fault, form = _judge(tree, problem)
-    if fault:
-        return Verdict(status="wrong", reward=params.wrong_reward, extracted=extracted, canonical=form, detail=fault)
-    return Verdict(status="correct", reward=params.correct_reward, extracted=extracted, canonical=form)
-
-
-def parse_expression(text: str) -> ast.expr:
-    """Parse to a tree of `+ - * /` over non-negative integers.
-
-    Raises:
-        ExpressionError: another character, operator, unary sign, empty or longer than 256 characters.
-    """
-    text = text.strip()
-    if not 0 < len(text) <= MAX_CHARACTERS:
-        raise ExpressionError(f"expected 1 to {MAX_CHARACTERS} characters, got {len(text)}")
-    if not _ALLOWED.fullmatch(text):
-        raise ExpressionError("only digits, + - * / ( ) and spaces are allowed")
-    try:
-        tree = ast.parse(text, mode="eval").body
-    except (SyntaxError, RecursionError, MemoryError) as error:
-        raise ExpressionError(f"does not parse: {error.__class__.__name__}") from None
-    for node in ast.walk(tree):
-        operator = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub | ast.Mult | ast.Div)
-        number = isinstance(node, ast.Constant) and type(node.value) is int
-        if isinstance(node, ast.expr) and not operator and not number:
-            raise ExpressionError(f"{type(node).__name__} is not allowed")
-    return tree
+    except RuleError as error:
+        canonical = form.text if form else None
+        return Verdict(
+            status="wrong", reward=params.wrong_reward, extracted=extracted, canonical=canonical, detail=str(error)
+        )
+    return Verdict(status="correct", reward=params.correct_reward, extracted=extracted, canonical=form.text)
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A sum (`over` added, `under` subtracted) or a signed product (`over` multiplied, `under` divided), sorted."""
+    """A canonical form: a sum (`over` added, `under` subtracted) or a product (multiplied, divided), parts sorted.
+
+    Two forms are equal if their texts are; `value` is exact, `leaves` are the numbers used, sorted.
+    """
 
     kind: Literal["sum", "product"]
-    sign: int
     over: tuple[str, ...]
     under: tuple[str, ...]
-    value: Fraction = field(compare=False)
+    value: int = field(compare=False)
+    leaves: tuple[int, ...] = field(compare=False)
 
     @property
     def text(self) -> str:
         """The form as a readable expression."""
         plus, minus = ("+", "-") if self.kind == "sum" else ("*", "/")
-        text = plus.join(self.over) + "".join(minus + form for form in self.under)
-        return text if self.sign > 0 else f"-({text})"
+        return plus.join(self.over) + "".join(minus + part for part in self.under)
 
 
-def canonical_form(tree: ast.expr) -> Form:
-    """The form that all expressions of one solution share, with its exact value.
-
-    Raises:
-        ZeroDivisionError: a divisor is 0.
-    """
-    if isinstance(tree, ast.Constant):
-        return number_form(tree.value)
-    assert isinstance(tree, ast.BinOp)
-    return combine(_SYMBOLS[type(tree.op)], canonical_form(tree.left), canonical_form(tree.right))
-
-
-def number_form(value: int) -> Form:
-    return Form("product", 1, (str(value),), (), Fraction(value))
+def number(value: int) -> Form:
+    return Form("product", (str(value),), (), value, (value,))
 
 
 def combine(operator: str, left: Form, right: Form) -> Form:
     """The canonical form of `left operator right`, operator one of + - * /.
 
     Raises:
-        ZeroDivisionError: `right` is 0 and the operator "/".
+        RuleError: the result is not a positive whole number.
     """
-    if operator in "+-":
-        over, under = _terms(left)
-        plus, minus = _terms(right)
-        if operator == "-":
-            plus, minus = minus, plus
-        value = left.value + right.value if operator == "+" else left.value - right.value
-        return Form("sum", 1, tuple(sorted(over + plus)), tuple(sorted(under + minus)), value)
-    sign, over, under = _factors(left)
-    right_sign, times, by = _factors(right)
-    if operator == "/":
-        times, by = by, times
-    value = left.value * right.value if operator == "*" else left.value / right.value
-    return Form("product", sign * right_sign, tuple(sorted(over + times)), tuple(sorted(under + by)), value)
+    value = apply(operator, left.value, right.value)
+    if value is None:
+        raise RuleError(f"{left.value}{operator}{right.value} is not a positive whole number")
+    leaves = tuple(sorted(left.leaves + right.leaves))
+    kind: Literal["sum", "product"] = "sum" if operator in "+-" else "product"
+    over, under = _parts(left, kind)
+    more, less = _parts(right, kind)
+    if operator in "-/":
+        more, less = less, more
+    return Form(kind, tuple(sorted(over + more)), tuple(sorted(under + less)), value, leaves)
 
 
-def _terms(form: Form) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Added and subtracted terms."""
-    if form.kind == "sum":
+def apply(operator: str, left: int, right: int) -> int | None:
+    """The result of one operation on positive whole numbers; None where it is not one itself."""
+    match operator:
+        case "+":
+            return left + right
+        case "-":
+            return left - right if left > right else None
+        case "*":
+            return left * right
+        case _:
+            return left // right if left % right == 0 else None
+
+
+def read_expression(text: str) -> Form:
+    """Read "(6-2)*5+3".
+
+    Raises:
+        UnreadableError: another character or operator, a unary sign, empty, or longer than 256 characters.
+        RuleError: an intermediate result is not a positive whole number.
+    """
+    text = _checked(text)
+    if not _ALLOWED.fullmatch(text):
+        raise UnreadableError("only digits, + - * / ( ) and spaces are allowed")
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        raise UnreadableError(f"does not parse: {error.__class__.__name__}") from None
+    return _read_tree(tree)
+
+
+def read_steps(text: str, numbers: Sequence[int]) -> Form:
+    """Read "6-2=4,4*5=20,20+3=23": each step takes two numbers that are there and leaves its result; the last result is
+    the answer. Where a given number and an earlier result are equal, the result is taken.
+
+    Raises:
+        UnreadableError: another form, empty, or longer than 256 characters.
+        RuleError: a number is not there, or a step's result is wrong or not a positive whole number.
+    """
+    available = [number(value) for value in numbers]
+    for part in _checked(text).split(","):
+        match = _STEP.fullmatch(part)
+        if match is None:
+            raise UnreadableError(f"expected steps like 6-2=4,4*5=20, got {part[:40]!r}")
+        left, operator, right, result = match.groups()
+        form = combine(operator, _take(available, int(left)), _take(available, int(right)))
+        if form.value != int(result):
+            raise RuleError(f"{left}{operator}{right} equals {form.value}, not {result}")
+        available.append(form)
+    return available[-1]
+
+
+def _read_tree(tree: ast.expr) -> Form:
+    if isinstance(tree, ast.Constant) and type(tree.value) is int:
+        return number(tree.value)
+    if isinstance(tree, ast.BinOp) and type(tree.op) in _SYMBOLS:
+        return combine(_SYMBOLS[type(tree.op)], _read_tree(tree.left), _read_tree(tree.right))
+    raise UnreadableError(f"{type(tree).__name__} is not allowed")
+
+
+def _take(available: list[Form], value: int) -> Form:
+    for position in reversed(range(len(available))):
+        if available[position].value == value:
+            return available.pop(position)
+    raise RuleError(f"{value} is not there; there are {sorted(form.value for form in available)}")
+
+
+def _require_numbers(form: Form, numbers: Sequence[int], least: int) -> None:
+    if Counter(form.leaves) - Counter(numbers) or len(form.leaves) < least:
+        raise RuleError(f"uses {list(form.leaves)}, expected at least {least} of {sorted(numbers)}")
+
+
+def _parts(form: Form, kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A form as parts of a larger sum or product: flattened where the kind is the same, else one part."""
+    if form.kind == kind or len(form.leaves) == 1:
         return form.over, form.under
-    term = (form.text.removeprefix("-(").removesuffix(")") if form.sign < 0 else form.text,)
-    return (term, ()) if form.sign > 0 else ((), term)
+    return ((form.text,) if kind == "sum" else (f"({form.text})",)), ()
 
 
-def _factors(form: Form) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
-    """Sign, numerators and denominators; a sum counts as one factor, turned so that it is positive."""
-    if form.kind == "product":
-        return form.sign, form.over, form.under
-    turned = Form("sum", 1, form.under, form.over, -form.value)
-    flip = form.value < 0 or (form.value == 0 and turned.text < form.text)
-    return -1 if flip else 1, (f"({(turned if flip else form).text})",), ()
+def _checked(text: str) -> str:
+    text = text.strip()
+    if not 0 < len(text) <= MAX_CHARACTERS:
+        raise UnreadableError(f"expected 1 to {MAX_CHARACTERS} characters, got {len(text)}")
+    return text
 
 
 def _extract(text: str, tag: str | None) -> str | None:
@@ -149,19 +197,3 @@ def _extract(text: str, tag: str | None) -> str | None:
         return text.strip()
     found = re.findall(rf"<{re.escape(tag)}>(.*?)</{re.escape(tag)}>", text, flags=re.DOTALL)
     return found[-1].strip() if found else None
-
-
-def _judge(tree: ast.expr, problem: Problem) -> tuple[str, str | None]:
-    """What is wrong with a parsed answer ("" if nothing), and its canonical form."""
-    try:
-        form = canonical_form(tree)
-    except ZeroDivisionError:
-        return "divides by zero", None
-    numbers: Sequence[int] = problem.info["numbers"]
-    used = Counter(node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
-    least = int(problem.info.get("min_used", len(numbers)))
-    if used - Counter(numbers) or used.total() < least:
-        return f"uses {sorted(used.elements())}, expected at least {least} of {sorted(numbers)}", form.text
-    if form.value != Fraction(problem.answer or 0):
-        return f"equals {form.value}, expected {problem.answer}", form.text
-    return "", form.text

@@ -1,12 +1,13 @@
 """Countdown, procedural and offline: reach a target from a few numbers with + - * /; many right answers per problem.
 
+The rules of the television game: each number at most once, every intermediate result a positive whole number.
+
 A problem is its sorted numbers and its target. Its split is a hash of exactly that, so the splits are disjoint by
 construction, whatever the seed; the draw of item i comes from a hash of (seed, split, i), never from seed + i.
 """
 
 import random
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from functools import lru_cache
 from itertools import combinations, combinations_with_replacement, product
 from typing import Literal
@@ -14,7 +15,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from progrpo.errors import ConfigError
-from progrpo.rewards.expression import Form, combine, number_form
+from progrpo.rewards.expression import Form, apply, combine, number
 from progrpo.seeds import derive_seed
 from progrpo.settings import Settings
 from progrpo.types import Problem
@@ -24,7 +25,7 @@ SPLIT_SHARES = {"pretrain": 0.6, "train": 0.3, "test": 0.1}
 
 WORDS = (
     "Using {rule} of the numbers {numbers}, each at most once, with + - * / and parentheses, write an expression that "
-    "equals {target}. Think first, then give the expression alone between <answer> and </answer>."
+    "equals {target}; every intermediate result must be a positive whole number. Think first, then give the expression alone between <answer> and </answer>."
 )
 
 
@@ -46,7 +47,8 @@ class Params(Settings):
     seed: int = 0
     """Of the draw of problems; the splits stay disjoint across seeds."""
     style: Literal["compact", "words"] = "compact"
-    """`compact` "3 5 7 8=24:" for the embedded model, or `words` for a model that reads English."""
+    """`compact`: prompt "3 5 7 8=24:", answer "8-5=3,3*7=21,21+3=24", for the embedded model. `words`: a prompt in
+    English, answer an expression between <answer> tags (give reward.tag=answer)."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Params":
@@ -117,14 +119,13 @@ def solutions(numbers: Sequence[int], params: Params) -> dict[int, frozenset[str
 
 @lru_cache(maxsize=100_000)
 def _solutions(numbers: tuple[int, ...], min_used: int, max_target: int) -> dict[int, frozenset[str]]:
-    """By dynamic programming over sub-multisets of the sorted `numbers`; a form of the last level is built only where
-    its value is a target: about 0.3 ms for 3 numbers, 10 ms for 4."""
+    """By dynamic programming over sub-multisets of the sorted `numbers`: well under 1 ms for 3 numbers, 5 ms for 4."""
     found: dict[int, set[str]] = {}
     for used in range(min_used, len(numbers) + 1):
         for part in sorted(set(combinations(numbers, used))):
-            for value, operator, left, right in _joined(part):
-                if value.denominator == 1 and 1 <= value <= max_target:
-                    found.setdefault(int(value), set()).add(combine(operator, left, right).text)
+            for form in _reach(part):
+                if form.value <= max_target:
+                    found.setdefault(form.value, set()).add(form.text)
     return {target: frozenset(forms) for target, forms in found.items()}
 
 
@@ -132,25 +133,18 @@ def _solutions(numbers: tuple[int, ...], min_used: int, max_target: int) -> dict
 def _reach(numbers: tuple[int, ...]) -> frozenset[Form]:
     """The canonical forms of all expressions that use each of the sorted `numbers` once."""
     if len(numbers) == 1:
-        return frozenset({number_form(numbers[0])})
-    return frozenset(combine(operator, left, right) for _, operator, left, right in _joined(numbers))
-
-
-def _joined(numbers: tuple[int, ...]) -> Iterator[tuple[Fraction, str, Form, Form]]:
-    """Every way to join two expressions over complementary parts of the sorted `numbers` (at least two)."""
+        return frozenset({number(numbers[0])})
+    reached = set()
     for mask in range(1, 2 ** (len(numbers) - 1)):
-        inside = tuple(number for i, number in enumerate(numbers) if mask >> i & 1)
-        outside = tuple(number for i, number in enumerate(numbers) if not mask >> i & 1)
+        inside = tuple(value for i, value in enumerate(numbers) if mask >> i & 1)
+        outside = tuple(value for i, value in enumerate(numbers) if not mask >> i & 1)
         for left, right in product(_reach(inside), _reach(outside)):
-            a, b = left.value, right.value
-            yield a + b, "+", left, right
-            yield a * b, "*", left, right
-            yield a - b, "-", left, right
-            yield b - a, "-", right, left
-            if b:
-                yield a / b, "/", left, right
-            if a:
-                yield b / a, "/", right, left
+            reached |= {
+                combine(operator, one, other)
+                for operator, one, other in (*((op, left, right) for op in "+-*/"), ("-", right, left), ("/", right, left))
+                if apply(operator, one.value, other.value) is not None
+            }
+    return frozenset(reached)
 
 
 def _draw_target(numbers: tuple[int, ...], rng: random.Random, params: Params) -> int | None:
@@ -179,5 +173,6 @@ def _problem(numbers: Sequence[int], target: int, params: Params) -> Problem:
         rule = "all" if params.min_used is None else f"at least {params.min_used}"
         prompt = WORDS.format(rule=rule, numbers=", ".join(map(str, numbers)), target=target)
     key = f"{'-'.join(map(str, sorted(numbers)))}={target}"
-    info = {"numbers": list(numbers), "min_used": params.min_used or params.numbers}
+    grammar = "steps" if params.style == "compact" else "expression"
+    info = {"numbers": list(numbers), "min_used": params.min_used or params.numbers, "grammar": grammar}
     return Problem(id=key, prompt=prompt, answer=str(target), info=info)

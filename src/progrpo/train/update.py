@@ -67,7 +67,7 @@ def update(
         if not bool(torch.isfinite(objective)):
             raise _non_finite("loss", dump, tokens=micro.tokens, logprobs=logprobs, old_logprobs=old, advantages=own)
         (-objective).backward()
-        stats.add(float(objective), log_ratio(logprobs.detach(), old), own, micro, low, high)
+        stats.add(float(objective.detach()), log_ratio(logprobs.detach(), old), own, micro, low, high)
     norm = policy.clip_gradient()
     if not norm < float("inf"):
         rows = torch.arange(batch.first, batch.first + len(advantages))

@@ -1,0 +1,39 @@
+# Each target sets itself up in .venv; a second call installs nothing.
+PYTHON ?= python3
+BIN := .venv/bin
+RUNS ?= runs/demo
+DEMO := grpo progrpo equilibrium
+
+.PHONY: demo test test-slow lint benchmarks clean
+
+demo: .venv/installed
+	@for name in $(DEMO); do \
+		$(BIN)/progrpo train recipes/demo/$$name.yaml out=$(RUNS)/$$name --resume || exit 1; \
+	done
+	@$(BIN)/progrpo compare $(addprefix $(RUNS)/,$(DEMO)) --out $(RUNS)/comparison.html
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmarks: .venv/installed
+	$(BIN)/python benchmarks/equations.py
+	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/startup.py
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "progrpo needs Python 3.11 or newer; point at one with: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv $(RUNS)

@@ -1,0 +1,127 @@
+"""Figures of metrics over steps: what they show, as data, and how it is drawn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from matplotlib.axes import Axes
+
+from progrpo.report.drawing import Drawing, canvas, run_colour, run_marker, step_axis, to_svg, unit_axis
+from progrpo.report.read import Run, series
+from progrpo.report.statistics import smooth, smoothing_width
+from progrpo.report.wording import Measure
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layer:
+    """One metric over steps, drawn once for each run that has it."""
+
+    key: str
+    look: Literal["smoothed", "faint", "points"]
+    """`smoothed`: the running mean over a faint raw line; `faint`: a thin running mean alone; `points`: as logged."""
+    dash: Literal["-", "--", ":"] = "-"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curves:
+    """One figure."""
+
+    name: str
+    title: str
+    unit: str
+    layers: tuple[Layer, ...]
+    caption: str
+    """With `keys` in backticks; {width} becomes the number of points smoothed over."""
+
+
+_SMOOTHED = "Faint: as logged; solid: mean over {width} rollouts."
+
+ENTROPY = Curves(
+    name="entropy",
+    title="Training entropy",
+    unit="nats per token",
+    layers=(Layer(key="rollout/entropy", look="smoothed"),),
+    caption=f"Entropy of the sampling policy, mean over the tokens of a rollout (`rollout/entropy`). {_SMOOTHED}",
+)
+REWARD = Curves(
+    name="reward",
+    title="Training reward",
+    unit="per completion",
+    layers=(Layer(key="rollout/reward", look="smoothed"),),
+    caption=f"Mean reward of the completions of a rollout (`rollout/reward`). {_SMOOTHED}",
+)
+PASS_AT_1 = Curves(
+    name="pass-at-1",
+    title="Held-out Pass@1",
+    unit="% of completions",
+    layers=(Layer(key="evaluate/pass@1", look="points"),),
+    caption="Share of correct completions, mean over the held-out problems (`evaluate/pass@1`).",
+)
+DISTINCT = Curves(
+    name="distinct",
+    title="Distinct correct solutions",
+    unit="per problem",
+    layers=(
+        Layer(key="evaluate/distinct_correct", look="points"),
+        Layer(key="rollout/distinct_correct", look="faint"),
+    ),
+    caption="Different canonical forms among the correct completions of a problem. Points: held-out problems "
+    "(`evaluate/distinct_correct`); thin line: training problems (`rollout/distinct_correct`), mean over {width} "
+    "rollouts. The two may draw different numbers of completions per problem; then their levels do not compare.",
+)
+CONFIDENCE = Curves(
+    name="confidence",
+    title="Confidence, and the shift it makes",
+    unit="probability",
+    layers=(
+        Layer(key="progrpo/prompt_confidence", look="smoothed"),
+        Layer(key="progrpo/completion_confidence", look="smoothed", dash="--"),
+        Layer(key="progrpo/shift_abs", look="smoothed", dash=":"),
+    ),
+    caption="Runs of ProGRPO only. Solid: c(q) of the prompts (`progrpo/prompt_confidence`); dashed: c(o) of the "
+    "completions (`progrpo/completion_confidence`); dotted: size of the shift before it is multiplied by alpha "
+    "(`progrpo/shift_abs`). Means over {width} rollouts; faint: as logged.",
+)
+
+
+def pass_at(measure: Measure) -> Curves:
+    """The figure of one Pass@k over steps."""
+    return Curves(
+        name="pass-at-most",
+        title=f"Held-out {measure.label}",
+        unit="% of problems",
+        layers=(Layer(key=f"evaluate/{measure.key}", look="points"),),
+        caption=f"Chance that at least one of {measure.key.removeprefix('pass@')} completions is correct, unbiased "
+        f"estimate, mean over the held-out problems (`evaluate/{measure.key}`).",
+    )
+
+
+def over_steps(runs: Sequence[Run], curves: Curves) -> Drawing | None:
+    """Draw one figure; None where no run has any of its metrics."""
+    points = {(i, layer.key): series(run, layer.key)[0].size for i, run in enumerate(runs) for layer in curves.layers}
+    shown = tuple(index for index in range(len(runs)) if any(points[index, layer.key] for layer in curves.layers))
+    if not shown:
+        return None
+    smoothed = [layer.key for layer in curves.layers if layer.look != "points"]
+    width = smoothing_width(max((points[index, key] for index in shown for key in smoothed), default=0))
+    with canvas() as (figure, axes):
+        for layer in curves.layers:
+            for index in shown:
+                _draw(axes, runs[index], index, layer, width)
+        step_axis(axes)
+        unit_axis(axes, curves.unit)
+        svg = to_svg(figure, curves.name)
+    caption = curves.caption.format(width=width)
+    return Drawing(name=curves.name, title=curves.title, svg=svg, caption=caption, runs=shown)
+
+
+def _draw(axes: Axes, run: Run, index: int, layer: Layer, width: int) -> None:
+    steps, values = series(run, layer.key)
+    look = {"color": run_colour(index), "linestyle": layer.dash}
+    if layer.look == "points" or steps.size == 1:
+        axes.plot(steps, values, marker=run_marker(index), **look)
+    elif layer.look == "faint":
+        axes.plot(steps, smooth(values, width), linewidth=0.9, alpha=0.6, **look)
+    else:
+        axes.plot(steps, values, linewidth=0.8, alpha=0.35, color=run_colour(index))
+        axes.plot(steps, smooth(values, width), **look)

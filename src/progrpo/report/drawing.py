@@ -1,0 +1,123 @@
+"""One style for all figures, and SVG that takes its colours and its font from the page it stands in."""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+RUN_COLOURS = 8
+"""Runs after the eighth get the first colours again, with the next marker."""
+MARKERS = "osD^vPX*h"
+
+# Colours of the page: matplotlib wants hex, the page wants variables that follow its light or dark scheme.
+INK, SOFT, GRID, PAPER = "#010101", "#010102", "#010103", "#010104"
+_RUNS = [f"#0102{index:02x}" for index in range(RUN_COLOURS)]
+_VARIABLES = {INK: "--ink", SOFT: "--soft", GRID: "--rule", PAPER: "--paper"} | {
+    colour: f"--run-{index}" for index, colour in enumerate(_RUNS)
+}
+
+_WIDTH, _HEIGHT = 5.0, 3.0  # inches of 72 units: type of 10 units stays readable where the page is a phone wide
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 10.5,
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.edgecolor": SOFT,
+    "axes.facecolor": "none",
+    "axes.labelcolor": SOFT,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10.5,
+    "axes.titlecolor": SOFT,
+    "figure.facecolor": "none",
+    "figure.constrained_layout.use": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.7,
+    "lines.markersize": 4.5,
+    "lines.solid_capstyle": "round",
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawing:
+    """A figure of the page."""
+
+    name: str
+    """Unique on the page."""
+    title: str
+    svg: str
+    caption: str
+    runs: tuple[int, ...]
+    """Runs that appear in it, for the legend; empty where the figure names them itself."""
+    keys: tuple[tuple[str, str], ...] = ()
+    """Further entries of the legend: (label, colour)."""
+
+
+def run_colour(index: int) -> str:
+    return _RUNS[index % RUN_COLOURS]
+
+
+def run_marker(index: int) -> str:
+    return MARKERS[index // RUN_COLOURS % len(MARKERS)] if index >= RUN_COLOURS else MARKERS[index]
+
+
+@contextmanager
+def canvas(height: float = _HEIGHT) -> Iterator[tuple[Figure, Axes]]:
+    """Axes in the page's style, whatever the reader's matplotlibrc says.
+
+    Args:
+        height: inches; the width is the same for all figures.
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        figure = Figure(figsize=(_WIDTH, height))
+        yield figure, figure.add_subplot()
+
+
+def step_axis(axes: Axes) -> None:
+    axes.set_xlabel("step", loc="right")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+
+
+def unit_axis(axes: Axes, unit: str) -> None:
+    """Name the unit of y above the axis, where a long one has room; "%" reads fractions as percentages."""
+    axes.set_title(unit)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    if unit.startswith("%"):
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}")
+
+
+def to_svg(figure: Figure, name: str) -> str:
+    """Inline SVG without a size of its own; must be called inside `canvas`.
+
+    Ids that something refers to are unique to `name` and the same at every call; the others are left out.
+    """
+    matplotlib.rcParams["svg.hashsalt"] = name
+    written = io.StringIO()
+    figure.savefig(written, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    svg = written.getvalue()
+    svg = svg[svg.index("<svg") :].strip()
+    opening, rest = svg.split(">", 1)
+    box = re.search(r'viewBox="[^"]*"', opening)
+    svg = f'<svg {box[0] if box else ""} role="img" aria-labelledby="{name}-title">{rest}'
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg).replace("xlink:href", "href")
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return svg

@@ -1,0 +1,69 @@
+"""The figures of a report, in the order of the page; one without data is left out."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from progrpo.report.curves import CONFIDENCE, DISTINCT, ENTROPY, PASS_AT_1, REWARD, over_steps, pass_at
+from progrpo.report.drawing import INK, Drawing, canvas, run_colour, run_marker, to_svg, unit_axis
+from progrpo.report.read import Row, Run, is_number
+from progrpo.report.seconds import seconds_figure
+from progrpo.report.summary import largest_pass, same_start
+
+
+def figures(runs: Sequence[Run]) -> list[Drawing]:
+    """Draw every figure there are data for."""
+    largest = largest_pass(runs)
+    drawn = [
+        over_steps(runs, ENTROPY),
+        over_steps(runs, REWARD),
+        over_steps(runs, PASS_AT_1),
+        pass_at_k(runs),
+        over_steps(runs, pass_at(largest)) if largest else None,
+        over_steps(runs, DISTINCT),
+        over_steps(runs, CONFIDENCE),
+        seconds_figure(runs),
+    ]
+    return [drawing for drawing in drawn if drawing is not None]
+
+
+def pass_at_k(runs: Sequence[Run]) -> Drawing | None:
+    """Pass@k against k at the first and the last evaluation; a start that all runs share is drawn once, in ink."""
+    rows = {index: found for index, run in enumerate(runs) if (found := [r for r in run.metrics if _by_k(r)])}
+    if not any(len(_by_k(found[-1])) > 1 for found in rows.values()):
+        return None
+    starts = [runs[index] for index in rows]
+    once = len(rows) > 1 and all(run.evaluations for run in starts) and same_start(starts)
+    with canvas() as (figure, axes):
+        for index, found in rows.items():
+            if not once or index == min(rows):
+                _line(axes, _by_k(found[0]), INK if once else run_colour(index), linestyle="--", linewidth=1.2)
+            if len(found) > 1:
+                _line(axes, _by_k(found[-1]), run_colour(index), marker=run_marker(index))
+        ks = sorted({k for found in rows.values() for k in _by_k(found[-1])})
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(ks, [str(k) for k in ks])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel("k, completions per problem", loc="right")
+        unit_axis(axes, "% of problems")
+        svg = to_svg(figure, "over-k")
+    return Drawing(
+        name="over-k",
+        title="Held-out Pass@k",
+        svg=svg,
+        caption="Chance that at least one of k completions is correct, mean over the held-out problems "
+        f"(`evaluate/pass@1` to `evaluate/pass@{ks[-1]}`), k doubling along the axis. "
+        f"Dashed: the first evaluation{', the same for all runs' if once else ''}; solid: the last.",
+        runs=tuple(rows),
+    )
+
+
+def _line(axes: Axes, points: Mapping[int, float], colour: str, **look: object) -> None:
+    axes.plot(list(points), list(points.values()), color=colour, **look)
+
+
+def _by_k(row: Row) -> dict[int, float]:
+    found = {match[1]: row[match[0]] for key in row if (match := re.fullmatch(r"evaluate/pass@(\d+)", key))}
+    return {int(k): found[k] for k in sorted(found, key=int) if is_number(found[k])}

@@ -1,0 +1,114 @@
+"""One self-contained HTML page from runs: no network, no file beside it."""
+
+import base64
+import hashlib
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from progrpo.report import wording
+from progrpo.report.drawing import RUN_COLOURS
+from progrpo.report.figures import figures
+from progrpo.report.read import Run
+from progrpo.report.samples import completions, disagreements
+from progrpo.report.summary import summarise
+
+_HERE = Path(__file__).parent
+_ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
+
+
+def make_page(runs: Sequence[Run], *, title: str) -> str:
+    """The page as text; the same runs give the same page, byte for byte."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"code": _code, "significant": wording.significant}
+    script = (_HERE / "page.js").read_text("utf-8")
+    browsed = completions(runs)
+    page = environment.get_template("page.html").render(
+        title=title,
+        runs=[_head(run) for run in runs],
+        made_with=_made_with(runs),
+        colours=RUN_COLOURS,
+        differing=differing_settings(runs),
+        summary=summarise(runs),
+        figures=figures(runs),
+        finals=final_values(runs),
+        browsed=browsed,
+        data=Markup(embedded_json(browsed)),
+        disagreements=disagreements(runs),
+        css=Markup((_HERE / "page.css").read_text("utf-8")),
+        script=Markup(script),
+        # The browser runs this script and no other, should a completion ever find a way out of its quotes.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    # A lone surrogate, legal in JSON, is no character: it could not be written as UTF-8.
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def embedded_json(data: object) -> str:
+    """JSON that is safe inside a script element: only ASCII, and none of < > &; `json.loads` gives the data back."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return "".join(_ESCAPED.get(character, character) for character in text)
+
+
+def differing_settings(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """Settings in which runs differ, with each run's value; where a run was written to is none."""
+    settings = [wording.flat(run.config) for run in runs]
+    keys = sorted({key for one in settings for key in one} - {"out"})
+    rows = [(key, [one.get(key, "not set") for one in settings]) for key in keys]
+    return [(key, values) for key, values in rows if len(set(values)) > 1]
+
+
+def final_values(runs: Sequence[Run]) -> list[tuple[str, list[tuple[object, int] | None]]]:
+    """Per metric, its last value in each run that is not null and the step of it; None where a run has none."""
+    last: list[dict[str, tuple[object, int]]] = [
+        {key: (value, row["step"]) for row in run.metrics for key, value in row.items() if value is not None}
+        for run in runs
+    ]
+    keys = sorted({key for found in last for key in found} - {"step"})
+    return [(key, [found.get(key) for found in last]) for key in keys]
+
+
+def _head(run: Run) -> dict[str, Any]:
+    """What the top of the page says about a run."""
+    command = run.environment.get("command") or []
+    return {
+        "name": run.name,
+        "path": str(run.path),
+        "method": wording.method(run.config),
+        "progress": wording.progress(run.steps_done, run.steps_planned),
+        "steps_done": run.steps_done,
+        "seed": run.config.get("seed", wording.NOTHING),
+        "model": (run.config.get("model") or {}).get("path", wording.NOTHING),
+        "task": (run.config.get("task") or {}).get("name", wording.NOTHING),
+        "command": shlex.join([Path(command[0]).name, *command[1:]]) if command else None,
+    }
+
+
+def _made_with(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """Versions and machine, each with the runs that were made so."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        if facts := wording.made_with(run.environment):
+            found.setdefault(facts, []).append(run.name)
+    return list(found.items())
+
+
+def _code(text: str) -> Markup:
+    """Escape a text and set what stands in backticks as code."""
+    return Markup("").join(_alternate(text))
+
+
+def _alternate(text: str) -> Iterator[Markup]:
+    for index, part in enumerate(text.split("`")):
+        yield Markup("<code>%s</code>") % part if index % 2 else escape(part)

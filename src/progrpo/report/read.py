@@ -1,0 +1,138 @@
+"""Run directories as the report sees them: settings, metrics, and the rows of evaluations and rollouts.
+
+A run that was killed reads like any other; it merely has fewer rows.
+"""
+
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from progrpo.errors import RunDirectoryError
+from progrpo.files import read_jsonl
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One run directory, read."""
+
+    name: str
+    """The directory's name; with as much of its path before it as tells the runs of a page apart."""
+    path: Path
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    metrics: tuple[Row, ...]
+    """One row per optimiser step done; step 0 holds the evaluation before training."""
+    evaluations: Mapping[int, tuple[Row, ...]]
+    """Rows per problem by step, ascending: the first evaluation, the last, and the last it shares with
+    the first run and with all evaluated runs."""
+    rollouts: Mapping[int, Path]
+    """Files of completions by step, ascending."""
+
+    @property
+    def steps_done(self) -> int:
+        return int(self.metrics[-1]["step"]) if self.metrics else 0
+
+    @property
+    def steps_planned(self) -> int | None:
+        return self.config.get("steps")
+
+
+def load_runs(paths: Sequence[Path]) -> list[Run]:
+    """Read run directories, in the order given.
+
+    Raises:
+        RunDirectoryError: one of them holds no run; nothing is returned for the others.
+        DataError: a file in one of them is damaged otherwise than by a cut last line.
+    """
+    names = unique_names(paths)
+    runs = [_load(path, name) for path, name in zip(paths, names, strict=True)]
+    files = [_files_by_step(run.path / "evaluations") for run in runs]
+    return [
+        replace(run, evaluations={step: tuple(read_jsonl(found[step])) for step in shown})
+        for run, found, shown in zip(runs, files, _steps_shown(files), strict=True)
+    ]
+
+
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """Name each path by its last parts: as few as tell them apart; a path given twice also gets a number."""
+    parts = [path.resolve().parts for path in paths]
+    names: list[str] = []
+    for depth in range(1, max(map(len, parts), default=0) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(set(parts)):
+            break
+    return [
+        f"{name} ({names[:index].count(name) + 1})" if names.count(name) > 1 else name
+        for index, name in enumerate(names)
+    ]
+
+
+def series(run: Run, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of a metric, leaving out the steps that do not have it (absent, null or not finite)."""
+    points = [(row["step"], row[key]) for row in run.metrics if is_number(row.get(key))]
+    steps, values = zip(*points, strict=True) if points else ((), ())
+    return np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64)
+
+
+def is_number(value: object) -> bool:
+    """Whether a value read from JSON is a finite number (true and false are none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def last_shared_evaluation(runs: Sequence[Run]) -> int | None:
+    """The last step at which every one of these runs was evaluated; None if there is no such step."""
+    return max(set.intersection(*(set(run.evaluations) for run in runs)), default=None) if runs else None
+
+
+def _load(path: Path, name: str) -> Run:
+    if not (path / "config.yaml").is_file():
+        raise RunDirectoryError(f"{path}: expected a run directory (with config.yaml in it), got {_what_is_at(path)}")
+    config = yaml.safe_load((path / "config.yaml").read_text("utf-8"))
+    if not isinstance(config, dict):
+        raise RunDirectoryError(f"{path / 'config.yaml'}: expected the settings of a run, got {str(config)[:80]!r}")
+    environment, metrics = path / "environment.json", path / "metrics.jsonl"
+    return Run(
+        name=name,
+        path=path,
+        config=config,
+        environment=json.loads(environment.read_text("utf-8")) if environment.is_file() else {},
+        metrics=tuple(read_jsonl(metrics)) if metrics.is_file() else (),
+        evaluations={},
+        rollouts=_files_by_step(path / "rollouts"),
+    )
+
+
+def _what_is_at(path: Path) -> str:
+    if not path.exists():
+        return "nothing there; give the directory that out= named when the run was started"
+    if not path.is_dir():
+        return "a file; give the directory that holds it"
+    inside = sorted(entry.parent.name for entry in path.glob("*/config.yaml"))
+    if inside:
+        return f"a directory of runs; name them one by one: {' '.join(str(path / name) for name in inside[:4])}"
+    return "a directory without one; a run that never started leaves none"
+
+
+def _files_by_step(folder: Path) -> dict[int, Path]:
+    return {int(path.stem.removeprefix("step-")): path for path in sorted(folder.glob("step-*.jsonl"))}
+
+
+def _steps_shown(evaluated: Sequence[Collection[int]]) -> list[list[int]]:
+    """The evaluations a report shows in full: curves come from the metrics, and the files hold every sample."""
+    wanted = [{min(steps), max(steps)} if steps else set() for steps in evaluated]
+    pairs = [(0, index) for index in range(1, len(evaluated))]
+    everyone = tuple(index for index, steps in enumerate(evaluated) if steps)
+    for together in (*pairs, everyone):
+        shared = set.intersection(*(set(evaluated[index]) for index in together)) if together else set()
+        if shared:
+            for index in together:
+                wanted[index].add(max(shared))
+    return [sorted(steps) for steps in wanted]

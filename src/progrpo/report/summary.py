@@ -1,0 +1,145 @@
+"""The tables of a comparison: each run's first and last evaluation, and the paired differences to the first run."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from progrpo.report.read import Row, Run, is_number, last_shared_evaluation
+from progrpo.report.statistics import Interval, bootstrap_mean, paired_difference, win_tie_loss
+from progrpo.report.wording import Measure
+
+COUNTED = ("pass@1", "distinct_correct")
+"""Measures whose wins, ties and losses are counted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluated:
+    """One row of the table: one or all runs at one evaluation."""
+
+    label: str
+    run: int | None
+    """Index of the run; None where the row stands for all of them."""
+    step: int
+    problems: int
+    samples: str
+    """Completions per problem; more than one number where the problems differ."""
+    cells: Mapping[str, Interval | None]
+    """By key of the measure; None where no problem has it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """One run minus the first, over the problems both were evaluated on."""
+
+    run: int
+    step: int
+    """The last evaluation that both have."""
+    problems: int
+    cells: Mapping[str, Interval | None]
+    counts: Mapping[str, tuple[int, int, int]]
+    """(wins, ties, losses) in problems, for the measures of `COUNTED`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    measures: tuple[Measure, ...]
+    first: tuple[Evaluated, ...]
+    """The first evaluation of each run; a single row where it is the same for all."""
+    last: tuple[Evaluated, ...]
+    """The last evaluation of each run; its first where it has no other."""
+    again: bool
+    """Whether some run was evaluated more than once."""
+    differences: tuple[Difference, ...]
+    """To the first run, of the runs that share an evaluation with it."""
+
+
+def summarise(runs: Sequence[Run]) -> Summary:
+    """Everything the tables say, as numbers."""
+    measures = measures_of(runs)
+    evaluated = [(index, run) for index, run in enumerate(runs) if run.evaluations]
+    first = [_evaluated(run, index, min(run.evaluations), measures) for index, run in evaluated]
+    if len(first) > 1 and same_start([run for _, run in evaluated]):
+        first = [replace(first[0], label="all runs", run=None)]
+    return Summary(
+        measures=measures,
+        first=tuple(first),
+        last=tuple(_evaluated(run, index, max(run.evaluations), measures) for index, run in evaluated),
+        again=any(len(run.evaluations) > 1 for run in runs),
+        differences=tuple(_differences(runs, measures)),
+    )
+
+
+def measures_of(runs: Sequence[Run]) -> tuple[Measure, ...]:
+    """The columns: Pass@1, the largest Pass@k, distinct correct solutions, entropy."""
+    largest = largest_pass(runs)
+    return (
+        Measure(key="pass@1", label="Pass@1", unit="%", percent=True),
+        *([largest] if largest else []),
+        Measure(key="distinct_correct", label="Distinct correct", unit="per problem", digits=2),
+        Measure(key="entropy", label="Entropy", unit="nats per token", digits=3),
+    )
+
+
+def largest_pass(runs: Sequence[Run]) -> Measure | None:
+    """Pass@k for the largest power of two that every problem of every evaluation has; None if that is 1."""
+    reached = [
+        {int(found[1]) for key in row["measures"] if (found := re.fullmatch(r"pass@(\d+)", key))}
+        for run in runs
+        for rows in run.evaluations.values()
+        for row in rows
+    ]
+    shared = set.intersection(*reached) if reached else set()
+    k = max((k for k in shared if k > 1 and k.bit_count() == 1), default=None)
+    return None if k is None else Measure(key=f"pass@{k}", label=f"Pass@{k}", unit="%", percent=True)
+
+
+def same_start(runs: Sequence[Run]) -> bool:
+    """Whether all runs were first evaluated at the same step with the same result on every problem."""
+    starts = [(min(run.evaluations), _correct(run.evaluations[min(run.evaluations)])) for run in runs]
+    return all(start == starts[0] for start in starts)
+
+
+def _correct(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
+    return {row["problem"]: (row["correct"], row["n"]) for row in rows}
+
+
+def _evaluated(run: Run, index: int, step: int, measures: Sequence[Measure]) -> Evaluated:
+    rows = run.evaluations[step]
+    return Evaluated(
+        label=run.name,
+        run=index,
+        step=step,
+        problems=len(rows),
+        samples=" or ".join(str(n) for n in sorted({row["n"] for row in rows})),
+        cells={
+            measure.key: bootstrap_mean(known) if (known := list(_values(rows, measure.key).values())) else None
+            for measure in measures
+        },
+    )
+
+
+def _values(rows: Sequence[Row], key: str) -> dict[str, float]:
+    return {row["problem"]: row["measures"][key] for row in rows if is_number(row["measures"].get(key))}
+
+
+def _differences(runs: Sequence[Run], measures: Sequence[Measure]) -> Iterator[Difference]:
+    for index, run in enumerate(runs[1:], start=1):
+        step = last_shared_evaluation([runs[0], run])
+        if step is not None:
+            yield _difference(index, step, run.evaluations[step], runs[0].evaluations[step], measures)
+
+
+def _difference(
+    run: int, step: int, rows: Sequence[Row], baseline: Sequence[Row], measures: Sequence[Measure]
+) -> Difference:
+    cells: dict[str, Interval | None] = {}
+    counts = {}
+    for measure in measures:
+        theirs, ours = _values(baseline, measure.key), _values(rows, measure.key)
+        both = [problem for problem in theirs if problem in ours]
+        pair = [ours[problem] for problem in both], [theirs[problem] for problem in both]
+        cells[measure.key] = paired_difference(*pair) if both else None
+        if both and measure.key in COUNTED:
+            counts[measure.key] = win_tie_loss(*pair)
+    problems = max((cell.problems for cell in cells.values() if cell is not None), default=0)
+    return Difference(run=run, step=step, problems=problems, cells=cells, counts=counts)

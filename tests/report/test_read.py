@@ -1,0 +1,103 @@
+import json
+from pathlib import Path
+
+import pytest
+from conftest import MakeRun
+
+from progrpo.errors import DataError, RunDirectoryError
+from progrpo.report.read import last_shared_evaluation, load_runs, series, unique_names
+
+
+def test_a_run_is_read(make_run: MakeRun) -> None:
+    (run,) = load_runs([make_run("a")])
+    assert (run.name, run.steps_done, run.steps_planned) == ("a", 3, 3)
+    assert list(run.evaluations) == [0, 3]
+    assert [row["problem"] for row in run.evaluations[3]] == ["q0", "q1", "q2"]
+    assert list(run.rollouts) == [1, 2, 3]
+
+
+def test_series_leaves_out_what_is_no_number(make_run: MakeRun) -> None:
+    path = make_run("a")
+    rows = [
+        {"step": 1, "x": 1.0},
+        {"step": 2, "x": None},
+        {"step": 3},
+        {"step": 4, "x": float("nan")},
+        {"step": 5, "x": 2},
+    ]
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    steps, values = series(load_runs([path])[0], "x")
+    assert (steps.tolist(), values.tolist()) == ([1, 5], [1.0, 2.0])
+
+
+def test_a_killed_run_reads_up_to_where_it_was_cut(make_run: MakeRun) -> None:
+    path = make_run("a")
+    whole = (path / "metrics.jsonl").read_text()
+    (path / "metrics.jsonl").write_text(whole[:-20])
+    (path / "evaluations/step-000003.jsonl").unlink()
+    (run,) = load_runs([path])
+    assert (run.steps_done, list(run.evaluations)) == (2, [0])
+
+
+def test_a_run_killed_at_once_reads_as_empty(make_run: MakeRun) -> None:
+    path = make_run("a")
+    for file in (*path.glob("*/*.jsonl"), path / "metrics.jsonl", path / "environment.json"):
+        file.unlink()
+    (run,) = load_runs([path])
+    assert (run.steps_done, run.metrics, run.evaluations, run.rollouts, run.environment) == (0, (), {}, {}, {})
+
+
+def test_a_damaged_line_inside_a_file_is_named(make_run: MakeRun) -> None:
+    path = make_run("a")
+    (path / "metrics.jsonl").write_text('{"step": 1\n{"step": 2}\n')
+    with pytest.raises(DataError, match="line 1"):
+        load_runs([path])
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("absent", "nothing there"),
+        ("file", "a file"),
+        ("empty", "without one"),
+        ("parent", "name them one by one: .*/run"),
+    ],
+)
+def test_a_place_without_a_run_says_what_is_there(tmp_path: Path, make_run: MakeRun, what: str, message: str) -> None:
+    path = tmp_path / what
+    if what == "file":
+        path.touch()
+    elif what == "empty":
+        path.mkdir()
+    elif what == "parent":
+        make_run("parent/run")
+    with pytest.raises(RunDirectoryError, match=f"expected a run directory .*{message}"):
+        load_runs([path])
+
+
+def test_config_that_is_no_mapping_is_refused(make_run: MakeRun) -> None:
+    path = make_run("a")
+    (path / "config.yaml").write_text("- just\n- a list\n")
+    with pytest.raises(RunDirectoryError, match="expected the settings of a run"):
+        load_runs([path])
+
+
+def test_only_evaluations_that_are_shown_are_read(make_run: MakeRun) -> None:
+    # Evaluated at 0 2 4 6, at 0 2 4 and never: shown of the first are its ends and the last it shares, 0 4 6.
+    paths = [make_run(name) for name in "abc"]
+    for path, steps in zip(paths, ([0, 2, 4, 6], [0, 2, 4], []), strict=True):
+        text = (path / "evaluations/step-000000.jsonl").read_text()
+        for file in path.glob("evaluations/*"):
+            file.unlink()
+        for step in steps:
+            (path / f"evaluations/step-{step:06d}.jsonl").write_text(text)
+    runs = load_runs(paths)
+    assert [list(run.evaluations) for run in runs] == [[0, 4, 6], [0, 4], []]
+    assert last_shared_evaluation(runs[:2]) == 4
+    assert last_shared_evaluation(runs) is None
+
+
+def test_names_grow_until_they_differ() -> None:
+    assert unique_names([Path("/x/a"), Path("/x/b")]) == ["a", "b"]
+    assert unique_names([Path("/x/a"), Path("/y/a")]) == ["x/a", "y/a"]
+    assert unique_names([Path("/x/a"), Path("/x/a"), Path("/x/b")]) == ["a (1)", "a (2)", "b"]

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from progrpo.report.statistics import bootstrap_mean, paired_difference, smooth, smoothing_width, win_tie_loss
+
+
+def test_identical_values_give_an_interval_of_no_width() -> None:
+    found = bootstrap_mean([0.25] * 8)
+    assert (found.mean, found.low, found.high, found.problems) == (0.25, 0.25, 0.25, 8)
+
+
+def test_one_success_in_ten() -> None:
+    # The number of times the success is drawn is Bin(10, 0.1): P(0) = 0.349 > 2.5 %; P(<=2) = 0.930 < 97.5 %,
+    # P(<=3) = 0.987 > 97.5 %. So the interval of the mean is [0/10, 3/10].
+    found = bootstrap_mean([1.0] + [0.0] * 9)
+    assert (found.low, found.high) == pytest.approx((0.0, 0.3))
+    assert found.mean == pytest.approx(0.1)
+
+
+def test_half_width_is_that_of_the_normal_approximation() -> None:
+    values = np.random.default_rng(0).normal(size=400)
+    found = bootstrap_mean(values)
+    # 1.96 * s / sqrt(n), s with divisor n as the bootstrap draws from the sample itself
+    half = 1.96 * values.std() / np.sqrt(400)
+    assert found.high - found.mean == pytest.approx(half, rel=0.05)
+    assert found.mean - found.low == pytest.approx(half, rel=0.05)
+
+
+def test_intervals_cover_the_true_mean_about_as_often_as_they_say() -> None:
+    generator = np.random.default_rng(1)
+    found = [bootstrap_mean(generator.normal(size=30)) for _ in range(60)]
+    covered = sum(one.low <= 0 <= one.high for one in found)
+    assert 50 <= covered <= 60  # Bin(60, ~0.93): 50 or fewer has a chance below 2 %
+
+
+def test_the_same_values_give_the_same_interval() -> None:
+    values = np.random.default_rng(2).random(50)
+    assert bootstrap_mean(values) == bootstrap_mean(values.copy())
+
+
+def test_memory_limit_does_not_change_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(3).random(101)
+    whole = bootstrap_mean(values)
+    monkeypatch.setattr("progrpo.report.statistics._AT_A_TIME", 101 * 7)
+    assert bootstrap_mean(values) == whole
+
+
+def test_paired_difference_of_shifted_values_is_the_shift() -> None:
+    base = np.random.default_rng(4).random(20)
+    found = paired_difference(base + 0.5, base)
+    assert (found.mean, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_paired_difference_refuses_other_lengths() -> None:
+    with pytest.raises(ValueError, match="got 2, 3"):
+        paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("values", [[], [1.0, float("nan")], [[1.0]]])
+def test_unusable_values_are_refused(values: list[float]) -> None:
+    with pytest.raises(ValueError, match="finite value per problem"):
+        bootstrap_mean(values)
+
+
+def test_win_tie_loss() -> None:
+    assert win_tie_loss([3, 2, 1, 1], [1, 2, 3, 4]) == (1, 1, 2)
+
+
+def test_smooth_averages_over_what_the_window_holds() -> None:
+    # ends: (1+2)/2 and (4+8)/2; inside: (1+2+4)/3, (2+4+8)/3... of 1 2 4 8
+    assert smooth(np.array([1.0, 2.0, 4.0, 8.0]), 3) == pytest.approx([1.5, 7 / 3, 14 / 3, 6.0])
+
+
+def test_smooth_of_width_one_and_of_nothing() -> None:
+    assert smooth(np.array([1.0, 5.0]), 1).tolist() == [1.0, 5.0]
+    assert smooth(np.array([]), 3).size == 0
+
+
+@pytest.mark.parametrize(("points", "width"), [(0, 3), (10, 3), (100, 5), (200, 11), (1000, 51)])
+def test_smoothing_width_is_odd(points: int, width: int) -> None:
+    assert smoothing_width(points) == width

@@ -1,0 +1,73 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from progrpo import engines
+from progrpo.engines import Request, Sampling
+from progrpo.model import LanguageModel
+from progrpo.settings import Choice
+from progrpo.types import Group, Problem, Verdict
+
+TASK = {
+    "name": "countdown",
+    "numbers": 3,
+    "max_number": 6,
+    "max_target": 20,
+    "min_used": 2,
+    "train_size": 24,
+    "test_size": 4,
+}
+
+
+@pytest.fixture
+def groups(tiny_model: LanguageModel) -> tuple[Group, ...]:
+    """Four problems of three completions of unequal lengths, sampled from the tiny model; verdicts made up."""
+    engine = engines.load(Choice(name="hf"), tiny_model)
+    prompts = ("1 2=3:", "12 34 56=78:", "5:", "9 9=18:")
+    requests = [
+        Request(prompt_ids=tiny_model.encode_prompt(prompt), seeds=(10 * p, 10 * p + 1, 10 * p + 2))
+        for p, prompt in enumerate(prompts)
+    ]
+    results = engine.generate(requests, Sampling(max_new_tokens=9, temperature=1.5), prompt_logprobs=True)
+    right = ((True, False, False), (True, True, False), (False, False, False), (True, False, True))
+    return tuple(
+        Group(
+            problem=Problem(id=str(p), prompt=prompts[p]),
+            prompt_ids=requests[p].prompt_ids,
+            prompt_logprobs=result.prompt_logprobs,
+            completions=result.completions,
+            verdicts=tuple(
+                Verdict(status="correct" if ok else "wrong", reward=float(ok), canonical="x") for ok in right[p]
+            ),
+        )
+        for p, result in enumerate(results)
+    )
+
+
+@pytest.fixture
+def settings(tiny_folder: Callable[..., Path], tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """The settings of a run of a few seconds on the tiny model; keyword arguments replace whole sections."""
+
+    def make(**changes: Any) -> dict[str, Any]:
+        return {
+            "out": str(tmp_path / "run"),
+            "steps": 4,
+            "model": {"path": str(tiny_folder())},
+            "task": TASK,
+            "method": {"name": "progrpo"},
+            "sampling": {"max_new_tokens": 10},
+            "batch": {"prompts": 4, "group": 4, "micro_tokens": 128},
+            "optim": {"lr": 1e-3},
+            "evaluate": {"every": 2, "n": 4},
+            "checkpoint": {"every": 2},
+        } | changes
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)

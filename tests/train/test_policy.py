@@ -1,0 +1,53 @@
+import torch
+
+from progrpo.model import LanguageModel
+from progrpo.train.batch import make_rollout_batch, make_rows
+from progrpo.train.policy import Policy
+from progrpo.train.settings import OptimSettings
+from progrpo.types import Group
+
+
+def policy(model: LanguageModel, **optim: object) -> Policy:
+    return Policy(model, OptimSettings(**optim), steps=10, temperature=1.5)
+
+
+def test_one_pass_gives_what_the_engine_kept(groups: tuple[Group, ...], tiny_model: LanguageModel) -> None:
+    batch = make_rollout_batch(groups, frozenset({"entropies", "prompt_logprobs"}))
+    for budget in (30, 10_000):
+        scores = policy(tiny_model).score(
+            make_rows(groups), torch.arange(12), columns=batch.mask.shape[1], budget=budget, entropies=True, prompts=True
+        )
+        assert torch.allclose(scores.logprobs, batch.logprobs, atol=1e-4)
+        assert torch.allclose(scores.entropies, batch.entropies, atol=1e-4)
+        assert torch.allclose(scores.prompt_logprobs, batch.prompt_logprobs, atol=1e-4)
+
+
+def test_a_part_of_the_groups(groups: tuple[Group, ...], tiny_model: LanguageModel) -> None:
+    batch = make_rollout_batch(groups, frozenset({"prompt_logprobs"}))
+    scores = policy(tiny_model).score(
+        make_rows(groups), torch.arange(6, 12), columns=batch.mask.shape[1], budget=40, entropies=False, prompts=True
+    )
+    assert torch.allclose(scores.logprobs, batch.logprobs[6:], atol=1e-4)
+    width = scores.prompt_logprobs.shape[1]
+    assert torch.allclose(scores.prompt_logprobs, batch.prompt_logprobs[2:, :width], atol=1e-4)
+    assert scores.entropies is None
+
+
+def test_warm_up_and_schedule(tiny_model: LanguageModel) -> None:
+    rates = []
+    warm = policy(tiny_model, lr=1.0, warmup_steps=4, schedule="linear")
+    warm.zero_grad()
+    for _ in range(10):
+        rates.append(warm.lr)
+        warm.step()
+    # up in quarters, then down to 0 in sixths
+    assert torch.allclose(torch.tensor(rates), torch.tensor([0, 0.25, 0.5, 0.75, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]))
+
+
+def test_gradient_is_clipped_and_its_norm_reported(tiny_model: LanguageModel) -> None:
+    clipped = policy(tiny_model, grad_clip=0.5)
+    clipped.zero_grad()
+    clipped.parameters[0].grad.fill_(3.0)
+    count = clipped.parameters[0].numel()
+    assert abs(clipped.clip_gradient() - 3.0 * count**0.5) < 1e-2
+    assert abs(clipped.parameters[0].grad.norm().item() - 0.5) < 1e-3
