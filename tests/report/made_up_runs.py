@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 HOSTILE = "</script><script>alert(1)</script>\"'&amp;<!--\u2028\u2029 \N{GRINNING FACE} \x00"
@@ -68,46 +67,40 @@ def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-@pytest.fixture
-def make_run(tmp_path: Path) -> MakeRun:
+def write_run(
+    path: Path,
+    *,
+    method: Mapping[str, Any] | None = None,
+    correct: Sequence[int] = (1, 2, 3),
+    text: str = "1+2",
+    shift: float | None = None,
+) -> Path:
     """Write a run of three steps, evaluated before and after on three problems."""
-
-    def make(
-        name: str,
-        *,
-        method: Mapping[str, Any] | None = None,
-        correct: Sequence[int] = (1, 2, 3),
-        text: str = "1+2",
-        shift: float | None = None,
-    ) -> Path:
-        path = tmp_path / name
-        path.mkdir(parents=True)
-        config = {
-            "seed": 3,
-            "steps": 3,
-            "out": str(path),
-            "model": {"path": "some/model"},
-            "task": {"name": "countdown"},
-            "method": dict(method or {"name": "grpo"}),
-        }
-        (path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-        environment = {"versions": {"progrpo": "9.9"}, "python": "3.11", "device": "cpu", "threads": 2}
-        environment |= {"command": ["/opt/bin/progrpo", "train", "recipe.yaml"], "git_commit": "0123456789abcdef"}
-        (path / "environment.json").write_text(json.dumps(environment), encoding="utf-8")
-        shifted = {} if shift is None else {"shift": shift, "prompt_confidence": 0.5}
-        logged = {"progrpo/prompt_confidence": 0.1, "progrpo/shift_abs": 0.2} if shifted else {}
-        last = {f"evaluate/pass@{k}": 0.5 for k in (1, 2, 4)} | {"evaluate/distinct_correct": 1.0}
-        first = {"step": 0, **{f"evaluate/pass@{k}": 0.25 for k in (1, 2, 4)}, "time/step_s": 1.0}
-        rows = [first, metrics_row(1, **logged), metrics_row(2, **logged), metrics_row(3, **logged, **last)]
-        write_jsonl(path / "metrics.jsonl", rows)
-        write_jsonl(path / "evaluations/step-000000.jsonl", [evaluation_row(f"q{i}", 1) for i in range(3)])
-        write_jsonl(
-            path / "evaluations/step-000003.jsonl", [evaluation_row(f"q{i}", c, forms=2) for i, c in enumerate(correct)]
-        )
-        for step in (1, 2, 3):
-            group = [rollout_row("p0", g, correct=g == 0, text=text, **shifted) for g in range(4)]
-            solved = [rollout_row("p1", g, correct=True, text=text, **shifted) for g in range(4)]
-            write_jsonl(path / f"rollouts/step-{step:06d}.jsonl", solved + group)
-        return path
-
-    return make
+    path.mkdir(parents=True)
+    config = {
+        "seed": 3,
+        "steps": 3,
+        "out": str(path),
+        "model": {"path": "some/model"},
+        "task": {"name": "countdown"},
+        "method": dict(method or {"name": "grpo"}),
+    }
+    (path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    environment = {"versions": {"progrpo": "9.9"}, "python": "3.11", "device": "cpu", "threads": 2}
+    environment |= {"command": ["/opt/bin/progrpo", "train", "recipe.yaml"], "git_commit": "0123456789abcdef"}
+    (path / "environment.json").write_text(json.dumps(environment), encoding="utf-8")
+    shifted = {} if shift is None else {"shift": shift, "prompt_confidence": 0.5}
+    logged = {"progrpo/prompt_confidence": 0.1, "progrpo/shift_abs": 0.2} if shifted else {}
+    last = {f"evaluate/pass@{k}": 0.5 for k in (1, 2, 4)} | {"evaluate/distinct_correct": 1.0}
+    first = {"step": 0, **{f"evaluate/pass@{k}": 0.25 for k in (1, 2, 4)}, "time/step_s": 1.0}
+    rows = [first, metrics_row(1, **logged), metrics_row(2, **logged), metrics_row(3, **logged, **last)]
+    write_jsonl(path / "metrics.jsonl", rows)
+    write_jsonl(path / "evaluations/step-000000.jsonl", [evaluation_row(f"q{i}", 1) for i in range(3)])
+    write_jsonl(
+        path / "evaluations/step-000003.jsonl", [evaluation_row(f"q{i}", c, forms=2) for i, c in enumerate(correct)]
+    )
+    for step in (1, 2, 3):
+        group = [rollout_row("p0", g, correct=g == 0, text=text, **shifted) for g in range(4)]
+        solved = [rollout_row("p1", g, correct=True, text=text, **shifted) for g in range(4)]
+        write_jsonl(path / f"rollouts/step-{step:06d}.jsonl", solved + group)
+    return path

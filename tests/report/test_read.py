@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import MakeRun
+from made_up_runs import MakeRun
 
 from progrpo.errors import DataError, RunDirectoryError
 from progrpo.report.read import last_shared_evaluation, load_runs, series, unique_names

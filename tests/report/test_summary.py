@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from conftest import MakeRun, evaluation_row, write_jsonl
+from made_up_runs import MakeRun, evaluation_row, write_jsonl
 
 from progrpo.report.read import load_runs
 from progrpo.report.summary import summarise

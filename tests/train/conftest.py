@@ -51,12 +51,15 @@ def groups(tiny_model: LanguageModel) -> tuple[Group, ...]:
 def settings(tiny_folder: Callable[..., Path], tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """The settings of a run of a few seconds on the tiny model; keyword arguments replace whole sections."""
 
+    folder = tiny_folder()
+
     def make(**changes: Any) -> dict[str, Any]:
         return {
             "out": str(tmp_path / "run"),
             "steps": 4,
-            "model": {"path": str(tiny_folder())},
+            "model": {"path": str(folder)},
             "task": TASK,
+            "reward": {"name": "stand_ins.parity"},
             "method": {"name": "progrpo"},
             "sampling": {"max_new_tokens": 10},
             "batch": {"prompts": 4, "group": 4, "micro_tokens": 128},

@@ -50,7 +50,7 @@ function makeSortable(table) {
 
 function completionRow(row, hasShift) {
   const text = [element("div", { className: "text", textContent: row.text })];
-  if (row.canonical !== null && row.canonical !== undefined) {
+  if (row.canonical && row.canonical !== row.text) {
     text.push(element("div", { className: "canonical", textContent: row.canonical }));
   }
   const kind = row.status in MARKS ? row.status : "other";

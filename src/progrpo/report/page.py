@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -75,8 +76,13 @@ def final_values(runs: Sequence[Run]) -> list[tuple[str, list[tuple[object, int]
         {key: (value, row["step"]) for row in run.metrics for key, value in row.items() if value is not None}
         for run in runs
     ]
-    keys = sorted({key for found in last for key in found} - {"step"})
+    keys = sorted({key for found in last for key in found} - {"step"}, key=_natural)
     return [(key, [found.get(key) for found in last]) for key in keys]
+
+
+def _natural(key: str) -> list[tuple[int, str]]:
+    """Sorts pass@8 before pass@16."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", key)]
 
 
 def _head(run: Run) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The whole of Algorithm 1: sample, verify, weigh, update."""
 
+import logging
+
 from progrpo.evaluate import run_evaluation
 from progrpo.methods import Advantages
 from progrpo.rollout.generate import completion_seeds, run_rollout
@@ -14,6 +16,8 @@ from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Listener, Trainer, prepare, reward_choice
 from progrpo.train.update import MiniBatch, update
 from progrpo.types import Ratio, RolloutBatch
+
+logger = logging.getLogger(__name__)
 
 
 def train(settings: RunSettings, *, resume: bool = False, listen: Listener = lambda event, data: None) -> RunDirectory:
@@ -84,7 +88,9 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
     for part in range(per_rollout):
         trainer.listen("phase", {"name": "train"})
         with clock.phase("train"):
-            metrics |= step_on(trainer, batch, rows, advantages, part, done + 1)
+            metrics |= (made := step_on(trainer, batch, rows, advantages, part, done + 1))
+        if made["policy/trained_share"].total == 0:
+            logger.warning("step %d: every group is all right or all wrong; there was nothing to learn", done + 1)
         done += 1
         if part == per_rollout - 1:
             metrics |= evaluate(trainer, done, clock)

@@ -1,0 +1,62 @@
+"""The page in a browser, where there is one."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from made_up_runs import HOSTILE, MakeRun
+
+from progrpo.report.page import make_page
+from progrpo.report.read import load_runs
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--virtual-time-budget=2000",
+    "--dump-dom",
+]
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium")]
+
+
+def dom(page: str, folder: Path) -> str:
+    file = folder / "page.html"
+    file.write_text(page, encoding="utf-8")
+    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={folder / 'profile'}", file.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+def test_script_fills_the_browser_of_completions(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = load_runs([make_run("a", text=HOSTILE), make_run("b", shift=0.1)])
+    found = dom(make_page(runs, title="t"), tmp_path)
+    assert 'data-ready="yes"' in found
+    assert re.search(r'<p id="error"[^>]* hidden="">', found)
+    assert "<option>p0</option><option>p1</option>" in found
+    groups = found[found.index('id="groups"') :]
+    assert groups.count("✓ correct") == 2
+    assert groups.count("✗ wrong") == 6
+    assert "&lt;/script&gt;&lt;script&gt;alert(1)" in groups
+    assert "+0.100" in groups
+
+
+def test_a_page_without_rollouts_is_ready_too(make_run: MakeRun, tmp_path: Path) -> None:
+    path = make_run("a")
+    for file in path.glob("rollouts/*"):
+        file.unlink()
+    assert 'data-ready="yes"' in dom(make_page(load_runs([path]), title="t"), tmp_path)
+
+
+def test_a_failing_script_says_so(make_run: MakeRun, tmp_path: Path) -> None:
+    page = make_page(load_runs([make_run("a")]), title="t")
+    found = dom(page.replace('id="data">{', 'id="data">{broken'), tmp_path)
+    assert "data-ready" not in found
+    assert "The script of this page failed" in found

@@ -1,0 +1,160 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from made_up_runs import HOSTILE, MakeRun
+
+from progrpo.report.page import differing_settings, embedded_json, final_values, make_page
+from progrpo.report.read import load_runs
+
+VOID = {"meta", "link", "br", "input"}
+
+
+class Outline(HTMLParser):
+    """Checks that tags are balanced; keeps the text of script elements and every fetching attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.scripts: list[str] = []
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "action")]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1] += data
+
+
+def outline(page: str) -> Outline:
+    parser = Outline()
+    parser.feed(page)
+    parser.close()
+    assert parser.open == []
+    return parser
+
+
+def page_of(make_run: MakeRun, *names: str, **settings: object) -> str:
+    return make_page(load_runs([make_run(name, **settings) for name in names]), title="A title")
+
+
+def test_page_names_every_run_and_is_well_formed(make_run: MakeRun) -> None:
+    page = page_of(make_run, "alpha-run", "beta-run", "gamma-run", shift=0.1)
+    outline(page)
+    assert page.startswith("<!doctype html>")
+    for name in ("alpha-run", "beta-run", "gamma-run"):
+        assert page.count(name) >= 5
+    assert "progrpo train recipe.yaml" in page
+    assert "/opt/bin" not in page
+    assert "needs several seeds" in re.sub(r"\s+", " ", page)
+
+
+def test_page_fetches_nothing(make_run: MakeRun) -> None:
+    page = page_of(make_run, "a", "b", shift=0.1)
+    assert all(value.startswith("#") or value == "data:," for value in outline(page).fetched)
+    assert not re.search(r"@import|url\((?!#)", page)
+    assert "default-src 'none'" in page
+
+
+def test_same_runs_same_page(make_run: MakeRun) -> None:
+    runs = load_runs([make_run("a"), make_run("b", shift=0.1)])
+    assert make_page(runs, title="t") == make_page(runs, title="t")
+
+
+def test_hostile_text_stays_text(make_run: MakeRun) -> None:
+    page = page_of(make_run, "a", "b", text=HOSTILE)
+    scripts = outline(page).scripts
+    assert len(scripts) == 2
+    assert "alert(1)" not in scripts[1]
+    data = json.loads(scripts[0])
+    assert data["steps"][0]["problems"][0]["groups"][1][2]["text"] == HOSTILE
+
+
+def test_hostile_names_stay_text(make_run: MakeRun) -> None:
+    name = "<img src=x onerror=alert(1)>"
+    page = page_of(make_run, name, "b", method={"name": HOSTILE})
+    assert len(outline(page).scripts) == 2
+    assert "<img" not in page
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "\u2028", "]]>", "\ud800", "", "日本語"])
+def test_embedded_json_comes_back_and_cannot_close_its_element(text: str) -> None:
+    embedded = embedded_json({"text": text, "none": None})
+    assert json.loads(embedded) == {"text": text, "none": None}
+    assert embedded.isascii()
+    assert not set("<>&") & set(embedded)
+
+
+def test_a_lone_surrogate_does_not_stop_the_page(make_run: MakeRun) -> None:
+    path = make_run("a", correct=(4, 4, 4))
+    file = path / "evaluations/step-000003.jsonl"
+    file.write_text(file.read_text().replace('"q0:"', '"\\ud800"'))
+    make_page(load_runs([path]), title="t").encode("utf-8")
+
+
+def test_page_of_a_run_that_was_killed_at_once(make_run: MakeRun) -> None:
+    path = make_run("a")
+    for file in (*path.glob("*/*.jsonl"), path / "metrics.jsonl", path / "environment.json"):
+        file.unlink()
+    page = make_page(load_runs([path]), title="t")
+    outline(page)
+    assert "0 of 3 steps, unfinished" in page
+    assert "No evaluation has been written yet." in page
+    for absent in ("<svg", "Figures", "Every metric", "Completions in training", "changed most"):
+        assert absent not in page
+
+
+def test_runs_without_a_shared_evaluation_get_no_differences(make_run: MakeRun) -> None:
+    paths = [make_run("a"), make_run("b")]
+    for file in paths[0].glob("evaluations/*"):
+        file.unlink()
+    page = make_page(load_runs(paths), title="t")
+    outline(page)
+    assert "No run shares an evaluation step with a" in page
+    assert "paired by problem" not in page
+
+
+def test_settings_that_differ(make_run: MakeRun) -> None:
+    runs = load_runs([make_run("a"), make_run("b", method={"name": "progrpo", "alpha": 0.3})])
+    assert differing_settings(runs) == [
+        ("method.alpha", ["not set", "0.3"]),
+        ("method.name", ["grpo", "progrpo"]),
+    ]
+    assert "Settings that differ" not in make_page(runs[:1], title="t")
+
+
+def test_final_values_are_the_last_that_are_not_null(make_run: MakeRun) -> None:
+    path = make_run("a")
+    (path / "metrics.jsonl").write_text('{"step": 1, "x": 1, "y": 5}\n{"step": 2, "x": 2, "y": null}\n')
+    assert final_values(load_runs([path, make_run("b")]))[-2:] == [("x", [(2, 2), None]), ("y", [(5, 1), None])]
+
+
+def test_final_values_count_upwards(make_run: MakeRun) -> None:
+    path = make_run("a")
+    (path / "metrics.jsonl").write_text('{"step": 1, "pass@16": 1, "pass@8": 1, "lr": 1, "pass@1": 1}\n')
+    assert [key for key, _ in final_values(load_runs([path]))] == ["lr", "pass@1", "pass@8", "pass@16"]
+
+
+def test_the_only_script_that_may_run_is_the_pages_own(make_run: MakeRun) -> None:
+    import base64
+    import hashlib
+
+    page = page_of(make_run, "a")
+    script = outline(page).scripts[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    assert f"script-src 'sha256-{digest}'" in policy[1].replace("&#39;", "'")

@@ -1,0 +1,248 @@
+"""Whole runs of a few steps on a tiny model."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from progrpo.errors import ConfigError, DataError, RunDirectoryError, VerifierError
+from progrpo.files import read_jsonl
+from progrpo.settings import parse
+from progrpo.train.loop import train
+from progrpo.train.settings import RunSettings
+
+DOCS = Path(__file__).parent.parent.parent / "docs" / "metrics.md"
+Make = Callable[..., dict[str, Any]]
+
+
+def run(data: dict[str, Any], **kwargs: Any) -> Path:
+    return train(parse(RunSettings, data, where="test"), **kwargs).path
+
+
+def metrics(path: Path) -> list[dict[str, Any]]:
+    """Rows without the clock."""
+    return [
+        {key: value for key, value in row.items() if not key.startswith("time/")}
+        for row in read_jsonl(path / "metrics.jsonl")
+    ]
+
+
+def weights(path: Path, step: int = 4) -> dict[str, torch.Tensor]:
+    return load_file(path / "checkpoints" / f"step-{step:06d}" / "model.safetensors")
+
+
+def same_weights(one: Path, other: Path, step: int = 4) -> bool:
+    a, b = weights(one, step), weights(other, step)
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_leaves_a_run_directory(settings: Make) -> None:
+    path = run(settings())
+    rows = metrics(path)
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
+    assert [row["step"] for row in rows if "evaluate/pass@1" in row] == [0, 2, 4]
+    assert len(read_jsonl(path / "rollouts" / "step-000001.jsonl")) == 16
+    assert len(read_jsonl(path / "evaluations" / "step-000004.jsonl")) == 4
+    assert sorted(p.name for p in (path / "checkpoints").iterdir()) == ["step-000002", "step-000004"]
+    assert (path / "config.yaml").is_file()
+    assert "torch" in (path / "environment.json").read_text()
+    assert torch.isfinite(torch.cat([w.flatten() for w in weights(path).values()])).all()
+
+
+def test_every_logged_key_is_documented_and_every_documented_key_is_logged(settings: Make) -> None:
+    documented = set(re.findall(r"^\| `([^`]+)` \|", DOCS.read_text(), flags=re.MULTILINE))
+    path = run(settings())
+    logged = {re.sub(r"pass@\d+", "pass@K", key) for row in read_jsonl(path / "metrics.jsonl") for key in row}
+    assert logged == documented
+
+
+def test_alpha_zero_is_grpo_to_the_last_bit(settings: Make, tmp_path: Path) -> None:
+    shared = {"clip_high": 0.28, "aggregate": "group_token"}
+    grpo = run(settings(method={"name": "grpo", **shared}, out=str(tmp_path / "grpo")))
+    zero = run(settings(method={"name": "progrpo", "alpha": 0}, out=str(tmp_path / "zero")))
+    shifted = run(settings(method={"name": "progrpo", "alpha": 0.3}, out=str(tmp_path / "shifted")))
+    assert same_weights(grpo, zero)
+    assert not same_weights(grpo, shifted)
+
+
+def test_the_same_settings_give_the_same_run(settings: Make, tmp_path: Path) -> None:
+    one, two = (run(settings(out=str(tmp_path / name))) for name in "ab")
+    assert metrics(one) == metrics(two)
+    assert same_weights(one, two)
+    other = run(settings(out=str(tmp_path / "c"), seed=1))
+    assert metrics(other) != metrics(one)
+
+
+class Stop(Exception):  # noqa: N818 - a signal of this test
+    pass
+
+
+@pytest.mark.parametrize("stop_at", [0, 1, 2, 3, 4])
+def test_a_resumed_run_is_the_same_run_to_the_last_bit(settings: Make, tmp_path: Path, stop_at: int) -> None:
+    whole = run(settings(out=str(tmp_path / "whole")))
+    part = settings(out=str(tmp_path / "part"))
+
+    def stop(event: str, row: Any) -> None:
+        if event == "step" and row["step"] == stop_at:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(part, listen=stop)
+    with (tmp_path / "part" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "half a li')  # a kill in the middle of a write
+    resumed = run(part, resume=True)
+    assert metrics(resumed) == metrics(whole)
+    assert same_weights(resumed, whole)
+    for folder in ("rollouts", "evaluations"):
+        names = sorted(p.name for p in (whole / folder).iterdir())
+        assert sorted(p.name for p in (resumed / folder).iterdir()) == names
+        for name in names:
+            assert (resumed / folder / name).read_text() == (whole / folder / name).read_text()
+
+
+def test_resuming_a_finished_run_changes_nothing(settings: Make) -> None:
+    path = run(settings())
+    before = (path / "metrics.jsonl").read_text()
+    run(settings(), resume=True)
+    assert (path / "metrics.jsonl").read_text() == before
+
+
+def test_resume_with_nothing_there_starts(settings: Make) -> None:
+    assert metrics(run(settings(), resume=True))[-1]["step"] == 4
+
+
+def test_resume_can_go_further(settings: Make, tmp_path: Path) -> None:
+    run(settings())
+    longer = run(settings(steps=6), resume=True)
+    assert [row["step"] for row in metrics(longer)] == [0, 1, 2, 3, 4, 5, 6]
+    assert same_weights(longer, run(settings(steps=6, out=str(tmp_path / "six"))), step=6)
+
+
+def test_resume_with_other_settings_is_refused(settings: Make) -> None:
+    run(settings())
+    with pytest.raises(ConfigError, match="cannot resume with other settings: method was"):
+        run(settings(method={"name": "grpo"}), resume=True)
+
+
+def test_a_run_directory_in_use_is_left_alone(settings: Make) -> None:
+    path = run(settings())
+    before = (path / "metrics.jsonl").read_text()
+    with pytest.raises(RunDirectoryError, match="already holds a run; go on with it by --resume, or choose another"):
+        run(settings())
+    assert (path / "metrics.jsonl").read_text() == before
+
+
+def test_foreign_files_are_left_alone(settings: Make, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunDirectoryError, match="exists and is not empty"):
+        run(settings())
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(settings: Make, tmp_path: Path) -> None:
+    whole = run(settings(steps=4))
+    (whole / "checkpoints" / "step-000004" / "model.safetensors").write_bytes(b"junk")
+    again = run(settings(steps=4), resume=True)
+    assert metrics(again)[-1]["step"] == 4
+    assert same_weights(again, run(settings(out=str(tmp_path / "other"))))
+
+
+def test_the_trainer_s_own_pass_gives_the_same_run_as_the_engine_s_logprobs(settings: Make, tmp_path: Path) -> None:
+    one = run(settings(old_logprobs="engine", out=str(tmp_path / "engine")))
+    two = run(settings(old_logprobs="trainer", out=str(tmp_path / "trainer")))
+    a, b = metrics(one), metrics(two)
+    for key in ("rollout/reward", "rollout/confidence", "progrpo/prompt_confidence", "progrpo/shift", "policy/grad_norm"):
+        assert a[1][key] == pytest.approx(b[1][key], rel=1e-3, abs=1e-6)
+
+
+def test_several_steps_per_rollout(settings: Make) -> None:
+    batch = {"prompts": 4, "group": 4, "minibatch_prompts": 1, "micro_tokens": 128}
+    path = run(settings(steps=8, batch=batch, evaluate={"every": 4, "n": 4}, checkpoint={"every": 4}))
+    rows = metrics(path)
+    assert [row["step"] for row in rows if "rollout/reward" in row] == [1, 5]
+    assert sorted(p.name for p in (path / "rollouts").iterdir()) == ["step-000001.jsonl", "step-000005.jsonl"]
+    # the later steps of a rollout meet a policy that has moved
+    gaps = [row["policy/logprob_gap"] for row in rows if row.get("policy/logprob_gap") is not None]
+    assert max(gaps) > 1e-4
+
+
+def test_confidences_can_be_refreshed_before_each_step(settings: Make, tmp_path: Path) -> None:
+    batch = {"prompts": 4, "group": 4, "minibatch_prompts": 2, "micro_tokens": 128}
+    every = {"evaluate": {"every": 0}, "checkpoint": {"every": 4}, "batch": batch, "optim": {"lr": 1e-2}}
+    method = {"name": "progrpo", "skip": "never"}
+    old = run(settings(method=method, out=str(tmp_path / "old"), **every))
+    now = run(settings(method={**method, "logprobs_from": "current"}, out=str(tmp_path / "now"), **every))
+    a, b = metrics(old), metrics(now)
+    assert a[0] == b[0]  # before the first update both are the sampling policy
+    assert a[1]["policy/objective"] != b[1]["policy/objective"]
+
+
+def test_zero_advantage_skipping_changes_speed_only(settings: Make, tmp_path: Path) -> None:
+    batch = {"prompts": 4, "group": 4, "micro_tokens": 4096}
+    one = run(settings(steps=2, batch=batch, out=str(tmp_path / "a")))
+    two = run(settings(steps=2, batch=batch | {"skip_zero_advantage": False}, out=str(tmp_path / "b")))
+    a, b = weights(one, 2), weights(two, 2)
+    assert all(torch.allclose(a[name], b[name], atol=5e-3) for name in a)
+    assert metrics(two)[1]["policy/trained_share"] == 1.0
+
+
+def test_gradient_checkpointing_and_bf16_run(settings: Make, tmp_path: Path) -> None:
+    model = settings()["model"]
+    lean = run(settings(model=model | {"gradient_checkpointing": True}, out=str(tmp_path / "lean")))
+    assert same_weights(lean, run(settings(out=str(tmp_path / "plain"))))
+    half = run(settings(model=model | {"precision": "bf16"}, out=str(tmp_path / "half")))
+    assert metrics(half)[1]["policy/logprob_gap"] is None or metrics(half)[1]["policy/logprob_gap"] < 0.1
+
+
+def test_tokens_can_be_recorded(settings: Make) -> None:
+    path = run(settings(record={"tokens": True}))
+    row = read_jsonl(path / "rollouts" / "step-000001.jsonl")[0]
+    assert len(row["token_ids"]) == len(row["logprobs"]) == row["length"]
+    assert len(row["prompt_ids"]) == len(row["prompt_logprobs"])
+
+
+def test_a_failing_verifier_stops_the_run(settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_reward_pkg").mkdir()
+    (tmp_path / "broken_reward_pkg" / "broken.py").write_text("def score(text, problem, params): raise OSError('disk')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(VerifierError, match=r"16 of 16 verdicts were timeout or crashed.*OSError: disk"):
+        run(settings(reward={"name": "broken_reward_pkg.broken"}, evaluate={"every": 0}))
+
+
+def test_too_long_prompts(settings: Make, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="prompts are longer than data.max_prompt_tokens=3; the first is"):
+        run(settings(data={"max_prompt_tokens": 3}))
+    assert not (tmp_path / "run").exists()  # refused before anything was written
+
+
+def test_more_problems_per_rollout_than_there_are(settings: Make) -> None:
+    with pytest.raises(ConfigError, match="batch.prompts=40 exceeds the 24 training problems"):
+        run(settings(batch={"prompts": 40, "group": 2}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch": {"prompts": 4, "group": 4, "minibatch_prompts": 3}}, "minibatch_prompts=3 does not divide prompts=4"),
+        ({"steps": 3, "batch": {"prompts": 4, "minibatch_prompts": 2}}, "steps=3 is no multiple of the 2 optimiser steps"),
+        ({"batch": {"prompts": 4, "minibatch_prompts": 2}, "evaluate": {"every": 3}}, "evaluate.every=3 is no multiple"),
+        ({"batch": {"prompts": 4, "group": 1}}, "batch.group: input should be greater than or equal to 2, got 1"),
+        ({"sampling": {"max_new_tokens": 5, "temperature": 0}}, "training needs a value above 0"),
+        ({"optim": {"lr": -1}}, "optim.lr: input should be greater than 0, got -1"),
+        ({"optim": {"learning_rate": 1}}, "unknown key 'optim.learning_rate'"),
+        ({"methd": {"name": "grpo"}}, "unknown key 'methd'; did you mean 'method'"),
+        ({"record": {"trackers": ["mlflow"]}}, "record.trackers"),
+    ],
+)
+def test_bad_settings(settings: Make, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(RunSettings, settings(**changes), where="test")
+
+
+def test_trackers_that_are_not_installed(settings: Make) -> None:
+    with pytest.raises(ConfigError, match=r"record.trackers: 'trackio' is not installed; pip install 'progrpo\[trackio\]'"):
+        run(settings(record={"trackers": ["trackio"]}))
