@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from made_up_runs import HOSTILE, MakeRun
+from made_up_runs import HOSTILE, MakeRun, rollout_row, write_jsonl
 
 from progrpo.report.page import make_page
 from progrpo.report.read import load_runs
@@ -48,6 +48,17 @@ def test_script_fills_the_browser_of_completions(make_run: MakeRun, tmp_path: Pa
     assert "+0.100" in groups
 
 
+def test_a_canonical_form_is_shown_where_it_is_another(make_run: MakeRun, tmp_path: Path) -> None:
+    path = make_run("a")
+    rows = [
+        rollout_row("p", i, correct=True, text="2+1", canonical=form) for i, form in enumerate(("1+2", "2+1", None))
+    ]
+    write_jsonl(path / "rollouts/step-000003.jsonl", rows)
+    found = dom(make_page(load_runs([path]), title="t"), tmp_path)
+    groups = found[found.index('id="groups"') :]
+    assert re.findall(r'class="canonical">([^<]*)<', groups) == ["1+2"]
+
+
 def test_a_page_without_rollouts_is_ready_too(make_run: MakeRun, tmp_path: Path) -> None:
     path = make_run("a")
     for file in path.glob("rollouts/*"):
@@ -59,4 +70,4 @@ def test_a_failing_script_says_so(make_run: MakeRun, tmp_path: Path) -> None:
     page = make_page(load_runs([make_run("a")]), title="t")
     found = dom(page.replace('id="data">{', 'id="data">{broken'), tmp_path)
     assert "data-ready" not in found
-    assert "The script of this page failed" in found
+    assert 'role="alert">The script of this page failed' in found

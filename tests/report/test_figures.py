@@ -79,7 +79,7 @@ def test_ids_are_unique_over_the_page_and_the_same_every_time(make_run: MakeRun)
 
 def test_a_name_with_dollars_is_no_formula(make_run: MakeRun) -> None:
     drawn = figures(load_runs([make_run("$x^2$ <b>")]))
-    assert "$x^2$ &lt;b&gt;: 11.5 s" in next(one.svg for one in drawn if one.name == "seconds")
+    assert ">$x^2$ &lt;b&gt;: 11.5 s</text>" in next(one.svg for one in drawn if one.name == "seconds")
 
 
 def test_seconds_of_no_phase_are_the_rest(make_run: MakeRun) -> None:

@@ -100,7 +100,7 @@ def test_embedded_json_comes_back_and_cannot_close_its_element(text: str) -> Non
 
 def test_a_lone_surrogate_does_not_stop_the_page(make_run: MakeRun) -> None:
     path = make_run("a", correct=(4, 4, 4))
-    file = path / "evaluations/step-000003.jsonl"
+    file = path / "evaluations/step-000000.jsonl"
     file.write_text(file.read_text().replace('"q0:"', '"\\ud800"'))
     make_page(load_runs([path]), title="t").encode("utf-8")
 

@@ -102,13 +102,16 @@ def test_runs_without_an_evaluation_stand_aside(make_run: MakeRun) -> None:
 
 
 def test_unknown_distinct_counts_as_no_spread(make_run: MakeRun) -> None:
-    paths = [make_run("a"), make_run("b")]
-    rows = [evaluation_row("q0", 4)]
-    del rows[0]["measures"]["distinct_correct"]
-    write_jsonl(paths[1] / "evaluations/step-000003.jsonl", rows)
+    # 0 and 2 distinct solutions are known, the third is not: no spread is claimed.
+    paths = [make_run("a", correct=(0, 0, 0)), make_run("b", correct=(4, 4, 4)), make_run("c")]
+    row = evaluation_row("q0", 4)
+    del row["measures"]["distinct_correct"]
+    write_jsonl(paths[2] / "evaluations/step-000003.jsonl", [row])
     found = disagreements(load_runs(paths))
     assert found is not None
-    assert (found.compared, found.problems[0].distinct_spread, found.problems[0].sides[1].distinct) == (1, 0.0, None)
+    assert found.compared == 1
+    assert [side.distinct for side in found.problems[0].sides] == [0.0, 2.0, None]
+    assert found.problems[0].distinct_spread == 0.0
 
 
 def test_samples_without_a_canonical_form_are_not_counted_as_one(make_run: MakeRun) -> None:

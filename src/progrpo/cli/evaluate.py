@@ -15,6 +15,7 @@ from progrpo.evaluate import EvaluateSettings, Evaluation, run_evaluation
 from progrpo.model import ModelSettings, load_model
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice, Settings, apply_overrides, parse
+from progrpo.train.settings import EngineChoice
 
 
 class Request(Settings):
@@ -27,7 +28,7 @@ class Request(Settings):
     task: dict[str, Any] = Field(default_factory=dict)
     """Settings of the task(s)."""
     reward: Choice | None = None
-    engine: Choice = Choice(name="hf")
+    engine: EngineChoice = EngineChoice()
     evaluate: EvaluateSettings = EvaluateSettings()
     verify: VerifySettings = VerifySettings()
 

@@ -84,6 +84,10 @@ class RecordSettings(Settings):
     """Project name for the trackers."""
 
 
+class EngineChoice(Choice):
+    name: str = "hf"
+
+
 class RunSettings(Settings):
     seed: int = Field(0, ge=0)
     steps: int = Field(gt=0)
@@ -95,7 +99,7 @@ class RunSettings(Settings):
     reward: Choice | None = None
     """None takes the task's own."""
     method: Choice
-    engine: Choice = Choice(name="hf")
+    engine: EngineChoice = EngineChoice()
     sampling: Sampling
     old_logprobs: Literal["auto", "engine", "trainer"] = "auto"
     """Where log-probs of the sampling policy come from: the engine, or one more forward pass of the trainer. "auto"

@@ -1,0 +1,240 @@
+"""The verbs as a user types them, in processes of their own where the exit status matters."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from progrpo.cli import main
+
+Here = Callable[..., tuple[int, str, str]]
+ROOT = Path(__file__).parent.parent.parent
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+
+
+def progrpo(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "progrpo", *words],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=240,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"},
+    )
+
+
+@pytest.fixture
+def here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
+    """The same in this process, which saves the start of another: exit status, standard output and error."""
+
+    def run(*words: str, cwd: Path | None = None) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["progrpo", *words])
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capfd.readouterr()
+        return int(stopped.value.code or 0), out, err
+
+    return run
+
+
+def countdown_recipe(folder: Path, model: Path, **changes: Any) -> Path:
+    settings = {
+        "steps": 2,
+        "out": str(folder / "run"),
+        "model": {"path": str(model)},
+        "task": {"name": "countdown", "numbers": 3, "max_number": 6, "max_target": 20, "min_used": 2}
+        | {"train_size": 8, "test_size": 2},
+        "method": {"name": "progrpo"},
+        "sampling": {"max_new_tokens": 6},
+        "batch": {"prompts": 2, "group": 2},
+        "evaluate": {"every": 2, "n": 2},
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(settings | changes))
+    return path
+
+
+def test_help_names_the_verbs() -> None:
+    found = progrpo("--help")
+    assert found.returncode == 0
+    for verb in ("train", "evaluate", "compare", "report", "list", "doctor"):
+        assert verb in found.stdout
+
+
+@pytest.mark.parametrize("room", ["methods", "rewards", "tasks", "engines", "measures"])
+def test_list(room: str, here: Here) -> None:
+    status, out, _ = here("list", room)
+    assert status == 0
+    names = {path.stem for path in (ROOT / "src" / "progrpo" / room).glob("[a-z]*.py")}
+    assert {line.split()[0] for line in out.splitlines()} == names
+
+
+def test_list_of_nothing_known() -> None:
+    found = progrpo("list", "methds")
+    assert found.returncode == 2
+    assert "expected one of methods" in found.stderr
+
+
+def test_doctor() -> None:
+    found = progrpo("doctor")
+    assert found.returncode == 0
+    assert "torch" in found.stdout
+    assert "progrpo" in found.stdout
+
+
+def test_train_report_and_resume(tmp_path: Path, tiny_folder: Callable[..., Path]) -> None:
+    recipe = countdown_recipe(tmp_path, tiny_folder())
+    first = progrpo("train", str(recipe))
+    assert first.returncode == 0, first.stderr
+    assert "held-out: pass@1" in first.stderr
+    assert (tmp_path / "run" / "checkpoints" / "step-000002" / "model.safetensors").is_file()
+    again = progrpo("train", str(recipe))
+    assert again.returncode == 2
+    assert "already holds a run; go on with it by --resume" in again.stderr
+    further = progrpo("train", str(recipe), "steps=4", "--resume")
+    assert further.returncode == 0, further.stderr
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
+    page = progrpo("report", str(tmp_path / "run"))
+    assert page.returncode == 0, page.stderr
+    assert (tmp_path / "run" / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_dry_run_writes_nothing(tmp_path: Path, tiny_folder: Callable[..., Path]) -> None:
+    recipe = countdown_recipe(tmp_path, tiny_folder())
+    found = progrpo("train", str(recipe), "batch.group=16", "method.alpha=0.5", "--dry-run")
+    assert found.returncode == 0, found.stderr
+    assert "2 problems x 16 completions = 32 sequences" in found.stdout
+    assert "can flip the sign of an advantage at group size 16" in found.stdout
+    assert "memory: about" in found.stdout
+    assert yaml.safe_load(found.stdout)["method"]["alpha"] == 0.5  # the plan's lines are YAML comments
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=[str(path.relative_to(ROOT)) for path in RECIPES])
+def test_shipped_recipes_resolve(
+    recipe: Path, tmp_path: Path, tiny_folder: Callable[..., Path], here: Here
+) -> None:
+    overrides = [] if "demo" in str(recipe) else [f"model.path={tiny_folder(chat=True)}"]
+    status, out, err = here("train", str(recipe), *overrides, "--dry-run", cwd=tmp_path)
+    assert status == 0, err
+    assert "sequences" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["optim.lrr=1"], "unknown key 'optim.lrr'"),
+        (["method.name=progpro"], "unknown name 'progpro'; did you mean 'progrpo'"),
+        (["method.alpha=-1"], "alpha: input should be greater than or equal to 0, got -1"),
+        (["task.name=countdwn"], "unknown name 'countdwn'; did you mean 'countdown'"),
+        (["engine.name=vlm"], "engines: unknown name 'vlm'"),
+        (["engine.max_row=3"], "unknown key 'max_row'; did you mean 'max_rows'"),
+        (["reward.name=nope"], "rewards: unknown name 'nope'"),
+        (["batch.prompts=3", "batch.minibatch_prompts=2"], "minibatch_prompts=2 does not divide prompts=3"),
+        (["model.path=/nowhere/at/all"], "expected a Hugging Face model folder, but it holds no config.json"),
+        (["model.path=embedded:nothing"], "not in the package; embedded models: countdown"),
+        (["model.path=no-such-owner/no-such-model"], "cannot be loaded"),
+        (["model.device=quantum"], "model.device: 'quantum' cannot be used here"),
+        (["task.numbers"], "expected key=value"),
+    ],
+)
+def test_bad_input(
+    words: list[str], message: str, tmp_path: Path, tiny_folder: Callable[..., Path], here: Here
+) -> None:
+    status, _, err = here("train", str(countdown_recipe(tmp_path, tiny_folder())), *words)
+    assert status == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_that_is_not_there() -> None:
+    found = progrpo("train", "nowhere.yaml")
+    assert found.returncode == 2
+    assert "nowhere.yaml: no such file" in found.stderr
+
+
+PROBLEMS = [{"prompt": f"what is {n}+{n}?", "answer": str(2 * n)} for n in range(12)]
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "llama"])
+def test_your_own_model_on_your_own_problems(
+    architecture: str, tmp_path: Path, tiny_folder: Callable[..., Path]
+) -> None:
+    (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PROBLEMS))
+    found = progrpo(
+        "train",
+        str(ROOT / "recipes" / "math.yaml"),
+        f"model.path={tiny_folder(architecture, chat=True)}",
+        "task.held_out_fraction=0.3",
+        "steps=4",
+        "evaluate.every=4",
+        "evaluate.n=2",
+        "checkpoint.every=4",
+        "sampling.max_new_tokens=8",
+        "batch={prompts: 4, group: 2, minibatch_prompts: 1}",
+        "record.tokens=true",
+        cwd=tmp_path,
+    )
+    assert found.returncode == 0, found.stderr
+    run = tmp_path / "runs" / "math"
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
+    assert rows[1]["verdict/no_answer"] > 0.5
+    assert rows[1]["verdict/crashed"] == rows[1]["verdict/timeout"] == 0
+    first = json.loads((run / "rollouts" / "step-000001.jsonl").read_text().splitlines()[0])
+    assert first["prompt"][0]["content"].endswith("put the final answer in \\boxed{}.")
+    # the model's own chat template was used: "u:<text>a:" with this tokenizer's template
+    from transformers import AutoTokenizer
+
+    text = AutoTokenizer.from_pretrained(run / "checkpoints" / "step-000004").decode(first["prompt_ids"])
+    assert text.replace(" ", "").startswith("u:whatis")
+    assert text.endswith("a:")
+
+
+def test_a_row_without_an_answer_is_named(
+    tmp_path: Path, tiny_folder: Callable[..., Path], here: Here
+) -> None:
+    rows = [*PROBLEMS, {"prompt": "and this?"}]
+    (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = str(ROOT / "recipes" / "math.yaml")
+    status, _, err = here("train", recipe, f"model.path={tiny_folder(chat=True)}", cwd=tmp_path)
+    assert status == 2
+    assert "problems.jsonl, line 13: no 'answer'" in err
+
+
+def test_messages_need_a_chat_template(
+    tmp_path: Path, tiny_folder: Callable[..., Path], here: Here
+) -> None:
+    (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PROBLEMS))
+    recipe = str(ROOT / "recipes" / "math.yaml")
+    status, _, err = here(
+        "train", recipe, f"model.path={tiny_folder()}", "task.held_out_fraction=0.3", cwd=tmp_path
+    )
+    assert status == 2
+    assert "the tokenizer has no chat template" in err
+    assert "task.chat=false" in err
+
+
+def test_evaluate(
+    tmp_path: Path, tiny_folder: Callable[..., Path], here: Here
+) -> None:
+    words = ["evaluate", str(tiny_folder()), "--task", "countdown", "-n", "4", "max_new_tokens=6", "task.test_size=3"]
+    status, out, err = here(*words, "--out", str(tmp_path / "rows.jsonl"))
+    assert status == 0, err
+    assert "pass@4" in out
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [row["n"] for row in rows] == [4, 4, 4]
+    status, _, err = here(*words, "--out", str(tmp_path / "rows.jsonl"))
+    assert status == 2
+    assert "nothing was overwritten" in err

@@ -1,0 +1,89 @@
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from progrpo.errors import ConfigError, DataError, ModelError
+from progrpo.model import LanguageModel, ModelSettings, count_parameters, load_model, pick_device, wrap_model
+
+
+def test_hidden_and_head_make_the_model_s_logits(tiny_model: LanguageModel) -> None:
+    tokens = torch.tensor([[5, 6, 7, 8]])
+    assert tiny_model.split
+    assert torch.allclose(tiny_model.head(tiny_model.hidden(tokens)), tiny_model.model(tokens).logits, atol=1e-5)
+
+
+def test_a_model_that_changes_its_logits_afterwards_is_found_out(
+    tiny_model: LanguageModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = tiny_model.model.forward
+
+    def capped(*args: object, **kwargs: object) -> object:
+        output = plain(*args, **kwargs)
+        output.logits = 5 * torch.tanh(output.logits / 5)  # as Gemma 2 does
+        return output
+
+    tiny_model.model.forward = capped
+    with caplog.at_level(logging.WARNING):
+        wrapped = wrap_model(tiny_model.model, tiny_model.tokenizer, device=torch.device("cpu"))
+    tokens = torch.tensor([[5, 6, 7, 8]])
+    assert not wrapped.split
+    assert "transforms its logits after the head" in caplog.text
+    assert torch.equal(wrapped.head(wrapped.hidden(tokens)), tiny_model.model(tokens).logits)
+
+
+def tokenizer(**changes: object) -> SimpleNamespace:
+    return SimpleNamespace(**{"eos_token_id": 1, "pad_token_id": 0} | changes)
+
+
+def test_no_end_token_is_refused(tiny_model: LanguageModel) -> None:
+    tiny_model.model.config.eos_token_id = None
+    tiny_model.model.generation_config.eos_token_id = None
+    with pytest.raises(ModelError, match="no end-of-text token, so no completion could ever end; set eos_token"):
+        wrap_model(tiny_model.model, tokenizer(eos_token_id=None), device=torch.device("cpu"))
+
+
+def test_several_end_tokens_and_no_pad_token(tiny_model: LanguageModel, caplog: pytest.LogCaptureFixture) -> None:
+    tiny_model.model.generation_config.eos_token_id = [4, 7]
+    with caplog.at_level(logging.WARNING):
+        wrapped = wrap_model(tiny_model.model, tokenizer(pad_token_id=None), device=torch.device("cpu"))
+    assert wrapped.stop_ids == {1, 4, 7}
+    assert wrapped.pad_id == 1
+    assert "no pad token; padding with token 1, which is masked everywhere" in caplog.text
+
+
+def test_prompts(tiny_folder: Callable[..., Path]) -> None:
+    model = load_model(ModelSettings(path=str(tiny_folder(chat=True)), device="cpu"))
+    assert model.decode(model.encode_prompt("1+2=")) == "1+2="
+    messages = ({"role": "user", "content": "hi"},)
+    assert model.decode(model.encode_prompt(messages)) == "u:hia:"
+    with pytest.raises(DataError, match="the prompt has no tokens"):
+        model.encode_prompt("")
+
+
+def test_the_embedded_model_is_small_and_loads() -> None:
+    model = load_model(ModelSettings(path="embedded:countdown", device="cpu"))
+    folder = Path(model.model.config._name_or_path)
+    assert (folder / "model.safetensors").stat().st_size <= 4 * 2**20
+    assert model.model.config.model_type == "qwen2"
+    prompt = "1 2 3 4=24:"
+    assert model.decode(model.encode_prompt(prompt)) == prompt
+    assert len(model.encode_prompt(prompt)) == len(prompt)  # one token per character
+
+
+def test_sizes_without_weights(tiny_folder: Callable[..., Path]) -> None:
+    folder = tiny_folder()
+    (folder / "model.safetensors").unlink()
+    sizes = count_parameters(str(folder))
+    assert sizes["layers"] == 2
+    assert sizes["cache_per_token"] == 2 * 2 * 2 * 8  # keys and values, 2 layers, 2 heads of width 8
+    assert sizes["parameters"] > 10_000
+
+
+def test_devices() -> None:
+    assert pick_device("cpu") == torch.device("cpu")
+    with pytest.raises(ConfigError, match="'quantum' cannot be used here"):
+        pick_device("quantum")
