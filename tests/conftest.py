@@ -24,7 +24,14 @@ CHAT = "{% for m in messages %}{{ m['role'][0] }}:{{ m['content'] }}{% endfor %}
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Write a random model with a character tokenizer as a Hugging Face folder: "qwen2" or "llama"."""
-    from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+    from transformers import (
+        LlamaConfig,
+        LlamaForCausalLM,
+        LlamaTokenizer,
+        Qwen2Config,
+        Qwen2ForCausalLM,
+        Qwen2Tokenizer,
+    )
 
     def write(architecture: str = "qwen2", *, chat: bool = False, seed: int = 0, eos: bool = True) -> Path:
         folder = tmp_path_factory.mktemp(architecture)
@@ -48,7 +55,11 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
             "eos_token_id": tokenizer.eos_token_id if eos else None,
             "pad_token_id": tokenizer.pad_token_id,
         }
-        model = Qwen2ForCausalLM(Qwen2Config(**sizes)) if architecture == "qwen2" else LlamaForCausalLM(LlamaConfig(**sizes))
+        model = (
+            Qwen2ForCausalLM(Qwen2Config(**sizes))
+            if architecture == "qwen2"
+            else LlamaForCausalLM(LlamaConfig(**sizes))
+        )
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         return folder

@@ -52,7 +52,12 @@ def test_same_numbers(one_file: ModuleType, tmp_path: Path) -> None:
             "seed": one_file.SEED,
             "steps": STEPS,
             "model": {"path": "embedded:countdown"},
-            "task": {"name": "file", "train": str(path), "chat": False, "info_keys": ["numbers", "min_used", "grammar"]},
+            "task": {
+                "name": "file",
+                "train": str(path),
+                "chat": False,
+                "info_keys": ["numbers", "min_used", "grammar"],
+            },
             "reward": {"name": "expression"},
             "method": {"name": "progrpo", "alpha": one_file.ALPHA},
             "sampling": {"max_new_tokens": one_file.MAX_NEW_TOKENS},

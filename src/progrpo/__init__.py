@@ -20,8 +20,11 @@ _HOMES = {
     "load_settings": "progrpo.train.settings",
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0604 - names, made from one table
 __version__ = "0.1.0"
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -89,7 +89,10 @@ class LanguageModel:
             text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
             ids = self.tokenizer(text, add_special_tokens=False).input_ids
         else:
-            raise DataError("the prompt is chat messages but the tokenizer has no chat template; give plain text (task.chat=false for a file)")
+            raise DataError(
+                "the prompt is chat messages but the tokenizer has no chat template; "
+                "give plain text (task.chat=false for a file of problems)"
+            )
         if not ids:
             raise DataError(f"the prompt has no tokens: {prompt!r}")
         return torch.tensor(ids, dtype=torch.long)

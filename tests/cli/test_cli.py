@@ -121,9 +121,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, tiny_folder: Callable[..., Path]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=[str(path.relative_to(ROOT)) for path in RECIPES])
-def test_shipped_recipes_resolve(
-    recipe: Path, tmp_path: Path, tiny_folder: Callable[..., Path], here: Here
-) -> None:
+def test_shipped_recipes_resolve(recipe: Path, tmp_path: Path, tiny_folder: Callable[..., Path], here: Here) -> None:
     overrides = [] if "demo" in str(recipe) else [f"model.path={tiny_folder(chat=True)}"]
     status, out, err = here("train", str(recipe), *overrides, "--dry-run", cwd=tmp_path)
     assert status == 0, err
@@ -202,9 +200,7 @@ def test_your_own_model_on_your_own_problems(
     assert text.endswith("a:")
 
 
-def test_a_row_without_an_answer_is_named(
-    tmp_path: Path, tiny_folder: Callable[..., Path], here: Here
-) -> None:
+def test_a_row_without_an_answer_is_named(tmp_path: Path, tiny_folder: Callable[..., Path], here: Here) -> None:
     rows = [*PROBLEMS, {"prompt": "and this?"}]
     (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     recipe = str(ROOT / "recipes" / "math.yaml")
@@ -213,22 +209,16 @@ def test_a_row_without_an_answer_is_named(
     assert "problems.jsonl, line 13: no 'answer'" in err
 
 
-def test_messages_need_a_chat_template(
-    tmp_path: Path, tiny_folder: Callable[..., Path], here: Here
-) -> None:
+def test_messages_need_a_chat_template(tmp_path: Path, tiny_folder: Callable[..., Path], here: Here) -> None:
     (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PROBLEMS))
     recipe = str(ROOT / "recipes" / "math.yaml")
-    status, _, err = here(
-        "train", recipe, f"model.path={tiny_folder()}", "task.held_out_fraction=0.3", cwd=tmp_path
-    )
+    status, _, err = here("train", recipe, f"model.path={tiny_folder()}", "task.held_out_fraction=0.3", cwd=tmp_path)
     assert status == 2
     assert "the tokenizer has no chat template" in err
     assert "task.chat=false" in err
 
 
-def test_evaluate(
-    tmp_path: Path, tiny_folder: Callable[..., Path], here: Here
-) -> None:
+def test_evaluate(tmp_path: Path, tiny_folder: Callable[..., Path], here: Here) -> None:
     words = ["evaluate", str(tiny_folder()), "--task", "countdown", "-n", "4", "max_new_tokens=6", "task.test_size=3"]
     status, out, err = here(*words, "--out", str(tmp_path / "rows.jsonl"))
     assert status == 0, err

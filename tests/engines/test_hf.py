@@ -43,9 +43,7 @@ def test_logprobs_and_entropies_equal_a_plain_forward_pass(tiny_model: LanguageM
 
 
 def same(one: Generated, other: Generated) -> bool:
-    return all(
-        torch.equal(a.token_ids, b.token_ids) for a, b in zip(one.completions, other.completions, strict=True)
-    )
+    return all(torch.equal(a.token_ids, b.token_ids) for a, b in zip(one.completions, other.completions, strict=True))
 
 
 @pytest.mark.parametrize("max_rows", [1, 3, 5, 1000])
@@ -61,7 +59,9 @@ def test_a_completion_does_not_depend_on_its_batch(tiny_model: LanguageModel, ma
 def test_a_completion_does_not_depend_on_its_group(tiny_model: LanguageModel) -> None:
     request = requests(tiny_model)[0]
     whole = generate(tiny_model)[0].completions[1]
-    single = engine(tiny_model).generate([Request(prompt_ids=request.prompt_ids, seeds=(2,))], SAMPLING)[0].completions[0]
+    single = (
+        engine(tiny_model).generate([Request(prompt_ids=request.prompt_ids, seeds=(2,))], SAMPLING)[0].completions[0]
+    )
     assert torch.equal(whole.token_ids, single.token_ids)
 
 
@@ -99,7 +99,10 @@ def test_prompts_run_once_per_group_and_finished_rows_leave(
 
     monkeypatch.setattr(LanguageModel, "hidden", spy)
     results = engine(tiny_model).generate(
-        [Request(prompt_ids=tiny_model.encode_prompt(p), seeds=tuple(range(i, i + 40))) for i, p in ((0, "1+"), (40, "2:"))],
+        [
+            Request(prompt_ids=tiny_model.encode_prompt(p), seeds=tuple(range(i, i + 40)))
+            for i, p in ((0, "1+"), (40, "2:"))
+        ],
         Sampling(max_new_tokens=30, temperature=2.0),
     )
     lengths = [len(c.token_ids) for result in results for c in result.completions]

@@ -67,12 +67,16 @@ def test_resume_after_kill_at_random_moments(tmp_path: Path) -> None:
     assert start(path).wait(timeout=300) == 0, moments
 
     def rows(out: Path) -> list[dict]:
-        return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in read_jsonl(out / "metrics.jsonl")]
+        return [
+            {k: v for k, v in row.items() if not k.startswith("time/")} for row in read_jsonl(out / "metrics.jsonl")
+        ]
 
     assert rows(killed) == rows(whole), moments
     name = Path("checkpoints") / f"step-{STEPS:06d}"
     assert load_file(killed / name / "model.safetensors").keys() == load_file(whole / name / "model.safetensors").keys()
-    assert (killed / name / "model.safetensors").read_bytes() == (whole / name / "model.safetensors").read_bytes(), moments
+    assert (killed / name / "model.safetensors").read_bytes() == (whole / name / "model.safetensors").read_bytes(), (
+        moments
+    )
     for folder in ("rollouts", "evaluations"):
         assert {p.name: p.read_text() for p in (killed / folder).iterdir()} == {
             p.name: p.read_text() for p in (whole / folder).iterdir()

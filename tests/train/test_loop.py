@@ -1,5 +1,6 @@
 """Whole runs of a few steps on a tiny model."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from progrpo.errors import ConfigError, DataError, RunDirectoryError, VerifierError
@@ -50,6 +52,9 @@ def test_a_run_leaves_a_run_directory(settings: Make) -> None:
     assert sorted(p.name for p in (path / "checkpoints").iterdir()) == ["step-000002", "step-000004"]
     assert (path / "config.yaml").is_file()
     assert "torch" in (path / "environment.json").read_text()
+    config = yaml.safe_load((path / "config.yaml").read_text())
+    assert config["method"]["alpha"] == 0.3  # defaults are written out
+    assert config["reward"] == {"name": "stand_ins.parity", "correct_reward": 1.0, "wrong_reward": 0.0}
     assert torch.isfinite(torch.cat([w.flatten() for w in weights(path).values()])).all()
 
 
@@ -111,6 +116,21 @@ def test_resuming_a_finished_run_changes_nothing(settings: Make) -> None:
     assert (path / "metrics.jsonl").read_text() == before
 
 
+def test_resuming_is_recorded(settings: Make) -> None:
+    run(settings())
+    environment = json.loads((run(settings(), resume=True) / "environment.json").read_text())
+    assert [resumed["seed"] for resumed in environment["resumed"]] == [0]
+
+
+def test_presets_are_written_out(settings: Make) -> None:
+    chosen = yaml.safe_load(
+        (run(settings(method={"name": "progrpo", "preset": "equilibrium"})) / "config.yaml").read_text()
+    )
+    assert chosen["method"]["preset"] == "equilibrium"
+    assert chosen["method"]["baseline"] == "group_mean"
+    assert chosen["method"]["alpha"] > 0.3
+
+
 def test_resume_with_nothing_there_starts(settings: Make) -> None:
     assert metrics(run(settings(), resume=True))[-1]["step"] == 4
 
@@ -155,7 +175,13 @@ def test_the_trainer_s_own_pass_gives_the_same_run_as_the_engine_s_logprobs(sett
     one = run(settings(old_logprobs="engine", out=str(tmp_path / "engine")))
     two = run(settings(old_logprobs="trainer", out=str(tmp_path / "trainer")))
     a, b = metrics(one), metrics(two)
-    for key in ("rollout/reward", "rollout/confidence", "progrpo/prompt_confidence", "progrpo/shift", "policy/grad_norm"):
+    for key in (
+        "rollout/reward",
+        "rollout/confidence",
+        "progrpo/prompt_confidence",
+        "progrpo/shift",
+        "policy/grad_norm",
+    ):
         assert a[1][key] == pytest.approx(b[1][key], rel=1e-3, abs=1e-6)
 
 
@@ -227,9 +253,18 @@ def test_more_problems_per_rollout_than_there_are(settings: Make) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch": {"prompts": 4, "group": 4, "minibatch_prompts": 3}}, "minibatch_prompts=3 does not divide prompts=4"),
-        ({"steps": 3, "batch": {"prompts": 4, "minibatch_prompts": 2}}, "steps=3 is no multiple of the 2 optimiser steps"),
-        ({"batch": {"prompts": 4, "minibatch_prompts": 2}, "evaluate": {"every": 3}}, "evaluate.every=3 is no multiple"),
+        (
+            {"batch": {"prompts": 4, "group": 4, "minibatch_prompts": 3}},
+            "minibatch_prompts=3 does not divide prompts=4",
+        ),
+        (
+            {"steps": 3, "batch": {"prompts": 4, "minibatch_prompts": 2}},
+            "steps=3 is no multiple of the 2 optimiser steps",
+        ),
+        (
+            {"batch": {"prompts": 4, "minibatch_prompts": 2}, "evaluate": {"every": 3}},
+            "evaluate.every=3 is no multiple",
+        ),
         ({"batch": {"prompts": 4, "group": 1}}, "batch.group: input should be greater than or equal to 2, got 1"),
         ({"sampling": {"max_new_tokens": 5, "temperature": 0}}, "training needs a value above 0"),
         ({"optim": {"lr": -1}}, "optim.lr: input should be greater than 0, got -1"),
@@ -244,5 +279,7 @@ def test_bad_settings(settings: Make, changes: dict[str, Any], message: str) -> 
 
 
 def test_trackers_that_are_not_installed(settings: Make) -> None:
-    with pytest.raises(ConfigError, match=r"record.trackers: 'trackio' is not installed; pip install 'progrpo\[trackio\]'"):
+    with pytest.raises(
+        ConfigError, match=r"record.trackers: 'trackio' is not installed; pip install 'progrpo\[trackio\]'"
+    ):
         run(settings(record={"trackers": ["trackio"]}))

@@ -15,7 +15,12 @@ def test_one_pass_gives_what_the_engine_kept(groups: tuple[Group, ...], tiny_mod
     batch = make_rollout_batch(groups, frozenset({"entropies", "prompt_logprobs"}))
     for budget in (30, 10_000):
         scores = policy(tiny_model).score(
-            make_rows(groups), torch.arange(12), columns=batch.mask.shape[1], budget=budget, entropies=True, prompts=True
+            make_rows(groups),
+            torch.arange(12),
+            columns=batch.mask.shape[1],
+            budget=budget,
+            entropies=True,
+            prompts=True,
         )
         assert torch.allclose(scores.logprobs, batch.logprobs, atol=1e-4)
         assert torch.allclose(scores.entropies, batch.entropies, atol=1e-4)

@@ -27,15 +27,15 @@ def batch(groups: tuple[Group, ...]) -> RolloutBatch:
 def gradient(groups: tuple[Group, ...], batch: RolloutBatch, tiny_model: LanguageModel) -> Callable[..., torch.Tensor]:
     """The whole gradient of one update (steps are made on a copy), or of a naive loop over sequences."""
 
-    def compute(*, naive: bool = False, budget: int = 10_000, skip_zero: bool = True, drift: float = 0.0, **method: object):
+    def compute(
+        *, naive: bool = False, budget: int = 10_000, skip_zero: bool = True, drift: float = 0.0, **method: object
+    ):
         model = copy.deepcopy(tiny_model)
         chosen = methods.load(Choice(name="progrpo", **method))
         policy = Policy(model, OptimSettings(lr=1e-9, grad_clip=1e9), steps=1, temperature=1.5)
         old = batch.logprobs + drift * torch.randn(batch.logprobs.shape, generator=torch.Generator().manual_seed(5))
         rows = make_rows(groups)
-        minibatch = MiniBatch(
-            rows=rows, first=0, old_logprobs=old, advantages=ADVANTAGES, lengths=batch.lengths
-        )
+        minibatch = MiniBatch(rows=rows, first=0, old_logprobs=old, advantages=ADVANTAGES, lengths=batch.lengths)
         if naive:
             loss = naive_loss(model, rows, old, chosen, batch.lengths)
             loss.backward()
@@ -60,7 +60,9 @@ def naive_loss(model: LanguageModel, rows: object, old: torch.Tensor, method: me
             for t in range(len(rows.completions[n])):
                 ratio = torch.exp(logprobs[len(rows.prompts[n]) + t] - old[n, t])
                 a = ADVANTAGES[p, g]
-                total = total + torch.minimum(ratio * a, ratio.clamp(1 - low, 1 + high) * a) / tokens_of_group / problems
+                total = (
+                    total + torch.minimum(ratio * a, ratio.clamp(1 - low, 1 + high) * a) / tokens_of_group / problems
+                )
     return -total
 
 
@@ -122,7 +124,11 @@ def test_a_later_mini_batch_takes_its_own_rows(
 ) -> None:
     policy = Policy(tiny_model, OptimSettings(), steps=5, temperature=1.5)
     minibatch = MiniBatch(
-        rows=make_rows(groups), first=6, old_logprobs=batch.logprobs, advantages=ADVANTAGES[2:], lengths=batch.lengths[2:]
+        rows=make_rows(groups),
+        first=6,
+        old_logprobs=batch.logprobs,
+        advantages=ADVANTAGES[2:],
+        lengths=batch.lengths[2:],
     )
     stats = update(
         policy, methods.load(Choice(name="grpo")), minibatch, longest=9, budget=999, skip_zero=False, dump=lambda _: ""

@@ -12,12 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from progrpo.train.plan import make_plan
 from progrpo.train.settings import load_settings
+from progrpo.train.setup import resolve
 
 
 def run_train(recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: bool) -> None:
     console = Console(stderr=True)
     settings = load_settings(recipe, overrides)
     if dry_run:
+        settings = resolve(settings)
         plan = make_plan(settings)
         out = Console(soft_wrap=True, highlight=False)
         out.print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), markup=False, end="")

@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from types import ModuleType
+from typing import Any, ClassVar
 
 from jaxtyping import Float, Int
 from pydantic import Field
@@ -66,8 +67,8 @@ class Engine(ABC):
         """
 
 
-def load(choice: Choice, model: LanguageModel) -> Engine:
-    """Import the chosen engine, validate its settings and set it up.
+def load_params(choice: Choice) -> tuple[ModuleType, Any]:
+    """Import the chosen engine and validate its settings, without setting it up.
 
     Raises:
         PluginError: unknown name, or the file lacks `make` or `Params`.
@@ -77,5 +78,11 @@ def load(choice: Choice, model: LanguageModel) -> Engine:
     for name in ("make", "Params"):
         if not callable(getattr(module, name, None)):
             raise PluginError(f"engine {choice.name!r}: {module.__name__} must define {name}")
-    engine: Engine = module.make(model, parse(module.Params, choice.params, where=f"engine {choice.name}"))
+    return module, parse(module.Params, choice.params, where=f"engine {choice.name}")
+
+
+def load(choice: Choice, model: LanguageModel) -> Engine:
+    """Set up the chosen engine on a model (see `load_params` for the errors)."""
+    module, params = load_params(choice)
+    engine: Engine = module.make(model, params)
     return engine

@@ -25,7 +25,8 @@ SPLIT_SHARES = {"pretrain": 0.6, "train": 0.3, "test": 0.1}
 
 WORDS = (
     "Using {rule} of the numbers {numbers}, each at most once, with + - * / and parentheses, write an expression that "
-    "equals {target}; every intermediate result must be a positive whole number. Think first, then give the expression alone between <answer> and </answer>."
+    "equals {target}; every intermediate result must be a positive whole number. Think first, then give the expression "
+    "alone between <answer> and </answer>."
 )
 
 
@@ -141,7 +142,11 @@ def _reach(numbers: tuple[int, ...]) -> frozenset[Form]:
         for left, right in product(_reach(inside), _reach(outside)):
             reached |= {
                 combine(operator, one, other)
-                for operator, one, other in (*((op, left, right) for op in "+-*/"), ("-", right, left), ("/", right, left))
+                for operator, one, other in (
+                    *((op, left, right) for op in "+-*/"),
+                    ("-", right, left),
+                    ("/", right, left),
+                )
                 if apply(operator, one.value, other.value) is not None
             }
     return frozenset(reached)

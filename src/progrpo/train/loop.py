@@ -13,7 +13,7 @@ from progrpo.train.metrics import rollout_metrics, rollout_rows
 from progrpo.train.record import RunDirectory
 from progrpo.train.scoring import refreshed_advantages, sampling_policy_batch
 from progrpo.train.settings import RunSettings
-from progrpo.train.setup import Listener, Trainer, prepare, reward_choice
+from progrpo.train.setup import Listener, Trainer, prepare, resolve
 from progrpo.train.update import MiniBatch, update
 from progrpo.types import Ratio, RolloutBatch
 
@@ -28,7 +28,9 @@ def train(settings: RunSettings, *, resume: bool = False, listen: Listener = lam
     Raises:
         ProgrpoError: any of `progrpo.errors`; nothing of an earlier run is overwritten.
     """
-    with Verifier(reward_choice(settings), settings.verify) as verifier:
+    settings = resolve(settings)
+    assert settings.reward is not None  # `resolve` named it
+    with Verifier(settings.reward, settings.verify) as verifier:
         trainer = prepare(settings, verifier, resume=resume, listen=listen)
         listen("start", {"done": trainer.done, "steps": settings.steps, "out": str(trainer.run.path)})
         clock = Clock()

@@ -105,7 +105,8 @@ class Policy:
 
     def _forward(self, micro: MicroBatch, scored: Tensor, *, entropies: bool) -> tuple[Tensor, Tensor | None]:
         with self.model.computing():
-            states = self.model.hidden(micro.tokens, attention_mask=micro.present.long(), use_cache=False)
+            # No attention mask: the padding stands on the right, where a causal model does not look.
+            states = self.model.hidden(micro.tokens, use_cache=False)
             return head_logprobs(
                 states, micro.tokens, scored, self.model.head, temperature=self.temperature, entropies=entropies
             )

@@ -78,6 +78,9 @@ class RunDirectory:
                 "Resume with the settings it was started with, or start anew with another out="
             )
         run = cls(path)
+        started = json.loads((path / "environment.json").read_text("utf-8"))
+        started.setdefault("resumed", []).append(environment(settings))
+        write_whole(path / "environment.json", json.dumps(started, indent=1))
         if differing:
             write_whole(path / "config.yaml", yaml.safe_dump(after, sort_keys=False))
         run._start_trackers(settings)
@@ -181,4 +184,4 @@ def _git_commit() -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None
+    return found.stdout.strip() if found.returncode == 0 else None

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from progrpo import engines, methods, tasks
+from progrpo import engines, methods, rewards, tasks
 from progrpo.engines import Engine
 from progrpo.methods import Method
 from progrpo.model import LanguageModel, load_model
@@ -51,9 +51,26 @@ class Trainer:
         return chosen == "engine" or (chosen == "auto" and self.engine.samples_trained_weights)
 
 
-def reward_choice(settings: RunSettings) -> Choice:
-    """The recipe's reward, or the task's own."""
-    return settings.reward or Choice(name=tasks.load(settings.task)[0].REWARD)
+def resolve(settings: RunSettings) -> RunSettings:
+    """Write out every setting of the chosen method, task, reward and engine, presets and defaults included.
+
+    Raises:
+        PluginError, ConfigError: a name or setting of theirs is unknown or invalid.
+    """
+    method = methods.load(settings.method)
+    task, task_params = tasks.load(settings.task)
+    reward = settings.reward or Choice(name=task.REWARD)
+    chosen = {
+        "method": (settings.method, method.params),
+        "task": (settings.task, task_params),
+        "reward": (reward, rewards.load(reward)[1]),
+        "engine": (settings.engine, engines.load_params(settings.engine)[1]),
+    }
+    full = {
+        key: type(choice)(**{**choice.model_dump(), **params.model_dump(mode="json")})
+        for key, (choice, params) in chosen.items()
+    }
+    return settings.model_copy(update=full)
 
 
 def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: Listener) -> Trainer:
