@@ -1,3 +1,4 @@
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,7 @@ def test_a_model_that_changes_its_logits_afterwards_is_found_out(
 
 
 def tokenizer(**changes: object) -> SimpleNamespace:
-    return SimpleNamespace(**{"eos_token_id": 1, "pad_token_id": 0} | changes)
+    return SimpleNamespace(**{"eos_token_id": 1, "pad_token_id": 0, "eos_token": "<eos>"} | changes)
 
 
 def test_no_end_token_is_refused(tiny_model: LanguageModel) -> None:
@@ -46,13 +47,22 @@ def test_no_end_token_is_refused(tiny_model: LanguageModel) -> None:
         wrap_model(tiny_model.model, tokenizer(eos_token_id=None), device=torch.device("cpu"))
 
 
-def test_several_end_tokens_and_no_pad_token(tiny_model: LanguageModel, caplog: pytest.LogCaptureFixture) -> None:
+def test_several_end_tokens(tiny_model: LanguageModel) -> None:
     tiny_model.model.generation_config.eos_token_id = [4, 7]
-    with caplog.at_level(logging.WARNING):
-        wrapped = wrap_model(tiny_model.model, tokenizer(pad_token_id=None), device=torch.device("cpu"))
+    wrapped = wrap_model(tiny_model.model, tokenizer(), device=torch.device("cpu"))
     assert wrapped.stop_ids == {1, 4, 7}
-    assert wrapped.pad_id == 1
-    assert "no pad token; padding with token 1, which is masked everywhere" in caplog.text
+
+
+def test_no_pad_token_is_refused_until_one_is_named(tiny_folder: Callable[..., Path]) -> None:
+    folder = tiny_folder("llama")
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    config.pop("pad_token")
+    path.write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="no pad token; name one with model.pad_token, for instance model.pad_token='<eos>'"):
+        load_model(ModelSettings(path=str(folder), device="cpu"))
+    model = load_model(ModelSettings(path=str(folder), device="cpu", pad_token="<eos>"))
+    assert model.pad_id in model.stop_ids
 
 
 def test_prompts(tiny_folder: Callable[..., Path]) -> None:

@@ -31,6 +31,8 @@ class ModelSettings(Settings):
     """Recompute each layer in the backward pass: less memory, about a third more time."""
     attention: str | None = None
     """Attention implementation as Transformers names them ("sdpa", "eager", "flash_attention_2"); None: its default."""
+    pad_token: str | None = None
+    """Filler for a tokenizer that names none; it is never attended to nor trained on, so the end token will do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -115,7 +117,7 @@ def load_model(settings: ModelSettings) -> LanguageModel:
     device = pick_device(settings.device)
     extra = {} if settings.attention is None else {"attn_implementation": settings.attention}
     with _named_failure(settings.path):
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path, **({"pad_token": settings.pad_token} if settings.pad_token else {}))
         model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **extra).to(device)
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -132,18 +134,18 @@ def wrap_model(
 ) -> LanguageModel:
     """Bind an already built model and tokenizer (see `load_model` for the errors)."""
     stop_ids = _stop_ids(model, tokenizer, name)
-    pad_id = tokenizer.pad_token_id
-    if pad_id is None:
-        # Padding is masked everywhere, so any token will do; the end token is the one that is sure to exist.
-        pad_id = min(stop_ids)
-        logger.warning("%s has no pad token; padding with token %d, which is masked everywhere", name, pad_id)
+    if tokenizer.pad_token_id is None:
+        raise ModelError(
+            f"{name}: the tokenizer has no pad token; name one with model.pad_token, for instance "
+            f"model.pad_token='{tokenizer.eos_token}': padding is never attended to nor trained on"
+        )
     return LanguageModel(
         model=model,
         tokenizer=tokenizer,
         device=device,
         precision=precision,
         stop_ids=stop_ids,
-        pad_id=pad_id,
+        pad_id=tokenizer.pad_token_id,
         split=_head_is_separate(model, device, name),
     )
 

@@ -91,7 +91,7 @@ def head_logprobs(
     recompute = torch.is_grad_enabled() and states.shape[0] > chunk_rows
     pieces = [
         checkpoint(chunk, piece, target, use_reentrant=False) if recompute else chunk(piece, target)
-        for piece, target in zip(states.split(chunk_rows), targets.split(chunk_rows), strict=True)
+        for piece, target in zip(torch.split(states, chunk_rows), torch.split(targets, chunk_rows), strict=True)
     ]
     empty = torch.zeros(mask.shape, dtype=torch.float32, device=hidden.device)
     logprobs = empty.index_put((row, column), torch.cat([values for values, _ in pieces]))

@@ -9,7 +9,7 @@ import typer
 
 from progrpo import plugins
 
-_PACKAGES = ("progrpo", "torch", "transformers", "tokenizers", "accelerate", "datasets", "math-verify")
+_PACKAGES = ("progrpo", "torch", "transformers", "tokenizers", "accelerate", "math-verify", "pyarrow")
 _OPTIONAL = ("tensorboard", "wandb", "trackio", "vllm", "trl", "verl", "peft", "sentence-transformers")
 
 

@@ -102,7 +102,7 @@ class HfEngine(Engine):
     def _score_prompts(self, states: Tensor, prompts: Tensor, present: Tensor, sampling: Sampling) -> Tensor:
         """Log-prob of each prompt token but the first, [P, Q]; the rows come from the prefill that is made anyway."""
         scored = present.clone()
-        scored[torch.arange(len(scored)), present.long().argmax(dim=1)] = False
+        scored.scatter_(1, present.long().argmax(dim=1, keepdim=True), False)
         temperature = sampling.temperature or 1.0
         return head_logprobs(states, prompts, scored, self._model.head, temperature=temperature)[0]
 

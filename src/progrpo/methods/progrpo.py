@@ -84,9 +84,18 @@ def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
     plain = methods.base_advantages(batch, params)
     completion = _completion_confidence(batch, params)  # [P, G]
     prompt = _prompt_confidence(batch, params, completion)  # [P]
-    rule = {"baseline": params.baseline, "skip": params.skip, "apply_to": params.apply_to}
-    values = reweight_advantages(plain, batch.correct, prompt, completion, alpha=params.alpha, **rule)
-    shift = confidence_shift(batch.correct, prompt, completion, **rule)
+    baseline, skip, apply_to = params.baseline, params.skip, params.apply_to
+    values = reweight_advantages(
+        plain,
+        batch.correct,
+        prompt,
+        completion,
+        alpha=params.alpha,
+        baseline=baseline,
+        skip=skip,
+        apply_to=apply_to,
+    )
+    shift = confidence_shift(batch.correct, prompt, completion, baseline=baseline, skip=skip, apply_to=apply_to)
     flipped = (plain * values) < 0
     return methods.Advantages(
         values=values,

@@ -145,7 +145,7 @@ class RunDirectory:
 
 def environment(settings: RunSettings) -> dict[str, Any]:
     """What a reader needs to run this again: versions, device, threads, seed, command and commit."""
-    packages = ("progrpo", "torch", "transformers", "tokenizers", "accelerate", "datasets", "math-verify", "numpy")
+    packages = ("progrpo", "torch", "transformers", "tokenizers", "accelerate", "math-verify", "numpy")
     return {
         "versions": {name: version(name) for name in packages if _installed(name)},
         "python": platform.python_version(),
