@@ -148,7 +148,11 @@ def main() -> None:
     tokenizer = make_tokenizer()
     model = make_model(tokenizer, args.width, args.layers)
     params = countdown.Params(
-        numbers=args.numbers, max_number=args.max_number, max_target=args.max_target, min_used=args.min_used
+        numbers=args.numbers,
+        max_number=args.max_number,
+        max_target=args.max_target,
+        min_used=args.min_used,
+        min_solutions=1,
     )
     started = time.monotonic()
     examples = make_examples(params)

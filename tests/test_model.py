@@ -59,7 +59,9 @@ def test_no_pad_token_is_refused_until_one_is_named(tiny_folder: Callable[..., P
     config = json.loads(path.read_text())
     config.pop("pad_token")
     path.write_text(json.dumps(config))
-    with pytest.raises(ModelError, match="no pad token; name one with model.pad_token, for instance model.pad_token='<eos>'"):
+    with pytest.raises(
+        ModelError, match="no pad token; name one with model.pad_token, for instance model.pad_token='<eos>'"
+    ):
         load_model(ModelSettings(path=str(folder), device="cpu"))
     model = load_model(ModelSettings(path=str(folder), device="cpu", pad_token="<eos>"))
     assert model.pad_id in model.stop_ids

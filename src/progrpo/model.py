@@ -117,7 +117,9 @@ def load_model(settings: ModelSettings) -> LanguageModel:
     device = pick_device(settings.device)
     extra = {} if settings.attention is None else {"attn_implementation": settings.attention}
     with _named_failure(settings.path):
-        tokenizer = AutoTokenizer.from_pretrained(path, **({"pad_token": settings.pad_token} if settings.pad_token else {}))
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, **({"pad_token": settings.pad_token} if settings.pad_token else {})
+        )
         model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **extra).to(device)
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -8,7 +8,7 @@ from progrpo.rewards import expression
 from progrpo.settings import Choice, parse
 from progrpo.tasks import countdown, problems
 
-SMALL = countdown.Params(numbers=3, max_number=6, max_target=20, min_used=2, train_size=60, test_size=15)
+SMALL = countdown.Params(numbers=3, max_number=6, max_target=20, min_used=2, min_solutions=1, train_size=60, test_size=15)
 
 
 def test_problems_are_a_function_of_the_settings() -> None:
@@ -45,7 +45,7 @@ def test_shares_of_the_splits() -> None:
 
 
 def test_neighbouring_seeds_share_no_more_than_chance() -> None:
-    wide = countdown.Params(numbers=4, max_number=30, max_target=500, min_used=2, train_size=100)
+    wide = countdown.Params(numbers=4, max_number=30, max_target=500, min_used=2, min_solutions=1, train_size=100)
     one, two = ({p.id for p in countdown.load("train", wide.model_copy(update={"seed": s}))} for s in (0, 1))
     assert len(one & two) <= 2
 
@@ -108,7 +108,7 @@ def test_compact_style() -> None:
 
 def test_too_many_problems_asked_for() -> None:
     with pytest.raises(ConfigError, match=r"only [0-9]+ problems of split 'test' exist"):
-        countdown.load("test", countdown.Params(numbers=2, max_number=3, max_target=5, test_size=500))
+        countdown.load("test", countdown.Params(numbers=3, max_number=3, max_target=5, test_size=500))
 
 
 @pytest.mark.parametrize(

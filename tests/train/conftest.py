@@ -17,6 +17,7 @@ TASK = {
     "max_number": 6,
     "max_target": 20,
     "min_used": 2,
+    "min_solutions": 1,
     "train_size": 24,
     "test_size": 4,
 }

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from progrpo.errors import ConfigError, DataError, RunDirectoryError, VerifierError
 from progrpo.files import read_jsonl
+from progrpo.model import LanguageModel
 from progrpo.settings import parse
 from progrpo.train.loop import train
 from progrpo.train.settings import RunSettings
@@ -205,6 +206,27 @@ def test_confidences_can_be_refreshed_before_each_step(settings: Make, tmp_path:
     a, b = metrics(old), metrics(now)
     assert a[0] == b[0]  # before the first update both are the sampling policy
     assert a[1]["policy/objective"] != b[1]["policy/objective"]
+    assert "progrpo/shift" not in a[1]  # once per rollout
+    assert b[1]["progrpo/completion_confidence"] != b[0]["progrpo/completion_confidence"]
+
+
+def test_progrpo_makes_no_pass_that_grpo_does_not(
+    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[tuple[int, ...]] = []
+    plain = LanguageModel.hidden
+
+    def spy(self: LanguageModel, input_ids: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        shapes.append(tuple(input_ids.shape))
+        return plain(self, input_ids, **kwargs)
+
+    monkeypatch.setattr(LanguageModel, "hidden", spy)
+    found = []
+    for method in ({"name": "grpo", "clip_high": 0.28, "aggregate": "group_token"}, {"name": "progrpo", "alpha": 0}):
+        shapes.clear()
+        run(settings(method=method, out=str(tmp_path / method["name"])))
+        found.append(list(shapes))
+    assert found[0] == found[1]
 
 
 def test_zero_advantage_skipping_changes_speed_only(settings: Make, tmp_path: Path) -> None:

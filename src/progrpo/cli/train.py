@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from progrpo.train.plan import make_plan
 from progrpo.train.settings import load_settings
@@ -43,13 +43,12 @@ class TrainingProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bar = Progress(
-            TextColumn("{task.description:<10}"),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description:<8}"),
+            BarColumn(bar_width=8),
             MofNCompleteColumn(),
             TextColumn("{task.fields[numbers]}"),
-            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
             TextColumn("left"),
-            TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
         )
@@ -59,14 +58,13 @@ class TrainingProgress:
 
     def __call__(self, event: str, data: Mapping[str, Any]) -> None:
         if event == "start":
-            self._console.print(f"run directory {data['out']}, steps {data['done']} to {data['steps']}")
+            self._print(f"run directory {data['out']}, steps {data['done']} to {data['steps']}")
             self._task = self._bar.add_task("start", total=data["steps"], completed=data["done"], numbers="")
         elif event == "phase":
             self._bar.update(self._task, description=data["name"])
         elif event == "evaluation":
             self._pass_at_1 = data.get("pass@1")
-            shown = "  ".join(f"{name} {value:.3f}" for name, value in data.items() if name != "step")
-            self._console.print(f"step {data['step']:>5}  held-out: {shown}")
+            self._print(f"step {data['step']:>5}  held-out: {_held_out(data)}")
         elif event == "step":
             self._step(data)
 
@@ -86,14 +84,24 @@ class TrainingProgress:
         if self._pass_at_1 is not None:
             numbers += f"  Pass@1 {self._pass_at_1:.3f}"
         seconds = " ".join(
-            f"{name} {row[f'time/{name}_s']:.2f}"
+            f"{name} {row[f'time/{name}_s']:.2f} s"
             for name in ("generate", "verify", "train")
             if row.get(f"time/{name}_s", 0) > 0
         )
         if self._console.is_terminal:
             if numbers and row["step"]:
-                self._bar.update(self._task, numbers=f"{numbers}  s: {seconds}")
+                self._bar.update(self._task, numbers=f"{numbers}  {seconds}")
             self._bar.update(self._task, completed=row["step"])
         elif time.monotonic() - self._printed_at >= 1.0 and row["step"]:
             self._printed_at = time.monotonic()
-            self._console.print(f"step {row['step']:>5}  {numbers}  seconds: {seconds}")
+            self._print(f"step {row['step']:>5}  {numbers}  {seconds}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, highlight=False)
+
+
+def _held_out(means: Mapping[str, float]) -> str:
+    """The measures one looks at while a run goes on: Pass@1, Pass@k for the largest k, and those that are no Pass@k."""
+    passes = [name for name in means if name.startswith("pass@")]
+    shown = [name for name in means if name != "step" and (name not in passes or name in (passes[0], passes[-1]))]
+    return "  ".join(f"{name} {means[name]:.3f}" for name in shown)

@@ -31,19 +31,21 @@ WORDS = (
 
 
 class Params(Settings):
+    """The defaults are the game that the embedded model plays."""
+
     numbers: int = Field(4, ge=2, le=5)
     """How many numbers a problem gives."""
-    max_number: int = Field(10, ge=2, le=100)
+    max_number: int = Field(8, ge=2, le=100)
     """Numbers are drawn from 1 to this, with repetition."""
-    min_used: int | None = Field(None, ge=2)
+    min_used: int | None = Field(3, ge=2)
     """A solution uses at least this many of the numbers, each at most once; None: all of them."""
-    max_target: int = Field(50, ge=1, le=10_000)
+    max_target: int = Field(24, ge=1, le=10_000)
     """Targets lie in 1 to this."""
-    min_solutions: int = Field(1, ge=1)
+    min_solutions: int = Field(4, ge=1)
     """Keep problems with at least this many distinct (canonical) solutions."""
     max_solutions: int | None = None
     """Keep problems with at most this many; None sets no limit."""
-    train_size: int = Field(4096, ge=1)
+    train_size: int = Field(1000, ge=1)
     test_size: int = Field(256, ge=1)
     seed: int = 0
     """Of the draw of problems; the splits stay disjoint across seeds."""
@@ -54,7 +56,7 @@ class Params(Settings):
     @model_validator(mode="after")
     def _ordered(self) -> "Params":
         if self.min_used is not None and self.min_used > self.numbers:
-            raise ValueError(f"min_used {self.min_used} exceeds numbers {self.numbers}")
+            raise ValueError(f"min_used {self.min_used} exceeds numbers {self.numbers}; null asks for all of them")
         if self.max_solutions is not None and self.max_solutions < self.min_solutions:
             raise ValueError(f"max_solutions {self.max_solutions} is below min_solutions {self.min_solutions}")
         return self

@@ -111,22 +111,23 @@ def step_on(
     settings = trainer.settings.batch
     size = settings.minibatch_prompts or settings.prompts
     problems = slice(part * size, (part + 1) * size)
+    chosen, stats = advantages.values[problems], {}
     if part and "refresh" in trainer.method.needs:
-        chosen = refreshed_advantages(
+        refreshed = refreshed_advantages(
             batch, rows, trainer.policy, trainer.method, problems=problems, budget=settings.micro_tokens
-        ).values
-    else:
-        chosen = advantages.values[problems]
-    return update(
+        )
+        chosen, stats = refreshed.values, dict(refreshed.stats)
+    minibatch = MiniBatch(
+        rows=rows,
+        first=problems.start * settings.group,
+        old_logprobs=batch.logprobs,
+        advantages=chosen,
+        lengths=batch.lengths[problems],
+    )
+    return stats | update(
         trainer.policy,
         trainer.method,
-        MiniBatch(
-            rows=rows,
-            first=problems.start * settings.group,
-            old_logprobs=batch.logprobs,
-            advantages=chosen,
-            lengths=batch.lengths[problems],
-        ),
+        minibatch,
         longest=trainer.settings.sampling.max_new_tokens,
         budget=settings.micro_tokens,
         skip_zero=settings.skip_zero_advantage,
