@@ -51,7 +51,14 @@ def countdown_recipe(folder: Path, model: Path, **changes: Any) -> Path:
         "steps": 2,
         "out": str(folder / "run"),
         "model": {"path": str(model)},
-        "task": {"name": "countdown", "numbers": 3, "max_number": 6, "max_target": 20, "min_used": 2, "min_solutions": 1}
+        "task": {
+            "name": "countdown",
+            "numbers": 3,
+            "max_number": 6,
+            "max_target": 20,
+            "min_used": 2,
+            "min_solutions": 1,
+        }
         | {"train_size": 8, "test_size": 2},
         "method": {"name": "progrpo"},
         "sampling": {"max_new_tokens": 6},

@@ -8,7 +8,9 @@ from progrpo.rewards import expression
 from progrpo.settings import Choice, parse
 from progrpo.tasks import countdown, problems
 
-SMALL = countdown.Params(numbers=3, max_number=6, max_target=20, min_used=2, min_solutions=1, train_size=60, test_size=15)
+SMALL = countdown.Params(
+    numbers=3, max_number=6, max_target=20, min_used=2, min_solutions=1, train_size=60, test_size=15
+)
 
 
 def test_problems_are_a_function_of_the_settings() -> None:
