@@ -44,12 +44,14 @@ class Problem:
         prompt: plain text, or chat messages ({"role", "content"}) for the model's own chat template.
         answer: the gold answer as text; None where the verifier needs none.
         info: whatever else the reward wants to know (for instance the numbers of a countdown problem).
+        place: where it was read, in words ("problems.jsonl, line 12"), for messages; "" where nobody wrote it down.
     """
 
     id: str
     prompt: "str | tuple[Message, ...]"
     answer: str | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
+    place: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +64,8 @@ class Verdict:
         extracted: the answer as found in the text.
         canonical: for tasks that can decide it, a form that equal solutions share; counts distinct solutions.
         detail: why, in words, for the report.
+        parts: rewards that `reward` is made of, by name and before their weights; empty for a plain reward.
+        seconds: wall-clock time the verdict took.
     """
 
     status: Status
@@ -69,6 +73,8 @@ class Verdict:
     extracted: str | None = None
     canonical: str | None = None
     detail: str = ""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
 
     @property
     def correct(self) -> bool:

@@ -20,6 +20,7 @@ from progrpo.train.settings import RunSettings
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "metrics.md"
 Make = Callable[..., dict[str, Any]]
+PARITY = "stand_ins.parity"
 
 
 def run(data: dict[str, Any], **kwargs: Any) -> Path:
@@ -61,9 +62,64 @@ def test_a_run_leaves_a_run_directory(settings: Make) -> None:
 
 def test_every_logged_key_is_documented_and_every_documented_key_is_logged(settings: Make) -> None:
     documented = set(re.findall(r"^\| `([^`]+)` \|", DOCS.read_text(), flags=re.MULTILINE))
-    path = run(settings())
-    logged = {re.sub(r"pass@\d+", "pass@K", key) for row in read_jsonl(path / "metrics.jsonl") for key in row}
+    path = run(settings(reward={"name": "length", "over": {"name": PARITY}, "limit_tokens": 10, "buffer_tokens": 5}))
+    logged = {
+        re.sub(r"^reward/.*", "reward/NAME", re.sub(r"pass@\d+", "pass@K", key))
+        for row in read_jsonl(path / "metrics.jsonl")
+        for key in row
+    }
     assert logged == documented
+
+
+def test_a_penalty_on_length_is_in_the_reward_and_by_itself(settings: Make) -> None:
+    path = run(settings(reward={"name": "length", "over": {"name": PARITY}, "limit_tokens": 10, "buffer_tokens": 5}))
+    for row in read_jsonl(path / "rollouts" / "step-000001.jsonl"):
+        term = -max(0, row["length"] - 5) / 5  # 0 up to 5 tokens, -1 at 10
+        assert row["reward_parts"] == {PARITY: float(row["correct"]), "length": pytest.approx(term)}
+        assert row["reward"] == pytest.approx(float(row["correct"]) + term)
+    first = metrics(path)[1]
+    assert first["rollout/reward"] == pytest.approx(first[f"reward/{PARITY}"] + first["reward/length"])
+
+
+PICKY = '''
+"""Half of the golds are bad, and a second run of the check would find all of them bad."""
+from stand_ins.parity import Params, score
+seen = []
+def gold_fault(problem, params):
+    seen.append(problem.id)
+    return "odd" if len(problem.prompt) % 2 or len(seen) > len(set(seen)) else None
+'''
+
+
+def test_problems_with_a_bad_gold_are_left_out_and_named(
+    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "picky_reward").mkdir()
+    (tmp_path / "picky_reward" / "halves.py").write_text(PICKY)
+    monkeypatch.syspath_prepend(tmp_path)
+    data = settings(reward={"name": "picky_reward.halves"}, evaluate={"every": 0})
+    path = run(data | {"steps": 2})
+    rows = read_jsonl(path / "excluded.jsonl")
+    assert 0 < len(rows) < 24
+    assert {row["reason"] for row in rows} == {"odd"}
+    assert f"problem {rows[0]['problem']}: odd" in caplog.text
+    used = {row["problem"] for file in (path / "rollouts").iterdir() for row in read_jsonl(file)}
+    assert used
+    assert not used & {row["problem"] for row in rows}
+    # a resumed run leaves out the same rows, whatever a new check would say
+    run(data, resume=True)
+    assert read_jsonl(path / "excluded.jsonl") == rows
+
+
+def test_a_task_whose_golds_are_all_bad_is_refused(settings: Make, tmp_path: Path) -> None:
+    file = tmp_path / "problems.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"p{n}", "answer": "x"}) + "\n" for n in range(8)))
+    data = settings(task={"name": "file", "train": str(file), "chat": False}, reward={"name": "expression"})
+    with pytest.raises(
+        DataError, match=r"gold answers of all 8 train problems.*problems.jsonl, line 1: the answer must"
+    ):
+        run(data | {"evaluate": {"every": 0}})
+    assert not Path(data["out"]).exists()
 
 
 def test_alpha_zero_is_grpo_to_the_last_bit(settings: Make, tmp_path: Path) -> None:

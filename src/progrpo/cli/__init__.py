@@ -53,6 +53,22 @@ def evaluate(
 
 
 @app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help='JSON lines with "id", "completion" and "answer" ("tests" for code)')],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings, e.g. math.answer_line=false")
+    ] = None,
+    reward: Annotated[list[str] | None, typer.Option("--reward", help="a reward by name; again to compare")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="write one JSON line per row there")] = None,
+    show: Annotated[int, typer.Option("--show", min=0, help="rows of the tables of slow and disputed verdicts")] = 10,
+) -> None:
+    """Grade a file of completions: statuses, the slowest rows, and where two graders disagree."""
+    from progrpo.cli.verify import run_verify
+
+    run_verify(file, reward or ["math"], overrides or [], out, show)
+
+
+@app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="two or more run directories")],
     out: Annotated[Path, typer.Option("--out", help="the page to write")] = Path("comparison.html"),

@@ -13,6 +13,7 @@ from progrpo import engines, tasks
 from progrpo.errors import RunDirectoryError
 from progrpo.evaluate import EvaluateSettings, Evaluation, run_evaluation
 from progrpo.model import ModelSettings, load_model
+from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice, Settings, apply_overrides, parse
 from progrpo.train.settings import EngineChoice
@@ -49,9 +50,10 @@ def run_evaluate(path: str, names: Sequence[str], n: int, overrides: Sequence[st
     lines = []
     for name in names:
         reward = request.reward or Choice(name=tasks.load(Choice(name=name, **request.task))[0].REWARD)
-        with Verifier(reward, request.verify) as verifier, console.status(f"{name}: 0 problems") as status:
+        with Verifier(reward, request.verify) as verifier, console.status(f"{name}: checking golds") as status:
+            bad = bad_gold_rows(problems[name], verifier, split="test") if request.verify.check_gold else []
             result = run_evaluation(
-                problems[name],
+                without(problems[name], bad, split="test"),
                 model=model,
                 engine=engine,
                 verifier=verifier,

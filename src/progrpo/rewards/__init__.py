@@ -1,14 +1,34 @@
-"""One verifier = one file. The contract: `Params` (a `Settings` model) and `score(text, problem, params) -> Verdict`.
+"""One verifier = one file.
 
-A file may set `SLOW = True`: its calls then run in a worker process that is killed at the time limit (rollout/verify.py).
+The contract:
+    Params          its settings, a subclass of `progrpo.rewards.Params`
+    score           score(text, problem, params) -> Verdict: judge one completion
+    and, where they are needed:
+    SLOW            True: `score` may take long or hang; it then runs in a worker process that is killed at the time limit
+                    (rollout/verify.py). A file whose answer depends on its settings defines slow(params) -> bool
+    screen          screen(text, problem, params) -> Verdict | None: what can be decided at once, in the process that asks;
+                    None leaves it to `score`
+    shape           shape(verdict, tokens, params) -> Verdict: a term that needs the completion's length in tokens, added in
+                    training and evaluation after the verdict; the status stays
+    gold_fault      gold_fault(problem, params) -> str | None: why a problem's own gold cannot be used, None where it can;
+                    runs where `score` runs, once per problem before training
+    limit_s         limit_s(params) -> float: wall-clock seconds one verdict may take, where `DEFAULT_LIMIT_S` is too short
+    warm            warm(params): called when a worker starts, so that heavy imports are not a verdict's time
+    prepare         prepare(params): called once, in the process that asks, before the first verdict; raises a `ProgrpoError`
+                    where this machine cannot judge
 """
 
+from dataclasses import dataclass
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
 from progrpo import plugins
 from progrpo.errors import PluginError
 from progrpo.settings import Choice, Settings, parse
+from progrpo.types import Problem, Verdict
+
+DEFAULT_LIMIT_S = 10.0
 
 
 class Params(Settings):
@@ -20,7 +40,60 @@ class Params(Settings):
     """Reward of every other completion, that without an answer included."""
 
 
-def load(choice: Choice) -> tuple[ModuleType, Any]:
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """A reward chosen and set up, with the defaults of the contract."""
+
+    name: str
+    module: ModuleType
+    params: Any
+
+    def has(self, function: str) -> bool:
+        return callable(getattr(self.module, function, None))
+
+    def score(self, text: str, problem: Problem) -> Verdict:
+        verdict: Verdict = self.module.score(text, problem, self.params)
+        return verdict
+
+    def screen(self, text: str, problem: Problem) -> Verdict | None:
+        """What can be decided at once: all of it for a fast reward."""
+        if not self.slow:
+            return self.score(text, problem)
+        verdict: Verdict | None = self.module.screen(text, problem, self.params) if self.has("screen") else None
+        return verdict
+
+    def shape(self, verdict: Verdict, tokens: int) -> Verdict:
+        shaped: Verdict = self.module.shape(verdict, tokens, self.params) if self.has("shape") else verdict
+        return shaped
+
+    def gold_fault(self, problem: Problem) -> str | None:
+        fault: str | None = self.module.gold_fault(problem, self.params) if self.has("gold_fault") else None
+        return fault
+
+    @property
+    def slow(self) -> bool:
+        """Whether `score` belongs in a worker process."""
+        return bool(self.module.slow(self.params)) if self.has("slow") else bool(getattr(self.module, "SLOW", False))
+
+    @property
+    def limit_s(self) -> float:
+        return float(self.module.limit_s(self.params)) if self.has("limit_s") else DEFAULT_LIMIT_S
+
+    @property
+    def wrong_reward(self) -> float:
+        """What a completion without a verdict gets."""
+        return float(getattr(self.params, "wrong_reward", 0.0))
+
+    def prepare(self) -> None:
+        if self.has("prepare"):
+            self.module.prepare(self.params)
+
+    def warm(self) -> None:
+        if self.has("warm"):
+            self.module.warm(self.params)
+
+
+def load(choice: Choice) -> Reward:
     """Import the chosen reward and validate its settings.
 
     Raises:
@@ -30,4 +103,15 @@ def load(choice: Choice) -> tuple[ModuleType, Any]:
     module = plugins.load("rewards", choice.name)
     if not callable(getattr(module, "score", None)):
         raise PluginError(f"reward {choice.name!r}: {module.__name__} must define score(text, problem, params)")
-    return module, parse(getattr(module, "Params", Params), choice.params, where=f"reward {choice.name}")
+    params = parse(getattr(module, "Params", Params), choice.params, where=f"reward {choice.name}")
+    return Reward(choice.name, module, params)
+
+
+def load_part(choice: Choice) -> Reward:
+    """`load` for a reward made of others: each is set up once and then found again at every verdict."""
+    return _load_part(choice.model_dump_json())
+
+
+@lru_cache(maxsize=64)
+def _load_part(choice: str) -> Reward:
+    return load(Choice.model_validate_json(choice))

@@ -42,8 +42,11 @@ def score(text: str, problem: Problem, params: Params) -> Verdict:
     each at most once and at least `problem.info["min_used"]` of them (all, where the problem does not say).
 
     `problem.info["grammar"]` says how it is written: "expression" (where the problem does not say) or "steps".
-    `no_answer`: nothing that can be read. `wrong`: it breaks a rule or gives another value.
+    `no_answer`: nothing that can be read. `wrong`: it breaks a rule or gives another value. `bad_gold`: see `gold_fault`.
     """
+    fault = gold_fault(problem, params)
+    if fault is not None:
+        return Verdict(status="bad_gold", reward=params.wrong_reward, detail=fault)
     extracted = _extract(text, params.tag)
     if extracted is None:
         return Verdict(status="no_answer", reward=params.wrong_reward, detail=f"no <{params.tag}> in the completion")
@@ -63,6 +66,16 @@ def score(text: str, problem: Problem, params: Params) -> Verdict:
             status="wrong", reward=params.wrong_reward, extracted=extracted, canonical=canonical, detail=str(error)
         )
     return Verdict(status="correct", reward=params.correct_reward, extracted=extracted, canonical=form.text)
+
+
+def gold_fault(problem: Problem, params: Params) -> str | None:
+    """Why a problem cannot be judged: no whole-number target, or no list of whole numbers to reach it with."""
+    if not re.fullmatch(r"[0-9]{1,18}", str(problem.answer)):
+        return f"the answer must be the target, a positive whole number, got {problem.answer!r}"
+    numbers = problem.info.get("numbers")
+    if not isinstance(numbers, list | tuple) or not all(type(value) is int and value > 0 for value in numbers):
+        return f"numbers must be a list of positive whole numbers, got {numbers!r:.80}"
+    return None
 
 
 @dataclass(frozen=True, slots=True)

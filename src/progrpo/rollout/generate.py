@@ -60,7 +60,7 @@ def run_rollout(
             prompt_ids=request.prompt_ids,
             prompt_logprobs=result.prompt_logprobs,
             completions=result.completions,
-            verdicts=tuple(next(verdicts) for _ in result.completions),
+            verdicts=tuple(verifier.shape(next(verdicts), len(own.token_ids)) for own in result.completions),
         )
         for problem, request, result in zip(problems, requests, generated, strict=True)
     )

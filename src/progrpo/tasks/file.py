@@ -24,8 +24,9 @@ class Params(Settings):
     """Share of the training file kept for evaluation, chosen by a hash of each prompt; used where `test` is None."""
     prompt_key: str = "prompt"
     """Column of the prompt: text, or chat messages [{"role", "content"}]. A dot reaches into a mapping."""
-    answer_key: str = "answer"
-    """Column of the gold answer, for instance reward_model.ground_truth."""
+    answer_key: str | None = "answer"
+    """Column of the gold answer, for instance reward_model.ground_truth; None where the reward needs none (it then reads
+    `info_keys`, for instance tests)."""
     id_key: str | None = None
     """Column of a unique id; None numbers the rows."""
     info_keys: tuple[str, ...] = ()
@@ -94,13 +95,16 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _problem(row: Mapping[str, Any], place: str, index: int, params: Params) -> Problem:
-    answer = _at(row, params.answer_key, place)
-    if answer is None or answer == "":
-        raise DataError(f"{place}: {params.answer_key!r} is empty; every row needs a gold answer")
+    answer = None
+    if params.answer_key is not None:
+        answer = _at(row, params.answer_key, place)
+        if answer is None or answer == "":
+            raise DataError(f"{place}: {params.answer_key!r} is empty; every row needs a gold answer")
+        answer = str(answer)
     prompt = _prompt(_at(row, params.prompt_key, place), place, params)
     identity = str(index) if params.id_key is None else str(_at(row, params.id_key, place))
     info = {key: _at(row, key, place) for key in params.info_keys}
-    return Problem(id=identity, prompt=prompt, answer=str(answer), info=info)
+    return Problem(id=identity, prompt=prompt, answer=answer, info=info, place=place)
 
 
 def _prompt(value: Any, place: str, params: Params) -> str | tuple[Message, ...]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from progrpo.algo.confidence import sequence_confidence
 from progrpo.methods import Advantages
-from progrpo.types import STATUSES, Group, Ratio, RolloutBatch
+from progrpo.types import STATUSES, Group, Ratio, RolloutBatch, Verdict
 
 
 def rollout_metrics(groups: Sequence[Group], batch: RolloutBatch, advantages: Advantages) -> dict[str, Ratio]:
@@ -33,6 +33,7 @@ def rollout_metrics(groups: Sequence[Group], batch: RolloutBatch, advantages: Ad
         "rollout/all_right_groups": Ratio(float(all_right.sum()), problems),
         "rollout/all_wrong_groups": Ratio(float(all_wrong.sum()), problems),
         "rollout/advantage_abs": _mean(advantages.values.abs()),
+        **_reward_parts([verdict for group in groups for verdict in group.verdicts]),
         **{f"verdict/{status}": Ratio(statuses[status], sequences) for status in STATUSES},
         "tokens/generated": Ratio(tokens, 1),
         **advantages.stats,
@@ -63,6 +64,7 @@ def rollout_rows(
                 "status": verdict.status,
                 "correct": verdict.correct,
                 "reward": verdict.reward,
+                **({"reward_parts": dict(verdict.parts)} if verdict.parts else {}),
                 "extracted": verdict.extracted,
                 "canonical": verdict.canonical,
                 "detail": verdict.detail,
@@ -74,6 +76,15 @@ def rollout_rows(
             if tokens:
                 row |= _token_columns(group, g)
             yield row
+
+
+def _reward_parts(verdicts: Sequence[Verdict]) -> dict[str, Ratio]:
+    """Mean of each reward that the reward is made of, over the verdicts that have it."""
+    found: dict[str, Ratio] = {}
+    for verdict in verdicts:
+        for name, value in verdict.parts.items():
+            found[f"reward/{name}"] = found.get(f"reward/{name}", Ratio(0.0, 0)) + Ratio(value, 1)
+    return found
 
 
 def _token_columns(group: Group, index: int) -> dict[str, Any]:

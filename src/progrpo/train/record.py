@@ -3,6 +3,7 @@
 config.yaml         the resolved settings
 environment.json    versions, device, threads, command, git commit
 metrics.jsonl       one object per optimiser step; step 0 holds the first evaluation
+excluded.jsonl      problems left out because their own gold answer does not verify, with place and reason
 rollouts/           step-NNNNNN.jsonl, one row per completion, named after the first step they feed
 evaluations/        step-NNNNNN.jsonl, one row per problem
 checkpoints/        see checkpoint.py
@@ -13,7 +14,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from progrpo.files import read_jsonl, write_whole
 from progrpo.train.settings import RunSettings
 from progrpo.types import Ratio
 
+_EXCLUDED = "excluded.jsonl"
 _MAY_DIFFER = frozenset({"steps", "record", "checkpoint", "verify"})
 """Settings that may change between a run and its resumption: none of them touches a step already made."""
 
@@ -38,8 +40,11 @@ class RunDirectory:
         self._trackers: Any = None
 
     @classmethod
-    def create(cls, settings: RunSettings) -> "RunDirectory":
+    def create(cls, settings: RunSettings, excluded: Sequence[Mapping[str, Any]] = ()) -> "RunDirectory":
         """Start a run directory.
+
+        Args:
+            excluded: problems left out, one row each.
 
         Raises:
             RunDirectoryError: it already holds a run (or anything else); nothing is touched.
@@ -52,6 +57,7 @@ class RunDirectory:
         for folder in ("rollouts", "evaluations", "checkpoints"):
             (path / folder).mkdir(parents=True, exist_ok=True)
         write_whole(path / "environment.json", json.dumps(environment(settings), indent=1))
+        write_whole(path / _EXCLUDED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in excluded))
         # Last: a directory with a config.yaml holds a run, one without never started.
         write_whole(path / "config.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
         run._start_trackers(settings)
@@ -89,6 +95,11 @@ class RunDirectory:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    def excluded(self) -> list[Mapping[str, Any]] | None:
+        """The problems left out when the run began; None where that was not written down."""
+        path = self.path / _EXCLUDED
+        return list(read_jsonl(path)) if path.exists() else None
 
     def rewind(self, step: int) -> None:
         """Forget everything after `step`: rows of metrics, rollouts and evaluations that will be made again."""
@@ -160,7 +171,7 @@ def environment(settings: RunSettings) -> dict[str, Any]:
 
 def _is_fresh(path: Path) -> bool:
     """Whether a directory holds nothing but what a run killed in its first moments leaves behind."""
-    known = {"rollouts", "evaluations", "checkpoints", "environment.json"}
+    known = {"rollouts", "evaluations", "checkpoints", "environment.json", _EXCLUDED}
     if not path.is_dir():
         return False
     entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]

@@ -1,7 +1,7 @@
 """Everything a run needs, checked and loaded before the first token is sampled."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from progrpo.engines import Engine
 from progrpo.methods import Method
 from progrpo.model import LanguageModel, load_model
 from progrpo.rollout.generate import fit_prompts
+from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier
 from progrpo.settings import Choice
 from progrpo.train import checkpoint
@@ -63,7 +64,7 @@ def resolve(settings: RunSettings) -> RunSettings:
     chosen = {
         "method": (settings.method, method.params),
         "task": (settings.task, task_params),
-        "reward": (reward, rewards.load(reward)[1]),
+        "reward": (reward, rewards.load(reward).params),
         "engine": (settings.engine, engines.load_params(settings.engine)[1]),
     }
     full = {
@@ -88,6 +89,11 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     torch.manual_seed(settings.seed)
     resume = resume and _has_run(Path(str(settings.out)))
     run = RunDirectory.reopen(settings) if resume else None
+    # A resumed run leaves out what it left out when it began: a verdict may depend on how busy the machine is.
+    excluded = run.excluded() if run else None
+    if excluded is None:
+        excluded = _bad_gold(settings, verifier, train=problems, test=test)
+    problems, test = without(problems, excluded, split="train"), without(test, excluded, split="test")
     latest = checkpoint.load_latest(run.checkpoints) if run else None
     source = (
         settings.model if latest is None else settings.model.model_copy(update={"path": str(latest.folder.resolve())})
@@ -103,7 +109,7 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     if latest is not None:
         checkpoint.restore(latest, policy)
     if run is None:
-        run = RunDirectory.create(settings)
+        run = RunDirectory.create(settings, excluded)
     else:
         run.rewind(latest.step if latest else -1)
     return Trainer(
@@ -119,6 +125,14 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
         done=latest.step if latest else 0,
         listen=listen,
     )
+
+
+def _bad_gold(
+    settings: RunSettings, verifier: Verifier, *, train: Sequence[Problem], test: Sequence[Problem]
+) -> list[Mapping[str, Any]]:
+    if not settings.verify.check_gold:
+        return []
+    return bad_gold_rows(train, verifier, split="train") + bad_gold_rows(test, verifier, split="test")
 
 
 def _has_run(path: Path) -> bool:

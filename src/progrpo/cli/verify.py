@@ -1,0 +1,208 @@
+"""The verb `verify`: grade a file of completions by one reward or two, and show where graders disagree."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from progrpo import rewards
+from progrpo.errors import ConfigError, DataError, RunDirectoryError
+from progrpo.files import write_whole
+from progrpo.rollout.verify import Verifier, VerifySettings
+from progrpo.settings import Choice, Settings, apply_overrides, parse
+from progrpo.types import STATUSES, Problem, Verdict
+
+_EXCERPT = 60
+
+
+class Request(Settings):
+    """What `key=value` may set."""
+
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of each reward by its name."""
+    verify: VerifySettings = VerifySettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the file: what to grade."""
+
+    id: Any
+    completion: str
+    problem: Problem
+    tokens: int | None
+
+
+def run_verify(path: Path, names: Sequence[str], overrides: Sequence[str], out: Path | None, show: int) -> None:
+    """Grade every row of `path` and print what came out; with `out`, write one verdict a row, in order.
+
+    Raises:
+        RunDirectoryError: `out` exists. DataError: a row cannot be graded (file and line are named).
+    """
+    if out is not None and out.exists():
+        raise RunDirectoryError(f"{out} exists; choose another --out, nothing was overwritten")
+    if len(set(names)) != len(names):
+        raise ConfigError(f"--reward: {', '.join(names)}: the same reward twice has nothing to disagree on")
+    data = apply_overrides({}, overrides)
+    known = {key: data.pop(key) for key in list(data) if key in names}
+    request = parse(Request, {"settings": known, **data}, where="verify")
+    choices = {name: Choice(name=name, **request.settings.get(name, {})) for name in names}
+    for choice in choices.values():
+        rewards.load(choice)  # a name that is wrong must not cost the grading by those before it
+    rows = read_rows(path)
+    graded = {name: _grade(choice, rows, request.verify) for name, choice in choices.items()}
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(status_table(graded))
+    if show:
+        for name, verdicts in graded.items():
+            console.print(slowest_table(name, rows, verdicts, show))
+        for other in names[1:]:
+            console.print(disagreement_table(rows, graded, names[0], other, show))
+    if out is not None:
+        lines = [output_row(row, graded, index) for index, row in enumerate(rows)]
+        write_whole(out, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+        console.print(str(out), markup=False)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows {"id", "completion", "answer"}; every other key (numbers, tests, options, ...) is handed to the reward.
+
+    Raises:
+        DataError: no such file, no rows, or a row that is no object or has no completion.
+    """
+    if not path.is_file():
+        raise DataError(f'{path}: no such file; expected JSON lines with "id", "completion" and "answer"')
+    rows = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                rows.append(_row(line, f"{path}, line {number}", number))
+    if not rows:
+        raise DataError(f"{path}: the file has no rows")
+    return rows
+
+
+def _row(line: str, place: str, number: int) -> Row:
+    try:
+        data = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{place}: not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise DataError(f"{place}: expected a JSON object, got {type(data).__name__}")
+    if not isinstance(data.get("completion"), str):
+        raise DataError(f'{place}: "completion" must be text, got {data.get("completion")!r:.80}')
+    answer, tokens = data.get("answer"), data.get("tokens")
+    if answer is not None and not isinstance(answer, str | int | float):
+        raise DataError(f'{place}: "answer" must be text or a number, got {answer!r:.80}')
+    info = {key: value for key, value in data.items() if key not in ("id", "completion", "answer", "tokens")}
+    problem = Problem(
+        id=str(data.get("id", number)),
+        prompt=str(data.get("prompt", "")),
+        answer=None if answer is None else str(answer),
+        info=info,
+        place=place,
+    )
+    return Row(data.get("id", number), data["completion"], problem, tokens if isinstance(tokens, int) else None)
+
+
+def _grade(choice: Choice, rows: Sequence[Row], settings: VerifySettings) -> list[Verdict]:
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn())
+    with Verifier(choice, settings) as verifier, Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(choice.name, total=len(rows))
+        items = [(row.completion, row.problem) for row in rows]
+        verdicts = verifier.judge(items, lambda count: bar.update(task, completed=count))
+        return [
+            verdict if row.tokens is None else verifier.shape(verdict, row.tokens)
+            for row, verdict in zip(rows, verdicts, strict=True)
+        ]
+
+
+def output_row(row: Row, graded: Mapping[str, Sequence[Verdict]], index: int) -> dict[str, Any]:
+    """The first reward's verdict; those of the others under "others"."""
+    first, *others = graded
+    line = {"id": row.id, **_verdict(graded[first][index])}
+    return line | ({"others": {name: _verdict(graded[name][index]) for name in others}} if others else {})
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "status": verdict.status,
+        "correct": verdict.correct,
+        "reward": verdict.reward,
+        "extracted": verdict.extracted,
+        "detail": verdict.detail,
+        "seconds": round(verdict.seconds, 6),
+    }
+
+
+def status_table(graded: Mapping[str, Sequence[Verdict]]) -> Table:
+    """Counts of statuses by reward, the mean reward, and the seconds."""
+    table = _table("verdicts", "status", *((name, "right") for name in graded))
+    counts = {name: Counter(verdict.status for verdict in verdicts) for name, verdicts in graded.items()}
+    for status in STATUSES:
+        table.add_row(status, *(str(counts[name][status]) for name in graded))
+    table.add_section()
+    table.add_row("rows", *(str(len(verdicts)) for verdicts in graded.values()))
+    table.add_row("mean reward", *(f"{_mean([v.reward for v in verdicts]):.4f}" for verdicts in graded.values()))
+    table.add_row("seconds, summed", *(f"{sum(v.seconds for v in verdicts):.2f}" for verdicts in graded.values()))
+    return table
+
+
+def slowest_table(name: str, rows: Sequence[Row], verdicts: Sequence[Verdict], show: int) -> Table:
+    table = _table(f"{name}: slowest", "id", ("seconds", "right"), "status", "detail")
+    order = sorted(range(len(rows)), key=lambda index: -verdicts[index].seconds)
+    for index in order[:show]:
+        verdict = verdicts[index]
+        table.add_row(
+            Text(str(rows[index].id)), f"{verdict.seconds:.4f}", verdict.status, Text(_excerpt(verdict.detail))
+        )
+    return table
+
+
+def disagreement_table(
+    rows: Sequence[Row], graded: Mapping[str, Sequence[Verdict]], first: str, other: str, show: int
+) -> Table:
+    """Rows that one reward calls correct and the other does not, side by side."""
+    pairs = list(zip(rows, graded[first], graded[other], strict=True))
+    found = [(row, one, two) for row, one, two in pairs if one.correct is not two.correct]
+    more = f", the first {show}" if len(found) > show else ""
+    table = _table(
+        f"{first} and {other} disagree on {len(found)} of {len(rows)} rows{more}", "id", "answer", first, other
+    )
+    for row, one, two in found[:show]:
+        table.add_row(
+            Text(str(row.id)),
+            Text(_excerpt(row.problem.answer or "")),
+            *(Text(_said(verdict)) for verdict in (one, two)),
+        )
+    return table
+
+
+def _said(verdict: Verdict) -> str:
+    return f"{verdict.status}: {_excerpt(verdict.extracted if verdict.extracted is not None else verdict.detail)}"
+
+
+def _excerpt(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _EXCERPT else line[: _EXCERPT - 1] + "…"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _table(title: str, *columns: str | tuple[str, Any]) -> Table:
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        name, justify = column if isinstance(column, tuple) else (column, "left")
+        table.add_column(name, justify=justify, overflow="fold")
+    return table

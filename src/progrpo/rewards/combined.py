@@ -1,0 +1,101 @@
+"""A weighted sum of rewards: the first judges what is correct, all of them are logged by themselves.
+
+reward = sum_i weight_i * R_i
+
+reward:
+  name: combined
+  parts: [{name: math, weight: 1.0}, {name: mylab.rewards.format, weight: 0.2}]
+"""
+
+from dataclasses import replace
+
+from pydantic import Field, model_validator
+
+from progrpo import rewards
+from progrpo.settings import Choice, Settings
+from progrpo.types import Problem, Verdict
+
+_FAILURES = ("bad_gold", "crashed", "timeout")
+
+
+class Part(Choice):
+    weight: float = 1.0
+    """Factor of this reward; negative for a penalty."""
+
+
+class Params(Settings):
+    parts: tuple[Part, ...] = Field(min_length=1)
+    """The rewards, each with its own settings and its weight. The first one's status, answer and canonical form count."""
+
+    @model_validator(mode="after")
+    def _loads(self) -> "Params":
+        names = [part.name for part in self.parts]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"parts: {twice[0]!r} stands twice; parts are logged by name")
+        _parts(self)
+        return self
+
+    @property
+    def wrong_reward(self) -> float:
+        """What a completion without a verdict gets."""
+        return sum(weight * reward.wrong_reward for weight, reward in _parts(self))
+
+
+def score(text: str, problem: Problem, params: Params) -> Verdict:
+    """Judge by every part. A part that fails (`bad_gold`, `crashed`, `timeout`) makes the whole fail."""
+    return _sum([reward.score(text, problem) for _, reward in _parts(params)], params)
+
+
+def screen(text: str, problem: Problem, params: Params) -> Verdict | None:
+    """What all parts decide at once."""
+    verdicts = []
+    for _, reward in _parts(params):
+        verdict = reward.screen(text, problem)
+        if verdict is None:
+            return None
+        verdicts.append(verdict)
+    return _sum(verdicts, params)
+
+
+def shape(verdict: Verdict, tokens: int, params: Params) -> Verdict:
+    """Each part's own terms that depend on the length. A verdict that no part gave has none."""
+    if not verdict.parts:
+        return verdict
+    own = [replace(verdict, reward=verdict.parts[reward.name], parts={}) for _, reward in _parts(params)]
+    return _sum([reward.shape(one, tokens) for one, (_, reward) in zip(own, _parts(params), strict=True)], params)
+
+
+def slow(params: Params) -> bool:
+    return any(reward.slow for _, reward in _parts(params))
+
+
+def limit_s(params: Params) -> float:
+    return sum(reward.limit_s for _, reward in _parts(params))
+
+
+def prepare(params: Params) -> None:
+    for _, reward in _parts(params):
+        reward.prepare()
+
+
+def warm(params: Params) -> None:
+    for _, reward in _parts(params):
+        reward.warm()
+
+
+def gold_fault(problem: Problem, params: Params) -> str | None:
+    faults = (reward.gold_fault(problem) for _, reward in _parts(params))
+    return next((fault for fault in faults if fault is not None), None)
+
+
+def _parts(params: Params) -> list[tuple[float, rewards.Reward]]:
+    return [(part.weight, rewards.load_part(Choice(name=part.name, **part.params))) for part in params.parts]
+
+
+def _sum(verdicts: list[Verdict], params: Params) -> Verdict:
+    names = [part.name for part in params.parts]
+    total = sum(part.weight * verdict.reward for part, verdict in zip(params.parts, verdicts, strict=True))
+    failed = [verdict for verdict in verdicts if verdict.status in _FAILURES]
+    leading = failed[0] if failed else verdicts[0]
+    parts = {name: verdict.reward for name, verdict in zip(names, verdicts, strict=True)}
+    return replace(leading, reward=total, parts=parts)
