@@ -1,14 +1,17 @@
-"""The equations against a plain loop over rows, on [512, 4096], and their share of nothing: one table.
+"""The equations against a plain loop over rows: one table of ratios.
 
     python benchmarks/equations.py
 
-Both sides run in turn in one process on the same tensors; the ratio of medians is what counts, not the milliseconds.
+`sequence_confidence` on [512, 4096] ragged log-probs; `reweight_advantages` on the [64, 8] groups that 512 completions
+make, and on [512, 4096]. Both sides run in turn in one process on the same tensors; the ratio of medians is what counts,
+not the milliseconds.
 """
 
 import math
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -31,13 +34,11 @@ def confidence_by_rows(logprobs: torch.Tensor, mask: torch.Tensor) -> torch.Tens
 def reweight_by_rows(
     advantages: torch.Tensor, correct: torch.Tensor, prompt: torch.Tensor, completion: torch.Tensor
 ) -> torch.Tensor:
-    """Eq. 4 with Alg. 1's skip rule, one completion at a time."""
+    """Eq. 4 with Alg. 1's skip rule, one group at a time."""
     result = advantages.clone()
     for p in range(advantages.shape[0]):
-        if correct[p].all() or not correct[p].any():
-            continue
-        for g in range(advantages.shape[1]):
-            result[p, g] = advantages[p, g] + 0.3 * (prompt[p] - completion[p, g])
+        if correct[p].any() and not correct[p].all():
+            result[p] = advantages[p] + 0.3 * (prompt[p] - completion[p])
     return result
 
 
@@ -52,7 +53,7 @@ def compare(name: str, fast: Callable[[], torch.Tensor], plain: Callable[[], tor
     median = {label: statistics.median(values) for label, values in times.items()}
     ratio = median["plain"] / median["fast"]
     print(
-        f"{name:<22} {median['fast'] * 1e3:8.2f} ms   loop {median['plain'] * 1e3:8.2f} ms   loop / ours {ratio:6.1f}"
+        f"{name:<34} {median['fast'] * 1e3:8.2f} ms   loop {median['plain'] * 1e3:8.2f} ms   loop / ours {ratio:6.1f}"
     )
 
 
@@ -61,20 +62,23 @@ def main() -> None:
     logprobs = torch.log(torch.rand(ROWS, COLUMNS, generator=generator))
     lengths = torch.randint(1, COLUMNS + 1, (ROWS,), generator=generator)
     mask = torch.arange(COLUMNS)[None, :] < lengths[:, None]
-    shape = (ROWS * COLUMNS // GROUP, GROUP)
-    correct = torch.rand(shape, generator=generator) < 0.5
-    advantages, completion = torch.randn(shape, generator=generator), torch.rand(shape, generator=generator)
-    prompt = torch.rand(shape[0], generator=generator)
-    small = slice(0, ROWS * 4)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, [{ROWS}, {COLUMNS}] log-probs, ragged")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     compare(
-        "sequence_confidence", lambda: sequence_confidence(logprobs, mask), lambda: confidence_by_rows(logprobs, mask)
+        f"sequence_confidence [{ROWS}, {COLUMNS}]",
+        lambda: sequence_confidence(logprobs, mask),
+        lambda: confidence_by_rows(logprobs, mask),
     )
-    compare(
-        "reweight_advantages",
-        lambda: reweight_advantages(advantages[small], correct[small], prompt[small], completion[small], alpha=0.3),
-        lambda: reweight_by_rows(advantages[small], correct[small], prompt[small], completion[small]),
-    )
+    for problems, group in ((ROWS // GROUP, GROUP), (ROWS, COLUMNS)):
+        shape = (problems, group)
+        correct = torch.rand(shape, generator=generator) < 0.5
+        advantages, completion = torch.randn(shape, generator=generator), torch.rand(shape, generator=generator)
+        prompt = torch.rand(problems, generator=generator)
+        arguments = (advantages, correct, prompt, completion)
+        compare(
+            f"reweight_advantages [{problems}, {group}]",
+            partial(reweight_advantages, *arguments, alpha=0.3),
+            partial(reweight_by_rows, *arguments),
+        )
 
 
 if __name__ == "__main__":

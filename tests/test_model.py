@@ -67,6 +67,24 @@ def test_no_pad_token_is_refused_until_one_is_named(tiny_folder: Callable[..., P
     assert model.pad_id in model.stop_ids
 
 
+def test_a_pad_token_beyond_the_embedding_is_refused(tiny_folder: Callable[..., Path]) -> None:
+    with pytest.raises(ModelError, match=r"the pad token '\[PAD\]' has id \d+, but the model embeds"):
+        load_model(ModelSettings(path=str(tiny_folder()), pad_token="[PAD]"))
+
+
+def test_dropout_is_off_in_training(tmp_path: Path, tiny_model: LanguageModel) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    size = len(tiny_model.tokenizer)
+    config = GPT2Config(vocab_size=size, n_embd=16, n_layer=1, n_head=2, eos_token_id=1, bos_token_id=None)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    tiny_model.tokenizer.save_pretrained(tmp_path)
+    model = load_model(ModelSettings(path=str(tmp_path)))
+    tokens = torch.arange(9)[None, :]
+    sampled, trained = model.model.eval()(tokens).logits, model.model.train()(tokens).logits
+    assert torch.equal(sampled, trained)
+
+
 def test_prompts(tiny_folder: Callable[..., Path]) -> None:
     model = load_model(ModelSettings(path=str(tiny_folder(chat=True)), device="cpu"))
     assert model.decode(model.encode_prompt("1+2=")) == "1+2="

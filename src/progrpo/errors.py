@@ -44,3 +44,7 @@ class VerifierError(ProgrpoError, RuntimeError):
 
 class NonFiniteError(ProgrpoError, FloatingPointError):
     """A loss or gradient was inf or nan. The batch was dumped; the message says where."""
+
+
+class SandboxError(ProgrpoError, RuntimeError):
+    """This machine cannot isolate untrusted programs, or a sandbox is set up in a way that cannot work."""

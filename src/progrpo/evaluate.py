@@ -13,7 +13,7 @@ from progrpo.model import LanguageModel
 from progrpo.rollout.generate import completion_seeds, run_rollout
 from progrpo.rollout.verify import Verifier
 from progrpo.settings import Settings
-from progrpo.types import Group, Problem
+from progrpo.types import Group, Problem, Verdict
 
 _PROBLEMS_AT_A_TIME = 32
 
@@ -35,12 +35,21 @@ class EvaluateSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """The result: one row per problem as written to disk, the means over problems, and the counts of statuses."""
+    """The result: one row per problem as written to disk, the means over problems, and every verdict."""
 
     rows: tuple[Mapping[str, Any], ...]
     means: Mapping[str, float]
-    statuses: Mapping[str, int]
+    verdicts: tuple[Verdict, ...]
     seconds: float
+
+    @property
+    def statuses(self) -> Counter[str]:
+        return Counter(verdict.status for verdict in self.verdicts)
+
+    @property
+    def failed(self) -> float:
+        """Share of completions that the verifier failed to judge; measures count them as not correct."""
+        return sum(verdict.failed for verdict in self.verdicts) / max(1, len(self.verdicts))
 
 
 def run_evaluation(
@@ -63,9 +72,13 @@ def run_evaluation(
         on_progress: called with problems done and problems in all.
     """
     problems = problems[: settings.problems] if settings.problems else problems
-    modules = measures.load(settings.measures)
+    modules = [
+        module
+        for module in measures.load(settings.measures)
+        if verifier.canonical or not getattr(module, "NEEDS_CANONICAL", False)
+    ]
     rows: list[Mapping[str, Any]] = []
-    statuses: Counter[str] = Counter()
+    verdicts: list[Verdict] = []
     seconds = 0.0
     for start in range(0, len(problems), _PROBLEMS_AT_A_TIME):
         part = problems[start : start + _PROBLEMS_AT_A_TIME]
@@ -79,12 +92,12 @@ def run_evaluation(
         )
         seconds += rollout.generate_s + rollout.verify_s
         for group in rollout.groups:
-            statuses.update(verdict.status for verdict in group.verdicts)
+            verdicts += group.verdicts
             values = [module.measure(group.completions, group.verdicts) for module in modules]
             rows.append(_row(group, {name: value for part in values for name, value in part.items()}))
         if on_progress:
             on_progress(len(rows), len(problems))
-    return Evaluation(rows=tuple(rows), means=mean_over_problems(rows), statuses=dict(statuses), seconds=seconds)
+    return Evaluation(rows=tuple(rows), means=mean_over_problems(rows), verdicts=tuple(verdicts), seconds=seconds)
 
 
 def mean_over_problems(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

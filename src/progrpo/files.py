@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from progrpo.errors import DataError
+from progrpo.errors import DataError, RunDirectoryError
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +19,20 @@ def write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, path)
+
+
+def require_new_file(path: Path | None) -> None:
+    """Check before the work begins that its result can be written.
+
+    Raises:
+        RunDirectoryError: `path` exists, or its folder does not; None asks for no file and passes.
+    """
+    if path is None:
+        return
+    if path.exists():
+        raise RunDirectoryError(f"{path} exists; choose another --out, nothing was overwritten")
+    if not path.parent.is_dir():
+        raise RunDirectoryError(f"{path}: there is no folder {path.parent}; make it, or choose another --out")
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -79,29 +79,53 @@ class LanguageModel:
             yield
 
     def encode_prompt(self, prompt: str | Sequence[Message]) -> Tensor:
-        """Token ids [Q] of a prompt: chat messages through the model's own chat template, plain text as it stands.
-
-        Raises:
-            DataError: messages for a tokenizer without a chat template, or a prompt without tokens.
-        """
-        if isinstance(prompt, str):
-            ids = self.tokenizer(prompt).input_ids
-        elif getattr(self.tokenizer, "chat_template", None):
-            messages = [dict(message) for message in prompt]
-            text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-            ids = self.tokenizer(text, add_special_tokens=False).input_ids
-        else:
-            raise DataError(
-                "the prompt is chat messages but the tokenizer has no chat template; "
-                "give plain text (task.chat=false for a file of problems)"
-            )
-        if not ids:
-            raise DataError(f"the prompt has no tokens: {prompt!r}")
-        return torch.tensor(ids, dtype=torch.long)
+        """Token ids [Q] of a prompt (see the function of this name)."""
+        return encode_prompt(self.tokenizer, prompt)
 
     def decode(self, token_ids: Tensor) -> str:
         text: str = self.tokenizer.decode(token_ids.tolist(), skip_special_tokens=True)
         return text
+
+
+def encode_prompt(tokenizer: Any, prompt: str | Sequence[Message]) -> Tensor:
+    """Token ids [Q] of a prompt: chat messages through the model's own chat template, plain text as it stands.
+
+    Raises:
+        DataError: messages for a tokenizer without a chat template, or a prompt without tokens.
+    """
+    if isinstance(prompt, str):
+        ids = tokenizer(prompt).input_ids
+    elif getattr(tokenizer, "chat_template", None):
+        messages = [dict(message) for message in prompt]
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+    else:
+        raise DataError(
+            "the prompt is chat messages but the tokenizer has no chat template; "
+            "give plain text (task.chat=false for a file of problems)"
+        )
+    if not ids:
+        raise DataError(f"the prompt has no tokens: {prompt!r}")
+    return torch.tensor(ids, dtype=torch.long)
+
+
+def load_tokenizer(settings: ModelSettings) -> Any:
+    """The tokenizer alone.
+
+    Raises:
+        ModelError: no such folder or hub id, or no token to pad with.
+    """
+    from transformers import AutoTokenizer
+
+    with _named_failure(settings.path):
+        extra = {"pad_token": settings.pad_token} if settings.pad_token else {}
+        tokenizer = AutoTokenizer.from_pretrained(resolve_path(settings.path), **extra)
+    if tokenizer.pad_token_id is None:
+        raise ModelError(
+            f"{settings.path}: the tokenizer has no pad token; name one with model.pad_token, for instance "
+            f"model.pad_token='{tokenizer.eos_token}': padding is never attended to nor trained on"
+        )
+    return tokenizer
 
 
 def load_model(settings: ModelSettings) -> LanguageModel:
@@ -111,18 +135,16 @@ def load_model(settings: ModelSettings) -> LanguageModel:
         ModelError: no such folder or hub id, no end-of-text token, or no token to pad with.
         ConfigError: the device is not there.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     path = resolve_path(settings.path)
     device = pick_device(settings.device)
     extra = {} if settings.attention is None else {"attn_implementation": settings.attention}
+    tokenizer = load_tokenizer(settings)
     with _named_failure(settings.path):
-        tokenizer = AutoTokenizer.from_pretrained(
-            path, **({"pad_token": settings.pad_token} if settings.pad_token else {})
-        )
         model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **extra).to(device)
     if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        _recompute_activations(model)
     return wrap_model(model, tokenizer, device=device, precision=settings.precision, name=settings.path)
 
 
@@ -134,13 +156,15 @@ def wrap_model(
     precision: Literal["fp32", "bf16"] = "fp32",
     name: str = "model",
 ) -> LanguageModel:
-    """Bind an already built model and tokenizer (see `load_model` for the errors)."""
+    """Bind an already built model and a tokenizer that can pad (see `load_model` for the errors)."""
     stop_ids = _stop_ids(model, tokenizer, name)
-    if tokenizer.pad_token_id is None:
+    rows = model.get_input_embeddings().weight.shape[0]
+    if tokenizer.pad_token_id >= rows:
         raise ModelError(
-            f"{name}: the tokenizer has no pad token; name one with model.pad_token, for instance "
-            f"model.pad_token='{tokenizer.eos_token}': padding is never attended to nor trained on"
+            f"{name}: the pad token {tokenizer.pad_token!r} has id {tokenizer.pad_token_id}, but the model embeds {rows} "
+            f"tokens only; name one it knows, for instance model.pad_token='{tokenizer.eos_token}'"
         )
+    _switch_off_dropout(model, device, name)
     return LanguageModel(
         model=model,
         tokenizer=tokenizer,
@@ -230,6 +254,34 @@ def _stop_ids(model: Any, tokenizer: Any, name: str) -> frozenset[int]:
             "tokenizer_config.json or eos_token_id in the model's generation_config.json"
         )
     return frozenset(found)
+
+
+def _recompute_activations(model: Any) -> None:
+    # Transformers 5 renames the method; the old name warns.
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    if enable is None:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        enable(activation_checkpointing_kwargs={"use_reentrant": False})
+
+
+@torch.no_grad()
+def _switch_off_dropout(model: Any, device: torch.device, name: str) -> None:
+    """Make training see the very policy that sampled: with dropout the importance ratio is noise from the first step."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        for key, value in vars(module).items():
+            if "dropout" in key and isinstance(value, float):
+                setattr(module, key, 0.0)
+    tokens = torch.arange(8, device=device)[None, :] % model.config.vocab_size
+    was_training = model.training
+    sampled, trained = model.eval()(input_ids=tokens).logits, model.train()(input_ids=tokens).logits
+    model.train(was_training)
+    if not torch.allclose(sampled, trained, rtol=1e-4, atol=1e-4):
+        logger.warning(
+            "%s gives other logits in training than in sampling, though dropout is off; ratios are noisy", name
+        )
 
 
 @torch.no_grad()

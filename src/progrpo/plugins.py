@@ -51,6 +51,6 @@ def load(room: str, name: str) -> ModuleType:
             ) from error
     if name not in names(room):
         near = get_close_matches(name, names(room), n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise PluginError(f"{room}: unknown name {name!r}{hint} Expected one of: {', '.join(names(room))}")
     return importlib.import_module(f"progrpo.{room}.{name}")

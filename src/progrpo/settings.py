@@ -82,7 +82,10 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
                 raise ConfigError(f"override {override!r}: {'.'.join(parents[: depth + 1])} is a value, not a section")
-        node[last] = yaml.safe_load(text)
+        try:
+            node[last] = yaml.load(text, Loader=_UniqueKeyLoader)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"override {override!r}: the value is not readable as YAML: {error}") from error
     return result
 
 
@@ -109,7 +112,8 @@ def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
     key = ".".join(location) or "settings"
     if problem["type"] == "extra_forbidden":
         known = _fields_at(model, location[:-1])
-        near = get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        elsewhere = _sections_with(model, location[-1])
+        near = elsewhere or get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
         return f"unknown key {key!r}; {hint}"
     if problem["type"] == "missing":
@@ -118,6 +122,15 @@ def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
     return f"{key}: {message[0].lower()}{message[1:]}" + (
         "" if problem["type"] == "value_error" else f", got {problem['input']!r}"
     )
+
+
+def _sections_with(model: type[BaseModel], key: str, path: tuple[str, ...] = ()) -> list[str]:
+    """Dotted places at which a key of exactly this name exists, in any section."""
+    found = [".".join((*path, key))] if path and key in model.model_fields else []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += _sections_with(field.annotation, key, (*path, name))
+    return found
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:

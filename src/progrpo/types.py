@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Status = Literal["correct", "wrong", "no_answer", "timeout", "crashed", "bad_gold"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+FAILURES: frozenset[Status] = frozenset({"timeout", "crashed", "bad_gold"})
+"""Statuses that say nothing of the completion: the verifier or the problem failed."""
 
 Message = Mapping[str, str]
 
@@ -80,13 +82,19 @@ class Verdict:
     def correct(self) -> bool:
         return self.status == "correct"
 
+    @property
+    def failed(self) -> bool:
+        """Whether this says nothing of the completion (see `FAILURES`)."""
+        return self.status in FAILURES
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Completion:
     """One sampled completion. Token ids come out of the engine and go into training; text is never re-tokenised.
 
     Attributes:
-        seed: of this completion alone; the same (model, prompt, seed) gives the same tokens in any batch.
+        seed: of this completion alone; the same (model, prompt, seed) gives the same tokens in any batch, up to the
+            rounding of the forward pass (in bf16 a batch of another size may turn a near-tie).
         token_ids: the sampled tokens, the end-of-text token included where `finish` is "stop".
         finish: "stop" (an end token was sampled) or "length" (cut at the limit).
         logprobs: log-probability of each sampled token at the sampling temperature, before top-p/top-k.
@@ -123,7 +131,10 @@ class RolloutBatch:
     """What the advantage hook of a method sees: whole groups, before any update.
 
     Attributes:
-        rewards: [P, G] any scale. correct: [P, G] the verdicts. truncated: [P, G] cut at the length limit.
+        rewards: [P, G] any scale; nan where the verifier failed to judge (see `judged`).
+        correct: [P, G] the verdicts; where there is none, what all others of the group are (so that a failed verdict
+            never makes a group mixed), and False in a group without any.
+        truncated: [P, G] cut at the length limit.
         lengths: [P, G] completion tokens.
         mask: [N, S] True on completion tokens; column t is the completion's token t, rows are padded on the right.
         logprobs: [N, S] under the policy that sampled (or, where the method's needs name "refresh", under the policy
@@ -141,3 +152,8 @@ class RolloutBatch:
     entropies: "Float[Tensor, 'N S'] | None" = None
     prompt_logprobs: "Float[Tensor, 'P Q'] | None" = None
     prompt_mask: "Bool[Tensor, 'P Q'] | None" = None
+
+    @property
+    def judged(self) -> "Bool[Tensor, 'P G']":
+        """[P, G] where there is a verdict."""
+        return ~self.rewards.isnan()

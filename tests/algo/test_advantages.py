@@ -34,6 +34,15 @@ def test_eps_is_added_to_the_standard_deviation() -> None:
     assert result[0].tolist() == pytest.approx([0.75, -0.25, -0.25, -0.25])
 
 
+def test_a_reward_that_is_nan_is_left_out() -> None:
+    # of 1 0 0 0 with one more that nobody judged: as without it
+    result = group_advantages(torch.tensor([[1.0, math.nan, 0.0, 0.0, 0.0]]), eps=0.0)
+    assert result[0].tolist() == pytest.approx([1.5, 0.0, -0.5, -0.5, -0.5])
+    # all that were judged are equal; none was judged
+    rewards = torch.tensor([[1.0, math.nan, 1.0], [math.nan] * 3])
+    assert group_advantages(rewards, eps=0.0).tolist() == [[0.0] * 3] * 2
+
+
 @pytest.mark.parametrize("reward", [0.1 + 0.2, 1 / 3, -0.7, 1e-8, 1e8])
 @pytest.mark.parametrize("group", [1, 2, 3, 7, 64])
 @pytest.mark.parametrize("scale", ["std", "none"])

@@ -53,6 +53,11 @@ def test_clip_bounds_per_token() -> None:
     assert clipped_surrogate(now, old, torch.tensor([1.0]), clip_high=high)[0].tolist() == pytest.approx([1.5, 2.0])
 
 
+def test_nan_is_not_taken_for_a_ratio_of_one() -> None:
+    value = clipped_surrogate(torch.tensor([[math.nan, -1.0]]), torch.tensor([[-1.0, -1.0]]), torch.tensor([1.0]))
+    assert value[0].isnan().tolist() == [True, False]
+
+
 @pytest.mark.parametrize("advantage", [1.0, -1.0, 0.0])
 @pytest.mark.parametrize(
     ("now", "old"), [(-math.inf, -1.0), (-1.0, -math.inf), (-math.inf, -math.inf), (0.0, -500.0), (-500.0, 0.0)]

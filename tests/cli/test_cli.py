@@ -123,8 +123,21 @@ def test_dry_run_writes_nothing(tmp_path: Path, tiny_folder: Callable[..., Path]
     assert "2 problems x 16 completions = 32 sequences" in found.stdout
     assert "can flip the sign of an advantage at group size 16" in found.stdout
     assert "memory: about" in found.stdout
+    assert "training problems, prompts up to" in found.stdout
     assert yaml.safe_load(found.stdout)["method"]["alpha"] == 0.5  # the plan's lines are YAML comments
     assert not (tmp_path / "run").exists()
+
+
+def test_dry_run_says_what_would_stop_the_run(tmp_path: Path, tiny_folder: Callable[..., Path], here: Here) -> None:
+    recipe = countdown_recipe(tmp_path, tiny_folder())
+    status, out, _ = here("train", str(recipe), "task={name: file, train: nowhere.jsonl}", "--dry-run")
+    assert status == 0
+    assert "warning: as things are the run would stop: nowhere.jsonl: no such file" in out
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("precious")
+    _, out, _ = here("train", str(recipe), "--dry-run")
+    assert "the run would stop" in out
+    assert "is not empty and holds no run" in out
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=[str(path.relative_to(ROOT)) for path in RECIPES])
@@ -151,6 +164,9 @@ def test_shipped_recipes_resolve(recipe: Path, tmp_path: Path, tiny_folder: Call
         (["model.path=no-such-owner/no-such-model"], "cannot be loaded"),
         (["model.device=quantum"], "model.device: 'quantum' cannot be used here"),
         (["task.numbers"], "expected key=value"),
+        (["task.numbers=[1"], "the value is not readable as YAML"),
+        (["optim={lr: 1, lr: 2}"], "key 'lr' stands twice"),
+        (["device=cpu"], "unknown key 'device'; did you mean 'model.device'"),
     ],
 )
 def test_bad_input(

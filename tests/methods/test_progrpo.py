@@ -58,6 +58,15 @@ def test_theory_preset(rollout_batch: Make) -> None:
     assert values(rollout_batch, preset="theory") == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_completion_without_a_verdict_is_left_alone(rollout_batch: Make) -> None:
+    # The third of the first group was not judged: rewards 1 0, mean 1/2, sample std 1/sqrt(2): +-0.70711;
+    # group mean of c over 0.5 and 0.2: 0.35, shifts -0.15 and 0.15, alpha 1
+    batch = rollout_batch(rewards=torch.tensor([[1.0, 0.0, float("nan")], [1.0, 1.0, 1.0]]))
+    method = methods.load(Choice(name="progrpo", preset="equilibrium", alpha=1.0, eps=0.0))
+    result = method.advantages(batch).values[0].tolist()
+    assert result == pytest.approx([0.70711 - 0.15, -0.70711 + 0.15, 0.0], abs=1e-5)
+
+
 def test_presets_differ_in_aggregation() -> None:
     assert methods.load(Choice(name="progrpo", preset="verl")).params.aggregate == "token"
     assert methods.load(Choice(name="progrpo", preset="paper")).params.aggregate == "group_token"

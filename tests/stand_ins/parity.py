@@ -3,6 +3,8 @@
 from progrpo.rewards import Params
 from progrpo.types import Problem, Verdict
 
+CANONICAL = True
+
 
 def score(text: str, problem: Problem, params: Params) -> Verdict:
     if len(text) % 2:

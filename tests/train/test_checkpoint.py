@@ -11,6 +11,17 @@ from progrpo.train.policy import Policy
 from progrpo.train.settings import OptimSettings
 
 
+def test_folders_of_the_tokenizer_are_kept(policy: Policy, tmp_path: Path) -> None:
+    policy.model.tokenizer.chat_template = {"default": "a", "tool_use": "b"}
+    folder = checkpoint.save(tmp_path, 1, policy, keep=2)
+    (extra,) = (folder / "additional_chat_templates").iterdir()
+    loaded = checkpoint.load_latest(tmp_path)
+    assert loaded is not None
+    extra.write_text("damaged")
+    with pytest.raises(CheckpointError):
+        checkpoint.load_latest(tmp_path)
+
+
 @pytest.fixture
 def policy(tiny_model: LanguageModel) -> Policy:
     made = Policy(tiny_model, OptimSettings(lr=0.1, warmup_steps=3), steps=9, temperature=1.0)

@@ -11,7 +11,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from progrpo.errors import ConfigError, DataError, RunDirectoryError, VerifierError
+from progrpo.errors import ConfigError, DataError, NonFiniteError, RunDirectoryError, VerifierError
 from progrpo.files import read_jsonl
 from progrpo.model import LanguageModel
 from progrpo.settings import parse
@@ -246,7 +246,11 @@ def test_several_steps_per_rollout(settings: Make) -> None:
     batch = {"prompts": 4, "group": 4, "minibatch_prompts": 1, "micro_tokens": 128}
     path = run(settings(steps=8, batch=batch, evaluate={"every": 4, "n": 4}, checkpoint={"every": 4}))
     rows = metrics(path)
-    assert [row["step"] for row in rows if "rollout/reward" in row] == [1, 5]
+    assert [row["step"] for row in rows if "tokens/generated" in row] == [1, 5]
+    # every step says what rollout it learns from
+    assert [row["rollout/entropy"] for row in rows[1:]] == [rows[1]["rollout/entropy"]] * 4 + [
+        rows[5]["rollout/entropy"]
+    ] * 4
     assert sorted(p.name for p in (path / "rollouts").iterdir()) == ["step-000001.jsonl", "step-000005.jsonl"]
     # the later steps of a rollout meet a policy that has moved
     gaps = [row["policy/logprob_gap"] for row in rows if row.get("policy/logprob_gap") is not None]
@@ -262,7 +266,7 @@ def test_confidences_can_be_refreshed_before_each_step(settings: Make, tmp_path:
     a, b = metrics(old), metrics(now)
     assert a[0] == b[0]  # before the first update both are the sampling policy
     assert a[1]["policy/objective"] != b[1]["policy/objective"]
-    assert "progrpo/shift" not in a[1]  # once per rollout
+    assert a[1]["progrpo/shift"] == a[0]["progrpo/shift"]  # of the rollout
     assert b[1]["progrpo/completion_confidence"] != b[0]["progrpo/completion_confidence"]
 
 
@@ -318,9 +322,108 @@ def test_a_failing_verifier_stops_the_run(settings: Make, tmp_path: Path, monkey
 
 
 def test_too_long_prompts(settings: Make, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="prompts are longer than data.max_prompt_tokens=3; the first is"):
+    with pytest.raises(DataError, match="prompts are longer than data.max_prompt_tokens=3; the first, '3-3-4=12', has"):
         run(settings(data={"max_prompt_tokens": 3}))
     assert not (tmp_path / "run").exists()  # refused before anything was written
+
+
+def test_a_verdict_that_failed_is_neither_punished_nor_rewarded(
+    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shaky_reward").mkdir()
+    (tmp_path / "shaky_reward" / "shaky.py").write_text(
+        "from stand_ins import parity\n"
+        "Params = parity.Params\n"
+        "def score(text, problem, params):\n"
+        "    if text.startswith(('1', '2', '3', 'a', 'b', 'c', 'd', 'e')): raise OSError('disk')\n"
+        "    return parity.score(text, problem, params)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    data = settings(reward={"name": "shaky_reward.shaky"}, evaluate={"every": 0}, verify={"max_failed_share": 1.0})
+    rows = [row for file in sorted((run(data) / "rollouts").iterdir()) for row in read_jsonl(file)]
+    failed = [row for row in rows if row["status"] == "crashed"]
+    assert failed
+    assert {row["advantage"] for row in failed} == {0.0}
+    assert {row["shift"] for row in failed} == {0.0}
+    # among those judged the advantages before the shift sum to 0
+    for start in range(0, len(rows), 4):
+        judged = [row for row in rows[start : start + 4] if row["status"] != "crashed"]
+        plain = [row["advantage"] - 0.3 * row["shift"] for row in judged]
+        assert sum(plain) == pytest.approx(0.0, abs=1e-5)
+    wrong = data | {"verify": {"max_failed_share": 1.0, "failed": "wrong"}, "out": str(tmp_path / "wrong")}
+    rows = [row for file in sorted((run(wrong) / "rollouts").iterdir()) for row in read_jsonl(file)]
+    assert any(row["advantage"] != 0 for row in rows if row["status"] == "crashed")
+
+
+def test_a_verifier_that_fails_on_held_out_problems_stops_the_run(
+    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "train_only").mkdir()
+    (tmp_path / "train_only" / "reward.py").write_text(
+        "import inspect\nfrom stand_ins import parity\nfrom progrpo import evaluate\n"
+        "def score(text, problem, params):\n"
+        "    if any(frame.function == 'run_evaluation' for frame in inspect.stack()): raise OSError('disk')\n"
+        "    return parity.score(text, problem, parity.Params())\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(VerifierError, match="16 of 16 verdicts were timeout or crashed"):
+        run(settings(reward={"name": "train_only.reward"}))
+
+
+def test_a_model_that_gives_nan_is_no_model(settings: Make, tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    folder = tiny_folder()
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"][0] = torch.nan
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(NonFiniteError, match="log-probabilities that are nan for"):
+        run(settings(model={"path": str(folder)}))
+
+
+def test_two_processes_cannot_write_one_run(settings: Make) -> None:
+    data = settings()
+
+    def start_another(event: str, row: Any) -> None:
+        if event == "step" and row["step"] == 1:
+            with pytest.raises(RunDirectoryError, match="another process is writing to"):
+                run(data, resume=True)
+
+    path = run(data, listen=start_another)
+    assert [row["step"] for row in metrics(path)] == [0, 1, 2, 3, 4]
+
+
+def test_resuming_with_fewer_steps_than_were_made_changes_nothing(settings: Make) -> None:
+    path = run(settings())
+    before = {name: (path / name).read_text() for name in ("config.yaml", "environment.json", "metrics.jsonl")}
+    with pytest.raises(ConfigError, match="has made 4 steps already, more than steps=2"):
+        run(settings(steps=2), resume=True)
+    assert {name: (path / name).read_text() for name in before} == before
+
+
+def test_steps_are_fixed_where_the_learning_rate_depends_on_them(settings: Make) -> None:
+    optim = {"lr": 1e-3, "schedule": "linear"}
+    run(settings(optim=optim))
+    with pytest.raises(ConfigError, match="cannot resume with other settings: steps was 4, is now 6"):
+        run(settings(optim=optim, steps=6), resume=True)
+
+
+def test_resuming_on_other_problems_is_refused(settings: Make, tmp_path: Path) -> None:
+    file = tmp_path / "problems.jsonl"
+    rows = [{"prompt": f"p{n}", "answer": "1"} for n in range(8)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = settings(task={"name": "file", "train": str(file), "chat": False}, evaluate={"every": 0})
+    run(data)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows[::-1]))
+    with pytest.raises(ConfigError, match="no longer gives the problems this run began with"):
+        run(data, resume=True)
+
+
+def test_a_tracker_that_is_missing_leaves_no_run_behind(settings: Make) -> None:
+    data = settings(record={"trackers": ["wandb"]})
+    with pytest.raises(ConfigError, match="'wandb' is not installed"):
+        run(data)
+    assert not Path(data["out"]).exists()
 
 
 def test_more_problems_per_rollout_than_there_are(settings: Make) -> None:

@@ -25,26 +25,31 @@ def group_advantages(
     The paper gives no eps; 1e-6 is verl's. scale="none" is Dr. GRPO (arXiv:2503.20783).
 
     Args:
-        rewards: any scale.
+        rewards: any scale; nan where there is no verdict.
         ddof: 1 divides the squared deviations by G - 1, 0 by G.
         eps: >= 0, in units of the reward.
 
     Returns:
         float32, unitless for "std", in units of the reward for "none"; no gradient. A group whose rewards are all
         equal (in float32) gives exactly 0: it is tested by equality, because the rounding error of a mean divided by a
-        standard deviation of rounding errors is of order 1. That includes a group of one.
+        standard deviation of rounding errors is of order 1. That includes a group of one. A nan reward is left out of
+        its group's mean and standard deviation and gets 0.
 
     Raises:
         ShapeError: rewards is not [P, G].
     """
     require_shape(rewards=(rewards, (None, None)))
     values = rewards.detach().float()
-    equal = (values == values[:, :1]).all(dim=1)  # [P]
-    centred = values - values.mean(dim=1, keepdim=True)
+    known = ~values.isnan()
+    count = known.sum(dim=1, keepdim=True)  # [P, 1]
+    lowest = values.masked_fill(~known, math.inf).amin(dim=1)  # [P]
+    highest = values.masked_fill(~known, -math.inf).amax(dim=1)
+    mean = values.masked_fill(~known, 0.0).sum(dim=1, keepdim=True) / count.clamp(min=1)
+    centred = (values - mean).masked_fill(~known, 0.0)
     if scale == "std":
-        variance = centred.square().sum(dim=1, keepdim=True) / max(values.shape[1] - ddof, 1)
+        variance = centred.square().sum(dim=1, keepdim=True) / (count - ddof).clamp(min=1)
         centred = centred / (variance.sqrt() + eps)
-    return centred.masked_fill(equal[:, None], 0.0)
+    return centred.masked_fill((lowest >= highest)[:, None], 0.0)
 
 
 def smallest_advantage(group: int, *, scale: Literal["std", "none"] = "std", ddof: Literal[0, 1] = 1) -> float:

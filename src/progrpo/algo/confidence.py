@@ -53,12 +53,14 @@ def sequence_confidence(
         raise ValueError(f"fraction: expected a value in (0, 1], got {fraction}")
     values = logprobs.detach().float()
     counts = low_count(mask.sum(dim=1), fraction=fraction, rounding=rounding)  # [N]
-    uncertainty = values if entropy is None else -entropy.detach().float()
-    key = uncertainty.masked_fill(~mask, torch.inf)
-    width = max(1, int(counts.max())) if counts.numel() else 1
-    order = key.sort(dim=1, stable=True).indices[:, :width]  # [N, K]
-    chosen = values.gather(1, order)
-    kept = torch.arange(order.shape[1], device=order.device)[None, :] < counts[:, None]
+    width = min(max(1, int(counts.max())) if counts.numel() else 1, values.shape[1])
+    if entropy is None:
+        # Which of two equal log-probs is taken changes no sum, so a partial sort will do.
+        chosen = values.masked_fill(~mask, torch.inf).topk(width, dim=1, largest=False).values  # [N, K]
+    else:
+        key = (-entropy.detach().float()).masked_fill(~mask, torch.inf)
+        chosen = values.gather(1, key.sort(dim=1, stable=True).indices[:, :width])  # [N, K]
+    kept = torch.arange(width, device=values.device)[None, :] < counts[:, None]
     terms = chosen if mean == "geometric" else chosen.exp()
     average = terms.masked_fill(~kept, 0.0).sum(dim=1) / counts  # 0/0 = nan for a row without a token
     return average.exp() if mean == "geometric" else average

@@ -32,7 +32,8 @@ def clipped_surrogate(
 
     Returns:
         float32. The gradient flows into `logprobs` alone: A r where the minimum is unclipped, else 0. The log-ratio is
-        limited to +-20 and taken as 0 where both log-probabilities are -inf, so that no token gives inf or nan.
+        limited to +-20 and taken as 0 where both log-probabilities are -inf, so that no such token gives inf or nan.
+        A nan log-probability gives nan: a broken model must not pass for a ratio of 1.
 
     Raises:
         ShapeError: shapes disagree.
@@ -48,10 +49,10 @@ def clipped_surrogate(
 
 
 def log_ratio(logprobs: Float[Tensor, "N S"], old_logprobs: Float[Tensor, "N S"]) -> Float[Tensor, "N S"]:
-    """log r, limited to +-20 and 0 where both are -inf; gradient 1 into `logprobs` where not limited."""
-    difference = logprobs.float() - old_logprobs.detach().float()
-    limited = difference.nan_to_num(nan=0.0, posinf=MAX_LOG_RATIO, neginf=-MAX_LOG_RATIO)
-    return limited.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    """log r, limited to +-20 and 0 where both are -inf; gradient 1 into `logprobs` where not limited. nan stays nan."""
+    now, old = logprobs.float(), old_logprobs.detach().float()
+    never = (now == -torch.inf) & (old == -torch.inf)
+    return torch.where(never, 0.0, now - old).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
 
 
 def _bound(value: float | Tensor, like: Tensor) -> Tensor:

@@ -117,5 +117,6 @@ def main() -> None:
         typer.secho(f"error: {error}", err=True, fg="red")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        typer.secho("interrupted; go on with --resume", err=True)
+        training = sys.argv[1:2] == ["train"]
+        typer.secho("interrupted; go on with --resume" if training else "interrupted", err=True)
         sys.exit(130)

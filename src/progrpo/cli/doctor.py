@@ -19,7 +19,7 @@ def run_doctor() -> None:
         typer.echo(f"{name:<12} {_version(name) or 'missing'}")
     found = {name: _version(name) for name in _OPTIONAL}
     typer.echo("optional     " + ", ".join(f"{name} {number or '-'}" for name, number in found.items()))
-    typer.echo(f"cpu          {torch.get_num_threads()} threads, bf16 autocast available")
+    typer.echo(f"cpu          {torch.get_num_threads()} threads")
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         typer.echo(f"gpu {index}        {properties.name}, {properties.total_memory / 2**30:.0f} GiB")

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from progrpo import engines, tasks
-from progrpo.errors import RunDirectoryError
 from progrpo.evaluate import EvaluateSettings, Evaluation, run_evaluation
+from progrpo.files import require_new_file, write_whole
 from progrpo.model import ModelSettings, load_model
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier, VerifySettings
@@ -35,8 +35,7 @@ class Request(Settings):
 
 
 def run_evaluate(path: str, names: Sequence[str], n: int, overrides: Sequence[str], out: Path | None) -> None:
-    if out is not None and out.exists():
-        raise RunDirectoryError(f"{out} exists; choose another --out, nothing was overwritten")
+    require_new_file(out)
     data = apply_overrides({"evaluate": {"n": n}}, overrides)
     request = parse(Request, data, where="evaluate")
     source = {"path": path, "precision": request.precision, "device": request.device}
@@ -65,7 +64,7 @@ def run_evaluate(path: str, names: Sequence[str], n: int, overrides: Sequence[st
         _print(name, result, request.evaluate)
         lines += [json.dumps({"task": name, **row}, ensure_ascii=False) + "\n" for row in result.rows]
     if out is not None:
-        out.write_text("".join(lines), encoding="utf-8")
+        write_whole(out, "".join(lines))
 
 
 def _print(name: str, result: Evaluation, settings: EvaluateSettings) -> None:

@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from progrpo import rewards
-from progrpo.errors import ConfigError, DataError, RunDirectoryError
-from progrpo.files import write_whole
+from progrpo.errors import ConfigError, DataError
+from progrpo.files import require_new_file, write_whole
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice, Settings, apply_overrides, parse
 from progrpo.types import STATUSES, Problem, Verdict
@@ -48,8 +48,7 @@ def run_verify(path: Path, names: Sequence[str], overrides: Sequence[str], out: 
     Raises:
         RunDirectoryError: `out` exists. DataError: a row cannot be graded (file and line are named).
     """
-    if out is not None and out.exists():
-        raise RunDirectoryError(f"{out} exists; choose another --out, nothing was overwritten")
+    require_new_file(out)
     if len(set(names)) != len(names):
         raise ConfigError(f"--reward: {', '.join(names)}: the same reward twice has nothing to disagree on")
     data = apply_overrides({}, overrides)

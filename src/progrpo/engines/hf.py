@@ -2,7 +2,7 @@
 
 The prompt is run once per group and its cache shared; finished rows leave the batch; the log-prob and entropy of every
 sampled token are kept. Each completion draws its random numbers from its own seed (Philox, one number per token), so it
-does not depend on the batch it was drawn in.
+does not depend on the batch it was drawn in (up to rounding: in bf16 another batch size may turn a near-tie).
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,6 +15,7 @@ from transformers import DynamicCache
 
 from progrpo.algo.logprobs import head_logprobs
 from progrpo.engines import Engine, Generated, Request, Sampling
+from progrpo.errors import NonFiniteError
 from progrpo.model import LanguageModel
 from progrpo.settings import Settings
 from progrpo.types import Completion
@@ -154,6 +155,12 @@ class _Rows:
         self.leave()
         self._lengths[self.active.cpu()] = self._step
         tokens, logprobs, entropies = (t.cpu() for t in (self._tokens, self._logprobs, self._entropies))
+        broken = int(logprobs.isnan().any(dim=1).sum())
+        if broken:
+            raise NonFiniteError(
+                f"the model gave log-probabilities that are nan for {broken} of {len(self._seeds)} completions; its weights "
+                "or activations are broken (a checkpoint after a divergence? bf16 overflow?)"
+            )
         for row, seed in enumerate(self._seeds):
             length = int(self._lengths[row])
             ids = tokens[row, :length].clone()

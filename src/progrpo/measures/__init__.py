@@ -1,6 +1,7 @@
 """One evaluation measure = one file. The contract: `measure(completions, verdicts) -> {name: value}` for one problem.
 
 The value of a measure over a task is the mean over its problems; a name that a problem lacks leaves that problem out.
+A file with `NEEDS_CANONICAL = True` is left out altogether where the verifier gives no canonical forms.
 """
 
 from collections.abc import Sequence

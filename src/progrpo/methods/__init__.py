@@ -146,7 +146,7 @@ def _with_preset(choice: Choice, module: ModuleType) -> dict[str, Any]:
         return params
     if preset not in presets:
         near = get_close_matches(str(preset), presets, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         known = ", ".join(presets) or "none"
         raise ConfigError(f"method {choice.name}: unknown preset {preset!r}{hint} Presets: {known}")
     return {**presets[preset], **params}
@@ -164,5 +164,5 @@ def _check_contract(name: str, module: ModuleType) -> None:
             )
         if attribute not in HOOKS and attribute not in _OTHER_NAMES:
             near = get_close_matches(attribute, HOOKS, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = f"; did you mean {near[0]!r}?" if near else "."
             raise PluginError(f"method {name!r}: unknown hook {attribute!r}{hint} Hooks: {', '.join(HOOKS)}")

@@ -119,7 +119,8 @@ def _completion_confidence(batch: RolloutBatch, params: Params) -> Tensor:
         rounding=params.rounding,
         mean=params.mean,
     )
-    return values.view(batch.rewards.shape)
+    # Without a verdict there is no shift, and no part in the group's mean: nan means both.
+    return values.view(batch.rewards.shape).masked_fill(~batch.judged, float("nan"))
 
 
 def _prompt_confidence(batch: RolloutBatch, params: Params, like: Tensor) -> Tensor:

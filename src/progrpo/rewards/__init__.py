@@ -6,6 +6,8 @@ The contract:
     and, where they are needed:
     SLOW            True: `score` may take long or hang; it then runs in a worker process that is killed at the time limit
                     (rollout/verify.py). A file whose answer depends on its settings defines slow(params) -> bool
+    CANONICAL       True: a correct verdict carries a canonical form, so that distinct solutions can be counted; or
+                    canonical(params) -> bool
     screen          screen(text, problem, params) -> Verdict | None: what can be decided at once, in the process that asks;
                     None leaves it to `score`
     shape           shape(verdict, tokens, params) -> Verdict: a term that needs the completion's length in tokens, added in
@@ -74,6 +76,13 @@ class Reward:
     def slow(self) -> bool:
         """Whether `score` belongs in a worker process."""
         return bool(self.module.slow(self.params)) if self.has("slow") else bool(getattr(self.module, "SLOW", False))
+
+    @property
+    def canonical(self) -> bool:
+        """Whether its correct verdicts carry a canonical form."""
+        if self.has("canonical"):
+            return bool(self.module.canonical(self.params))
+        return bool(getattr(self.module, "CANONICAL", False))
 
     @property
     def limit_s(self) -> float:

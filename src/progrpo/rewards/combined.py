@@ -15,8 +15,6 @@ from progrpo import rewards
 from progrpo.settings import Choice, Settings
 from progrpo.types import Problem, Verdict
 
-_FAILURES = ("bad_gold", "crashed", "timeout")
-
 
 class Part(Choice):
     weight: float = 1.0
@@ -69,6 +67,10 @@ def slow(params: Params) -> bool:
     return any(reward.slow for _, reward in _parts(params))
 
 
+def canonical(params: Params) -> bool:
+    return _parts(params)[0][1].canonical
+
+
 def limit_s(params: Params) -> float:
     return sum(reward.limit_s for _, reward in _parts(params))
 
@@ -95,7 +97,7 @@ def _parts(params: Params) -> list[tuple[float, rewards.Reward]]:
 def _sum(verdicts: list[Verdict], params: Params) -> Verdict:
     names = [part.name for part in params.parts]
     total = sum(part.weight * verdict.reward for part, verdict in zip(params.parts, verdicts, strict=True))
-    failed = [verdict for verdict in verdicts if verdict.status in _FAILURES]
+    failed = [verdict for verdict in verdicts if verdict.failed]
     leading = failed[0] if failed else verdicts[0]
     parts = {name: verdict.reward for name, verdict in zip(names, verdicts, strict=True)}
     return replace(leading, reward=total, parts=parts)

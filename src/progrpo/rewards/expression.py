@@ -18,6 +18,7 @@ from typing import Literal
 from progrpo import rewards
 from progrpo.types import Problem, Verdict
 
+CANONICAL = True
 MAX_CHARACTERS = 256
 _SYMBOLS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _ALLOWED = re.compile(r"[0-9+\-*/() ]+")

@@ -67,6 +67,10 @@ def slow(params: Params) -> bool:
     return rewards.load_part(params.over).slow
 
 
+def canonical(params: Params) -> bool:
+    return rewards.load_part(params.over).canonical
+
+
 def limit_s(params: Params) -> float:
     return rewards.load_part(params.over).limit_s
 

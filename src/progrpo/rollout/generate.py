@@ -4,10 +4,11 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from progrpo.engines import Engine, Request, Sampling
 from progrpo.errors import DataError
-from progrpo.model import LanguageModel
+from progrpo.model import LanguageModel, encode_prompt
 from progrpo.rollout.verify import Verifier
 from progrpo.seeds import derive_seed
 from progrpo.types import Group, Problem
@@ -73,26 +74,27 @@ def completion_seeds(*parts: int | str, problem: Problem, group: int) -> tuple[i
 
 
 def fit_prompts(
-    problems: Sequence[Problem], model: LanguageModel, *, max_prompt_tokens: int, drop: bool, source: str
+    problems: Sequence[Problem], tokenizer: Any, *, max_prompt_tokens: int, drop: bool, source: str
 ) -> Sequence[Problem]:
     """Check every prompt against the limit before anything is generated.
 
     Args:
+        tokenizer: the model's, for its own chat template.
         drop: leave long prompts out (and say how many) instead of refusing them.
 
     Raises:
         DataError: a prompt is too long and `drop` is off, or all are.
     """
-    lengths = [len(model.encode_prompt(problem.prompt)) for problem in problems]
+    lengths = [len(encode_prompt(tokenizer, problem.prompt)) for problem in problems]
     long = [index for index, length in enumerate(lengths) if length > max_prompt_tokens]
     if not long:
         return problems
-    first = long[0]
+    first = problems[long[0]]
     if not drop:
         raise DataError(
             f"{source}: {len(long)} of {len(problems)} prompts are longer than data.max_prompt_tokens="
-            f"{max_prompt_tokens}; the first is {problems[first].id!r} with {lengths[first]} tokens. Raise the limit, or "
-            "set data.long_prompts=drop to leave them out"
+            f"{max_prompt_tokens}; the first, {first.place or repr(first.id)}, has {lengths[long[0]]} tokens. Raise the "
+            "limit, or set data.long_prompts=drop to leave them out"
         )
     kept = [problem for problem, length in zip(problems, lengths, strict=True) if length <= max_prompt_tokens]
     if not kept:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -28,6 +28,9 @@ class VerifySettings(Settings):
     """Address space of each worker process, in GiB (Linux); beyond it a verdict is `crashed`."""
     max_failed_share: float = Field(0.2, ge=0, le=1)
     """A step with a larger share of `timeout` and `crashed` verdicts stops the run: its rewards are not the model's."""
+    failed: Literal["neutral", "wrong"] = "neutral"
+    """What `timeout`, `crashed` and `bad_gold` count as in training. "neutral": left out of their group's mean and
+    standard deviation, advantage 0. "wrong": the reward of a wrong answer, for models that learn to hang a verifier."""
     check_gold: bool = True
     """Check every problem's own gold answer before training and leave out those that do not verify."""
 
@@ -46,6 +49,11 @@ class Verifier:
         self._lock = threading.Lock()
         self.name = reward.name
         self._reward.prepare()
+
+    @property
+    def canonical(self) -> bool:
+        """Whether correct verdicts carry a canonical form, so that distinct solutions can be counted."""
+        return self._reward.canonical
 
     def judge(self, items: Sequence[Item], on_progress: Progress | None = None) -> list[Verdict]:
         """One verdict per item, in order. A verifier's own failure is `crashed` or `timeout`, with the cause.
@@ -68,7 +76,7 @@ class Verifier:
 
         A verdict that the verifier failed to give keeps its reward: nothing is known of the completion.
         """
-        return verdict if verdict.status in ("timeout", "crashed") else self._reward.shape(verdict, tokens)
+        return verdict if verdict.failed else self._reward.shape(verdict, tokens)
 
     def gold_faults(self, problems: Sequence[Problem], on_progress: Progress | None = None) -> list[str | None]:
         """For each problem what is wrong with its gold answer; None where it verifies (or the reward has no check)."""

@@ -16,8 +16,8 @@ REWARD = "math"
 
 
 class Params(Settings):
-    train: Path
-    """JSONL (.jsonl, .json) or Parquet (.parquet) file of training problems."""
+    train: Path | None = None
+    """JSONL (.jsonl, .json) or Parquet (.parquet) file of training problems; needed to train, not to evaluate."""
     test: Path | None = None
     """File of held-out problems; None takes `held_out_fraction` of the training file."""
     held_out_fraction: float = Field(0.0, ge=0, lt=1)
@@ -45,6 +45,8 @@ def load(split: str, params: Params) -> list[Problem]:
     """
     if split == "test" and params.test is not None:
         return _read(params.test, params)
+    if params.train is None:
+        raise DataError(f"task file: no file for the {split} split; give task.{split}=FILE")
     problems = _read(params.train, params)
     if params.test is not None:
         return problems
@@ -98,7 +100,7 @@ def _problem(row: Mapping[str, Any], place: str, index: int, params: Params) -> 
     answer = None
     if params.answer_key is not None:
         answer = _at(row, params.answer_key, place)
-        if answer is None or answer == "":
+        if answer is None or not str(answer).strip():
             raise DataError(f"{place}: {params.answer_key!r} is empty; every row needs a gold answer")
         answer = str(answer)
     prompt = _prompt(_at(row, params.prompt_key, place), place, params)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Int
@@ -53,8 +54,15 @@ def make_rows(groups: Sequence[Group]) -> Rows:
     )
 
 
-def make_rollout_batch(groups: Sequence[Group], needs: frozenset[str]) -> RolloutBatch:
-    """Stack rewards, verdicts and the engine's log-probs; `needs` says which other tensors to include."""
+def make_rollout_batch(
+    groups: Sequence[Group], needs: frozenset[str], failed: Literal["neutral", "wrong"] = "neutral"
+) -> RolloutBatch:
+    """Stack rewards, verdicts and the engine's log-probs.
+
+    Args:
+        needs: which other tensors to include.
+        failed: what a completion counts as that the verifier failed to judge (see `VerifySettings.failed`).
+    """
     completions = [completion for group in groups for completion in group.completions]
     lengths = torch.tensor([[len(c.token_ids) for c in group.completions] for group in groups])
     longest = max(1, int(lengths.max()))
@@ -64,9 +72,15 @@ def make_rollout_batch(groups: Sequence[Group], needs: frozenset[str]) -> Rollou
         prompt_logprobs = pad_columns([values for values in scored if values is not None])
         prompt_mask = column_mask(torch.tensor([len(group.prompt_ids) for group in groups]), prompt_logprobs.shape[1])
         prompt_mask[:, 0] = False
+    rewards = torch.tensor([[verdict.reward for verdict in group.verdicts] for group in groups])
+    correct = torch.tensor([[verdict.correct for verdict in group.verdicts] for group in groups])
+    if failed == "neutral":
+        lost = torch.tensor([[verdict.failed for verdict in group.verdicts] for group in groups])
+        rewards = rewards.masked_fill(lost, torch.nan)
+        correct = correct | (lost & ((correct | lost).all(dim=1) & correct.any(dim=1))[:, None])
     return RolloutBatch(
-        rewards=torch.tensor([[verdict.reward for verdict in group.verdicts] for group in groups]),
-        correct=torch.tensor([[verdict.correct for verdict in group.verdicts] for group in groups]),
+        rewards=rewards,
+        correct=correct,
         truncated=torch.tensor([[c.finish == "length" for c in group.completions] for group in groups]),
         lengths=lengths,
         mask=column_mask(lengths.flatten(), longest),

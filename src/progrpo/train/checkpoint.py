@@ -47,11 +47,12 @@ def save(root: Path, step: int, policy: Policy, *, keep: int) -> Path:
     policy.model.model.save_pretrained(aside)
     policy.model.tokenizer.save_pretrained(aside)
     torch.save({"step": step, "policy": policy.state_dict(), "generators": _generator_states()}, aside / _STATE)
-    digests = {path.name: _digest(path) for path in sorted(aside.iterdir())}
+    # A tokenizer may write folders of its own (additional_chat_templates/).
+    written = sorted(path for path in aside.rglob("*") if path.is_file())
+    digests = {str(path.relative_to(aside)): _digest(path) for path in written}
     (aside / _MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
-    for path in aside.iterdir():
+    for path in (*aside.rglob("*"), aside):
         _flush(path)
-    _flush(aside)
     if final.exists():
         shutil.rmtree(final)
     os.rename(aside, final)

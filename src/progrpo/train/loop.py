@@ -9,7 +9,7 @@ from progrpo.rollout.verify import Verifier
 from progrpo.train import checkpoint
 from progrpo.train.batch import Rows, make_rows
 from progrpo.train.clock import Clock
-from progrpo.train.metrics import rollout_metrics, rollout_rows
+from progrpo.train.metrics import default_confidence, rollout_metrics, rollout_rows
 from progrpo.train.record import RunDirectory
 from progrpo.train.scoring import refreshed_advantages, sampling_policy_batch
 from progrpo.train.settings import RunSettings
@@ -32,15 +32,15 @@ def train(settings: RunSettings, *, resume: bool = False, listen: Listener = lam
     assert settings.reward is not None  # `resolve` named it
     with Verifier(settings.reward, settings.verify) as verifier:
         trainer = prepare(settings, verifier, resume=resume, listen=listen)
-        listen("start", {"done": trainer.done, "steps": settings.steps, "out": str(trainer.run.path)})
-        clock = Clock()
-        if trainer.done == 0 and (metrics := evaluate(trainer, 0, clock)):
-            listen("step", trainer.run.write_metrics(0, metrics | clock.take()))
-        done = trainer.done
-        while done < settings.steps:
-            done = rollout_and_update(trainer, done, clock)
-        trainer.run.close()
-        return trainer.run
+        with trainer.run as run:
+            listen("start", {"done": trainer.done, "steps": settings.steps, "out": str(run.path)})
+            clock = Clock()
+            if trainer.done == 0 and (metrics := evaluate(trainer, 0, clock)):
+                listen("step", run.write_metrics(0, metrics | clock.take()))
+            done = trainer.done
+            while done < settings.steps:
+                done = rollout_and_update(trainer, done, clock)
+        return run
 
 
 def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
@@ -76,28 +76,35 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
             trainer.policy,
             trainer.method.needs,
             from_engine=trainer.engine_scores,
+            failed=settings.verify.failed,
             budget=settings.batch.micro_tokens,
         )
         advantages = trainer.method.advantages(batch)
-        metrics: dict[str, Ratio | float] = dict(rollout_metrics(rollout.groups, batch, advantages))
+        confidence = default_confidence(batch)
+        of_rollout = rollout_metrics(
+            rollout.groups, batch, advantages, confidence=confidence, canonical=trainer.verifier.canonical
+        )
     with clock.phase("write"):
         every = settings.record.rollouts_every
         if every and done // per_rollout % every == 0:
-            table = rollout_rows(rollout.groups, batch, advantages, tokens=settings.record.tokens)
+            table = rollout_rows(rollout.groups, advantages, confidence=confidence, tokens=settings.record.tokens)
             trainer.run.write_rows("rollouts", done + 1, table)
 
     # 4. Loss and update (lines 28-41), one optimiser step per mini-batch of problems.
     for part in range(per_rollout):
         trainer.listen("phase", {"name": "train"})
         with clock.phase("train"):
-            metrics |= (made := step_on(trainer, batch, rows, advantages, part, done + 1))
+            made = step_on(trainer, batch, rows, advantages, part, done + 1)
+        # Every step says what rollout it learns from; what that rollout cost stands in the row of its first step.
+        metrics: dict[str, Ratio | float] = {
+            key: value for key, value in of_rollout.items() if part == 0 or not key.startswith("tokens/")
+        } | made
         if made["policy/trained_share"].total == 0:
             logger.warning("step %d: every group is all right or all wrong; there was nothing to learn", done + 1)
         done += 1
         if part == per_rollout - 1:
             metrics |= evaluate(trainer, done, clock)
         trainer.listen("step", trainer.run.write_metrics(done, metrics | clock.take()))
-        metrics = {}
     if done >= settings.steps or (settings.checkpoint.every and done % settings.checkpoint.every == 0):
         with clock.phase("write"):
             checkpoint.save(trainer.run.checkpoints, done, trainer.policy, keep=settings.checkpoint.keep)
@@ -152,5 +159,7 @@ def evaluate(trainer: Trainer, step: int, clock: Clock) -> dict[str, Ratio | flo
             seed=trainer.settings.seed,
         )
         trainer.run.write_rows("evaluations", step, result.rows)
+    trainer.verifier.require_trustworthy(result.verdicts)
     trainer.listen("evaluation", {"step": step, **result.means})
-    return {f"evaluate/{name}": value for name, value in result.means.items()}
+    means = {f"evaluate/{name}": value for name, value in result.means.items()}
+    return means | {"evaluate/failed_verdicts": result.failed}

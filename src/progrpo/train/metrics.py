@@ -11,29 +11,36 @@ from progrpo.methods import Advantages
 from progrpo.types import STATUSES, Group, Ratio, RolloutBatch, Verdict
 
 
-def rollout_metrics(groups: Sequence[Group], batch: RolloutBatch, advantages: Advantages) -> dict[str, Ratio]:
-    """Metrics of one rollout; every key is explained in docs/metrics.md."""
+def rollout_metrics(
+    groups: Sequence[Group], batch: RolloutBatch, advantages: Advantages, *, confidence: Tensor, canonical: bool
+) -> dict[str, Ratio]:
+    """Metrics of one rollout; every key is explained in docs/metrics.md.
+
+    Args:
+        confidence: [P, G] `default_confidence`. canonical: whether distinct solutions can be counted.
+    """
     problems, size = batch.rewards.shape
     sequences = problems * size
     tokens = float(batch.lengths.sum())
     all_right, all_wrong = batch.correct.all(dim=1), ~batch.correct.any(dim=1)  # [P]
-    statuses = Counter(verdict.status for group in groups for verdict in group.verdicts)
+    verdicts = [verdict for group in groups for verdict in group.verdicts]
+    judged = [verdict for verdict in verdicts if not verdict.failed]
+    statuses = Counter(verdict.status for verdict in verdicts)
     entropy = sum(float(c.entropies.double().sum()) for group in groups for c in group.completions)
-    forms = [_distinct(group) for group in groups]
-    known = [count for count in forms if count is not None]
+    distinct = [len({v.canonical for v in group.verdicts if v.correct}) for group in groups] if canonical else []
     return {
-        "rollout/reward": Ratio(float(batch.rewards.double().sum()), sequences),
-        "rollout/correct": Ratio(float(batch.correct.sum()), sequences),
-        "rollout/distinct_correct": Ratio(sum(known), len(known)),
+        "rollout/reward": Ratio(sum(verdict.reward for verdict in judged), len(judged)),
+        "rollout/correct": Ratio(sum(verdict.correct for verdict in judged), len(judged)),
+        "rollout/distinct_correct": Ratio(sum(distinct), len(distinct)),
         "rollout/entropy": Ratio(entropy, tokens),
-        "rollout/confidence": _mean(_confidence(batch)),
+        "rollout/confidence": _mean(confidence),
         "rollout/length": Ratio(tokens, sequences),
         "rollout/truncated": Ratio(float(batch.truncated.sum()), sequences),
         "rollout/degenerate_groups": Ratio(float((all_right | all_wrong).sum()), problems),
         "rollout/all_right_groups": Ratio(float(all_right.sum()), problems),
         "rollout/all_wrong_groups": Ratio(float(all_wrong.sum()), problems),
         "rollout/advantage_abs": _mean(advantages.values.abs()),
-        **_reward_parts([verdict for group in groups for verdict in group.verdicts]),
+        **_reward_parts(judged),
         **{f"verdict/{status}": Ratio(statuses[status], sequences) for status in STATUSES},
         "tokens/generated": Ratio(tokens, 1),
         **advantages.stats,
@@ -41,7 +48,7 @@ def rollout_metrics(groups: Sequence[Group], batch: RolloutBatch, advantages: Ad
 
 
 def rollout_rows(
-    groups: Sequence[Group], batch: RolloutBatch, advantages: Advantages, *, tokens: bool
+    groups: Sequence[Group], advantages: Advantages, *, confidence: Tensor, tokens: bool
 ) -> Iterator[dict[str, Any]]:
     """One row per completion, in group order.
 
@@ -49,7 +56,7 @@ def rollout_rows(
         tokens: also write token ids, log-probs and entropies, and those of the prompt.
     """
     columns: dict[str, Tensor] = {
-        "confidence": _confidence(batch),
+        "confidence": confidence,
         **advantages.columns,
         "advantage": advantages.values,
     }
@@ -100,14 +107,9 @@ def _token_columns(group: Group, index: int) -> dict[str, Any]:
     return row
 
 
-def _confidence(batch: RolloutBatch) -> Tensor:
+def default_confidence(batch: RolloutBatch) -> Tensor:
     """c(o) under Eq. 6's default reading, whatever the method, so that runs can be compared."""
     return sequence_confidence(batch.logprobs, batch.mask).view(batch.rewards.shape)
-
-
-def _distinct(group: Group) -> int | None:
-    forms = [verdict.canonical for verdict in group.verdicts if verdict.correct]
-    return None if any(form is None for form in forms) else len(set(forms))
 
 
 def _mean(values: Tensor) -> Ratio:

@@ -1,9 +1,15 @@
 """What a run will do, in prompts and sequences and tokens, and about how much memory it will take."""
 
-from progrpo import methods
+from pathlib import Path
+
+from progrpo import methods, tasks
 from progrpo.algo.aggregate import How
-from progrpo.model import count_parameters
+from progrpo.errors import ProgrpoError
+from progrpo.model import count_parameters, encode_prompt, load_tokenizer
+from progrpo.rollout.generate import fit_prompts
+from progrpo.train.record import require_free
 from progrpo.train.settings import RunSettings
+from progrpo.train.stream import ProblemStream
 
 _GIB = 2**30
 
@@ -18,8 +24,11 @@ AGGREGATIONS: dict[How, str] = {
 def make_plan(settings: RunSettings) -> list[str]:
     """Lines of text; everything is resolved as the run would, but no weights are read and nothing is written.
 
+    What would stop the run at its data, its tokenizer or its directory is a line of the plan, so that a recipe can be
+    read on another machine than the one it runs on.
+
     Raises:
-        ProgrpoError: as the run would.
+        ProgrpoError: a setting is invalid, or the model's configuration cannot be read.
     """
     method = methods.load(settings.method)
     batch = settings.batch
@@ -38,7 +47,28 @@ def make_plan(settings: RunSettings) -> list[str]:
         f"{settings.steps // batch.steps_per_rollout * sequences:,} completions",
     ]
     lines += [f"warning: {warning}" for warning in method.check(batch.group)]
-    return lines + _memory(settings, longest)
+    return lines + _data(settings) + _memory(settings, longest)
+
+
+def _data(settings: RunSettings) -> list[str]:
+    try:
+        require_free(Path(str(settings.out)))
+        splits = {"training": tasks.problems(settings.task, "train")}
+        if settings.evaluate.every:
+            splits["held-out"] = tasks.problems(settings.task, "test")
+        tokenizer = load_tokenizer(settings.model)
+        limit, drop = settings.data.max_prompt_tokens, settings.data.long_prompts == "drop"
+        kept = {
+            name: fit_prompts(found, tokenizer, max_prompt_tokens=limit, drop=drop, source=f"{name} problems")
+            for name, found in splits.items()
+        }
+        size = settings.batch.prompts
+        ProblemStream(kept["training"], seed=settings.seed, shuffle=settings.data.shuffle, per_rollout=size)
+    except ProgrpoError as error:
+        return [f"warning: as things are the run would stop: {error}"]
+    longest = {name: max(len(encode_prompt(tokenizer, p.prompt)) for p in found) for name, found in kept.items()}
+    sizes = (f"{len(found):,} {name} problems, prompts up to {longest[name]} tokens" for name, found in kept.items())
+    return ["data: " + ", ".join(sizes)]
 
 
 def _memory(settings: RunSettings, longest: int) -> list[str]:

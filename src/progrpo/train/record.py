@@ -9,7 +9,9 @@ evaluations/        step-NNNNNN.jsonl, one row per problem
 checkpoints/        see checkpoint.py
 """
 
+import hashlib
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -17,46 +19,57 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import IO, Any, Self
 
 import torch
 import yaml
 
 from progrpo.errors import ConfigError, RunDirectoryError
 from progrpo.files import read_jsonl, write_whole
+from progrpo.model import pick_device
 from progrpo.train.settings import RunSettings
-from progrpo.types import Ratio
+from progrpo.types import Problem, Ratio
+
+logger = logging.getLogger(__name__)
 
 _EXCLUDED = "excluded.jsonl"
 _MAY_DIFFER = frozenset({"steps", "record", "checkpoint", "verify"})
-"""Settings that may change between a run and its resumption: none of them touches a step already made."""
+"""Settings that may change between a run and its resumption: none of them touches a step already made (`steps` only
+where the learning rate does not depend on it)."""
 
 
 class RunDirectory:
-    """Writes a run directory. Make one with `create` or `reopen`."""
+    """Writes a run directory, one process at a time. Make one with `create` or `reopen`; leaving the context closes it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._trackers: Any = None
+        self._lock = _lock(path)
 
     @classmethod
-    def create(cls, settings: RunSettings, excluded: Sequence[Mapping[str, Any]] = ()) -> "RunDirectory":
+    def create(
+        cls, settings: RunSettings, excluded: Sequence[Mapping[str, Any]] = (), problems: str = ""
+    ) -> "RunDirectory":
         """Start a run directory.
 
         Args:
-            excluded: problems left out, one row each.
+            excluded: problems left out, one row each. problems: `digest` of the training and test problems.
 
         Raises:
-            RunDirectoryError: it already holds a run (or anything else); nothing is touched.
+            RunDirectoryError: see `require_free`.
+            ConfigError: a tracker is not installed.
         """
         path = Path(str(settings.out))
-        if path.exists() and not _is_fresh(path):
-            what = "already holds a run" if (path / "config.yaml").exists() else "exists and is not empty"
-            raise RunDirectoryError(f"{path} {what}; go on with it by --resume, or choose another with out=DIRECTORY")
+        require_free(path)
+        _require_trackers(settings)
+        path.mkdir(parents=True, exist_ok=True)
         run = cls(path)
+        require_free(path)  # another process may have begun between the first look and the lock
         for folder in ("rollouts", "evaluations", "checkpoints"):
             (path / folder).mkdir(parents=True, exist_ok=True)
-        write_whole(path / "environment.json", json.dumps(environment(settings), indent=1))
+        started = environment(settings) | {"problems": problems}
+        write_whole(path / "environment.json", json.dumps(started, indent=1))
         write_whole(path / _EXCLUDED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in excluded))
         # Last: a directory with a config.yaml holds a run, one without never started.
         write_whole(path / "config.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
@@ -64,33 +77,46 @@ class RunDirectory:
         return run
 
     @classmethod
-    def reopen(cls, settings: RunSettings) -> "RunDirectory":
-        """Go on with a run directory.
+    def reopen(cls, settings: RunSettings, problems: str = "") -> "RunDirectory":
+        """Open a run directory to go on with it; nothing is written until `resume`.
 
         Raises:
-            RunDirectoryError: it holds no run.
-            ConfigError: its settings differ from `settings` in a way that would change steps already made.
+            RunDirectoryError: it holds no run, or another process works on it.
+            ConfigError: its settings or problems differ from those given in a way that would change steps already made.
         """
         path = Path(str(settings.out))
         if not (path / "config.yaml").is_file():
             raise RunDirectoryError(f"{path} holds no run to resume (no config.yaml); start it without --resume")
         before = yaml.safe_load((path / "config.yaml").read_text("utf-8"))
         after = settings.model_dump(mode="json")
-        differing = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
-        if refused := [key for key in differing if key not in _MAY_DIFFER]:
-            key = refused[0]
-            raise ConfigError(
-                f"{path}: cannot resume with other settings: {key} was {before.get(key)}, is now {after.get(key)}. "
-                "Resume with the settings it was started with, or start anew with another out="
-            )
-        run = cls(path)
+        fixed = _MAY_DIFFER if settings.optim.schedule == "constant" else _MAY_DIFFER - {"steps"}
+        for key in sorted(before.keys() | after.keys()):
+            if before.get(key) != after.get(key) and key not in fixed:
+                raise ConfigError(
+                    f"{path}: cannot resume with other settings: {key} was {before.get(key)}, is now {after.get(key)}. "
+                    "Resume with the settings it was started with, or start anew with another out="
+                )
         started = json.loads((path / "environment.json").read_text("utf-8"))
+        if problems and started.get("problems", problems) != problems:
+            raise ConfigError(
+                f"{path}: cannot resume: the task no longer gives the problems this run began with (a data file changed?). "
+                "Restore them, or start anew with another out="
+            )
+        _require_trackers(settings)
+        return cls(path)
+
+    def resume(self, settings: RunSettings, step: int | None) -> None:
+        """Go on after `step` optimiser steps (None: from the very beginning, the evaluation before training included).
+
+        Rows of metrics, rollouts and evaluations after it are forgotten: they will be made again.
+        """
+        started = json.loads((self.path / "environment.json").read_text("utf-8"))
         started.setdefault("resumed", []).append(environment(settings))
-        write_whole(path / "environment.json", json.dumps(started, indent=1))
-        if differing:
-            write_whole(path / "config.yaml", yaml.safe_dump(after, sort_keys=False))
-        run._start_trackers(settings)
-        return run
+        write_whole(self.path / "environment.json", json.dumps(started, indent=1))
+        text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+        write_whole(self.path / "config.yaml", text)
+        self._rewind(-1 if step is None else step)
+        self._start_trackers(settings)
 
     @property
     def checkpoints(self) -> Path:
@@ -101,8 +127,7 @@ class RunDirectory:
         path = self.path / _EXCLUDED
         return list(read_jsonl(path)) if path.exists() else None
 
-    def rewind(self, step: int) -> None:
-        """Forget everything after `step`: rows of metrics, rollouts and evaluations that will be made again."""
+    def _rewind(self, step: int) -> None:
         metrics = self.path / "metrics.jsonl"
         kept = [row for row in read_jsonl(metrics) if row["step"] <= step] if metrics.exists() else []
         write_whole(metrics, "".join(json.dumps(row) + "\n" for row in kept))
@@ -137,8 +162,17 @@ class RunDirectory:
         return str(path)
 
     def close(self) -> None:
-        if self._trackers is not None:
-            self._trackers.end_training()
+        """End the trackers and let go of the directory. May be called again."""
+        trackers, self._trackers = self._trackers, None
+        if trackers is not None:
+            trackers.end_training()
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
 
     def _start_trackers(self, settings: RunSettings) -> None:
         if not settings.record.trackers:
@@ -146,12 +180,29 @@ class RunDirectory:
         from accelerate import Accelerator
 
         names = list(settings.record.trackers)
-        missing = [name for name in names if not _installed(name)]
-        if missing:
-            raise ConfigError(f"record.trackers: {missing[0]!r} is not installed; pip install 'progrpo[{missing[0]}]'")
         self._trackers = Accelerator(log_with=names, project_dir=str(self.path), cpu=True)
         flat = {key: str(value) for key, value in settings.model_dump(mode="json").items()}
         self._trackers.init_trackers(settings.record.project, config=flat)
+
+
+def require_free(path: Path) -> None:
+    """Raises RunDirectoryError if `path` holds a run or anything else; nothing is touched."""
+    if path.exists() and not _is_fresh(path):
+        if (path / "config.yaml").exists():
+            raise RunDirectoryError(
+                f"{path} already holds a run; go on with it by --resume, or choose another with out="
+            )
+        what = "is not empty and holds no run" if path.is_dir() else "is not a directory"
+        raise RunDirectoryError(f"{path} exists and {what}; choose another with out=DIRECTORY")
+
+
+def digest(problems: Sequence[Problem]) -> str:
+    """A hash of the problems: ids, prompts and golds, in order."""
+    found = hashlib.sha256()
+    for problem in problems:
+        row = json.dumps([problem.id, problem.prompt, problem.answer], ensure_ascii=False, default=dict)
+        found.update(row.encode())
+    return found.hexdigest()
 
 
 def environment(settings: RunSettings) -> dict[str, Any]:
@@ -161,12 +212,35 @@ def environment(settings: RunSettings) -> dict[str, Any]:
         "versions": {name: version(name) for name in packages if _installed(name)},
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
+        "device": _device_name(settings.model.device),
         "threads": torch.get_num_threads(),
         "seed": settings.seed,
         "command": sys.argv,
         "git_commit": _git_commit(),
     }
+
+
+def _require_trackers(settings: RunSettings) -> None:
+    for name in settings.record.trackers:
+        if not _installed(name):
+            raise ConfigError(f"record.trackers: {name!r} is not installed; pip install 'progrpo[{name}]'")
+
+
+def _lock(path: Path) -> IO[str]:
+    """Hold the directory for this process until the file is closed (or the process ends, however it ends)."""
+    file = (path / ".lock").open("w")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise RunDirectoryError(
+            f"another process is writing to {path}; wait until it ends, or choose another with out="
+        ) from None
+    except (ImportError, OSError) as error:
+        logger.warning("%s cannot be locked (%s): do not start a second process on it", path, error)
+    return file
 
 
 def _is_fresh(path: Path) -> bool:
@@ -186,13 +260,22 @@ def _installed(name: str) -> bool:
     return True
 
 
+def _device_name(name: str) -> str:
+    device = pick_device(name)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
+
+
 def _git_commit() -> str | None:
     """The commit of the source tree this package runs from; None for an installed wheel."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve()
+    tracked = _git(here.parent, "ls-files", "--error-unmatch", here.name)
+    return _git(here.parent, "rev-parse", "HEAD") if tracked else None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
     try:
-        found = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
-        )
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() if found.returncode == 0 else None
+    return found.stdout.strip() or None if found.returncode == 0 else None

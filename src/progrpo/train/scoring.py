@@ -1,6 +1,7 @@
 """Log-probs of the sampling policy for the ratio, c(q) and c(o): one source for all three, and no pass too many."""
 
 from dataclasses import replace
+from typing import Literal
 
 import torch
 
@@ -11,7 +12,14 @@ from progrpo.types import Group, RolloutBatch
 
 
 def sampling_policy_batch(
-    groups: tuple[Group, ...], rows: Rows, policy: Policy, needs: frozenset[str], *, from_engine: bool, budget: int
+    groups: tuple[Group, ...],
+    rows: Rows,
+    policy: Policy,
+    needs: frozenset[str],
+    *,
+    from_engine: bool,
+    failed: Literal["neutral", "wrong"],
+    budget: int,
 ) -> RolloutBatch:
     """The rollout under the policy that sampled it.
 
@@ -19,9 +27,11 @@ def sampling_policy_batch(
     which gives the prompts' log-probs too.
     """
     if from_engine:
-        return make_rollout_batch(groups, needs)
+        return make_rollout_batch(groups, needs, failed)
     everything = slice(0, len(groups))
-    return rescore(make_rollout_batch(groups, frozenset()), rows, policy, needs, problems=everything, budget=budget)
+    return rescore(
+        make_rollout_batch(groups, frozenset(), failed), rows, policy, needs, problems=everything, budget=budget
+    )
 
 
 def refreshed_advantages(

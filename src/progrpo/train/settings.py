@@ -75,7 +75,7 @@ class CheckpointSettings(Settings):
 
 class RecordSettings(Settings):
     rollouts_every: int = Field(1, ge=0)
-    """Write the completions of every so manieth rollout; 0 writes none."""
+    """Write the completions of one rollout in so many; 0 writes none."""
     tokens: bool = False
     """Write token ids and log-probs with them (about 16 bytes a token)."""
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()

@@ -10,6 +10,7 @@ import torch
 
 from progrpo import engines, methods, rewards, tasks
 from progrpo.engines import Engine
+from progrpo.errors import ConfigError
 from progrpo.methods import Method
 from progrpo.model import LanguageModel, load_model
 from progrpo.rollout.generate import fit_prompts
@@ -18,7 +19,7 @@ from progrpo.rollout.verify import Verifier
 from progrpo.settings import Choice
 from progrpo.train import checkpoint
 from progrpo.train.policy import Policy
-from progrpo.train.record import RunDirectory
+from progrpo.train.record import RunDirectory, digest, require_free
 from progrpo.train.settings import RunSettings
 from progrpo.train.stream import ProblemStream
 from progrpo.types import Problem
@@ -80,6 +81,10 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     Raises:
         ProgrpoError: see `progrpo.errors`.
     """
+    out = Path(str(settings.out))
+    resume = resume and _has_run(out)
+    if not resume:
+        require_free(out)
     method = methods.load(settings.method)
     for warning in method.check(settings.batch.group):
         logger.warning("%s", warning)
@@ -87,21 +92,23 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     test = tasks.problems(settings.task, "test") if settings.evaluate.every else ()
     # What a method initialises at random must not depend on what this process did before.
     torch.manual_seed(settings.seed)
-    resume = resume and _has_run(Path(str(settings.out)))
-    run = RunDirectory.reopen(settings) if resume else None
+    known = digest([*problems, *test])
+    run = RunDirectory.reopen(settings, known) if resume else None
     # A resumed run leaves out what it left out when it began: a verdict may depend on how busy the machine is.
     excluded = run.excluded() if run else None
     if excluded is None:
         excluded = _bad_gold(settings, verifier, train=problems, test=test)
     problems, test = without(problems, excluded, split="train"), without(test, excluded, split="test")
     latest = checkpoint.load_latest(run.checkpoints) if run else None
+    if latest is not None and latest.step > settings.steps:
+        raise ConfigError(f"{out} has made {latest.step} steps already, more than steps={settings.steps}")
     source = (
         settings.model if latest is None else settings.model.model_copy(update={"path": str(latest.folder.resolve())})
     )
     model = load_model(source)
     limit, drop = settings.data.max_prompt_tokens, settings.data.long_prompts == "drop"
-    problems = fit_prompts(problems, model, max_prompt_tokens=limit, drop=drop, source="training problems")
-    test = fit_prompts(test, model, max_prompt_tokens=limit, drop=drop, source="test problems")
+    problems = fit_prompts(problems, model.tokenizer, max_prompt_tokens=limit, drop=drop, source="training problems")
+    test = fit_prompts(test, model.tokenizer, max_prompt_tokens=limit, drop=drop, source="test problems")
     size = settings.batch.prompts
     stream = ProblemStream(problems, seed=settings.seed, shuffle=settings.data.shuffle, per_rollout=size)
     policy = Policy(model, settings.optim, steps=settings.steps, temperature=settings.sampling.temperature)
@@ -109,9 +116,9 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     if latest is not None:
         checkpoint.restore(latest, policy)
     if run is None:
-        run = RunDirectory.create(settings, excluded)
+        run = RunDirectory.create(settings, excluded, known)
     else:
-        run.rewind(latest.step if latest else -1)
+        run.resume(settings, latest.step if latest else None)
     return Trainer(
         settings=settings,
         run=run,

@@ -12,7 +12,7 @@ from progrpo.algo.aggregate import weighted_sum
 from progrpo.algo.surrogate import clipped_surrogate, log_ratio
 from progrpo.errors import NonFiniteError
 from progrpo.methods import Method
-from progrpo.train.batch import MicroBatch, Rows
+from progrpo.train.batch import MicroBatch, Rows, pad_columns
 from progrpo.train.policy import Policy
 from progrpo.types import Ratio
 
@@ -71,7 +71,15 @@ def update(
     norm = policy.clip_gradient()
     if not norm < float("inf"):
         rows = torch.arange(batch.first, batch.first + len(advantages))
-        raise _non_finite("gradient", dump, old_logprobs=batch.old_logprobs[rows], advantages=advantages, index=rows)
+        raise _non_finite(
+            "gradient",
+            dump,
+            prompts=pad_columns([batch.rows.prompts[n] for n in rows]),
+            completions=pad_columns([batch.rows.completions[n] for n in rows]),
+            old_logprobs=batch.old_logprobs[rows],
+            advantages=advantages,
+            index=rows,
+        )
     used_lr = policy.lr
     policy.step()
     return stats.metrics() | {
