@@ -27,6 +27,7 @@ benchmarks: .venv/installed
 	$(BIN)/python benchmarks/equations.py
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/verifiers.py
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -1,6 +1,6 @@
 """Train several readings of ProGRPO over several seeds and write the table of docs/results.md.
 
-    python scripts/study.py --out runs/study --seeds 5 --jobs 2 --variants grpo progrpo equilibrium
+    python scripts/study.py --out runs/study --seeds 5 --jobs 2 --variants grpo progrpo equilibrium-1
 
 Each run is `progrpo train recipes/demo/grpo.yaml` with the variant's method, a larger held-out set and its own seed, on
 one thread, `--jobs` side by side. A finished run is not made again. Intervals are Student's 95 % over seeds; differences
@@ -23,8 +23,8 @@ GRPO = "{name: grpo, clip_high: 0.28, aggregate: group_token}"
 VARIANTS = {
     "grpo": GRPO,
     "progrpo": "{name: progrpo}",
-    "equilibrium": "{name: progrpo, preset: equilibrium, alpha: 2.0}",
     "equilibrium-1": "{name: progrpo, preset: equilibrium, alpha: 1.0}",
+    "equilibrium-2": "{name: progrpo, preset: equilibrium, alpha: 2.0}",
     "equilibrium-4": "{name: progrpo, preset: equilibrium, alpha: 4.0}",
     "progrpo-1": "{name: progrpo, alpha: 1.0}",
     "progrpo-all-wrong": "{name: progrpo, skip: all_wrong}",
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/study"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["grpo", "progrpo", "equilibrium"])
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["grpo", "progrpo", "equilibrium-1"])
     parser.add_argument("--set", nargs="*", default=[], help="more settings for all runs, e.g. optim.lr=1e-4")
     args = parser.parse_args()
     seeds = range(args.seeds)

@@ -25,7 +25,7 @@ PRESETS = {
     "paper": {"baseline": "prompt", "skip": "degenerate", "ddof": 0, "aggregate": "group_token"},
     "verl": {"baseline": "prompt", "skip": "degenerate", "ddof": 1, "eps": 1e-6, "aggregate": "token"},
     "theory": {"baseline": "group_mean", "skip": "degenerate", "ddof": 0, "aggregate": "group_token"},
-    "equilibrium": {"baseline": "group_mean", "skip": "all_wrong", "alpha": 2.0},
+    "equilibrium": {"baseline": "group_mean", "skip": "all_wrong", "alpha": 1.0},
 }
 """`paper`: the literal text. `verl`: what a verl run most likely computed. `theory`: App. A, the reading its proofs need.
 `equilibrium`: App. A's baseline under Eq. 4's skip rule, so that the term sums to 0 in each group and also acts in
