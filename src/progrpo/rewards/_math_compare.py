@@ -1,0 +1,273 @@
+"""When two answers are equal, decided on their forms; only scalars that are no plain numbers need algebra.
+
+Every comparison has three values. None: it hangs on parts that the `Leaf` left open.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from progrpo.rewards._math_forms import Based, Chain, Form, Group, Scalar, read
+from progrpo.rewards._math_numbers import Number, numbers_equal
+from progrpo.rewards._math_text import is_words, key
+
+Leaf = Callable[[Form, Form], bool | None]
+"""leaf(gold, answer): whether two forms are equal by algebra; None where it does not decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings of rewards/math.py that comparison needs; see there."""
+
+    percent_optional: bool
+    evaluated: bool
+    rounded_places: int | None
+    relative_tolerance: float
+
+
+_INTERVALS = ("()", "(]", "[)", "[]")
+_EVALUATES = re.compile(
+    r"\\(?:sum|prod|i*int|oint|lim|limsup|liminf|binom|choose|max|min|gcd|lcm|det|sup|inf|deg|dim|bmod)(?![a-zA-Z])|!|"
+    r"\\frac\{d|\\begin\{vmatrix\}"
+)
+"""Operations whose result is the answer: one that the gold answer does not have is left unevaluated."""
+
+
+def compare(gold: Form, answer: Form, leaf: Leaf, rules: Rules) -> bool | None:
+    """Whether an answer equals the gold answer. Not symmetric: the gold answer sets the form."""
+    if isinstance(gold, Number) and isinstance(answer, Number):
+        return numbers_equal(
+            gold,
+            answer,
+            percent_optional=rules.percent_optional,
+            rounded_places=rules.rounded_places,
+            relative_tolerance=rules.relative_tolerance,
+        )
+    if isinstance(gold, Chain):
+        return _compare_relation(gold, answer, leaf, rules)
+    if isinstance(answer, Chain):
+        return _compare_with_relation(gold, answer, leaf, rules)
+    if isinstance(gold, Based) or isinstance(answer, Based):
+        return _compare_based(gold, answer)
+    if isinstance(gold, Group) and isinstance(answer, Group):
+        return _compare_groups(gold, answer, leaf, rules)
+    if isinstance(gold, Group):
+        return _compare_group_and_single(gold, answer, leaf, rules)
+    if isinstance(answer, Group):
+        return _compare_single_and_group(gold, answer, leaf, rules)
+    return _compare_singles(gold, answer, leaf, rules)
+
+
+def _compare_singles(gold: Form, answer: Form, leaf: Leaf, rules: Rules) -> bool | None:
+    """Two of number and scalar, not both numbers."""
+    units = [form.unit for form in (gold, answer) if isinstance(form, Number | Scalar) and form.unit]
+    if len(set(units)) > 1:
+        return False
+    if isinstance(gold, Scalar) and isinstance(answer, Scalar) and _bare(gold.text) == _bare(answer.text):
+        return True
+    if any(isinstance(form, Scalar) and is_words(form.text) for form in (gold, answer)):
+        return False
+    if isinstance(gold, Number) and gold.step is None and rules.evaluated:
+        return False
+    return _ask(gold, answer, leaf, rules)
+
+
+def _bare(text: str) -> str:
+    return key(text).lstrip("+")
+
+
+def _ask(gold: Form, answer: Form, leaf: Leaf, rules: Rules) -> bool | None:
+    if rules.evaluated and set(_EVALUATES.findall(_text(answer))) - set(_EVALUATES.findall(_text(gold))):
+        return False
+    return leaf(gold, answer)
+
+
+def _text(form: Form) -> str:
+    return "" if isinstance(form, Number | Based) else form.text
+
+
+def _compare_based(gold: Form, answer: Form) -> bool:
+    """The gold answer's base must be named; without one, an answer in some base counts by its value."""
+    if isinstance(gold, Number) and isinstance(answer, Based):
+        return gold.value == int(answer.digits, answer.base)
+    return gold == answer
+
+
+def _compare_groups(gold: Group, answer: Group, leaf: Leaf, rules: Rules) -> bool | None:
+    gold, answer = _as_union(gold, answer.kind), _as_union(answer, gold.kind)
+    if gold.kind == answer.kind == "union":
+        return _match(gold.items, answer.items, leaf, rules) or _ask(gold, answer, leaf, rules)
+    if "union" in (gold.kind, answer.kind):
+        return _ask(gold, answer, leaf, rules)
+    if gold.kind in ("set", "list") and answer.kind in ("set", "list"):
+        return _match(gold.items, answer.items, leaf, rules, distinct="set" in (gold.kind, answer.kind))
+    if gold.kind == answer.kind == "ratio":
+        gold, answer = _without_half(gold, answer), _without_half(answer, gold)
+    if len(gold.items) != len(answer.items):
+        return False
+    # The pair (1,2) may be a point or an open interval, never [1,2); three numbers may stand in any brackets.
+    both = gold.kind in _INTERVALS and answer.kind in _INTERVALS
+    same = gold.kind == answer.kind or (both and len(gold.items) != 2)
+    bare = (gold.kind == "list" and answer.kind == "()") or (gold.kind == "()" and answer.kind == "list")
+    return _all_equal(gold.items, answer.items, leaf, rules) if same or bare else False
+
+
+def _all_equal(gold: Sequence[Form], answer: Sequence[Form], leaf: Leaf, rules: Rules) -> bool | None:
+    found: bool | None = True
+    for one, other in zip(gold, answer, strict=True):
+        equal = compare(one, other, leaf, rules)
+        if equal is False:
+            return False
+        found = None if equal is None else found
+    return found
+
+
+def _match(
+    gold: Sequence[Form], answer: Sequence[Form], leaf: Leaf, rules: Rules, *, distinct: bool = False
+) -> bool | None:
+    """Whether each part of one has its own equal in the other; `distinct` lets repeated parts count once."""
+    if not distinct and len(gold) != len(answer):
+        return False
+    table = [[compare(one, other, leaf, rules) for other in answer] for one in gold]
+    columns = list(zip(*table, strict=True)) if table and answer else [()] * len(answer)
+    if not all(any(equal is not False for equal in line) for line in [*table, *columns]):
+        return False
+    if distinct:
+        return True if all(True in line for line in [*table, *columns]) else None
+    free = set(range(len(answer)))
+    for line in table:
+        taken = next((index for index in free if line[index] is True), None)
+        if taken is None:
+            return None if any(None in line for line in table) else False
+        free.discard(taken)
+    return True
+
+
+def _compare_group_and_single(gold: Group, answer: Form, leaf: Leaf, rules: Rules) -> bool | None:
+    if gold.kind in ("set", "list") and len(gold.items) == 1:
+        return compare(gold.items[0], answer, leaf, rules)
+    if gold.kind == "ratio" and isinstance(answer, Number):
+        return _ratio_value(gold) == answer.value
+    return False if _cannot_be(gold, answer) else _ask(gold, answer, leaf, rules)
+
+
+def _compare_single_and_group(gold: Form, answer: Group, leaf: Leaf, rules: Rules) -> bool | None:
+    if answer.kind in ("set", "list") and len(answer.items) == 1:
+        return compare(gold, answer.items[0], leaf, rules)
+    if answer.kind == "ratio" and isinstance(gold, Number):
+        return _ratio_value(answer) == gold.value
+    return False if _cannot_be(answer, gold) else _ask(gold, answer, leaf, rules)
+
+
+def _cannot_be(group: Group, single: Form) -> bool:
+    """Whether no algebra can make one thing of several; a product of matrices or an operation on sets may be one."""
+    composite = isinstance(single, Scalar) and re.search(r"\\begin|\\cap|\\setminus|\\mathbb|\\\{|\\mid", single.text)
+    return not composite or group.kind in ("list", "ratio")
+
+
+def _without_half(time: Group, other: Group) -> Group:
+    """A time without "am" or "pm" where the other side has none, as with units."""
+    named = [bool(side.items) and isinstance(side.items[-1], Scalar) for side in (time, other)]
+    return Group("ratio", time.items[:-1], time.text) if named == [True, False] else time
+
+
+def _ratio_value(ratio: Group) -> object:
+    top, bottom = (ratio.items[0], ratio.items[1]) if len(ratio.items) == 2 else (None, None)
+    return top.value / bottom.value if isinstance(top, Number) and isinstance(bottom, Number) and bottom.value else None
+
+
+_VARIABLE = re.compile(
+    r"[A-Za-z](?:_\{?\w+\}?)?(?:\^\{-1\})?'*(?:\([A-Za-z](?:, ?[A-Za-z])*\))?|\\[a-z]+|\\text\{[^{}]*\}|[A-Za-z ]+"
+)
+_EXACT = re.compile(
+    r"\\(?:frac|sqrt|pi|cdot|times|infty|[lg]e|ne|approx|pm|mp|ln|log|exp|sin|cos|tan|text|circ)(?![a-z])"
+)
+
+
+def _is_assignment(chain: Chain) -> bool:
+    return set(chain.signs) == {"="} and _VARIABLE.fullmatch(chain.parts[0]) is not None
+
+
+def _compare_relation(gold: Chain, answer: Form, leaf: Leaf, rules: Rules) -> bool | None:
+    """The gold answer is a relation."""
+    interval = as_interval(gold)
+    if not isinstance(answer, Chain):
+        if interval:
+            return compare(interval[1], answer, leaf, rules)
+        if _is_assignment(gold):
+            return compare(read(gold.parts[-1]), answer, leaf, rules)
+        return _ask(gold, answer, leaf, rules) if isinstance(answer, Group) and answer.kind != "list" else False
+    other = as_interval(answer)
+    if interval and other:
+        return interval[0] == other[0] and compare(interval[1], other[1], leaf, rules)
+    if _is_assignment(gold) and _is_assignment(answer):
+        values = read(gold.parts[-1]), read(answer.parts[-1])
+        if key(gold.parts[0]) == key(answer.parts[0]):
+            return compare(*values, leaf, rules)
+        if isinstance(values[0], Number) and isinstance(values[1], Number):
+            return False
+    return True if key(gold.text) == key(answer.text) else _ask(gold, answer, leaf, rules)
+
+
+def _compare_with_relation(gold: Form, answer: Chain, leaf: Leaf, rules: Rules) -> bool | None:
+    """The answer is a relation and the gold answer is not: x = 5 for 5, 200+4 = 204 for 204, x >= 0 for [0, oo)."""
+    interval = as_interval(answer)
+    if interval:
+        return compare(gold, interval[1], leaf, rules) if isinstance(gold, Group) else False
+    if set(answer.signs) - {"=", r"\approx"}:
+        return _ask(gold, answer, leaf, rules) if isinstance(gold, Group) and _has_variable(answer.text) else False
+    parts = list(answer.parts)
+    if r"\approx" in answer.signs:
+        before = answer.signs.index(r"\approx")
+        parts = parts[before + 1 :] if before == 0 and _VARIABLE.fullmatch(parts[0]) else parts[: before + 1]
+    if _VARIABLE.fullmatch(parts[-1]) and not _VARIABLE.fullmatch(parts[0]):
+        parts.reverse()
+    value = read(parts[-1])
+    verdict = compare(gold, value, leaf, rules)
+    for part in parts[:-1]:
+        # 35 = 34 is no answer to anything.
+        if verdict is False or not part or _has_variable(part):
+            continue
+        equal = compare(value, read(part), leaf, _loose(rules))
+        verdict = False if equal is False else (None if equal is None else verdict)
+    return verdict
+
+
+def _has_variable(text: str) -> bool:
+    return re.search("[A-Za-z]", _EXACT.sub("", text)) is not None
+
+
+def _loose(rules: Rules) -> Rules:
+    return Rules(rules.percent_optional, False, rules.rounded_places, rules.relative_tolerance)
+
+
+def as_interval(chain: Chain) -> tuple[str, Group] | None:
+    """The variable of an inequality and the interval it says; None where it is no such thing."""
+    upward, downward = {"<", r"\le"}, {">", r"\ge"}
+    parts, signs = list(chain.parts), list(chain.signs)
+    if set(signs) <= downward:
+        parts, signs = parts[::-1], signs[::-1]
+    elif not set(signs) <= upward:
+        return None
+    closed = [sign in (r"\le", r"\ge") for sign in signs]
+    single = re.compile(r"[A-Za-z]|\\(?!infty|pi)[a-z]+")
+    where = [index for index, part in enumerate(parts) if single.fullmatch(part)]
+    if len(where) != 1 or len(parts) > 3 or (len(parts) == 3 and where != [1]):
+        return None
+    low, high = ([parts[0], parts[2]]) if len(parts) == 3 else (parts if where == [1] else [None, parts[1]])
+    if len(parts) == 2 and where == [1]:
+        low, high = parts[0], None
+    left = "[" if low is not None and closed[0] else "("
+    right = "]" if high is not None and closed[-1] else ")"
+    ends = read(low) if low is not None else Scalar(r"-\infty"), read(high) if high is not None else Scalar(r"\infty")
+    return parts[where[0]], Group(left + right, ends, chain.text)
+
+
+def _as_union(group: Group, wanted: str) -> Group:
+    """x < 1 or x > 2 as a union of intervals, where the other side is one."""
+    if wanted != "union" or group.kind != "list":
+        return group
+    intervals = [as_interval(item) for item in group.items if isinstance(item, Chain)]
+    found = [interval for interval in intervals if interval is not None]
+    whole = len(found) == len(group.items) and len({variable for variable, _ in found}) == 1
+    return Group("union", tuple(interval for _, interval in found), group.text) if whole else group
