@@ -14,6 +14,7 @@ ORDER = (
     {"types", "settings", "plugins", "seeds", "files"},
     {"algo"},
     {"model"},
+    {"sandbox"},
     {"methods", "rewards", "measures"},
     {"tasks", "engines"},
     {"rollout"},

@@ -1,13 +1,14 @@
 """The verb `doctor`: what this machine can do."""
 
 import platform
-import shutil
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
 import typer
 
 from progrpo import plugins
+from progrpo.errors import SandboxError
+from progrpo.sandbox.isolation import describe, require_isolation
 
 _PACKAGES = ("progrpo", "torch", "transformers", "tokenizers", "accelerate", "math-verify", "pyarrow")
 _OPTIONAL = ("tensorboard", "wandb", "trackio", "vllm", "trl", "verl", "peft", "sentence-transformers")
@@ -25,9 +26,17 @@ def run_doctor() -> None:
         typer.echo(f"gpu {index}        {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
     if not torch.cuda.is_available():
         typer.echo("gpu          none: training runs on the CPU")
-    typer.echo(f"sandbox      bubblewrap {'found' if shutil.which('bwrap') else 'not found'} (for code rewards)")
+    typer.echo(f"sandbox      {_sandbox()}")
     for room in plugins.ROOMS:
         typer.echo(f"{room:<12} {', '.join(plugins.names(room))}")
+
+
+def _sandbox() -> str:
+    """Whether programs can be judged here; the proof takes two seconds."""
+    try:
+        return "programs are isolated: " + ", ".join(describe(require_isolation()))
+    except SandboxError as error:
+        return f"none, programs are refused (reward code): {error}"
 
 
 def _version(name: str) -> str | None:

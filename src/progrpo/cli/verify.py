@@ -21,7 +21,7 @@ from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice, Settings, apply_overrides, parse
 from progrpo.types import STATUSES, Problem, Verdict
 
-_EXCERPT = 60
+_EXCERPT = 100
 
 
 class Request(Settings):

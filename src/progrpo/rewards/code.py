@@ -1,0 +1,152 @@
+"""Programs, judged by running them on tests in a sandbox: standard input and output, or calls of one function.
+
+The judge stands outside, the program runs inside (`progrpo.sandbox`): only the program and the inputs go in, outputs
+and returned values come out and are compared here. Expected outputs are never inside, so there is nothing to read,
+patch or overwrite there; whatever a program does to its own process, it can only claim values.
+
+Not covered: faults of the kernel, bubblewrap or the processor that let a program out (see `progrpo.sandbox` for the
+rest of that list); a program that knows the tests by heart, or tells them by the prompt's examples: that takes hidden
+tests; a program whose answer depends on the clock or on chance. `unsafe: true` gives all isolation up.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from progrpo import rewards
+from progrpo.errors import SandboxError
+from progrpo.rewards._code_extract import extract
+from progrpo.rewards._code_run import Failure, Judge
+from progrpo.rewards._code_tests import UnreadableTestsError, read_tests
+from progrpo.sandbox import Box
+from progrpo.sandbox.isolation import require_isolation
+from progrpo.types import Problem, Verdict
+
+SLOW = True
+_MARGIN_S = 20.0
+_EXTRACT_CHARACTERS = 4000
+
+
+class Params(rewards.Params):
+    compare: Literal["tokens", "lcb", "compat"] = "tokens"
+    """How printed output is compared: `tokens`: the same words, decimals within the tolerance where the expected word is
+    no integer; `lcb`: LiveCodeBench's lines, no tolerance, for calls neither; `compat`: as DeepCoder published it, which
+    ACCEPTS WRONG WORDS (YES for NO): only to compare with models trained on it."""
+    absolute_tolerance: float = Field(1e-6, ge=0)
+    """Of decimals printed or returned, where the expected one is no integer. 0: equal."""
+    relative_tolerance: float = Field(1e-6, ge=0, lt=1)
+    """Likewise, as a fraction of the expected number; the larger of the two counts."""
+    cpu_s: int = Field(6, ge=1, le=3600)
+    """CPU seconds of one test, whole seconds."""
+    wall_factor: float = Field(2.5, ge=1)
+    """Wall-clock seconds of one test, in units of `cpu_s`: what a program may wait, and a busy machine delay it."""
+    total_s: float = Field(120.0, gt=0)
+    """Wall-clock seconds of all tests of one program."""
+    memory_mib: int = Field(1024, ge=64)
+    """Memory of one program in MiB: address space of each process, resident memory of all together."""
+    processes: int = Field(16, ge=1, le=1024)
+    """Processes and threads of one program."""
+    disk_mib: int = Field(32, ge=1, le=4096)
+    """The only place a program can write, a file system in memory, in MiB; one file may take half of it."""
+    output_mib: int = Field(8, ge=1, le=1024)
+    """Output of one test in MiB, or twice the expected output where that is more."""
+    max_tests: int | None = Field(None, ge=1)
+    """Run only this many tests, those with the longest inputs; DeepCoder trained with 15. None: all."""
+    preamble: bool = True
+    """Give programs that use names they do not define LiveCodeBench's star imports, and all a recursion limit of 50,000."""
+    allow_unterminated: bool = False
+    """Run a last code block that was cut off before its end."""
+    python: str | None = None
+    """The interpreter of the programs (CPython). None: the one running, else the system's, whichever the sandbox can show."""
+    packages: tuple[str, ...] = ()
+    """Folders of installed packages (site-packages) that programs may import from, numpy for instance; they must be
+    readable by every user. Default: the standard library only."""
+    unsafe: bool = False
+    """Run programs WITHOUT isolation, under limits only. Model-written programs then have your files and network."""
+
+    @property
+    def wall_s(self) -> float:
+        return self.cpu_s * self.wall_factor
+
+
+def prepare(params: Params) -> None:
+    """Prove that this machine isolates programs.
+
+    Raises:
+        SandboxError: it does not; how to enable it.
+    """
+    _box(params)
+
+
+def warm(params: Params) -> None:
+    _box(params)
+
+
+def limit_s(params: Params) -> float:
+    return params.total_s + _MARGIN_S
+
+
+def screen(text: str, problem: Problem, params: Params) -> Verdict | None:
+    """A completion without a program needs no sandbox."""
+    return _no_answer(text, params)
+
+
+def score(text: str, problem: Problem, params: Params) -> Verdict:
+    """Run the completion's last code block on the tests of `problem.info` (see `read_tests` for their shapes).
+
+    `correct`: every test passes. `wrong`: the first that fails is in the detail; a program that crashes, hangs or wants
+    too much memory is wrong, too. `bad_gold`: there are no tests, or none that can be read. `crashed`: the sandbox or
+    the problem's own checker failed; the program is not to blame.
+
+    A script must end with exit code 0. `problem.info["checker"]` may hold Python source that judges printed output in
+    place of the comparison; it runs in a sandbox of its own as `checker.py input.txt correct_output.txt
+    solution_output.txt`, and accepts by printing, as its last word, a number above 0, `true` or `yes`.
+    """
+    missing = _no_answer(text, params)
+    if missing is not None:
+        return missing
+    code = extract(text, allow_unterminated=params.allow_unterminated) or ""
+    shown = code[:_EXTRACT_CHARACTERS]
+    try:
+        failure = _first_failure(code, problem, params)
+    except UnreadableTestsError as error:
+        return Verdict(status="bad_gold", reward=params.wrong_reward, extracted=shown, detail=str(error))
+    except SandboxError as error:
+        return Verdict(status="crashed", reward=params.wrong_reward, extracted=shown, detail=str(error))
+    if failure is None:
+        return Verdict(status="correct", reward=params.correct_reward, extracted=shown)
+    status: Literal["crashed", "wrong"] = "crashed" if failure.verifier else "wrong"
+    return Verdict(status=status, reward=params.wrong_reward, extracted=shown, detail=failure.detail)
+
+
+def gold_fault(problem: Problem, params: Params) -> str | None:
+    """Tests that cannot be read or are not there; a `problem.info["solution"]` (source, or a completion with a code block)
+    that does not pass them."""
+    solution = problem.info.get("solution")
+    try:
+        if not isinstance(solution, str):
+            read_tests(problem)
+            return None
+        failure = _first_failure(extract(solution) or solution, problem, params)
+    except UnreadableTestsError as error:
+        return str(error)
+    if failure is None:
+        return None
+    if failure.verifier:
+        raise SandboxError(failure.detail)
+    return f"the problem's own solution fails: {failure.detail}"
+
+
+def _first_failure(code: str, problem: Problem, params: Params) -> Failure | None:
+    tests = read_tests(problem)
+    return Judge.start(_box(params), params).first_failure(code, tests)
+
+
+def _no_answer(text: str, params: Params) -> Verdict | None:
+    if extract(text, allow_unterminated=params.allow_unterminated) is not None:
+        return None
+    return Verdict(status="no_answer", reward=params.wrong_reward, detail="no complete code block")
+
+
+def _box(params: Params) -> Box:
+    return require_isolation(params.python, params.packages, unsafe=params.unsafe)
