@@ -2,10 +2,10 @@
 
     python benchmarks/verifiers.py [--answers 600] [--programs 40]
 
-The answers are a mix as training meets it: long texts, most golds whole numbers, a few symbolic. Math-Verify is called as
-trainers call it: parse the gold, parse the whole text, verify, one after the other in the main thread. Ours is shown in
-three parts: what the fast path decides, the pool on what is left, and everything together through `Verifier`. All sides
-judge the same fresh answers in one process; the ratio is what counts. Where the judgements differ is printed too.
+The answers are a mix as training meets it: long texts, groups of 8 to a problem, most golds whole numbers, a few symbolic;
+a worker parses a gold once and remembers what it judged. Math-Verify is called as trainers call it: parse the gold, parse
+the whole text, verify, one after the other in the main thread. Both sides judge the same fresh answers in one process; the
+ratio is what counts. Then the fast path and the pool by themselves, and the pairs on which the judgements differ.
 """
 
 import argparse
@@ -41,29 +41,30 @@ def symbolic(n: int, kind: int) -> tuple[str, str]:
 
 
 def make_answers(count: int, seed: int) -> list[Item]:
-    """Whole-number golds: 55 % right, 20 % wrong; 8 % no answer; 7 % fractions and decimals; 10 % symbolic."""
+    """Groups of 8 completions of one problem. Golds: 80 % whole numbers, 10 % fractions, 10 % symbolic; of the completions
+    8 % have no answer, 30 % a wrong one; half of the right ones are spelled as the gold is."""
     rng = random.Random(seed)
-    items = []
-    for index in range(count):
-        filler = " ".join(rng.choice(WORDS) for _ in range(rng.randint(200, 1200)))
-        gold = str(rng.randint(0, 999))
+    items: list[Item] = []
+    while len(items) < count:
         kind = rng.random()
-        if kind < 0.55:
-            answer = gold
-        elif kind < 0.75:
-            answer = str(int(gold) + rng.randint(1, 50))
-        elif kind < 0.83:
-            items.append((filler, Problem(id=str(index), prompt="", answer=gold)))
-            continue
-        elif kind < 0.90:
-            top, bottom = rng.randint(1, 20), rng.choice((2, 4, 5, 8))
-            gold, answer = f"\\frac{{{top}}}{{{bottom}}}", str(top / bottom)
+        top, bottom, n = rng.randint(1, 999), rng.choice((2, 4, 5, 8)), rng.randint(2, 10_000)
+        if kind < 0.8:
+            gold, other, wrong = str(top), f"{top}.0", [str(top + rng.randint(1, 50)) for _ in range(3)]
+        elif kind < 0.9:
+            gold, other = f"\\frac{{{top}}}{{{bottom}}}", str(top / bottom)
+            wrong = [f"\\frac{{{top + k}}}{{{bottom}}}" for k in (1, 2, 3)]
         else:
-            gold, answer = symbolic(rng.randint(2, 10_000), rng.randrange(8))
-        items.append(
-            (f"{filler} so the answer is $\\boxed{{{answer}}}$.", Problem(id=str(index), prompt="", answer=gold))
-        )
-    return items
+            form = rng.randrange(8)
+            gold, other = symbolic(n, form)
+            wrong = [symbolic(n + k, form)[1] for k in (1, 2, 3)]
+        problem = Problem(id=str(len(items)), prompt="", answer=gold)
+        for _ in range(8):
+            filler = " ".join(rng.choice(WORDS) for _ in range(rng.randint(200, 1200)))
+            draw = rng.random()
+            answer = rng.choice(wrong) if draw < 0.3 else rng.choice((gold, other))
+            ending = "" if draw > 0.92 else f" so the answer is $\\boxed{{{answer}}}$."
+            items.append((filler + ending, problem))
+    return items[:count]
 
 
 def math_verify_one_by_one(items: Sequence[Item]) -> list[bool]:
@@ -85,23 +86,14 @@ def rate(name: str, parts: Sequence[Sequence[Item]], call: Callable[[Sequence[It
 
 def compare_answers(count: int) -> None:
     parts = [make_answers(count, seed) for seed in range(REPEATS)]
-    reward = rewards.load(Choice(name="math"))
-    slow = [[item for item in part if reward.screen(*item) is None] for part in parts]
-    fast = [[item for item in part if reward.screen(*item) is not None] for part in parts]
-    left = sum(map(len, slow)) / (count * REPEATS)
-    print(f"{REPEATS} x {count} answers; the fast path decides {100 * (1 - left):.0f} %")
-    math_verify_one_by_one(make_answers(5, -1))  # imports
+    starting = make_answers(count, -1)  # for imports, and for the workers to start on
+    math_verify_one_by_one(starting[:8])
     plain, expected = rate("Math-Verify, one by one", parts, math_verify_one_by_one)
-    rate("  on what our fast path decides", fast, math_verify_one_by_one)
-    rate("  on the rest", slow, math_verify_one_by_one)
-    rate("ours, the fast path alone", fast, lambda part: [reward.screen(*item) for item in part])
     with Verifier(Choice(name="math"), VerifySettings(workers=2)) as verifier:
-        verifier.judge([item for item in make_answers(count, -1) if reward.screen(*item) is None])  # starts the workers
-        rate("ours, the pool on the rest (2 workers)", slow, verifier.judge)
-    with Verifier(Choice(name="math"), VerifySettings(workers=2)) as verifier:
-        verifier.judge([item for item in make_answers(count, -1) if reward.screen(*item) is None])
+        verifier.judge(starting)
         ours, verdicts = rate("ours, everything", parts, verifier.judge)
     print(f"ours / Math-Verify one by one: {ours / plain:.1f}")
+    compare_paths(count, starting)
     items = [item for part in parts for item in part]
     differing = [
         (item[1].answer, verdict.extracted)
@@ -109,6 +101,26 @@ def compare_answers(count: int) -> None:
         if before is not verdict.correct
     ]
     print(f"judged otherwise than by Math-Verify: {len(differing)} of {len(items)} {differing[:5] or ''}")
+
+
+def compare_paths(count: int, starting: Sequence[Item]) -> None:
+    """The fast path and the pool by themselves, on answers of their own."""
+    reward = rewards.load(Choice(name="math"))
+    others = [make_answers(count, 100 + seed) for seed in range(REPEATS)]
+    decided = [[reward.screen(*item) is not None for item in part] for part in others]
+    fast = [
+        [item for item, at_once in zip(*pair, strict=True) if at_once] for pair in zip(others, decided, strict=True)
+    ]
+    slow = [
+        [item for item, at_once in zip(*pair, strict=True) if not at_once] for pair in zip(others, decided, strict=True)
+    ]
+    print(f"the fast path decides {100 * sum(map(sum, decided)) / (REPEATS * count):.0f} %")
+    rate("  Math-Verify, one by one, on what it decides", fast, math_verify_one_by_one)
+    rate("  ours, the fast path", fast, lambda part: [reward.screen(*item) for item in part])
+    rate("  Math-Verify, one by one, on the rest", slow, math_verify_one_by_one)
+    with Verifier(Choice(name="math"), VerifySettings(workers=2)) as verifier:
+        verifier.judge(starting)
+        rate("  ours, the pool (2 workers) on the rest", slow, verifier.judge)
 
 
 def compare_programs(count: int) -> None:

@@ -211,6 +211,7 @@ EQUAL = {
         ("1 < x < 2", "2 > x > 1"),
     ],
     "lists": [
+        (r"2 \text{ and } 3", r"2\text{ or }3"),
         ("1, 2", "2, 1"),
         ("1, 2", r"1 \text{ and } 2"),
         ("1, 2", "1 and 2"),
@@ -281,6 +282,10 @@ EQUAL = {
         (r"\frac{a}{b}+c", r"\frac{a+bc}{b}"),
     ],
     "words": [
+        ("Yes", "yes"),
+        ("Yes", r"\text{yes}"),
+        ("No", "no"),
+        ("odd", "Odd"),
         (r"\text{Evelyn}", "Evelyn"),
         (r"\text{even}", r"\text{Even}"),
         ("no solution", r"\text{no solution}"),
@@ -486,6 +491,11 @@ UNEQUAL = {
         ("(1,2), (3,4)", "1, 2, 3, 4"),
     ],
     "hedging": [
+        ("5", r"5\text{ or 6}"),
+        ("5", r"5 \text{or 6 or 7}"),
+        ("5", r"5 \text{ maybe 6}"),
+        (r"\sqrt{2}", r"\sqrt{2}\text{ or 3}"),
+        ("7", r"7\text{ or any}"),
         ("204", "204 or 205"),
         ("204", r"204 \text{ or } 205"),
         ("204", "204, 205"),
@@ -541,6 +551,8 @@ UNEQUAL = {
         ("ab+c", "a(b+c)"),
     ],
     "words": [
+        ("Yes", "no"),
+        ("odd", "even"),
         (r"\text{even}", r"\text{odd}"),
         (r"\text{listen}", r"\text{silent}"),  # math-verify: bare words are products of letters
         ("listen", "silent"),

@@ -107,6 +107,13 @@ REJECTED = {
 """Equal, and Math-Verify says they are not."""
 
 ACCEPTED = {
+    "hedging": [
+        ("5", r"5\text{ or 6}"),
+        ("5", r"5 \text{or 6 or 7}"),
+        ("5", r"5 \text{ maybe 6}"),
+        (r"\sqrt{2}", r"\sqrt{2}\text{ or 3}"),
+        ("7", r"7\text{ or any}"),
+    ],
     "decimals": [
         ("2.5", "2.5000001"),
         (r"\frac{1}{1000001}", "0.000001"),

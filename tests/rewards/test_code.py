@@ -288,7 +288,11 @@ def test_extraction_is_linear() -> None:
         ("tokens", "abc", b"abd", False),
         ("tokens", "nan", b"nan", True),
         ("tokens", "1.0", b"nan", False),
-        ("tokens", "1e999", b"2e999", True),  # both are infinite as floats, and so equal
+        ("tokens", "1e999", b"2e999", False),  # both are infinite as floats
+        ("tokens", "1e999", b"10e998", True),
+        ("tokens", "1e999", b"inf", False),
+        ("tokens", "0.5", b"1" * 200_000 + b"x", False),  # once quadratic
+        ("tokens", "0.5", b"0.5" + b"0" * 500, False),  # no decimal that anyone writes
         ("tokens", "", b"", True),
         ("tokens", "", b"x", False),
         ("tokens", "ü", "ü".encode(), True),
@@ -345,6 +349,7 @@ def test_text_rules(rule: str, expected: str, got: bytes, same: bool) -> None:
         ({"a": 1.0}, {"a": 1.0 + 1e-9}, True, True),
         ({"a": 1}, {"b": 1}, False, False),
         ([[1.0]], [[1.0 + 1e-9]], False, True),
+        ({"1": 2}, {1: 2, "x": 3}, False, False),
         ("a", "a", False, True),
         ("a", b"a", False, False),
         (None, None, False, True),
@@ -384,6 +389,9 @@ def test_values_cross_the_wall_unchanged() -> None:
             '{"int":"x"}',
             '{"float":"x"}',
         ),
+        "[" * 150 + "]" * 150,
+        '{"set":[' + ",".join(str(n * (2**61 - 1)) for n in range(20_000)) + "]}",  # one hash for all
+        '{"dict":[' + ",".join(f"[{n * (2**61 - 1)},0]" for n in range(20_000)) + "]}",
         *('{"other":1}', '{"a":1,"b":2}', '{"dict":[[1]]}', '{"dict":[[[],1]]}'),
     ],
 )
@@ -449,3 +457,15 @@ def test_installed_packages_can_be_allowed() -> None:
     if "ImportError" in verdict.detail:
         pytest.skip("the packages were built for another Python")
     assert verdict.correct, verdict.detail
+
+
+def test_many_members_that_are_cheap_are_read() -> None:
+    text = '{"set":[' + ",".join(map(str, range(20_000))) + "]}"
+    assert _code_values.value_of(text.encode()) == set(range(20_000))
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_a_value_made_to_break_the_comparison_is_wrong() -> None:
+    info = {"tests": [{"input": "1", "output": '{"1": 1}', "fn_name": "f"}]}
+    verdict = score("```python\ndef f(n):\n    return {10**5000: 1}\n```", Problem(id="p", prompt="", info=info), SMALL)
+    assert verdict.status == "wrong"

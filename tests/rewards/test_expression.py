@@ -176,3 +176,23 @@ def python_value(text: str) -> Fraction:
 def test_unreadable(text: str) -> None:
     with pytest.raises(UnreadableError):
         read_expression(text)
+
+
+@pytest.mark.parametrize("text", ["6/0", "4/(0*2)", "2+4/0"])
+def test_division_by_zero_is_the_answer_s_fault(text: str) -> None:
+    problem = Problem(id="p", prompt="", answer="6", info={"numbers": [6, 4, 2], "min_used": 2})
+    assert score(text, problem, Params()).status == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("answer", "info"),
+    [
+        ("x", {"numbers": [1, 2]}),
+        (None, {"numbers": [1, 2]}),
+        ("3", {}),
+        ("3", {"numbers": [1, "2"]}),
+        ("3", {"numbers": [1, 2], "min_used": "x"}),
+    ],
+)
+def test_a_problem_that_cannot_be_judged_is_bad_gold(answer: str | None, info: dict[str, object]) -> None:
+    assert score("1+2", Problem(id="p", prompt="", answer=answer, info=info), Params()).status == "bad_gold"

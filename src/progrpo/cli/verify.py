@@ -68,7 +68,7 @@ def run_verify(path: Path, names: Sequence[str], overrides: Sequence[str], out: 
             console.print(disagreement_table(rows, graded, names[0], other, show))
     if out is not None:
         lines = [output_row(row, graded, index) for index, row in enumerate(rows)]
-        write_whole(out, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+        write_whole(out, "".join(json.dumps(line) + "\n" for line in lines))
         console.print(str(out), markup=False)
 
 
@@ -81,7 +81,7 @@ def read_rows(path: Path) -> list[Row]:
     if not path.is_file():
         raise DataError(f'{path}: no such file; expected JSON lines with "id", "completion" and "answer"')
     rows = []
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 rows.append(_row(line, f"{path}, line {number}", number))
@@ -90,10 +90,10 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _row(line: str, place: str, number: int) -> Row:
+def _row(line: bytes, place: str, number: int) -> Row:
     try:
-        data = json.loads(line)
-    except json.JSONDecodeError as error:
+        data = json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or JSON that Python does not read
         raise DataError(f"{place}: not JSON: {error}") from None
     if not isinstance(data, dict):
         raise DataError(f"{place}: expected a JSON object, got {type(data).__name__}")

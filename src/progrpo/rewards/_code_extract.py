@@ -2,7 +2,8 @@
 
 import re
 
-_FENCE = re.compile(r"\s*(`{3,})\s*([\w+#.-]*)\s*")
+_FENCE = re.compile(r"(`{3,})\s*([\w+#.-]*)")
+_LONGEST_FENCE = 200
 _PYTHON = ("", "python", "python3", "py", "py3")
 
 
@@ -17,7 +18,7 @@ def extract(text: str, *, allow_unterminated: bool = False) -> str | None:
     opened: str | None = None
     lines: list[str] = []
     for line in text.rsplit("</think>", 1)[-1].split("\n"):
-        fence = _FENCE.fullmatch(line)
+        fence = _FENCE.fullmatch(line.strip()) if len(line) <= _LONGEST_FENCE else None
         if fence is None or (opened is not None and not fence[2] and len(fence[1]) < len(opened)):
             lines.append(line)
             continue

@@ -4,6 +4,9 @@ import json
 import math
 from typing import Any
 
+_DEEPEST = 100
+_MANY = 10_000
+
 
 class UnreadableValueError(ValueError):
     """Not a value as the driver writes them."""
@@ -25,14 +28,16 @@ def value_of(text: bytes) -> Any:
         UnreadableValueError: anything else.
     """
     try:
-        return _value(json.loads(text))
+        return _value(json.loads(text), _DEEPEST)
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise UnreadableValueError(f"{type(error).__name__}: {error}"[:200]) from None
 
 
-def _value(read: Any) -> Any:
+def _value(read: Any, depth: int) -> Any:
+    if depth == 0:
+        raise ValueError(f"nested deeper than {_DEEPEST}")
     if isinstance(read, list):
-        return [_value(item) for item in read]
+        return [_value(item, depth - 1) for item in read]
     if not isinstance(read, dict):
         return read
     if len(read) != 1:
@@ -45,8 +50,21 @@ def _value(read: Any) -> Any:
     if kind == "bytes":
         return bytes.fromhex(content)
     if kind == "complex":
-        return complex(*map(float, map(_value, content)))
+        return complex(*(float(_value(item, depth - 1)) for item in content))
     if kind == "dict":
-        return {_value(key): _value(item) for key, item in content}
+        pairs = [(_value(key, depth - 1), _value(item, depth - 1)) for key, item in content]
+        _require_cheap([key for key, _ in pairs])
+        return dict(pairs)
     builder = {"tuple": tuple, "set": set, "frozenset": frozenset}[kind]
-    return builder(_value(item) for item in content)
+    items = [_value(item, depth - 1) for item in content]
+    if builder is not tuple:
+        _require_cheap(items)
+    return builder(items)
+
+
+def _require_cheap(members: list[Any]) -> None:
+    """Numbers can be chosen whose hashes are all the same, and a set of many of them takes quadratic time to build."""
+    if len(members) > _MANY and not all(
+        isinstance(one, str | bytes) or (isinstance(one, int) and abs(one) < 2**60) for one in members
+    ):
+        raise ValueError(f"a set or dict of more than {_MANY} members that are no text or small whole numbers")

@@ -141,7 +141,8 @@ UNITS = _unit_names(
 
 _DEGREE = re.compile(r"\s*\^\{\\circ\}\s*(?:C|F|\\text\{\s*[CF]\s*\})?$")
 _FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
-_TEXT_UNIT = re.compile(r"\s*((?:(?:\s*[/*]\s*|\s*\\cdot\s*)?\\text\{[^{}]*\}(?:\s*\^\s*\{?\s*-?\d\s*\}?)?\s*)+)$")
+# No space can be matched in two ways: with two, a long row of units that ends badly would take exponential time.
+_TEXT_UNIT = re.compile(r"((?:\s*(?:[/*]\s*|\\cdot\s*)?\\text\{[^{}]*\}(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?)+)\s*$")
 _BARE_UNIT = re.compile(r"(?<=[\d}.%)])( *)([A-Za-z][A-Za-z./]*(?: [A-Za-z./]+){0,3}?)(\^\{?[23]\}?)?$")
 _SQUARED = re.compile(r"\b(square|sq|cubic|cu)\b\.? ?")
 _MATHEMATICAL = re.compile(r"sqrt|pi|theta|alpha|beta|sin|cos|tan|log|exp|infty|mod|base")

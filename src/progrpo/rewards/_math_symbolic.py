@@ -153,7 +153,7 @@ def _verify(one: Any, other: Any) -> bool:
 
     if isinstance(one, Expr) and isinstance(other, Expr):
         # Most wrong answers are seen in numbers, long before the algebra that would expand (x+y+z+1)^{200}.
-        if not _attempt(_differ, one, other) and _same(one, other):
+        if not _attempt(_differ, one, other) and (_attempt(_cancel, one, other) or _same(one, other)):
             return True
         # i is a variable to Math-Verify; 1/(1+i) = (1-i)/2 needs the imaginary unit.
         imaginary = [{symbol: I for symbol in side.free_symbols if symbol.name == "i"} for side in (one, other)]
@@ -162,6 +162,17 @@ def _verify(one: Any, other: Any) -> bool:
     if _same(one, other):
         return True
     return isinstance(one, Relational) and isinstance(other, Relational) and bool(_attempt(_same_solutions, one, other))
+
+
+def _cancel(one: Any, other: Any) -> bool:
+    """Whether the difference is 0 as it stands, as a fraction, or expanded: most equal answers are, at a tenth of the
+    cost of simplifying."""
+    from sympy import cancel, expand
+
+    difference = one - other
+    if difference == 0:
+        return True
+    return bool((cancel if difference.is_rational_function() else expand)(difference) == 0)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -202,6 +202,13 @@ def key(cleaned: str) -> str:
 
 _WORDS = re.compile(r"[A-Za-z][A-Za-z .,'-]*")
 _LONG_WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{4,}")
+_SHORT_WORDS = frozenset({"yes", "no", "odd", "all", "one", "two", "six", "ten"})
+_HEDGE = re.compile(r"\\text\{\s*(?:or|and|not|maybe|perhaps|possibly)\b\s*[^{}\s]")
+
+
+def hedged(answer: str) -> bool:
+    """Whether words after an answer give another one: 5\\text{ or 6}. (5 \\text{ or } 6 is a list.)"""
+    return _HEDGE.search(answer) is not None
 
 
 def is_words(cleaned: str) -> bool:
@@ -211,7 +218,7 @@ def is_words(cleaned: str) -> bool:
         return True
     if len(bare.strip()) == 1 or not _WORDS.fullmatch(bare.strip()):
         return False
-    return bare != cleaned or _LONG_WORD.search(bare) is not None
+    return bare != cleaned or bare.strip().lower() in _SHORT_WORDS or _LONG_WORD.search(bare) is not None
 
 
 _EXPONENT = re.compile(r"\^\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}|\([^()]*\)|-?\d+)(\s*(?:\^|!))?")

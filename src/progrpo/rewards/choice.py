@@ -17,13 +17,19 @@ from progrpo.types import Problem, Verdict
 
 # "A" and "I" are words too: "the answer is A because" names a letter, "the answer is a guess" and "is I think" do not.
 _WORD = r"(?![\w'’*])(?!(?<=[AI])\s+(?!because\b|since\b|as\b|or\b|and\b)[a-z])"
-_WRAP = r"(?:[\s*_$({\[]|\\text(?:bf|rm)?\{|\\mathrm\{|\\mathbf\{|\\boxed\{|\\\(|(?i:option|choice)\s)*"
-_LINE = rf"(?i:answer)(?:\s+is)?\**\s*[:：]{_WRAP}(?P<line>[A-Z](?![\w'’])|[a-z](?=[\s).*$}}\]]*(?:\n|$)))"
+_WRAP = r"(?:[\s*_$({\[]|\\text(?:bf|rm)?\{|\\mathrm\{|\\mathbf\{|\\boxed\{|\\\(|(?i:option|choice)\s){0,20}"
+_LINE = rf"(?i:answer)(?:\s{{1,20}}is)?\*{{0,9}}\s{{0,20}}[:：]{_WRAP}(?P<line>[A-Z](?![\w'’])|[a-z](?=[\s).*$}}\]]*(?:\n|$)))"
 _BOX = rf"\\boxed\{{{_WRAP}(?P<box>[A-Za-z])(?![\w'’])"
-_PHRASE = rf"(?i:answer)\s+is:?\s+(?:\\?\(|{_WRAP})(?P<phrase>[A-Z](?=[)*$}}\]\\])|[A-Z]{_WORD})"
+_PHRASE = rf"(?i:answer)\s{{1,20}}is:?\s{{1,20}}(?:\\?\(|{_WRAP})(?P<phrase>[A-Z](?=[)*$}}\]\\])|[A-Z]{_WORD})"
 _FOUND = re.compile(rf"{_LINE}|{_BOX}|{_PHRASE}")
-_HEDGE = re.compile(r"[\s).*$}\]]*(?:,|/|&|\bor\b|\band\b)[\s(*$]*(?:or\s|and\s)?[\s(*$]*[A-Z](?![\w'’])")
+_HEDGE = re.compile(
+    r"[\s).*$}\]]{0,20}(?:,|/|&|\bor\b|\band\b)[\s(*$]{0,20}(?:or\s|and\s)?[\s(*$]{0,20}[A-Z](?![\w'’])"
+)
 _STRICT = re.compile(r"(?i:\**answer\s*:\**)\s*\(?([A-Z])\)?\.?\**")
+
+
+_TAIL = 4000
+"""Characters that are read, from the end (mmlu_pro reads all). All repetitions above are bounded: this runs unwatched."""
 
 
 class Params(rewards.Params):
@@ -76,7 +82,7 @@ def _letter(gold: str | None) -> str:
 
 def _last(text: str) -> str:
     """The last letter given as the answer; "A or B" is returned whole."""
-    text = text.rsplit("</think>", 1)[-1]
+    text = text.rsplit("</think>", 1)[-1][-_TAIL:]
     matches = list(_FOUND.finditer(text))
     if not matches:
         return ""
@@ -87,14 +93,19 @@ def _last(text: str) -> str:
 
 
 def _strict(text: str) -> str:
-    lines = text.rsplit("</think>", 1)[-1].strip().splitlines()
+    lines = text.rsplit("</think>", 1)[-1][-_TAIL:].strip().splitlines()
     match = _STRICT.fullmatch(lines[-1].strip()) if lines else None
     return match.group(1) if match else ""
 
 
 def _mmlu_pro(text: str) -> str:
-    match = re.search(r"answer is \(?([A-J])\)?", text) or re.search(r".*[aA]nswer:\s*([A-J])", text)
+    match = re.search(r"answer is \(?([A-J])\)?", text)
     if match:
         return match.group(1)
+    # The published `.*[aA]nswer:\s*([A-J])`: the last in the first line that has one; its `.*` takes quadratic time.
+    found = list(re.finditer(r"[aA]nswer:\s*([A-J])", text))
+    if found:
+        end = text.find("\n", found[0].start())
+        return [match for match in found if end < 0 or match.start() < end][-1].group(1)
     alone = re.findall(r"\b[A-J]\b", text)
     return alone[-1] if alone else ""

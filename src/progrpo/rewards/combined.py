@@ -60,7 +60,8 @@ def shape(verdict: Verdict, tokens: int, params: Params) -> Verdict:
     if not verdict.parts:
         return verdict
     own = [replace(verdict, reward=verdict.parts[reward.name], parts={}) for _, reward in _parts(params)]
-    return _sum([reward.shape(one, tokens) for one, (_, reward) in zip(own, _parts(params), strict=True)], params)
+    shaped = [reward.shape(one, tokens) for one, (_, reward) in zip(own, _parts(params), strict=True)]
+    return _sum(shaped, params)
 
 
 def slow(params: Params) -> bool:
@@ -99,5 +100,9 @@ def _sum(verdicts: list[Verdict], params: Params) -> Verdict:
     total = sum(part.weight * verdict.reward for part, verdict in zip(params.parts, verdicts, strict=True))
     failed = [verdict for verdict in verdicts if verdict.failed]
     leading = failed[0] if failed else verdicts[0]
-    parts = {name: verdict.reward for name, verdict in zip(names, verdicts, strict=True)}
+    parts: dict[str, float] = {}
+    for name, verdict in zip(names, verdicts, strict=True):
+        # A part that is made of several itself is logged by them: length over math as math and length.
+        for inner, value in (verdict.parts or {name: verdict.reward}).items():
+            parts[inner if inner not in parts else f"{name}.{inner}"] = value
     return replace(leading, reward=total, parts=parts)

@@ -76,6 +76,9 @@ def gold_fault(problem: Problem, params: Params) -> str | None:
     numbers = problem.info.get("numbers")
     if not isinstance(numbers, list | tuple) or not all(type(value) is int and value > 0 for value in numbers):
         return f"numbers must be a list of positive whole numbers, got {numbers!r:.80}"
+    least = problem.info.get("min_used", len(numbers))
+    if type(least) is not int:
+        return f"min_used must be a whole number, got {least!r:.80}"
     return None
 
 
@@ -131,7 +134,7 @@ def apply(operator: str, left: int, right: int) -> int | None:
         case "*":
             return left * right
         case _:
-            return left // right if left % right == 0 else None
+            return left // right if right and left % right == 0 else None
 
 
 def read_expression(text: str) -> Form:
@@ -209,5 +212,6 @@ def _checked(text: str) -> str:
 def _extract(text: str, tag: str | None) -> str | None:
     if tag is None:
         return text.strip()
-    found = re.findall(rf"<{re.escape(tag)}>(.*?)</{re.escape(tag)}>", text, flags=re.DOTALL)
-    return found[-1].strip() if found else None
+    end = text.rfind(f"</{tag}>")
+    start = text.rfind(f"<{tag}>", 0, max(end, 0))
+    return text[start + len(tag) + 2 : end].strip() if start >= 0 else None

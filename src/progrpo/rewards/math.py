@@ -10,7 +10,7 @@ What counts, where published graders disagree (each with rows in tests/rewards/m
                     before three digits separates thousands, any other comma separates answers
     percent         50\\% is 1/2; see `percent`
     units           may be missing; known ones ("cm", "hours") must agree where both name one, nothing is converted;
-                    other words after a number are ignored
+                    other words after a number are ignored, but for those that give another answer ("5 or 6")
     base            1011_2 needs its base; an answer in a base counts by its value where the gold answer names none
     unevaluated     \\sum k, 1+1 and \\binom{10}{3} are no answers; see `evaluated`
     equations       x = 5 stands for 5, and 200+4 = 204 for 204, but 35 = 34 for nothing; x = 5 is not y = 5
@@ -33,7 +33,7 @@ from progrpo import rewards
 from progrpo.rewards import _math_symbolic as symbolic
 from progrpo.rewards._math_compare import Leaf, Rules, compare
 from progrpo.rewards._math_forms import Scalar, read
-from progrpo.rewards._math_text import clean, extract, is_words, key, too_much
+from progrpo.rewards._math_text import clean, extract, hedged, is_words, key, too_much
 from progrpo.types import Problem, Status, Verdict
 
 SLOW = True
@@ -116,6 +116,8 @@ def _judge(text: str, problem: Problem, params: Params, leaf: Leaf) -> Verdict |
     large = too_much(answer)
     if large:
         return _verdict("wrong", params, found, f"not computed: {large}")
+    if hedged(found) and not hedged(problem.answer or ""):
+        return _verdict("wrong", params, found, "more than one answer")
     equal = compare(_read(gold), _read(answer), leaf, _rules(params))
     if equal is None:
         return None

@@ -137,6 +137,13 @@ class Verifier:
 
     def _verdict(self, outcome: Outcome) -> Verdict:
         if outcome.failure is None:
-            return replace(outcome.value, seconds=outcome.seconds)
+            found: Verdict = outcome.value
+            extracted = None if found.extracted is None else _writable(found.extracted)
+            return replace(found, extracted=extracted, detail=_writable(found.detail), seconds=outcome.seconds)
         wrong = self._reward.wrong_reward
         return Verdict(status=outcome.failure, reward=wrong, detail=outcome.detail, seconds=outcome.seconds)
+
+
+def _writable(text: str) -> str:
+    """The text without lone surrogates, which no file can hold: a row that cannot be written would lose all others."""
+    return text.encode("utf-8", "replace").decode("utf-8")

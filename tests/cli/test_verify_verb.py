@@ -69,6 +69,37 @@ def test_tokens_of_a_row_count_for_terms_on_length(tmp_path: Path) -> None:
     assert "0.0000" in done.stdout.split("mean reward")[1].split("\n")[0]
 
 
+def test_what_no_file_can_hold_loses_no_row(tmp_path: Path) -> None:
+    rows = [
+        {"id": "\ud800", "completion": "2+4\udfff", "answer": "6", "numbers": [2, 4]},
+        {"id": "\u0000", "completion": "2+4", "answer": "6", "numbers": [2, 4]},
+    ]
+    out = tmp_path / "out.jsonl"
+    done = verify(write(tmp_path / "in.jsonl", rows), "--reward", "expression", "--out", out, "--show", "0")
+    assert done.returncode == 0, done.stderr
+    graded = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["id"] for row in graded] == ["\ud800", "\u0000"]
+    assert [row["status"] for row in graded] == ["no_answer", "correct"]
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"completion": "\xff"}', b'{"completion": "x", "answer": ' + b"1" * 5000 + b"}", b"[" * 99_999]
+)
+def test_lines_that_python_cannot_read_are_named(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b'{"completion": "x"}\n' + line)
+    done = verify(path)
+    assert done.returncode == 2
+    assert "line 2: not JSON" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(COUNTDOWN[0]).encode())
+    assert verify(path, "--reward", "expression").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("lines", "arguments", "message"),
     [

@@ -1,0 +1,67 @@
+"""What judges in the asking process is watched by nobody: no text may make it slow.
+
+Each filler is grown; the time must grow about as its length. A quadratic step takes 16 times as long for 4 times the text
+and an exponential one never comes back, so a generous bound tells them apart on a busy machine, too.
+"""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from progrpo import rewards
+from progrpo.settings import Choice
+from progrpo.types import Problem
+
+CHARACTERS = 100_000
+LIMIT_S = 3.0
+
+FILLERS = {
+    "spaces": lambda n: " " * n,
+    "answer is, spaces": lambda n: "answer is" + " " * n + "!",
+    "answer, comma, spaces": lambda n: "Answer: A," + " " * n + "!",
+    "answer lines": lambda n: "Answer: " * (n // 8),
+    "answers in a line": lambda n: "answer" * (n // 6) + ":",
+    "boxes opened": lambda n: "\\boxed{" * (n // 7),
+    "boxes closed": lambda n: "\\boxed{" * (n // 8) + "}" * (n // 8),
+    "backslashes": lambda n: "\\" * n,
+    "braces": lambda n: "{" * (n // 2) + "}" * (n // 2),
+    "tags opened": lambda n: "<answer>" * (n // 8),
+    "fence, spaces": lambda n: "```" + " " * n + "!",
+    "fences": lambda n: "```\n" * (n // 4),
+    "digits": lambda n: "\\boxed{" + "1" * n + "}",
+    "dollars": lambda n: "$" * n,
+    "thoughts": lambda n: "</think>" * (n // 8),
+    "units": lambda n: "\\boxed{1" + r"\text{a} / " * 40 + "x}",
+    "units with powers": lambda n: "\\boxed{1" + r"\text{a}^2 " * 40 + "x}",
+    "units with dots": lambda n: "Answer: 1" + r" \cdot \text{a}" * 40 + " x",
+    "fractions": lambda n: "\\boxed{" + "\\frac{1" * 70 + "}",
+    "commas": lambda n: "\\boxed{(" + "1," * 240 + ")}",
+    "signs": lambda n: "\\boxed{" + "+-" * 240 + "1}",
+    "equals": lambda n: "\\boxed{" + "1=" * 240 + "1}",
+}
+
+CHOICES = {
+    "math": Choice(name="math", last_expression=True),
+    "dapo_math": Choice(name="dapo_math", strict_box="fallback"),
+    "choice": Choice(name="choice"),
+    "choice, strict": Choice(name="choice", mode="strict"),
+    "choice, mmlu_pro": Choice(name="choice", mode="mmlu_pro"),
+    "expression": Choice(name="expression"),
+    "expression, tag": Choice(name="expression", tag="answer"),
+    "code": Choice(name="code"),
+}
+
+
+@pytest.mark.parametrize("reward", CHOICES)
+@pytest.mark.parametrize("filler", FILLERS)
+def test_no_text_makes_it_slow(reward: str, filler: str) -> None:
+    make: Callable[[int], str] = FILLERS[filler]
+    answer = "A" if "choice" in reward else "6"
+    problem = Problem(
+        id="p", prompt="", answer=answer, info={"numbers": [2, 4], "tests": [{"input": "", "output": ""}]}
+    )
+    chosen = rewards.load(CHOICES[reward])
+    started = time.perf_counter()
+    chosen.screen(make(CHARACTERS), problem)
+    assert time.perf_counter() - started < LIMIT_S
