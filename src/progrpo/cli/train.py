@@ -57,9 +57,11 @@ class TrainingProgress:
         self._pass_at_1: float | None = None
 
     def __call__(self, event: str, data: Mapping[str, Any]) -> None:
-        if event == "start":
+        if event == "check":
+            self._show("golds", done=data["done"], of=data["of"])
+        elif event == "start":
             self._print(f"run directory {data['out']}, steps {data['done']} to {data['steps']}")
-            self._task = self._bar.add_task("start", total=data["steps"], completed=data["done"], numbers="")
+            self._show("start", done=data["done"], of=data["steps"])
         elif event == "phase":
             self._bar.update(self._task, description=data["name"])
         elif event == "evaluation":
@@ -74,6 +76,11 @@ class TrainingProgress:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._bar.stop()
+
+    def _show(self, name: str, *, done: int, of: int) -> None:
+        if self._task is None:
+            self._task = self._bar.add_task(name, numbers="")
+        self._bar.update(self._task, description=name, completed=done, total=of)
 
     def _step(self, row: Mapping[str, Any]) -> None:
         numbers = "  ".join(

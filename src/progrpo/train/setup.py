@@ -27,7 +27,7 @@ from progrpo.types import Problem
 logger = logging.getLogger(__name__)
 
 Listener = Callable[[str, Mapping[str, Any]], None]
-"""Called with "start", "phase", "step" or "evaluation" and what belongs to it."""
+"""Called with "check", "start", "phase", "step" or "evaluation" and what belongs to it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -97,7 +97,7 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     # A resumed run leaves out what it left out when it began: a verdict may depend on how busy the machine is.
     excluded = run.excluded() if run else None
     if excluded is None:
-        excluded = _bad_gold(settings, verifier, train=problems, test=test)
+        excluded = _bad_gold(settings, verifier, train=problems, test=test, listen=listen)
     problems, test = without(problems, excluded, split="train"), without(test, excluded, split="test")
     latest = checkpoint.load_latest(run.checkpoints) if run else None
     if latest is not None and latest.step > settings.steps:
@@ -135,11 +135,25 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
 
 
 def _bad_gold(
-    settings: RunSettings, verifier: Verifier, *, train: Sequence[Problem], test: Sequence[Problem]
+    settings: RunSettings,
+    verifier: Verifier,
+    *,
+    train: Sequence[Problem],
+    test: Sequence[Problem],
+    listen: Listener,
 ) -> list[Mapping[str, Any]]:
     if not settings.verify.check_gold:
         return []
-    return bad_gold_rows(train, verifier, split="train") + bad_gold_rows(test, verifier, split="test")
+    rows: list[Mapping[str, Any]] = []
+    before, of = 0, len(train) + len(test)
+
+    def report(done: int) -> None:
+        listen("check", {"done": before + done, "of": of})
+
+    for split, problems in (("train", train), ("test", test)):
+        rows += bad_gold_rows(problems, verifier, split=split, on_progress=report)
+        before += len(problems)
+    return rows
 
 
 def _has_run(path: Path) -> bool:
