@@ -251,3 +251,7 @@ def test_evaluate(tmp_path: Path, tiny_folder: Callable[..., Path], here: Here) 
     status, _, err = here(*words, "--out", str(tmp_path / "rows.jsonl"))
     assert status == 2
     assert "nothing was overwritten" in err
+    status, out, err = here(*words, "--out", str(tmp_path / "nowhere" / "rows.jsonl"))
+    assert status == 2
+    assert "there is no folder" in err
+    assert "pass@4" not in out  # said before the work, not after

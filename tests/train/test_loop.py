@@ -355,6 +355,17 @@ def test_a_verdict_that_failed_is_neither_punished_nor_rewarded(
     assert any(row["advantage"] != 0 for row in rows if row["status"] == "crashed")
 
 
+def test_distinct_solutions_are_not_counted_without_canonical_forms(
+    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "formless").mkdir()
+    (tmp_path / "formless" / "reward.py").write_text("from stand_ins.parity import Params, score\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    rows = metrics(run(settings(reward={"name": "formless.reward"})))
+    assert {row.get("rollout/distinct_correct") for row in rows[1:]} == {None}
+    assert not any("evaluate/distinct_correct" in row for row in rows)
+
+
 def test_a_verifier_that_fails_on_held_out_problems_stops_the_run(
     settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

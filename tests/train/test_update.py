@@ -86,14 +86,20 @@ def test_leaving_zero_advantages_out_changes_no_gradient(gradient: Callable[...,
 
 
 def run_update(
-    groups: tuple[Group, ...], batch: RolloutBatch, model: LanguageModel, advantages: torch.Tensor, **optim: object
+    groups: tuple[Group, ...],
+    batch: RolloutBatch,
+    model: LanguageModel,
+    advantages: torch.Tensor,
+    *,
+    dump: Callable[[dict[str, object]], str] = lambda _: "there",
+    **optim: object,
 ) -> tuple[Policy, dict[str, float | None]]:
     policy = Policy(model, OptimSettings(**optim), steps=5, temperature=1.5)
     minibatch = MiniBatch(
         rows=make_rows(groups), first=0, old_logprobs=batch.logprobs, advantages=advantages, lengths=batch.lengths
     )
     method = methods.load(Choice(name="progrpo"))
-    stats = update(policy, method, minibatch, longest=9, budget=64, skip_zero=True, dump=lambda _: "there")
+    stats = update(policy, method, minibatch, longest=9, budget=64, skip_zero=True, dump=dump)
     return policy, {name: ratio.value for name, ratio in stats.items()}
 
 
@@ -153,5 +159,9 @@ def test_a_non_finite_gradient_is_dumped(
 ) -> None:
     first = next(tiny_model.model.parameters())
     first.register_hook(lambda gradient: gradient * float("inf"))
+    seen: dict[str, object] = {}
     with pytest.raises(NonFiniteError, match="the gradient is inf or nan"):
-        run_update(groups, batch, tiny_model, ADVANTAGES)
+        run_update(groups, batch, tiny_model, ADVANTAGES, dump=lambda tensors: str(seen.update(tensors)))
+    # a batch that can be looked at: its tokens, too
+    assert set(seen) == {"prompts", "completions", "old_logprobs", "advantages", "index"}
+    assert seen["completions"].shape == batch.mask.shape
