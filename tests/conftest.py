@@ -1,6 +1,7 @@
 """Shape annotations of the equations are checked while the tests run (and only then)."""
 
 import os
+import time
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -19,6 +20,20 @@ from progrpo.model import LanguageModel, wrap_model  # noqa: E402
 
 CHARACTERS = "0123456789+-*/=,:()?abcdefghijklmnopqrstuvwxyz{}\\"
 CHAT = "{% for m in messages %}{{ m['role'][0] }}:{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}a:{% endif %}"
+
+
+@pytest.fixture
+def make_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Write a module under a new dotted name, which worker processes find, too; returns the name."""
+
+    def make(source: str) -> str:
+        package = f"made_{os.getpid()}_{time.time_ns()}"
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "module.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        return f"{package}.module"
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -20,12 +20,8 @@ def score(text, problem, params):
 
 
 @pytest.fixture
-def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    name = f"part_{tmp_path.name.replace('-', '_')}"
-    (tmp_path / name).mkdir()
-    (tmp_path / name / "letters.py").write_text(PART)
-    monkeypatch.syspath_prepend(tmp_path)
-    return f"{name}.letters"
+def part(make_module: Callable[[str], str]) -> str:
+    return make_module(PART)
 
 
 def load(*parts: dict[str, object]) -> rewards.Reward:

@@ -1,7 +1,7 @@
 """What judges in the asking process is watched by nobody: no text may make it slow.
 
-Each filler is grown; the time must grow about as its length. A quadratic step takes 16 times as long for 4 times the text
-and an exponential one never comes back, so a generous bound tells them apart on a busy machine, too.
+Not a measure of speed: where all is well a text of 100,000 characters takes milliseconds, a quadratic step over it takes
+minutes and an exponential one never comes back. The bound between them is wide enough for a busy machine.
 """
 
 import time

@@ -8,7 +8,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -41,9 +41,6 @@ def sleep(seconds, params):
 def fill(gigabytes, params):
     return len(bytearray(int(gigabytes * 2**30)))
 
-def die(params):
-    os.kill(os.getpid(), 9)
-
 def screen(text, problem, params):
     return Verdict(status="no_answer", reward=0.0, detail=str(os.getpid())) if not text else None
 
@@ -58,12 +55,8 @@ def score(text, problem, params):
 
 
 @pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    package = f"pooled_{os.getpid()}_{time.time_ns()}"
-    (tmp_path / package).mkdir()
-    (tmp_path / package / "told.py").write_text(MODULE)
-    monkeypatch.syspath_prepend(tmp_path)
-    return f"{package}.told"
+def module(make_module: Callable[[str], str]) -> str:
+    return make_module(MODULE)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from progrpo.train.settings import RunSettings
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "metrics.md"
 Make = Callable[..., dict[str, Any]]
+MakeModule = Callable[[str], str]
 PARITY = "stand_ins.parity"
 
 
@@ -92,12 +93,10 @@ def gold_fault(problem, params):
 
 
 def test_problems_with_a_bad_gold_are_left_out_and_named(
-    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    settings: Make, make_module: MakeModule, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "picky_reward").mkdir()
-    (tmp_path / "picky_reward" / "halves.py").write_text(PICKY)
-    monkeypatch.syspath_prepend(tmp_path)
-    data = settings(reward={"name": "picky_reward.halves"}, evaluate={"every": 0})
+    name = make_module(PICKY)
+    data = settings(reward={"name": name}, evaluate={"every": 0})
     path = run(data | {"steps": 2})
     rows = read_jsonl(path / "excluded.jsonl")
     assert 0 < len(rows) < 24
@@ -313,12 +312,10 @@ def test_tokens_can_be_recorded(settings: Make) -> None:
     assert len(row["prompt_ids"]) == len(row["prompt_logprobs"])
 
 
-def test_a_failing_verifier_stops_the_run(settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "broken_reward_pkg").mkdir()
-    (tmp_path / "broken_reward_pkg" / "broken.py").write_text("def score(text, problem, params): raise OSError('disk')")
-    monkeypatch.syspath_prepend(tmp_path)
+def test_a_failing_verifier_stops_the_run(settings: Make, make_module: MakeModule) -> None:
+    name = make_module("def score(text, problem, params): raise OSError('disk')")
     with pytest.raises(VerifierError, match=r"16 of 16 verdicts were timeout or crashed.*OSError: disk"):
-        run(settings(reward={"name": "broken_reward_pkg.broken"}, evaluate={"every": 0}))
+        run(settings(reward={"name": name}, evaluate={"every": 0}))
 
 
 def test_too_long_prompts(settings: Make, tmp_path: Path) -> None:
@@ -328,18 +325,16 @@ def test_too_long_prompts(settings: Make, tmp_path: Path) -> None:
 
 
 def test_a_verdict_that_failed_is_neither_punished_nor_rewarded(
-    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Make, make_module: MakeModule, tmp_path: Path
 ) -> None:
-    (tmp_path / "shaky_reward").mkdir()
-    (tmp_path / "shaky_reward" / "shaky.py").write_text(
+    name = make_module(
         "from stand_ins import parity\n"
         "Params = parity.Params\n"
         "def score(text, problem, params):\n"
         "    if text.startswith(('1', '2', '3', 'a', 'b', 'c', 'd', 'e')): raise OSError('disk')\n"
         "    return parity.score(text, problem, params)\n"
     )
-    monkeypatch.syspath_prepend(tmp_path)
-    data = settings(reward={"name": "shaky_reward.shaky"}, evaluate={"every": 0}, verify={"max_failed_share": 1.0})
+    data = settings(reward={"name": name}, evaluate={"every": 0}, verify={"max_failed_share": 1.0})
     rows = [row for file in sorted((run(data) / "rollouts").iterdir()) for row in read_jsonl(file)]
     failed = [row for row in rows if row["status"] == "crashed"]
     assert failed
@@ -355,30 +350,22 @@ def test_a_verdict_that_failed_is_neither_punished_nor_rewarded(
     assert any(row["advantage"] != 0 for row in rows if row["status"] == "crashed")
 
 
-def test_distinct_solutions_are_not_counted_without_canonical_forms(
-    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "formless").mkdir()
-    (tmp_path / "formless" / "reward.py").write_text("from stand_ins.parity import Params, score\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    rows = metrics(run(settings(reward={"name": "formless.reward"})))
+def test_distinct_solutions_are_not_counted_without_canonical_forms(settings: Make, make_module: MakeModule) -> None:
+    name = make_module("from stand_ins.parity import Params, score\n")
+    rows = metrics(run(settings(reward={"name": name})))
     assert {row.get("rollout/distinct_correct") for row in rows[1:]} == {None}
     assert not any("evaluate/distinct_correct" in row for row in rows)
 
 
-def test_a_verifier_that_fails_on_held_out_problems_stops_the_run(
-    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "train_only").mkdir()
-    (tmp_path / "train_only" / "reward.py").write_text(
+def test_a_verifier_that_fails_on_held_out_problems_stops_the_run(settings: Make, make_module: MakeModule) -> None:
+    name = make_module(
         "import inspect\nfrom stand_ins import parity\nfrom progrpo import evaluate\n"
         "def score(text, problem, params):\n"
         "    if any(frame.function == 'run_evaluation' for frame in inspect.stack()): raise OSError('disk')\n"
         "    return parity.score(text, problem, parity.Params())\n"
     )
-    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(VerifierError, match="16 of 16 verdicts were timeout or crashed"):
-        run(settings(reward={"name": "train_only.reward"}))
+        run(settings(reward={"name": name}))
 
 
 def test_a_model_that_gives_nan_is_no_model(settings: Make, tiny_folder: Callable[..., Path], tmp_path: Path) -> None:

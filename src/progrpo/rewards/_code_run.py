@@ -1,8 +1,9 @@
 """Runs a program on its tests, in order, until one fails."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +118,8 @@ class Judge:
             return self._checked(got, test, checker, words)
         params = self.params
         tolerance = Tolerance(params.absolute_tolerance, params.relative_tolerance)
-        return None if TEXT_RULES[params.compare](test.expected, got, tolerance) else Failure(words)
+        same = _holds(lambda: TEXT_RULES[params.compare](test.expected, got, tolerance))
+        return None if same else Failure(words)
 
     def _checked(self, got: bytes, test: PipeTest, checker: str, words: str) -> Failure | None:
         """The checker's last printed word must be a number above 0, or true or yes; an error of it on this output is the
@@ -147,7 +149,8 @@ class Judge:
             value = values[index]
             if isinstance(value, Failure):
                 return Failure(f"{where}: {value.detail}: {shown}")
-            if not any(same_value(one, value, tolerance, strict=tests.strict) for one in test.accepted):
+            compare = partial(same_value, got=value, tolerance=tolerance, strict=tests.strict)
+            if not any(_holds(partial(compare, one)) for one in test.accepted):
                 words = f"{shown}, expected {_excerpt(test.accepted[-1])}, got {_excerpt(value)}"
                 return Failure(f"{where}: wrong answer: {words}")
         return None
@@ -245,6 +248,15 @@ def _record(line: bytes) -> Any:
     if kind == b'{"error":' and line.endswith(b"}"):
         return Failure(f"runtime error: {value_of(content)}"[:300])
     raise UnreadableValueError("not a line of the driver")
+
+
+def _holds(comparison: Callable[[], bool]) -> bool:
+    """Whether a comparison holds. One that the program's output breaks (numbers too long for text) does not: such output
+    is made on purpose, and must not pass for a fault of the judge."""
+    try:
+        return comparison()
+    except (ValueError, RecursionError, OverflowError):
+        return False
 
 
 def _accepts(word: str) -> bool:

@@ -75,12 +75,15 @@ def completion_seeds(*parts: int | str, problem: Problem, group: int) -> tuple[i
 
 def fit_prompts(
     problems: Sequence[Problem], tokenizer: Any, *, max_prompt_tokens: int, drop: bool, source: str
-) -> Sequence[Problem]:
+) -> tuple[Sequence[Problem], int]:
     """Check every prompt against the limit before anything is generated.
 
     Args:
         tokenizer: the model's, for its own chat template.
         drop: leave long prompts out (and say how many) instead of refusing them.
+
+    Returns:
+        The problems that fit, and the longest of their prompts in tokens (0 without problems).
 
     Raises:
         DataError: a prompt is too long and `drop` is off, or all are.
@@ -88,7 +91,7 @@ def fit_prompts(
     lengths = [len(encode_prompt(tokenizer, problem.prompt)) for problem in problems]
     long = [index for index, length in enumerate(lengths) if length > max_prompt_tokens]
     if not long:
-        return problems
+        return problems, max(lengths, default=0)
     first = problems[long[0]]
     if not drop:
         raise DataError(
@@ -102,4 +105,4 @@ def fit_prompts(
     logger.warning(
         "%s: %d of %d prompts left out, longer than %d tokens", source, len(long), len(problems), max_prompt_tokens
     )
-    return kept
+    return kept, max(length for length in lengths if length <= max_prompt_tokens)

@@ -15,6 +15,7 @@ from progrpo.settings import Choice, Settings
 from progrpo.types import Problem, Verdict
 
 Item = tuple[str, Problem]
+FailedAs = Literal["neutral", "wrong"]
 Progress = Callable[[int], None]
 
 
@@ -28,7 +29,7 @@ class VerifySettings(Settings):
     """Address space of each worker process, in GiB (Linux); beyond it a verdict is `crashed`."""
     max_failed_share: float = Field(0.2, ge=0, le=1)
     """A step with a larger share of `timeout` and `crashed` verdicts stops the run: its rewards are not the model's."""
-    failed: Literal["neutral", "wrong"] = "neutral"
+    failed: FailedAs = "neutral"
     """What `timeout`, `crashed` and `bad_gold` count as in training. "neutral": left out of their group's mean and
     standard deviation, advantage 0. "wrong": the reward of a wrong answer, for models that learn to hang a verifier."""
     check_gold: bool = True

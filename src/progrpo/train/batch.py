@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from progrpo.rollout.verify import FailedAs
 from progrpo.types import Group, RolloutBatch
 
 
@@ -54,9 +54,7 @@ def make_rows(groups: Sequence[Group]) -> Rows:
     )
 
 
-def make_rollout_batch(
-    groups: Sequence[Group], needs: frozenset[str], failed: Literal["neutral", "wrong"] = "neutral"
-) -> RolloutBatch:
+def make_rollout_batch(groups: Sequence[Group], needs: frozenset[str], failed: FailedAs = "neutral") -> RolloutBatch:
     """Stack rewards, verdicts and the engine's log-probs.
 
     Args:

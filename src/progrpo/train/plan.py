@@ -5,7 +5,7 @@ from pathlib import Path
 from progrpo import methods, tasks
 from progrpo.algo.aggregate import How
 from progrpo.errors import ProgrpoError
-from progrpo.model import count_parameters, encode_prompt, load_tokenizer
+from progrpo.model import count_parameters, load_tokenizer
 from progrpo.rollout.generate import fit_prompts
 from progrpo.train.record import require_free
 from progrpo.train.settings import RunSettings
@@ -63,11 +63,10 @@ def _data(settings: RunSettings) -> list[str]:
             for name, found in splits.items()
         }
         size = settings.batch.prompts
-        ProblemStream(kept["training"], seed=settings.seed, shuffle=settings.data.shuffle, per_rollout=size)
+        ProblemStream(kept["training"][0], seed=settings.seed, shuffle=settings.data.shuffle, per_rollout=size)
     except ProgrpoError as error:
         return [f"warning: as things are the run would stop: {error}"]
-    longest = {name: max(len(encode_prompt(tokenizer, p.prompt)) for p in found) for name, found in kept.items()}
-    sizes = (f"{len(found):,} {name} problems, prompts up to {longest[name]} tokens" for name, found in kept.items())
+    sizes = (f"{len(found):,} {name} problems, prompts up to {long} tokens" for name, (found, long) in kept.items())
     return ["data: " + ", ".join(sizes)]
 
 

@@ -48,9 +48,7 @@ class RunDirectory:
         self._lock = _lock(path)
 
     @classmethod
-    def create(
-        cls, settings: RunSettings, excluded: Sequence[Mapping[str, Any]] = (), problems: str = ""
-    ) -> "RunDirectory":
+    def create(cls, settings: RunSettings, excluded: Sequence[Mapping[str, Any]], problems: str) -> "RunDirectory":
         """Start a run directory.
 
         Args:
@@ -77,7 +75,7 @@ class RunDirectory:
         return run
 
     @classmethod
-    def reopen(cls, settings: RunSettings, problems: str = "") -> "RunDirectory":
+    def reopen(cls, settings: RunSettings, problems: str) -> "RunDirectory":
         """Open a run directory to go on with it; nothing is written until `resume`.
 
         Raises:
@@ -89,15 +87,15 @@ class RunDirectory:
             raise RunDirectoryError(f"{path} holds no run to resume (no config.yaml); start it without --resume")
         before = yaml.safe_load((path / "config.yaml").read_text("utf-8"))
         after = settings.model_dump(mode="json")
-        fixed = _MAY_DIFFER if settings.optim.schedule == "constant" else _MAY_DIFFER - {"steps"}
+        free = _MAY_DIFFER if settings.optim.schedule == "constant" else _MAY_DIFFER - {"steps"}
         for key in sorted(before.keys() | after.keys()):
-            if before.get(key) != after.get(key) and key not in fixed:
+            if before.get(key) != after.get(key) and key not in free:
                 raise ConfigError(
                     f"{path}: cannot resume with other settings: {key} was {before.get(key)}, is now {after.get(key)}. "
                     "Resume with the settings it was started with, or start anew with another out="
                 )
         started = json.loads((path / "environment.json").read_text("utf-8"))
-        if problems and started.get("problems", problems) != problems:
+        if started.get("problems", problems) != problems:
             raise ConfigError(
                 f"{path}: cannot resume: the task no longer gives the problems this run began with (a data file changed?). "
                 "Restore them, or start anew with another out="

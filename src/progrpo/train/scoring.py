@@ -1,11 +1,11 @@
 """Log-probs of the sampling policy for the ratio, c(q) and c(o): one source for all three, and no pass too many."""
 
 from dataclasses import replace
-from typing import Literal
 
 import torch
 
 from progrpo.methods import Advantages, Method
+from progrpo.rollout.verify import FailedAs
 from progrpo.train.batch import Rows, column_mask, make_rollout_batch
 from progrpo.train.policy import Policy
 from progrpo.types import Group, RolloutBatch
@@ -18,7 +18,7 @@ def sampling_policy_batch(
     needs: frozenset[str],
     *,
     from_engine: bool,
-    failed: Literal["neutral", "wrong"],
+    failed: FailedAs,
     budget: int,
 ) -> RolloutBatch:
     """The rollout under the policy that sampled it.

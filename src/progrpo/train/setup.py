@@ -107,8 +107,8 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     )
     model = load_model(source)
     limit, drop = settings.data.max_prompt_tokens, settings.data.long_prompts == "drop"
-    problems = fit_prompts(problems, model.tokenizer, max_prompt_tokens=limit, drop=drop, source="training problems")
-    test = fit_prompts(test, model.tokenizer, max_prompt_tokens=limit, drop=drop, source="test problems")
+    problems, _ = fit_prompts(problems, model.tokenizer, max_prompt_tokens=limit, drop=drop, source="training problems")
+    test, _ = fit_prompts(test, model.tokenizer, max_prompt_tokens=limit, drop=drop, source="test problems")
     size = settings.batch.prompts
     stream = ProblemStream(problems, seed=settings.seed, shuffle=settings.data.shuffle, per_rollout=size)
     policy = Policy(model, settings.optim, steps=settings.steps, temperature=settings.sampling.temperature)
