@@ -84,7 +84,7 @@ def main() -> None:
             order = list(trainers) if step % 2 else list(trainers)[::-1]
             for name in order:
                 started = time.perf_counter()
-                rollout_and_update(trainers[name], step, Clock())
+                rollout_and_update(trainers[name], step, Clock(trainers[name].model.device))
                 seconds[name].append(time.perf_counter() - started)
         tokens = {name: sampled_text(Path(folder) / name) for name in METHODS}
     for verifier in verifiers:

@@ -13,6 +13,8 @@ ORDER = (
     {"errors"},
     {"types", "settings", "plugins", "seeds", "files"},
     {"algo"},
+    {"attention"},
+    {"model_checks"},
     {"model"},
     {"sandbox"},
     {"methods", "rewards", "measures"},

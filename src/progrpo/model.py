@@ -11,6 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from progrpo import attention, model_checks
+from progrpo.attention import Layout
 from progrpo.errors import ConfigError, DataError, ModelError
 from progrpo.settings import Settings
 from progrpo.types import Message
@@ -31,6 +33,9 @@ class ModelSettings(Settings):
     """Recompute each layer in the backward pass: less memory, about a third more time."""
     attention: str | None = None
     """Attention implementation as Transformers names them ("sdpa", "eager", "flash_attention_2"); None: its default."""
+    share_prompts: bool = True
+    """Run a group's prompt once for its completions, in sampling and in training. Checked against plain passes when the
+    model is loaded, and off with a warning where it does not hold; false always takes plain passes."""
     pad_token: str | None = None
     """Filler for a tokenizer that names none; it is never attended to nor trained on, so the end token will do."""
 
@@ -43,6 +48,7 @@ class LanguageModel:
         model: the Transformers model, on `device`. tokenizer: its tokenizer.
         stop_ids: tokens that end a completion. pad_id: filler, never attended to.
         split: whether `hidden` really stops before the head (see `hidden`).
+        shares_prompts: whether `hidden` may be given a layout (see `progrpo.attention`).
     """
 
     model: Any
@@ -52,13 +58,19 @@ class LanguageModel:
     stop_ids: frozenset[int]
     pad_id: int
     split: bool
+    shares_prompts: bool
 
-    def hidden(self, input_ids: Tensor, **kwargs: Any) -> Tensor:
+    def hidden(self, input_ids: Tensor, *, layout: Layout | None = None, **kwargs: Any) -> Tensor:
         """Last hidden states [n, S, D] of the tokens; `head` turns rows of them into logits.
+
+        Args:
+            layout: who sees whom, if not every token those before it in its row; only where `shares_prompts`.
 
         A model whose logits are not its output embedding times these states (checked at load) gives its logits here,
         and `head` passes them through: right for every architecture, lean for nearly all.
         """
+        if layout is not None:
+            kwargs |= attention.arguments(layout, self.device)
         if self.split:
             states: Tensor = self.model.base_model(input_ids=input_ids, **kwargs).last_hidden_state
             return states
@@ -145,7 +157,14 @@ def load_model(settings: ModelSettings) -> LanguageModel:
         model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **extra).to(device)
     if settings.gradient_checkpointing:
         _recompute_activations(model)
-    return wrap_model(model, tokenizer, device=device, precision=settings.precision, name=settings.path)
+    return wrap_model(
+        model,
+        tokenizer,
+        device=device,
+        precision=settings.precision,
+        share_prompts=settings.share_prompts,
+        name=settings.path,
+    )
 
 
 def wrap_model(
@@ -154,6 +173,7 @@ def wrap_model(
     *,
     device: torch.device,
     precision: Literal["fp32", "bf16"] = "fp32",
+    share_prompts: bool = True,
     name: str = "model",
 ) -> LanguageModel:
     """Bind an already built model and a tokenizer that can pad (see `load_model` for the errors)."""
@@ -164,7 +184,9 @@ def wrap_model(
             f"{name}: the pad token {tokenizer.pad_token!r} has id {tokenizer.pad_token_id}, but the model embeds {rows} "
             f"tokens only; name one it knows, for instance model.pad_token='{tokenizer.eos_token}'"
         )
-    _switch_off_dropout(model, device, name)
+    model_checks.switch_off_dropout(model, device, name)
+    split = model_checks.head_is_separate(model, device, name)
+    half = precision == "bf16"
     return LanguageModel(
         model=model,
         tokenizer=tokenizer,
@@ -172,7 +194,8 @@ def wrap_model(
         precision=precision,
         stop_ids=stop_ids,
         pad_id=tokenizer.pad_token_id,
-        split=_head_is_separate(model, device, name),
+        split=split,
+        shares_prompts=share_prompts and split and model_checks.shares_prompts(model, device, half=half, name=name),
     )
 
 
@@ -263,43 +286,3 @@ def _recompute_activations(model: Any) -> None:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     else:
         enable(activation_checkpointing_kwargs={"use_reentrant": False})
-
-
-@torch.no_grad()
-def _switch_off_dropout(model: Any, device: torch.device, name: str) -> None:
-    """Make training see the very policy that sampled: with dropout the importance ratio is noise from the first step."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-        for key, value in vars(module).items():
-            if "dropout" in key and isinstance(value, float):
-                setattr(module, key, 0.0)
-    tokens = torch.arange(8, device=device)[None, :] % model.config.vocab_size
-    was_training = model.training
-    sampled, trained = model.eval()(input_ids=tokens).logits, model.train()(input_ids=tokens).logits
-    model.train(was_training)
-    if not torch.allclose(sampled, trained, rtol=1e-4, atol=1e-4):
-        logger.warning(
-            "%s gives other logits in training than in sampling, though dropout is off; ratios are noisy", name
-        )
-
-
-@torch.no_grad()
-def _head_is_separate(model: Any, device: torch.device, name: str) -> bool:
-    """Whether output embedding(base model(x)) are the model's logits: checked on real numbers before it is relied on."""
-    tokens = torch.arange(8, device=device)[None, :] % model.config.vocab_size
-    was_training = model.training
-    model.eval()
-    expected = model(input_ids=tokens).logits
-    output = model.get_output_embeddings()
-    base = getattr(model, model.base_model_prefix, None)
-    same = False
-    if output is not None and base is not None:
-        states = getattr(base(input_ids=tokens), "last_hidden_state", None)
-        if states is not None:
-            actual = output(states)
-            same = actual.shape == expected.shape and torch.allclose(actual, expected, rtol=1e-4, atol=1e-4)
-    model.train(was_training)
-    if not same:
-        logger.warning("%s transforms its logits after the head; scoring holds the logits of whole rows", name)
-    return same

@@ -116,6 +116,21 @@ def test_train_report_and_resume(tmp_path: Path, tiny_folder: Callable[..., Path
     assert (tmp_path / "run" / "report.html").read_text().startswith("<!doctype html>")
 
 
+def test_profile_says_where_its_trace_is(tmp_path: Path, tiny_folder: Callable[..., Path], here: Here) -> None:
+    recipe = countdown_recipe(tmp_path, tiny_folder())
+    words = ["train", str(recipe), "evaluate.every=0", "--profile"]
+    status, _, err = here(*words, "steps=1")
+    assert status == 0, err
+    assert "no trace was written: record.profile_rollouts begins with 2, and fewer rollouts were made" in err
+    # with --resume the next rollout is the first of its process
+    status, _, err = here(*words, "record.profile_rollouts=[1]", "--resume")
+    assert status == 0, err
+    trace = tmp_path / "run" / "profiles" / "step-000002.json.gz"
+    assert trace.is_file()
+    assert f"trace of step 2: {trace}; open it at https://ui.perfetto.dev" in err.replace("\n", "")
+    assert "no trace" not in err
+
+
 def test_dry_run_writes_nothing(tmp_path: Path, tiny_folder: Callable[..., Path]) -> None:
     recipe = countdown_recipe(tmp_path, tiny_folder())
     found = progrpo("train", str(recipe), "batch.group=16", "method.alpha=0.5", "--dry-run")

@@ -1,13 +1,19 @@
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from progrpo import engines
 from progrpo.algo.logprobs import distribution_entropy, token_logprobs
 from progrpo.engines import Engine, Generated, Request, Sampling
-from progrpo.engines.hf import sample
+from progrpo.engines._hf_cache import Decode
+from progrpo.engines._hf_graphs import Graphs, round_up
+from progrpo.engines._hf_sampling import invert, sample
+from progrpo.engines._hf_state import Rows
 from progrpo.model import LanguageModel
 from progrpo.settings import Choice
 
@@ -97,8 +103,10 @@ def test_prompts_run_once_per_group_and_finished_rows_leave(
         shapes.append(tuple(input_ids.shape))
         return plain(self, input_ids, **kwargs)
 
+    sampler = engine(tiny_model)
+    sampler.generate(requests(tiny_model), SAMPLING)  # the first call tries the way of decoding
     monkeypatch.setattr(LanguageModel, "hidden", spy)
-    results = engine(tiny_model).generate(
+    results = sampler.generate(
         [
             Request(prompt_ids=tiny_model.encode_prompt(p), seeds=tuple(range(i, i + 40)))
             for i, p in ((0, "1+"), (40, "2:"))
@@ -106,9 +114,138 @@ def test_prompts_run_once_per_group_and_finished_rows_leave(
         Sampling(max_new_tokens=30, temperature=2.0),
     )
     lengths = [len(c.token_ids) for result in results for c in result.completions]
-    assert shapes[0] == (2, 2)  # two prompts of two tokens, not eighty
+    assert shapes[0] == (1, 4)  # two prompts of two tokens on one line, not eighty
     # step t feeds the completions longer than t, and no others
-    assert shapes[1:] == [(sum(length > t for length in lengths), 1) for t in range(1, max(lengths))]
+    assert shapes[1:] == [(1, sum(length > t for length in lengths)) for t in range(1, max(lengths))]
+
+
+def endless(model: LanguageModel) -> LanguageModel:
+    """The model with an end token it cannot draw."""
+    return replace(model, stop_ids=frozenset({model.model.config.vocab_size}))
+
+
+@pytest.mark.parametrize("way", [{}, {"max_rows": 4}, {"max_tokens": 70}])
+def test_plain_passes_draw_the_same(tiny_model: LanguageModel, way: dict[str, int]) -> None:
+    plain = replace(tiny_model, shares_prompts=False)
+    for ours, theirs in zip(generate(tiny_model, **way), generate(plain, **way), strict=True):
+        assert same(ours, theirs)
+        assert torch.allclose(ours.prompt_logprobs, theirs.prompt_logprobs, atol=1e-5)
+        for a, b in zip(ours.completions, theirs.completions, strict=True):
+            assert torch.allclose(a.logprobs, b.logprobs, atol=1e-5)
+            assert torch.allclose(a.entropies, b.entropies, atol=1e-5)
+            assert a.finish == b.finish
+
+
+def test_waiting_groups_enter_as_soon_as_rows_are_free(
+    tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    plain = Rows.advance
+
+    def spy(self: Rows, rows: int, **sizes: object) -> None:
+        steps.append(rows)
+        plain(self, rows, **sizes)
+
+    sampler = engine(tiny_model, max_rows=6)
+    asked = [Request(prompt_ids=tiny_model.encode_prompt("1+"), seeds=(i, i + 1)) for i in range(0, 40, 2)]
+    sampler.generate(asked[:1], SAMPLING)
+    monkeypatch.setattr(Rows, "advance", spy)
+    results = sampler.generate(asked, SAMPLING)
+    lengths = [len(c.token_ids) for result in results for c in result.completions]
+    assert sum(steps) == sum(length - 1 for length in lengths)  # the first token comes with the prompt's pass
+    assert max(steps) <= 6
+    # Until nothing waits, at least five of six rows run: two of a group that fits are never kept waiting.
+    assert min(steps[: len(steps) // 2]) >= 5
+
+
+def test_the_cache_s_tokens_are_limited(tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    plain = Rows.advance
+    monkeypatch.setattr(
+        Rows, "advance", lambda self, rows, **sizes: (steps.append(rows), plain(self, rows, **sizes))[1]
+    )
+    # A group reserves a prompt of at most 14 and 3 rows of 12: 50. One group at a time in 70, two in 100.
+    for limit, most in ((70, 3), (100, 6)):
+        sampler = engine(tiny_model, max_tokens=limit)
+        sampler.generate(requests(tiny_model)[:1], SAMPLING)  # the first call tries the way of decoding
+        steps.clear()
+        sampler.generate(requests(tiny_model), SAMPLING)
+        assert max(steps) == most
+
+
+def test_long_completions_outgrow_their_slots(tiny_model: LanguageModel) -> None:
+    model = endless(tiny_model)
+    asked = [Request(prompt_ids=model.encode_prompt("12:"), seeds=(1, 2))]
+    (result,) = engine(model).generate(asked, Sampling(max_new_tokens=300))
+    (plain,) = engine(replace(model, shares_prompts=False)).generate(asked, Sampling(max_new_tokens=300))
+    assert [len(c.token_ids) for c in result.completions] == [300, 300]
+    assert same(result, plain)
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_results_are_announced_as_they_finish(tiny_model: LanguageModel, share: bool) -> None:
+    announced: list[tuple[int, Generated]] = []
+    sampler = engine(replace(tiny_model, shares_prompts=share), max_rows=6)
+    results = sampler.generate(
+        requests(tiny_model), SAMPLING, on_done=lambda at, result: announced.append((at, result))
+    )
+    assert sorted(at for at, _ in announced) == [0, 1, 2, 3]
+    assert all(results[at] is result for at, result in announced)
+
+
+def test_groups_of_unequal_size(tiny_model: LanguageModel) -> None:
+    asked = [
+        Request(prompt_ids=tiny_model.encode_prompt(p), seeds=tuple(range(n)))
+        for p, n in (("12", 5), ("3:", 1), ("456+7=", 3))
+    ]
+    for limit in (1, 5, 6, 99):
+        for request, result in zip(asked, engine(tiny_model, max_rows=limit).generate(asked, SAMPLING), strict=True):
+            (alone,) = engine(tiny_model).generate([request], SAMPLING)
+            assert same(result, alone)
+
+
+def test_nothing_asked_nothing_given(tiny_model: LanguageModel) -> None:
+    assert engine(tiny_model).generate([], SAMPLING) == []
+
+
+def test_a_fast_way_that_does_not_hold_is_left_loudly(
+    tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = generate(tiny_model)
+    plain = Decode.attend
+
+    def blind(self: Decode, layer: int, query: torch.Tensor, *rest: object) -> torch.Tensor:
+        """Sees the prompt of the group before."""
+        return plain(
+            replace(self, place=(self.place + self.cache.shape.group) % (3 * self.groups)), layer, query, *rest
+        )
+
+    monkeypatch.setattr(Decode, "attend", blind)
+    for ours, theirs in zip(generate(tiny_model), expected, strict=True):
+        assert same(ours, theirs)
+    assert "decoding by slots does not hold" in caplog.text
+
+
+def test_bf16_samples_from_the_weights_as_they_are_now(tiny_model: LanguageModel) -> None:
+    model = replace(tiny_model, precision="bf16")
+    sampler = engine(model)
+    before = sampler.generate(requests(model), SAMPLING)
+    linear = next(module for module in model.model.modules() if isinstance(module, torch.nn.Linear))
+    assert linear.weight.dtype == torch.float32  # the trained weights stay what they were
+    with torch.no_grad():
+        for parameter in model.model.parameters():
+            parameter.mul_(1.5)
+    sampler.sync()
+    after, fresh = (one.generate(requests(model), SAMPLING) for one in (sampler, engine(model)))
+    assert all(same(a, b) for a, b in zip(after, fresh, strict=True))
+    assert not all(same(a, b) for a, b in zip(before, after, strict=True))
+    with model.computing():
+        for request, result in zip(requests(model), after, strict=True):
+            tokens = torch.cat([request.prompt_ids, result.completions[0].token_ids])[None]
+            logits = model.head(model.hidden(tokens)).detach()
+            expected = token_logprobs(logits, tokens, temperature=1.3)[0, len(request.prompt_ids) :]
+            # bf16 logits of magnitude 8 are 1/32 apart
+            assert torch.allclose(result.completions[0].logprobs, expected, atol=0.15)
 
 
 def test_greedy_is_the_argmax(tiny_model: LanguageModel) -> None:
@@ -163,6 +300,32 @@ def test_logprob_and_entropy_are_those_before_truncation() -> None:
     assert entropy.item() == pytest.approx(-sum(p * math.log(p) for p in (0.5, 0.3, 0.15, 0.05)))
 
 
+def test_a_large_vocabulary_is_drawn_from_block_by_block() -> None:
+    weights = torch.zeros(1, 3000)
+    weights[0, [5, 700, 2999]] = torch.tensor([1.0, 2.0, 5.0])
+    drawn = [invert(weights, torch.tensor([u], dtype=torch.float64)).item() for u in (0, 0.124, 0.126, 0.374, 0.376)]
+    assert drawn == [5, 5, 700, 700, 2999]  # the sums are 1/8, 3/8 and 1
+    assert invert(weights, torch.tensor([1 - 2**-53], dtype=torch.float64)).item() == 2999
+
+
+@given(seed=st.integers(0, 10_000), size=st.sampled_from([7, 256, 1025, 4000]))
+@settings(max_examples=60, deadline=None)
+def test_blocks_find_what_one_sum_finds(seed: int, size: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.rand(4, size, generator=generator) * (torch.rand(4, size, generator=generator) < 0.1)
+    weights[:, 3] = 1.0
+    uniform = torch.rand(4, dtype=torch.float64, generator=generator)
+    cumulative = weights.double().cumsum(dim=1)
+    found = invert(weights, uniform)
+    assert (weights[torch.arange(4), found] > 0).all()
+    # The threshold lies in the entry that was found, up to the rounding of float32 block sums.
+    threshold = uniform * cumulative[:, -1]
+    upper = cumulative[torch.arange(4), found]
+    lower = upper - weights[torch.arange(4), found]
+    slack = 1e-5 * cumulative[:, -1]
+    assert ((lower - slack <= threshold) & (threshold <= upper + slack)).all()
+
+
 @pytest.mark.parametrize("uniform", [0.0, 0.5, 1 - 2**-53])
 def test_a_token_of_probability_zero_is_never_drawn(uniform: float) -> None:
     logits = torch.tensor([[-math.inf, 0.0, -math.inf, 0.0, -math.inf]])
@@ -170,3 +333,44 @@ def test_a_token_of_probability_zero_is_never_drawn(uniform: float) -> None:
     assert token.item() in (1, 3)
     assert torch.isfinite(logprob).all()
     assert entropy.item() == pytest.approx(math.log(2))
+
+
+class Recorded:
+    """A stand-in for a CUDA graph, where there is no CUDA: it runs the pass it was captured from."""
+
+    def __init__(self, rows: Rows, size: int, width: int) -> None:
+        self.rows, self.size, self.width = rows, size, width
+
+    def replay(self) -> None:
+        shape = self.rows.shape
+        self.rows.advance(
+            self.size, groups=shape.groups, span=self.width, prompts=shape.prompt, even=False, even_prompts=False
+        )
+
+
+def test_passes_of_a_few_fixed_sizes_draw_the_same(tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    captured: list[tuple[int, int]] = []
+
+    def capture(self: Graphs, size: int, width: int) -> Recorded:
+        captured.append((size, width))
+        return Recorded(self._rows, size, width)
+
+    monkeypatch.setattr(Graphs, "_capture", capture)
+    sampler = engine(tiny_model, max_rows=7)
+    sampler._way = "graphs"
+    for _ in range(2):  # the second time by what the first has left
+        for ours, theirs in zip(sampler.generate(requests(tiny_model), SAMPLING), generate(tiny_model), strict=True):
+            assert same(ours, theirs)
+            for a, b in zip(ours.completions, theirs.completions, strict=True):
+                assert torch.allclose(a.logprobs, b.logprobs, atol=1e-5)
+    # Rows 7, 6, 4, 3, 2, 1 of the at most 7, all spans rounded up to 64; each captured once.
+    assert {width for _, width in captured} == {64}
+    assert {size for size, _ in captured} <= {7, 6, 4, 3, 2, 1}
+    assert len(captured) == len(set(captured))
+
+
+@given(value=st.integers(1, 5000), smallest=st.sampled_from([1, 64]))
+def test_sizes_are_rounded_up_by_half_at_most(value: int, smallest: int) -> None:
+    rounded = round_up(value, smallest)
+    assert rounded >= value
+    assert rounded <= max(smallest, 1.5 * value)

@@ -62,6 +62,21 @@ def metrics_row(step: int, **extra: Any) -> dict[str, Any]:
     return row | {"time/generate_s": 1.0, "time/train_s": 2.0, "time/step_s": 3.5} | extra
 
 
+ACCOUNTED = {
+    "tokens/generated": 300.0,
+    "tokens/trained": 200.0,
+    "tokens/forwarded": 1000.0,
+    "tokens/padding_share": 0.1,
+    "tokens/repeated_prompt_share": 0.25,
+    "tokens/head_share": 0.5,
+    "policy/zero_advantage_share": 0.25,
+    "time/verify_s": 0.1,
+    "time/verify_hidden_s": 0.3,
+    "memory/peak_gib": 1.5,
+}
+"""What a step of 1,000 positions logs, which runs of older versions lack: 500 of them are scored, 200 of those trained."""
+
+
 def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -74,8 +89,13 @@ def write_run(
     correct: Sequence[int] = (1, 2, 3),
     text: str = "1+2",
     shift: float | None = None,
+    accounted: bool = False,
 ) -> Path:
-    """Write a run of three steps, evaluated before and after on three problems."""
+    """Write a run of three steps, evaluated before and after on three problems.
+
+    Args:
+        accounted: with what its steps cost (`ACCOUNTED`).
+    """
     path.mkdir(parents=True)
     config = {
         "seed": 3,
@@ -90,7 +110,8 @@ def write_run(
     environment |= {"command": ["/opt/bin/progrpo", "train", "recipe.yaml"], "git_commit": "0123456789abcdef"}
     (path / "environment.json").write_text(json.dumps(environment), encoding="utf-8")
     shifted = {} if shift is None else {"shift": shift, "prompt_confidence": 0.5}
-    logged = {"progrpo/prompt_confidence": 0.1, "progrpo/shift_abs": 0.2} if shifted else {}
+    logged: dict[str, Any] = {"progrpo/prompt_confidence": 0.1, "progrpo/shift_abs": 0.2} if shifted else {}
+    logged |= ACCOUNTED if accounted else {}
     last = {f"evaluate/pass@{k}": 0.5 for k in (1, 2, 4)} | {"evaluate/distinct_correct": 1.0}
     first = {"step": 0, **{f"evaluate/pass@{k}": 0.25 for k in (1, 2, 4)}, "time/step_s": 1.0}
     rows = [first, metrics_row(1, **logged), metrics_row(2, **logged), metrics_row(3, **logged, **last)]

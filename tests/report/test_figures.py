@@ -1,11 +1,10 @@
 import re
 
 import pytest
-from made_up_runs import MakeRun, metrics_row, write_jsonl
+from made_up_runs import MakeRun, write_jsonl
 
-from progrpo.report.figures import figures
+from progrpo.report.figures import cost_figures, figures
 from progrpo.report.read import load_runs
-from progrpo.report.seconds import seconds_by_phase
 
 
 def test_all_figures_of_a_progrpo_run(make_run: MakeRun) -> None:
@@ -18,7 +17,6 @@ def test_all_figures_of_a_progrpo_run(make_run: MakeRun) -> None:
         "pass-at-most",
         "distinct",
         "confidence",
-        "seconds",
     ]
     shown = {one.name: one.runs for one in drawn}
     assert shown["entropy"] == (0, 1)
@@ -34,14 +32,16 @@ def test_all_figures_of_a_progrpo_run(make_run: MakeRun) -> None:
         ("evaluate/pass@1", "pass-at-1"),
         ("progrpo/", "confidence"),
         ("time/", "seconds"),
+        ("tokens/", "tokens"),
+        ("tokens/head_share", "tokens"),
     ],
 )
 def test_a_figure_without_data_is_left_out(make_run: MakeRun, absent: str, figure: str) -> None:
-    path = make_run("a", shift=0.1)
+    path = make_run("a", shift=0.1, accounted=True)
     (run,) = load_runs([path])
     rows = [{key: value for key, value in row.items() if not key.startswith(absent)} for row in run.metrics]
     write_jsonl(path / "metrics.jsonl", rows)
-    before, after = figures([run]), figures(load_runs([path]))
+    before, after = ([*figures(runs), *cost_figures(runs)] for runs in ([run], load_runs([path])))
     assert {one.name for one in before} - {one.name for one in after} == {figure}
 
 
@@ -55,10 +55,12 @@ def test_no_metrics_no_figures(make_run: MakeRun) -> None:
     path = make_run("a")
     (path / "metrics.jsonl").unlink()
     assert figures(load_runs([path])) == []
+    assert cost_figures(load_runs([path])) == []
 
 
 def test_svg_takes_size_colours_and_font_from_the_page(make_run: MakeRun) -> None:
-    for drawing in figures(load_runs([make_run("a", shift=0.1), make_run("b")])):
+    runs = load_runs([make_run("a", shift=0.1, accounted=True), make_run("b")])
+    for drawing in (*figures(runs), *cost_figures(runs)):
         assert re.match(r'<svg viewBox="0 0 360 [\d.]+" role="img"', drawing.svg)
         assert "var(--soft)" in drawing.svg
         assert "#0102" not in drawing.svg
@@ -68,27 +70,10 @@ def test_svg_takes_size_colours_and_font_from_the_page(make_run: MakeRun) -> Non
 
 
 def test_ids_are_unique_over_the_page_and_the_same_every_time(make_run: MakeRun) -> None:
-    runs = load_runs([make_run("a", shift=0.1), make_run("b")])
-    first, again = ("".join(one.svg for one in figures(runs)) for _ in range(2))
+    runs = load_runs([make_run("a", shift=0.1, accounted=True), make_run("b")])
+    first, again = ("".join(one.svg for one in (*figures(runs), *cost_figures(runs))) for _ in range(2))
     assert first == again
     ids = re.findall(r'\bid="([^"]*)"', first)
     assert ids
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'(?:href="|url\()#([^")]*)', first)) <= set(ids)
-
-
-def test_a_name_with_dollars_is_no_formula(make_run: MakeRun) -> None:
-    drawn = figures(load_runs([make_run("$x^2$ <b>")]))
-    assert ">$x^2$ &lt;b&gt;: 11.5 s</text>" in next(one.svg for one in drawn if one.name == "seconds")
-
-
-def test_seconds_of_no_phase_are_the_rest(make_run: MakeRun) -> None:
-    path = make_run("a")
-    write_jsonl(path / "metrics.jsonl", [metrics_row(1), metrics_row(2)])
-    # Two steps of 3.5 s, of which 1 s generating and 2 s training each.
-    found = seconds_by_phase(load_runs([path])[0])
-    assert {phase: seconds for phase, seconds in found.items() if seconds} == {
-        "generate": 2.0,
-        "train": 4.0,
-        "other": 1.0,
-    }

@@ -113,7 +113,7 @@ def test_page_of_a_run_that_was_killed_at_once(make_run: MakeRun) -> None:
     outline(page)
     assert "0 of 3 steps, unfinished" in page
     assert "No evaluation has been written yet." in page
-    for absent in ("<svg", "Figures", "Every metric", "Completions in training", "changed most"):
+    for absent in ("<svg", "Figures", "What it cost", "Every metric", "Completions in training", "changed most"):
         assert absent not in page
 
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from progrpo.errors import VerifierError
-from progrpo.rollout.pool import WorkerPool
+from progrpo.rollout.pool import Stopped, WorkerPool
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice
 from progrpo.types import Problem
@@ -128,6 +128,17 @@ def test_an_interrupted_run_leaves_no_answer_for_the_next(pool: WorkerPool) -> N
     with pytest.raises(KeyboardInterrupt):
         pool.run([("echo", ("old",)) for _ in range(6)], stop)
     assert [outcome.value[0] for outcome in pool.run([("echo", ("new",)) for _ in range(6)])] == ["new"] * 6
+
+
+def test_another_thread_can_stop_a_run(pool: WorkerPool) -> None:
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    started = time.monotonic()
+    with pytest.raises(Stopped):
+        pool.run([("sleep", (1.8,)) for _ in range(20)], stop=stop)
+    assert time.monotonic() - started < 1.7  # it waited for no call to end
+    assert not children()
+    assert pool.run([("echo", ("new",))], stop=threading.Event())[0].value[0] == "new"
 
 
 def test_a_worker_that_cannot_start_is_an_error_at_once(module: str) -> None:

@@ -11,11 +11,13 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from progrpo.engines.hf import HfEngine
 from progrpo.errors import ConfigError, DataError, NonFiniteError, RunDirectoryError, VerifierError
 from progrpo.files import read_jsonl
 from progrpo.model import LanguageModel
 from progrpo.settings import parse
 from progrpo.train.loop import train
+from progrpo.train.memory import PeakMemory
 from progrpo.train.settings import RunSettings
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "metrics.md"
@@ -29,9 +31,9 @@ def run(data: dict[str, Any], **kwargs: Any) -> Path:
 
 
 def metrics(path: Path) -> list[dict[str, Any]]:
-    """Rows without the clock."""
+    """Rows without the clock and the memory of the machine."""
     return [
-        {key: value for key, value in row.items() if not key.startswith("time/")}
+        {key: value for key, value in row.items() if not key.startswith(("time/", "memory/"))}
         for row in read_jsonl(path / "metrics.jsonl")
     ]
 
@@ -69,7 +71,8 @@ def test_every_logged_key_is_documented_and_every_documented_key_is_logged(setti
         for row in read_jsonl(path / "metrics.jsonl")
         for key in row
     }
-    assert logged == documented
+    unknown = {"memory/peak_gib"} if PeakMemory(torch.device("cpu")).gib() is None else set()
+    assert logged | unknown == documented
 
 
 def test_a_penalty_on_length_is_in_the_reward_and_by_itself(settings: Make) -> None:
@@ -288,6 +291,77 @@ def test_progrpo_makes_no_pass_that_grpo_does_not(
     assert found[0] == found[1]
 
 
+def test_every_position_the_trainer_forwards_is_counted_in_its_step(
+    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forwarded: list[int] = [0]
+    plain, generate = LanguageModel.hidden, HfEngine.generate
+
+    def spy(self: LanguageModel, input_ids: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        forwarded[-1] += input_ids.numel()
+        return plain(self, input_ids, **kwargs)
+
+    def without_the_engine(*args: Any, **kwargs: Any) -> Any:
+        before = forwarded[-1]
+        result = generate(*args, **kwargs)
+        forwarded[-1] = before
+        return result
+
+    def next_step(event: str, row: Any) -> None:
+        if event == "step":
+            forwarded.append(0)
+
+    batch = {"prompts": 4, "group": 4, "minibatch_prompts": 2, "micro_tokens": 128}
+    data = settings(batch=batch, evaluate={"every": 0}, old_logprobs="trainer")
+    monkeypatch.setattr(LanguageModel, "hidden", spy)
+    monkeypatch.setattr(HfEngine, "generate", without_the_engine)
+    plainly = metrics(run(data, listen=next_step))
+    assert [row["tokens/forwarded"] for row in plainly] == forwarded[:4]
+    # the scoring pass stands in the first step of a rollout
+    assert plainly[0]["tokens/forwarded"] > plainly[1]["tokens/forwarded"]
+    forwarded[:] = [0]
+    method = {"name": "progrpo", "logprobs_from": "current"}
+    refreshed = metrics(run(data | {"method": method, "out": str(tmp_path / "now")}, listen=next_step))
+    assert [row["tokens/forwarded"] for row in refreshed] == forwarded[:4]
+    # scored again before the second step: all of its tokens went to the head at least once
+    assert refreshed[1]["tokens/forwarded"] > refreshed[1]["tokens/trained"]
+    assert refreshed[1]["tokens/head_share"] <= 1.0
+
+
+ENGINE = '''
+"""The engine "hf", noting when it is given the weights and when it is to generate."""
+from progrpo.engines import Engine, hf
+from progrpo.engines.hf import Params
+calls = []
+class Noting(Engine):
+    samples_trained_weights = True
+    def __init__(self, inner):
+        self.inner = inner
+    def sync(self):
+        calls.append("sync")
+        self.inner.sync()
+    def generate(self, requests, sampling, **kwargs):
+        calls.append(len(requests[0].seeds))
+        return self.inner.generate(requests, sampling, **kwargs)
+def make(model, params):
+    return Noting(hf.make(model, params))
+'''
+
+
+def test_the_engine_is_given_the_weights_after_the_updates_of_each_rollout(
+    settings: Make, make_module: MakeModule
+) -> None:
+    import importlib
+
+    name = make_module(ENGINE)
+    batch = {"prompts": 4, "group": 3, "minibatch_prompts": 2, "micro_tokens": 128}
+    path = run(settings(engine={"name": name}, batch=batch, evaluate={"every": 4, "n": 5}))
+    # 4 steps from 2 rollouts of groups of 3; held-out groups of 5 before and after
+    assert importlib.import_module(name).calls == [5, 3, "sync", 3, "sync", 5]
+    rows = read_jsonl(path / "metrics.jsonl")
+    assert [row["time/sync_s"] > 0 for row in rows] == [False, False, True, False, True]
+
+
 def test_zero_advantage_skipping_changes_speed_only(settings: Make, tmp_path: Path) -> None:
     batch = {"prompts": 4, "group": 4, "micro_tokens": 4096}
     one = run(settings(steps=2, batch=batch, out=str(tmp_path / "a")))
@@ -295,6 +369,8 @@ def test_zero_advantage_skipping_changes_speed_only(settings: Make, tmp_path: Pa
     a, b = weights(one, 2), weights(two, 2)
     assert all(torch.allclose(a[name], b[name], atol=5e-3) for name in a)
     assert metrics(two)[1]["policy/trained_share"] == 1.0
+    zero = [metrics(path)[1]["policy/zero_advantage_share"] for path in (one, two)]
+    assert zero[0] == zero[1] == 1 - metrics(one)[1]["policy/trained_share"]
 
 
 def test_gradient_checkpointing_and_bf16_run(settings: Make, tmp_path: Path) -> None:

@@ -1,6 +1,11 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
 import torch
 
-from progrpo.model import LanguageModel
+from progrpo.model import LanguageModel, ModelSettings, load_model
 from progrpo.train.batch import make_rollout_batch, make_rows
 from progrpo.train.policy import Policy
 from progrpo.train.settings import OptimSettings
@@ -11,10 +16,11 @@ def policy(model: LanguageModel, **optim: object) -> Policy:
     return Policy(model, OptimSettings(**optim), steps=10, temperature=1.5)
 
 
-def test_one_pass_gives_what_the_engine_kept(groups: tuple[Group, ...], tiny_model: LanguageModel) -> None:
+@pytest.mark.parametrize("share", [True, False])
+def test_one_pass_gives_what_the_engine_kept(groups: tuple[Group, ...], tiny_model: LanguageModel, share: bool) -> None:
     batch = make_rollout_batch(groups, frozenset({"entropies", "prompt_logprobs"}))
     for budget in (30, 10_000):
-        scores = policy(tiny_model).score(
+        scores = policy(replace(tiny_model, shares_prompts=share)).score(
             make_rows(groups),
             torch.arange(12),
             columns=batch.mask.shape[1],
@@ -36,6 +42,37 @@ def test_a_part_of_the_groups(groups: tuple[Group, ...], tiny_model: LanguageMod
     width = scores.prompt_logprobs.shape[1]
     assert torch.allclose(scores.prompt_logprobs, batch.prompt_logprobs[2:, :width], atol=1e-4)
     assert scores.entropies is None
+
+
+@pytest.mark.parametrize("budget", [25, 10_000])
+def test_shared_prompts_give_the_gradient_of_plain_passes(
+    groups: tuple[Group, ...], tiny_model: LanguageModel, budget: int
+) -> None:
+    rows, direction = make_rows(groups), torch.randn(12, 9, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for share in (True, False):
+        own = policy(replace(tiny_model, shares_prompts=share))
+        own.zero_grad()
+        for micro in own.micro_batches(rows, torch.tensor([0, 1, 2, 4, 9, 11]), 9, budget):
+            (own.logprobs(micro) * direction[micro.index]).sum().backward()
+        gradients.append(torch.cat([parameter.grad.flatten().clone() for parameter in own.parameters]))
+    shared, plain = gradients
+    assert plain.norm() > 1
+    assert (shared - plain).norm() < 1e-5 * plain.norm()
+
+
+def test_recomputed_layers_follow_the_layout_too(groups: tuple[Group, ...], tiny_folder: Callable[..., Path]) -> None:
+    rows, gradients = make_rows(groups), []
+    folder = str(tiny_folder())
+    for recompute in (False, True):
+        model = load_model(ModelSettings(path=folder, gradient_checkpointing=recompute))
+        assert model.shares_prompts
+        own = policy(model)
+        own.zero_grad()
+        (micro,) = own.micro_batches(rows, torch.arange(12), 9, 10_000)
+        own.logprobs(micro).sum().backward()
+        gradients.append(torch.cat([parameter.grad.flatten() for parameter in own.parameters]))
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-6)
 
 
 def test_warm_up_and_schedule(tiny_model: LanguageModel) -> None:

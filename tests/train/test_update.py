@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from progrpo.train.batch import make_rollout_batch, make_rows
 from progrpo.train.policy import Policy
 from progrpo.train.settings import OptimSettings
 from progrpo.train.update import MiniBatch, update
+from progrpo.train.work import Work
 from progrpo.types import Group, RolloutBatch
 
 ADVANTAGES = torch.tensor([[1.5, -0.5, -1.0], [0.0, 0.0, 0.0], [0.7, 0.0, -0.7], [0.2, -0.4, 0.9]])
@@ -107,11 +109,55 @@ def test_metrics_of_a_first_step(groups: tuple[Group, ...], batch: RolloutBatch,
     _, stats = run_update(groups, batch, tiny_model, ADVANTAGES, lr=1e-3)
     # 8 of 12 advantages are not 0; the policy is the one that sampled, so every ratio is 1 and nothing is clipped
     assert stats["policy/trained_share"] == pytest.approx(8 / 12)
+    assert stats["policy/zero_advantage_share"] == pytest.approx(4 / 12)
     assert stats["tokens/trained"] == float(batch.lengths[ADVANTAGES != 0].sum())
     assert stats["policy/ratio"] == pytest.approx(1.0, abs=1e-4)
     assert stats["policy/clip_low"] == stats["policy/clip_high"] == 0.0
     assert stats["policy/logprob_gap"] < 1e-4
     assert stats["policy/lr"] == 1e-3
+
+
+def test_work_is_that_of_all_micro_batches_and_of_the_scoring_before(
+    groups: tuple[Group, ...], batch: RolloutBatch, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forwarded: list[int] = []
+    plain = LanguageModel.hidden
+
+    def spy(self: LanguageModel, input_ids: torch.Tensor, **kwargs: object) -> torch.Tensor:
+        forwarded.append(input_ids.numel())
+        return plain(self, input_ids, **kwargs)
+
+    monkeypatch.setattr(LanguageModel, "hidden", spy)
+    policy = Policy(tiny_model, OptimSettings(), steps=5, temperature=1.5)
+    before = Work(positions=1000, padding=300, repeated_prompt=200, head_rows=500)
+    minibatch = MiniBatch(
+        rows=make_rows(groups), first=0, old_logprobs=batch.logprobs, advantages=ADVANTAGES, lengths=batch.lengths
+    )
+    found = []
+    for work in (Work(), before):
+        forwarded.clear()
+        made = update(
+            policy,
+            methods.load(Choice(name="grpo")),
+            replace(minibatch, work=work),
+            longest=9,
+            budget=64,
+            skip_zero=False,
+            dump=lambda _: "",
+        )
+        assert len(forwarded) > 1  # several micro-batches
+        assert made["tokens/forwarded"].value == sum(forwarded) + work.positions
+        assert made["policy/zero_advantage_share"].value == pytest.approx(4 / 12)  # though they went through
+        assert made["policy/trained_share"].value == 1.0
+        found.append({name: made[f"tokens/{name}_share"] for name in ("padding", "repeated_prompt", "head")})
+    alone, both = found
+    # every completion token is scored, and nothing else
+    assert alone["head"].total == float(batch.lengths.sum())
+    assert {name: both[name].total - alone[name].total for name in both} == {
+        "padding": 300,
+        "repeated_prompt": 200,
+        "head": 500,
+    }
 
 
 def test_a_mini_batch_without_any_advantage_still_makes_its_step(

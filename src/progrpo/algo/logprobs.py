@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import nll_loss
 from torch.utils.checkpoint import checkpoint
 
 from progrpo.algo.shapes import require_shape
@@ -36,8 +37,10 @@ def gather_logprobs(
     logits: Float[Tensor, "*rows V"], targets: Int[Tensor, "*rows"], temperature: float = 1.0
 ) -> Float[Tensor, "*rows"]:
     """log softmax(logits / temperature) at `targets`, where logits row i is the distribution of target i. float32."""
-    scaled = logits.float() / temperature
-    return scaled.gather(-1, targets[..., None]).squeeze(-1) - scaled.logsumexp(dim=-1)
+    scaled = logits if temperature == 1 else logits.float() / temperature
+    # One kernel each way, which reads half precision and computes in float32.
+    logprobs = scaled.log_softmax(dim=-1, dtype=torch.float32)
+    return -nll_loss(logprobs.flatten(0, -2), targets.flatten(), reduction="none").view(targets.shape)
 
 
 def distribution_entropy(logits: Float[Tensor, "*rows V"], temperature: float = 1.0) -> Float[Tensor, "*rows"]:
@@ -54,6 +57,7 @@ def head_logprobs(
     *,
     temperature: float = 1.0,
     entropies: bool = False,
+    previous: Int[Tensor, "N S"] | None = None,
     chunk_rows: int = 4096,
 ) -> tuple[Float[Tensor, "N S"], Float[Tensor, "N S"] | None]:
     """`token_logprobs` of the masked tokens alone, without ever holding [N, S, V].
@@ -63,6 +67,8 @@ def head_logprobs(
 
     Args:
         hidden: last hidden states, position t before token t+1. mask: True on tokens to score; False at position 0.
+        previous: the token before each one, as a position in the flattened [N * S], where that is not the column before
+            (on a packed line the first token of a completion follows the last of its prompt).
         head: hidden rows [M, D] -> logits [M, V].
         entropies: also give the entropy in nats of the distribution each scored token was drawn from, without gradient.
 
@@ -70,17 +76,19 @@ def head_logprobs(
         log-probs (gradient into `hidden` and the head) and entropies or None; float32, 0 where masked.
 
     Raises:
-        ShapeError: shapes disagree, or position 0 is asked for.
+        ShapeError: shapes disagree, or position 0 is asked for and no `previous` names what is before it.
     """
     require_shape(
         hidden=(hidden, (None, None, None)),
         token_ids=(token_ids, tuple(hidden.shape[:2])),
         mask=(mask, tuple(hidden.shape[:2])),
+        **({} if previous is None else {"previous": (previous, tuple(hidden.shape[:2]))}),
     )
-    if bool(mask[:, 0].any()):
+    if previous is None and bool(mask[:, 0].any()):
         raise ShapeError("mask: position 0 has no token before it and cannot be scored, expected False there")
     row, column = mask.nonzero(as_tuple=True)
-    states = hidden[row, column - 1]  # [M, D]
+    before = row * mask.shape[1] + column - 1 if previous is None else previous[row, column]
+    states = hidden.flatten(0, 1).index_select(0, before)  # [M, D]
     targets = token_ids[row, column]
 
     def chunk(states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

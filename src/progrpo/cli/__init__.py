@@ -31,11 +31,14 @@ def train(
     overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the resolved plan and stop")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on from the latest checkpoint, if there is one")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="trace rollouts 2 and 3 (record.profile_rollouts) for ui.perfetto.dev")
+    ] = False,
 ) -> None:
     """Train a model as a recipe says."""
     from progrpo.cli.train import run_train
 
-    run_train(recipe, overrides or [], dry_run=dry_run, resume=resume)
+    run_train(recipe, overrides or [], dry_run=dry_run, resume=resume, profile=profile)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from progrpo.train.settings import load_settings
 from progrpo.train.setup import resolve
 
 
-def run_train(recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: bool) -> None:
+def run_train(recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: bool, profile: bool) -> None:
     console = Console(stderr=True)
     settings = load_settings(recipe, overrides)
     if dry_run:
@@ -33,8 +33,15 @@ def run_train(recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: 
 
     transformers_logging.disable_progress_bar()
     with TrainingProgress(console) as progress:
-        run = train(settings, resume=resume, listen=progress)
+        run = train(settings, resume=resume, profile=profile, listen=progress)
+    if profile and not progress.traced:
+        first = min(settings.record.profile_rollouts, default=None)
+        line = f"no trace was written: record.profile_rollouts begins with {first}, and fewer rollouts were made"
+        console.print(line, soft_wrap=True, highlight=False)
     console.print(f"done: [bold]{run.path}[/]; see it with: progrpo report {run.path}")
+
+
+VIEWER = "https://ui.perfetto.dev (in the browser: nothing is uploaded) or chrome://tracing"
 
 
 class TrainingProgress:
@@ -55,6 +62,8 @@ class TrainingProgress:
         self._task: Any = None
         self._printed_at = 0.0
         self._pass_at_1: float | None = None
+        self.traced = False
+        """Whether a trace was written."""
 
     def __call__(self, event: str, data: Mapping[str, Any]) -> None:
         if event == "check":
@@ -67,6 +76,9 @@ class TrainingProgress:
         elif event == "evaluation":
             self._pass_at_1 = data.get("pass@1")
             self._print(f"step {data['step']:>5}  held-out: {_held_out(data)}")
+        elif event == "profile":
+            self.traced = True
+            self._print(f"trace of step {data['step']}: {data['path']}; open it at {VIEWER}")
         elif event == "step":
             self._step(data)
 

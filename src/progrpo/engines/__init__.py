@@ -1,7 +1,7 @@
 """One way to generate = one file. The contract: `Params` and `make(model, params) -> Engine`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, ClassVar
@@ -50,6 +50,10 @@ class Generated:
     completions: tuple[Completion, ...]
 
 
+Done = Callable[[int, Generated], None]
+"""Called with the index of a request and its result."""
+
+
 class Engine(ABC):
     """Generates completions. Token ids go in and come out; text is never re-tokenised."""
 
@@ -59,11 +63,28 @@ class Engine(ABC):
 
     @abstractmethod
     def generate(
-        self, requests: Sequence[Request], sampling: Sampling, *, prompt_logprobs: bool = False
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        *,
+        prompt_logprobs: bool = False,
+        on_done: Done | None = None,
     ) -> list[Generated]:
         """Sample one completion per seed, in the order of the requests and seeds.
 
         A completion depends on the weights, its prompt, the sampling settings and its seed; not on what else is asked.
+
+        Args:
+            on_done: called with the index of a request and its result as soon as all its completions are there, in the
+                order they finish, on the calling thread; a result is also in the returned list. What it raises ends
+                the generation. An engine that never calls it merely lets nobody begin early.
+        """
+
+    def sync(self) -> None:  # noqa: B027 - a default, not a gap: engines that share the trained weights have nothing to do
+        """Take over the trained weights.
+
+        An engine is made with the weights as they are; this is called after the last update of each rollout, before
+        anything is generated with what it made, and timed as the phase `sync`.
         """
 
 

@@ -11,10 +11,11 @@ from progrpo.report.drawing import INK, Drawing, canvas, run_colour, run_marker,
 from progrpo.report.read import Row, Run, is_number
 from progrpo.report.seconds import seconds_figure
 from progrpo.report.summary import largest_pass, same_start
+from progrpo.report.tokens import tokens_figure
 
 
 def figures(runs: Sequence[Run]) -> list[Drawing]:
-    """Draw every figure there are data for."""
+    """Draw every figure of what was learned that there are data for."""
     largest = largest_pass(runs)
     drawn = [
         over_steps(runs, ENTROPY),
@@ -24,9 +25,13 @@ def figures(runs: Sequence[Run]) -> list[Drawing]:
         over_steps(runs, pass_at(largest)) if largest else None,
         over_steps(runs, DISTINCT),
         over_steps(runs, CONFIDENCE),
-        seconds_figure(runs),
     ]
     return [drawing for drawing in drawn if drawing is not None]
+
+
+def cost_figures(runs: Sequence[Run]) -> list[Drawing]:
+    """Draw every figure of what it cost that there are data for."""
+    return [drawing for drawing in (seconds_figure(runs), tokens_figure(runs)) if drawing is not None]
 
 
 def pass_at_k(runs: Sequence[Run]) -> Drawing | None:

@@ -13,8 +13,9 @@ import jinja2
 from markupsafe import Markup, escape
 
 from progrpo.report import wording
+from progrpo.report.cost import cost_table
 from progrpo.report.drawing import RUN_COLOURS
-from progrpo.report.figures import figures
+from progrpo.report.figures import cost_figures, figures
 from progrpo.report.read import Run
 from progrpo.report.samples import completions, disagreements
 from progrpo.report.summary import summarise
@@ -35,6 +36,7 @@ def make_page(runs: Sequence[Run], *, title: str) -> str:
     environment.filters |= {"code": _code, "significant": wording.significant}
     script = (_HERE / "page.js").read_text("utf-8")
     browsed = completions(runs)
+    cost_columns, cost_cells = cost_table(runs)
     page = environment.get_template("page.html").render(
         title=title,
         runs=[_head(run) for run in runs],
@@ -43,6 +45,9 @@ def make_page(runs: Sequence[Run], *, title: str) -> str:
         differing=differing_settings(runs),
         summary=summarise(runs),
         figures=figures(runs),
+        cost_figures=cost_figures(runs),
+        cost_columns=cost_columns,
+        cost_cells=cost_cells,
         finals=final_values(runs),
         browsed=browsed,
         data=Markup(embedded_json(browsed)),

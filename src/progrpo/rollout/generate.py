@@ -1,4 +1,4 @@
-"""From problems to groups: encode the prompts, sample G completions each, verify them."""
+"""From problems to groups: encode the prompts, sample G completions each, verify them meanwhile."""
 
 import logging
 import time
@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch.profiler import record_function
+
 from progrpo.engines import Engine, Request, Sampling
 from progrpo.errors import DataError
 from progrpo.model import LanguageModel, encode_prompt
+from progrpo.rollout.judging import Judging
 from progrpo.rollout.verify import Verifier
 from progrpo.seeds import derive_seed
 from progrpo.types import Group, Problem
@@ -18,11 +21,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rollout:
-    """The groups of one rollout and the seconds its two phases took."""
+    """The groups of one rollout and the seconds its two phases took.
+
+    Attributes:
+        generate_s: of generation. verify_s: from its end until all verdicts were there.
+        verify_busy_s: the verifier was at work, during generation and after.
+    """
 
     groups: tuple[Group, ...]
     generate_s: float
     verify_s: float
+    verify_busy_s: float
+
+    @property
+    def verify_hidden_s(self) -> float:
+        """Seconds of verification that generation hid: nobody waited for them."""
+        return max(0.0, self.verify_busy_s - self.verify_s)
 
 
 def run_rollout(
@@ -36,36 +50,43 @@ def run_rollout(
     prompt_logprobs: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> Rollout:
-    """Sample one completion per seed of each problem, and verify them.
+    """Sample one completion per seed of each problem, and verify them; groups that are done meanwhile, where that helps.
 
     Args:
         seeds: for each problem, the seeds of its completions (see `completion_seeds`).
-        on_progress: called with the number of verdicts given so far.
+        on_progress: called with the number of verdicts given so far, also while generation goes on and then from
+            another thread.
     """
     started = time.perf_counter()
     requests = [
         Request(prompt_ids=model.encode_prompt(problem.prompt), seeds=own)
         for problem, own in zip(problems, seeds, strict=True)
     ]
-    generated = engine.generate(requests, sampling, prompt_logprobs=prompt_logprobs)
-    sampled = time.perf_counter()
-    items = [
-        (completion.text, problem)
-        for problem, result in zip(problems, generated, strict=True)
-        for completion in result.completions
-    ]
-    verdicts = iter(verifier.judge(items, on_progress))
+    with Judging(verifier, problems, on_progress) as judging:
+        with record_function("generate"):
+            generated = engine.generate(requests, sampling, prompt_logprobs=prompt_logprobs, on_done=judging.begin)
+        sampled = time.perf_counter()
+        with record_function("verify"):
+            verdicts = judging.finish(generated)
     groups = tuple(
         Group(
             problem=problem,
             prompt_ids=request.prompt_ids,
             prompt_logprobs=result.prompt_logprobs,
             completions=result.completions,
-            verdicts=tuple(verifier.shape(next(verdicts), len(own.token_ids)) for own in result.completions),
+            verdicts=tuple(
+                verifier.shape(verdict, len(own.token_ids))
+                for verdict, own in zip(given, result.completions, strict=True)
+            ),
         )
-        for problem, request, result in zip(problems, requests, generated, strict=True)
+        for problem, request, result, given in zip(problems, requests, generated, verdicts, strict=True)
     )
-    return Rollout(groups=groups, generate_s=sampled - started, verify_s=time.perf_counter() - sampled)
+    return Rollout(
+        groups=groups,
+        generate_s=sampled - started,
+        verify_s=time.perf_counter() - sampled,
+        verify_busy_s=judging.busy_s,
+    )
 
 
 def completion_seeds(*parts: int | str, problem: Problem, group: int) -> tuple[int, ...]:

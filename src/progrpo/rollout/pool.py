@@ -26,6 +26,8 @@ Call = tuple[str, tuple[Any, ...]]
 """A function of the module by name, and its arguments before the settings."""
 
 _STARTUP_LIMIT_S = 120.0
+_STOP_S = 0.1
+"""How long a run that may be stopped by another thread goes without looking whether it was."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -43,6 +45,10 @@ class Outcome:
     failure: Literal["timeout", "crashed"] | None = None
     detail: str = ""
     seconds: float = 0.0
+
+
+class Stopped(Exception):  # noqa: N818 - a signal between two threads, not an error
+    """`WorkerPool.run` was told to stop before it was done."""
 
 
 class WorkerPool:
@@ -64,14 +70,21 @@ class WorkerPool:
         # Linux ends a worker when the *thread* that started it ends, so one thread that stays starts them all.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="progrpo-worker-starter")
 
-    def run(self, calls: Sequence[Call], on_done: Callable[[int], None] | None = None) -> list[Outcome]:
+    def run(
+        self,
+        calls: Sequence[Call],
+        on_done: Callable[[int], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> list[Outcome]:
         """One outcome per call, in order.
 
         Args:
             on_done: called with the number of outcomes so far.
+            stop: set by another thread to end this run at once, whatever its workers are doing.
 
         Raises:
             VerifierError: a worker cannot start.
+            Stopped: `stop` was set.
         """
         with self._lock:
             done: dict[int, Outcome] = {}
@@ -80,7 +93,9 @@ class WorkerPool:
                 self._workers.append(self._start())
             try:
                 while len(done) < len(calls):
-                    self._step(todo, done, on_done)
+                    if stop is not None and stop.is_set():
+                        raise Stopped
+                    self._step(todo, done, on_done, _STOP_S if stop is not None else _STARTUP_LIMIT_S)
             except BaseException:
                 # Whatever interrupts (Ctrl-C above all), no worker may answer a later run with this one's result.
                 self._kill_all()
@@ -99,9 +114,13 @@ class WorkerPool:
         self._workers.clear()
 
     def _step(
-        self, todo: deque[tuple[int, Call]], done: dict[int, Outcome], on_done: Callable[[int], None] | None
+        self,
+        todo: deque[tuple[int, Call]],
+        done: dict[int, Outcome],
+        on_done: Callable[[int], None] | None,
+        longest_s: float,
     ) -> None:
-        """Hand out what can be handed out, wait for the next event, and collect."""
+        """Hand out what can be handed out, wait for the next event or `longest_s` seconds, and collect."""
         for position, worker in enumerate(self._workers):
             if not (todo and worker.idle):
                 continue
@@ -111,7 +130,7 @@ class WorkerPool:
                 self._replace(position)
         waited_for = [worker for worker in self._workers if not worker.idle]
         pause = max(0.0, min((worker.deadline for worker in waited_for), default=0.0) - time.monotonic())
-        wait([worker.connection for worker in waited_for], timeout=pause)
+        wait([worker.connection for worker in waited_for], timeout=min(pause, longest_s))
         for position, worker in enumerate(self._workers):
             if worker.idle:
                 continue

@@ -27,6 +27,9 @@ class VerifySettings(Settings):
     """Processes for a slow verifier. A fast one runs in this process and needs none."""
     memory_gib: float = Field(4.0, gt=0)
     """Address space of each worker process, in GiB (Linux); beyond it a verdict is `crashed`."""
+    overlap: bool = True
+    """Judge the groups of a slow verifier that are done while others are still being generated. Where generation and
+    verdicts both want every core, that gains nothing, and false leaves each the machine to itself."""
     max_failed_share: float = Field(0.2, ge=0, le=1)
     """A step with a larger share of `timeout` and `crashed` verdicts stops the run: its rewards are not the model's."""
     failed: FailedAs = "neutral"
@@ -56,11 +59,23 @@ class Verifier:
         """Whether correct verdicts carry a canonical form, so that distinct solutions can be counted."""
         return self._reward.canonical
 
-    def judge(self, items: Sequence[Item], on_progress: Progress | None = None) -> list[Verdict]:
+    @property
+    def overlaps(self) -> bool:
+        """Whether worker processes judge and this one is to go on generating meanwhile."""
+        return self._reward.slow and self._settings.overlap
+
+    def judge(
+        self, items: Sequence[Item], on_progress: Progress | None = None, stop: threading.Event | None = None
+    ) -> list[Verdict]:
         """One verdict per item, in order. A verifier's own failure is `crashed` or `timeout`, with the cause.
 
         Args:
             on_progress: called with the number of verdicts given so far.
+            stop: set by another thread to end the workers' work at once.
+
+        Raises:
+            VerifierError: a worker cannot start.
+            Stopped: `stop` was set.
         """
         verdicts: list[Verdict | None] = [self._at_once(text, problem) for text, problem in items]
         left = [index for index, verdict in enumerate(verdicts) if verdict is None]
@@ -68,7 +83,8 @@ class Verifier:
         if on_progress and known:
             on_progress(known)
         report = (lambda count: on_progress(known + count)) if on_progress else None
-        for index, outcome in zip(left, self._run("score", [items[index] for index in left], report), strict=True):
+        outcomes = self._run("score", [items[index] for index in left], report, stop)
+        for index, outcome in zip(left, outcomes, strict=True):
             verdicts[index] = self._verdict(outcome)
         return [verdict for verdict in verdicts if verdict is not None]
 
@@ -112,11 +128,17 @@ class Verifier:
         outcome = call_here(self._reward.screen, (text, problem))
         return None if outcome.failure is None and outcome.value is None else self._verdict(outcome)
 
-    def _run(self, name: str, arguments: Sequence[tuple[object, ...]], report: Progress | None) -> list[Outcome]:
+    def _run(
+        self,
+        name: str,
+        arguments: Sequence[tuple[object, ...]],
+        report: Progress | None,
+        stop: threading.Event | None = None,
+    ) -> list[Outcome]:
         if not arguments:
             return []
         if self._reward.slow:
-            return self._workers().run([(name, own) for own in arguments], report)
+            return self._workers().run([(name, own) for own in arguments], report, stop)
         outcomes = []
         for own in arguments:
             outcomes.append(call_here(getattr(self._reward, name), own))

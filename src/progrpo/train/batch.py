@@ -7,7 +7,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from progrpo.attention import Packed, line_up, pack
 from progrpo.rollout.verify import FailedAs
+from progrpo.train.work import Work
 from progrpo.types import Group, RolloutBatch
 
 
@@ -26,22 +28,56 @@ class Rows:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class MicroBatch:
-    """Some sequences as one rectangle, prompt and completion together, padded on the right.
+class PromptPlace:
+    """Where a prompt stands in a micro-batch.
 
     Attributes:
-        index: [M] which sequences. tokens: [M, L]. present: [M, L] not padding.
-        scored: [M, L] the completion's tokens. mask: [M, S] the same tokens as columns of the rollout batch.
+        first: the first sequence of the micro-batch it belongs to. row, column: of its first token. length: in tokens.
+    """
+
+    first: int
+    row: int
+    column: int
+    length: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class MicroBatch:
+    """Some sequences as the model sees them: on one packed line, their prompts shared, or as rows of a rectangle.
+
+    Attributes:
+        index: [M] which sequences, in the order in which their completions stand in `tokens`.
+        tokens: [B, L]. present: [B, L] not padding. scored: [B, L] the completions' tokens.
+        previous: [B, L] the token before each, as a position in the flattened tokens; a first token names itself.
+        mask: [M, S] the scored tokens as columns of the rollout batch.
+        positions: [B, L] of each token in its own sequence, and layout: who sees whom; None for a rectangle.
+        prompts: each prompt that stands here. repeated: prompt tokens that this pass over the policy has had before.
     """
 
     index: Int[Tensor, " M"]
-    tokens: Int[Tensor, "M L"]
-    present: Bool[Tensor, "M L"]
-    scored: Bool[Tensor, "M L"]
+    tokens: Int[Tensor, "B L"]
+    present: Bool[Tensor, "B L"]
+    scored: Bool[Tensor, "B L"]
+    previous: Int[Tensor, "B L"]
     mask: Bool[Tensor, "M S"]
+    prompts: tuple[PromptPlace, ...]
+    repeated: int
+    positions: Int[Tensor, "B L"] | None = None
+    layout: Packed | None = None
+
+    @property
+    def work(self) -> Work:
+        """What a pass over this micro-batch costs, its completions being scored."""
+        positions = self.tokens.numel()
+        return Work(
+            positions=positions,
+            padding=positions - int(self.present.sum()),
+            repeated_prompt=self.repeated,
+            head_rows=int(self.scored.sum()),
+        )
 
     def as_columns(self, values: Tensor) -> Tensor:
-        """Move values [M, L] of the scored tokens to completion columns [M, S]; 0 elsewhere. Keeps the gradient."""
+        """Move values [B, L] of the scored tokens to completion columns [M, S]; 0 elsewhere. Keeps the gradient."""
         empty = torch.zeros(self.mask.shape, dtype=values.dtype, device=values.device)
         return empty.masked_scatter(self.mask, values.masked_select(self.scored))
 
@@ -90,21 +126,41 @@ def make_rollout_batch(groups: Sequence[Group], needs: frozenset[str], failed: F
 
 
 def micro_batches(
-    rows: Rows, index: Int[Tensor, " K"], *, columns: int, budget: int, pad_id: int, device: torch.device
+    rows: Rows,
+    index: Int[Tensor, " K"],
+    *,
+    columns: int,
+    budget: int,
+    pad_id: int,
+    device: torch.device,
+    share: bool,
+    half: bool = False,
 ) -> Iterator[MicroBatch]:
-    """Cut the sequences `index` into rectangles of at most `budget` tokens (one sequence at least), longest first.
+    """Cut the sequences `index` into micro-batches of at most `budget` tokens (one sequence at least), longest first.
 
-    Sorting by length keeps the padding small; the longest first shows at once whether the budget fits the memory.
+    The longest first shows at once whether the budget fits the memory.
+
+    Args:
+        share: on packed lines without padding, each prompt forwarded once for all of its completions on the line.
+            Prompt plus completions never exceed the prompt once per completion, in linear work as in attention, so
+            there is no size at which sharing costs more; a group beyond the budget is cut and its prompt repeated.
+            Else rectangles, of sequences of like length.
+        half: whether attention runs in half precision (see `attention.pack`).
     """
-    lengths = [len(rows.prompts[n]) + len(rows.completions[n]) for n in index.tolist()]
-    order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
-    start = 0
-    while start < len(order):
-        width = lengths[order[start]]
-        count = max(1, budget // width)
-        chosen = index[torch.tensor(order[start : start + count])]
-        yield _rectangle(rows, chosen, width, columns, pad_id, device)
-        start += count
+    seen: set[int] = set()
+    if not share:
+        lengths = [len(rows.prompts[n]) + len(rows.completions[n]) for n in index.tolist()]
+        order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
+        start = 0
+        while start < len(order):
+            width = lengths[order[start]]
+            count = max(1, budget // width)
+            chosen = index[torch.tensor(order[start : start + count])]
+            yield _rectangle(rows, chosen, width, columns, pad_id, device, seen)
+            start += count
+        return
+    for line in _lines(rows, index, budget):
+        yield _packed(rows, line, columns, device, half, seen)
 
 
 def pad_columns(values: Sequence[Tensor], width: int | None = None) -> Tensor:
@@ -120,7 +176,9 @@ def column_mask(lengths: Int[Tensor, " N"], width: int) -> Bool[Tensor, "N S"]:
     return torch.arange(width)[None, :] < lengths[:, None]
 
 
-def _rectangle(rows: Rows, index: Tensor, width: int, columns: int, pad_id: int, device: torch.device) -> MicroBatch:
+def _rectangle(
+    rows: Rows, index: Tensor, width: int, columns: int, pad_id: int, device: torch.device, seen: set[int]
+) -> MicroBatch:
     chosen = index.tolist()
     tokens = torch.full((len(chosen), width), pad_id)
     for row, n in enumerate(chosen):
@@ -129,10 +187,89 @@ def _rectangle(rows: Rows, index: Tensor, width: int, columns: int, pad_id: int,
     before = torch.tensor([len(rows.prompts[n]) for n in chosen])
     after = torch.tensor([len(rows.completions[n]) for n in chosen])
     present = column_mask(before + after, width)
+    previous = torch.arange(tokens.numel()).view(tokens.shape) - 1
+    previous[:, 0] += 1
     return MicroBatch(
         index=index,
         tokens=tokens.to(device),
         present=present.to(device),
         scored=(present & ~column_mask(before, width)).to(device),
+        previous=previous.to(device),
         mask=column_mask(after, columns).to(device),
+        prompts=tuple(
+            PromptPlace(first=n, row=row, column=0, length=len(rows.prompts[n])) for row, n in enumerate(chosen)
+        ),
+        repeated=_count_repeated(rows, chosen, seen),
     )
+
+
+def _lines(rows: Rows, index: Tensor, budget: int) -> list[list[list[int]]]:
+    """The sequences of each line, by group: parts of groups within the budget, each on the first line with room."""
+    groups: dict[int, list[int]] = {}
+    for n in index.tolist():
+        groups.setdefault(n // rows.group, []).append(n)
+    parts: list[tuple[int, list[int]]] = []
+    for own in groups.values():
+        prompt = len(rows.prompts[own[0]])
+        part: list[int] = []
+        size = prompt
+        for n in own:
+            length = len(rows.completions[n])
+            if part and size + length > budget:
+                parts.append((size, part))
+                part, size = [], prompt
+            part.append(n)
+            size += length
+        parts.append((size, part))
+    lines: list[tuple[int, list[list[int]]]] = []
+    for size, part in sorted(parts, key=lambda one: (-one[0], one[1][0])):
+        place = next((at for at, (used, _) in enumerate(lines) if used + size <= budget), None)
+        if place is None:
+            lines.append((size, [part]))
+        else:
+            lines[place] = (lines[place][0] + size, [*lines[place][1], part])
+    return [line for _, line in lines]
+
+
+def _packed(
+    rows: Rows, line: list[list[int]], columns: int, device: torch.device, half: bool, seen: set[int]
+) -> MicroBatch:
+    tokens, segments = line_up(
+        [rows.prompts[part[0]] for part in line], [[rows.completions[n] for n in part] for part in line]
+    )
+    index = [n for part in line for n in part]
+    previous, scored, positions = torch.arange(len(tokens)) - 1, torch.zeros(len(tokens), dtype=torch.bool), []
+    for segment in segments:
+        positions.append(torch.arange(segment.prefix_length, segment.keys))
+        if segment.prefix_length:
+            scored[segment.start : segment.start + segment.length] = True
+            if segment.length:
+                previous[segment.start] = segment.prefix_start + segment.prefix_length - 1
+        else:
+            previous[segment.start] = segment.start
+    prompts = [segment for segment in segments if not segment.prefix_length]
+    return MicroBatch(
+        index=torch.tensor(index),
+        tokens=tokens[None].to(device),
+        present=torch.ones_like(scored)[None].to(device),
+        scored=scored[None].to(device),
+        previous=previous[None].to(device),
+        mask=column_mask(torch.tensor([len(rows.completions[n]) for n in index]), columns).to(device),
+        prompts=tuple(
+            PromptPlace(first=part[0], row=0, column=segment.start, length=segment.length)
+            for part, segment in zip(line, prompts, strict=True)
+        ),
+        repeated=_count_repeated(rows, [part[0] for part in line], seen),
+        positions=torch.cat(positions)[None].to(device),
+        layout=pack(segments, device, half=half),
+    )
+
+
+def _count_repeated(rows: Rows, firsts: list[int], seen: set[int]) -> int:
+    """Tokens of the prompts of these sequences whose group is in `seen` already; the groups are added."""
+    repeated = 0
+    for n in firsts:
+        group = n // rows.group
+        repeated += len(rows.prompts[n]) if group in seen else 0
+        seen.add(group)
+    return repeated

@@ -10,20 +10,29 @@ from progrpo.train import checkpoint
 from progrpo.train.batch import Rows, make_rows
 from progrpo.train.clock import Clock
 from progrpo.train.metrics import default_confidence, rollout_metrics, rollout_rows
+from progrpo.train.profile import Profiler
 from progrpo.train.record import RunDirectory
 from progrpo.train.scoring import refreshed_advantages, sampling_policy_batch
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Listener, Trainer, prepare, resolve
 from progrpo.train.update import MiniBatch, update
+from progrpo.train.work import Work
 from progrpo.types import Ratio, RolloutBatch
 
 logger = logging.getLogger(__name__)
 
 
-def train(settings: RunSettings, *, resume: bool = False, listen: Listener = lambda event, data: None) -> RunDirectory:
+def train(
+    settings: RunSettings,
+    *,
+    resume: bool = False,
+    profile: bool = False,
+    listen: Listener = lambda event, data: None,
+) -> RunDirectory:
     """Train as `settings` say, into `settings.out`; with `resume`, go on from its latest checkpoint.
 
     On one machine, on CPU, a resumed run gives the same weights and metrics to the last bit as one never stopped.
+    With `profile`, the rollouts `record.profile_rollouts` are traced (see profile.py).
 
     Raises:
         ProgrpoError: any of `progrpo.errors`; nothing of an earlier run is overwritten.
@@ -34,12 +43,14 @@ def train(settings: RunSettings, *, resume: bool = False, listen: Listener = lam
         trainer = prepare(settings, verifier, resume=resume, listen=listen)
         with trainer.run as run:
             listen("start", {"done": trainer.done, "steps": settings.steps, "out": str(run.path)})
-            clock = Clock()
+            clock = Clock(trainer.model.device)
+            profiler = Profiler(run.path, settings.record.profile_rollouts if profile else (), listen)
             if trainer.done == 0 and (metrics := evaluate(trainer, 0, clock)):
                 listen("step", run.write_metrics(0, metrics | clock.take()))
             done = trainer.done
             while done < settings.steps:
-                done = rollout_and_update(trainer, done, clock)
+                with profiler.rollout(done + 1):
+                    done = rollout_and_update(trainer, done, clock)
         return run
 
 
@@ -65,12 +76,13 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
     )
     clock.add("generate", rollout.generate_s)
     clock.add("verify", rollout.verify_s)
+    clock.add("verify_hidden", rollout.verify_hidden_s)
     trainer.verifier.require_trustworthy([verdict for group in rollout.groups for verdict in group.verdicts])
 
     # 2. and 3. Advantages, and what the method makes of them (lines 10-27), from the policy that sampled.
     with clock.phase("score"):
         rows = make_rows(rollout.groups)
-        batch = sampling_policy_batch(
+        batch, scoring = sampling_policy_batch(
             rollout.groups,
             rows,
             trainer.policy,
@@ -94,7 +106,7 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
     for part in range(per_rollout):
         trainer.listen("phase", {"name": "train"})
         with clock.phase("train"):
-            made = step_on(trainer, batch, rows, advantages, part, done + 1)
+            made = step_on(trainer, batch, rows, advantages, part, done + 1, Work() if part else scoring)
         # Every step says what rollout it learns from; what that rollout cost stands in the row of its first step.
         metrics: dict[str, Ratio | float] = {
             key: value for key, value in of_rollout.items() if part == 0 or not key.startswith("tokens/")
@@ -103,6 +115,9 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
             logger.warning("step %d: every group is all right or all wrong; there was nothing to learn", done + 1)
         done += 1
         if part == per_rollout - 1:
+            # Whatever is sampled from here on, is sampled from the policy as it is now.
+            with clock.phase("sync"):
+                trainer.engine.sync()
             metrics |= evaluate(trainer, done, clock)
         trainer.listen("step", trainer.run.write_metrics(done, metrics | clock.take()))
     if done >= settings.steps or (settings.checkpoint.every and done % settings.checkpoint.every == 0):
@@ -112,15 +127,15 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
 
 
 def step_on(
-    trainer: Trainer, batch: RolloutBatch, rows: Rows, advantages: Advantages, part: int, step: int
+    trainer: Trainer, batch: RolloutBatch, rows: Rows, advantages: Advantages, part: int, step: int, work: Work
 ) -> dict[str, Ratio]:
-    """One optimiser step on mini-batch `part` of a rollout."""
+    """One optimiser step on mini-batch `part` of a rollout; `work` is what was done for it before."""
     settings = trainer.settings.batch
     size = settings.minibatch_prompts or settings.prompts
     problems = slice(part * size, (part + 1) * size)
     chosen, stats = advantages.values[problems], {}
     if part and "refresh" in trainer.method.needs:
-        refreshed = refreshed_advantages(
+        refreshed, work = refreshed_advantages(
             batch, rows, trainer.policy, trainer.method, problems=problems, budget=settings.micro_tokens
         )
         chosen, stats = refreshed.values, dict(refreshed.stats)
@@ -130,6 +145,7 @@ def step_on(
         old_logprobs=batch.logprobs,
         advantages=chosen,
         lengths=batch.lengths[problems],
+        work=work,
     )
     return stats | update(
         trainer.policy,

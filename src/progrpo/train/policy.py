@@ -1,7 +1,7 @@
 """The policy being trained: log-probs of sequences with and without gradient, and the optimiser step."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,15 +12,18 @@ from progrpo.algo.logprobs import head_logprobs
 from progrpo.model import LanguageModel
 from progrpo.train.batch import MicroBatch, Rows, micro_batches
 from progrpo.train.settings import OptimSettings
+from progrpo.train.work import Work
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Scores:
-    """Log-probs of whole rollouts under the current policy, without gradient, on the CPU (see `RolloutBatch`)."""
+    """Log-probs of whole rollouts under the current policy, without gradient, on the CPU (see `RolloutBatch`), and what
+    the pass cost."""
 
     logprobs: Float[Tensor, "N S"]
     entropies: Float[Tensor, "N S"] | None
     prompt_logprobs: Float[Tensor, "P Q"] | None
+    work: Work
 
 
 class Policy:
@@ -38,7 +41,12 @@ class Policy:
         self._grad_clip = optim.grad_clip
         self.parameters = [parameter for parameter in model.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=optim.lr, betas=optim.betas, eps=optim.eps, weight_decay=optim.weight_decay
+            self.parameters,
+            lr=optim.lr,
+            betas=optim.betas,
+            eps=optim.eps,
+            weight_decay=optim.weight_decay,
+            fused=model.device.type in ("cpu", "cuda"),
         )
         name = "constant_with_warmup" if optim.schedule == "constant" else optim.schedule
         self.schedule = get_scheduler(
@@ -65,19 +73,22 @@ class Policy:
         entropy = torch.zeros(count, columns) if entropies else None
         longest = max(len(rows.prompts[int(n)]) for n in index)
         prompt = torch.zeros(count // rows.group, longest) if prompts else None
+        work = Work()
         for micro in self.micro_batches(rows, index, columns, budget):
-            first = (micro.index % rows.group == 0).to(micro.tokens.device) & prompts
-            scored = micro.scored | (micro.present & first[:, None])
-            scored[:, 0] = False
+            firsts = [place for place in micro.prompts if prompts and place.first % rows.group == 0]
+            scored = micro.scored.clone()
+            for place in firsts:
+                scored[place.row, place.column + 1 : place.column + place.length] = True
+            work += replace(micro.work, head_rows=int(scored.sum()))
             values, uncertain = self._forward(micro, scored, entropies=entropies)
             places = torch.tensor([position[int(n)] for n in micro.index])
             logprobs[places] = micro.as_columns(values).cpu()
             if entropy is not None and uncertain is not None:
                 entropy[places] = micro.as_columns(uncertain).cpu()
-            for row in first.nonzero()[:, 0].tolist() if prompt is not None else ():
-                length = len(rows.prompts[int(micro.index[row])])
-                prompt[places[row] // rows.group, :length] = values[row, :length].cpu()
-        return Scores(logprobs=logprobs, entropies=entropy, prompt_logprobs=prompt)
+            for place in firsts if prompt is not None else ():
+                own = values[place.row, place.column : place.column + place.length].cpu()
+                prompt[position[place.first] // rows.group, : place.length] = own
+        return Scores(logprobs=logprobs, entropies=entropy, prompt_logprobs=prompt, work=work)
 
     def zero_grad(self) -> None:
         """Set every gradient to 0 (not None: a step in which no sequence has an advantage still decays momentum)."""
@@ -106,13 +117,26 @@ class Policy:
     def _forward(self, micro: MicroBatch, scored: Tensor, *, entropies: bool) -> tuple[Tensor, Tensor | None]:
         with self.model.computing():
             # No attention mask: the padding stands on the right, where a causal model does not look.
-            states = self.model.hidden(micro.tokens, use_cache=False)
+            states = self.model.hidden(micro.tokens, position_ids=micro.positions, layout=micro.layout, use_cache=False)
             return head_logprobs(
-                states, micro.tokens, scored, self.model.head, temperature=self.temperature, entropies=entropies
+                states,
+                micro.tokens,
+                scored,
+                self.model.head,
+                temperature=self.temperature,
+                entropies=entropies,
+                previous=micro.previous,
             )
 
     def micro_batches(self, rows: Rows, index: Tensor, columns: int, budget: int) -> Iterator[MicroBatch]:
-        """The sequences `index` as rectangles of at most `budget` tokens on the model's device."""
+        """The sequences `index` in micro-batches of at most `budget` tokens on the model's device."""
         return micro_batches(
-            rows, index, columns=columns, budget=budget, pad_id=self.model.pad_id, device=self.model.device
+            rows,
+            index,
+            columns=columns,
+            budget=budget,
+            pad_id=self.model.pad_id,
+            device=self.model.device,
+            share=self.model.shares_prompts,
+            half=self.model.precision == "bf16",
         )

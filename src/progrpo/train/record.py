@@ -7,6 +7,7 @@ excluded.jsonl      problems left out because their own gold answer does not ver
 rollouts/           step-NNNNNN.jsonl, one row per completion, named after the first step they feed
 evaluations/        step-NNNNNN.jsonl, one row per problem
 checkpoints/        see checkpoint.py
+profiles/           step-NNNNNN.json.gz, with --profile: see profile.py
 """
 
 import hashlib

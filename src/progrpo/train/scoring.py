@@ -8,6 +8,7 @@ from progrpo.methods import Advantages, Method
 from progrpo.rollout.verify import FailedAs
 from progrpo.train.batch import Rows, column_mask, make_rollout_batch
 from progrpo.train.policy import Policy
+from progrpo.train.work import Work
 from progrpo.types import Group, RolloutBatch
 
 
@@ -20,14 +21,14 @@ def sampling_policy_batch(
     from_engine: bool,
     failed: FailedAs,
     budget: int,
-) -> RolloutBatch:
-    """The rollout under the policy that sampled it.
+) -> tuple[RolloutBatch, Work]:
+    """The rollout under the policy that sampled it, and what it cost to know.
 
     With `from_engine` the log-probs kept while sampling serve and no forward pass is made; else the trainer makes one,
     which gives the prompts' log-probs too.
     """
     if from_engine:
-        return make_rollout_batch(groups, needs, failed)
+        return make_rollout_batch(groups, needs, failed), Work()
     everything = slice(0, len(groups))
     return rescore(
         make_rollout_batch(groups, frozenset(), failed), rows, policy, needs, problems=everything, budget=budget
@@ -36,14 +37,15 @@ def sampling_policy_batch(
 
 def refreshed_advantages(
     batch: RolloutBatch, rows: Rows, policy: Policy, method: Method, *, problems: slice, budget: int
-) -> Advantages:
-    """Advantages of some of the problems with log-probs of the policy as it is now."""
-    return method.advantages(rescore(batch, rows, policy, method.needs, problems=problems, budget=budget))
+) -> tuple[Advantages, Work]:
+    """Advantages of some of the problems with log-probs of the policy as it is now, and what those cost."""
+    refreshed, work = rescore(batch, rows, policy, method.needs, problems=problems, budget=budget)
+    return method.advantages(refreshed), work
 
 
 def rescore(
     batch: RolloutBatch, rows: Rows, policy: Policy, needs: frozenset[str], *, problems: slice, budget: int
-) -> RolloutBatch:
+) -> tuple[RolloutBatch, Work]:
     """The part `problems` of a batch with log-probs of the current policy, by one forward pass without gradient."""
     group = rows.group
     index = torch.arange(problems.start * group, problems.stop * group)
@@ -60,7 +62,7 @@ def rescore(
         lengths = torch.tensor([len(rows.prompts[int(n)]) for n in index[::group]])
         prompt_mask = column_mask(lengths, scores.prompt_logprobs.shape[1])
         prompt_mask[:, 0] = False
-    return replace(
+    scored = replace(
         batch,
         rewards=batch.rewards[problems],
         correct=batch.correct[problems],
@@ -72,3 +74,4 @@ def rescore(
         prompt_logprobs=scores.prompt_logprobs,
         prompt_mask=prompt_mask,
     )
+    return scored, scores.work

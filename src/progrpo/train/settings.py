@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from progrpo.engines import Sampling
 from progrpo.evaluate import EvaluateSettings
@@ -82,6 +82,9 @@ class RecordSettings(Settings):
     """Also log to these, through accelerate; each needs its own package."""
     project: str = "progrpo"
     """Project name for the trackers."""
+    profile_rollouts: tuple[PositiveInt, ...] = (2, 3)
+    """Rollouts that `--profile` traces, each with its optimiser steps, counted from 1 at the start of the process. The
+    first is slower than the others: memory, kernels and worker processes are set up in it."""
 
 
 class EngineChoice(Choice):

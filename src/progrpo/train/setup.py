@@ -27,7 +27,7 @@ from progrpo.types import Problem
 logger = logging.getLogger(__name__)
 
 Listener = Callable[[str, Mapping[str, Any]], None]
-"""Called with "check", "start", "phase", "step" or "evaluation" and what belongs to it."""
+"""Called with "check", "start", "phase", "step", "evaluation" or "profile" and what belongs to it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

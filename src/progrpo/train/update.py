@@ -1,7 +1,7 @@
 """One optimiser step: the clipped surrogate over one mini-batch of whole groups, in micro-batches."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from progrpo.errors import NonFiniteError
 from progrpo.methods import Method
 from progrpo.train.batch import MicroBatch, Rows, pad_columns
 from progrpo.train.policy import Policy
+from progrpo.train.work import Work
 from progrpo.types import Ratio
 
 Dump = Callable[[dict[str, Any]], str]
@@ -27,6 +28,7 @@ class MiniBatch:
         rows: all N sequences of the rollout. first: the first of this mini-batch among them.
         old_logprobs: [N, S] of the whole rollout, fixed for all its steps.
         advantages: [p, G] and lengths: [p, G], of this mini-batch.
+        work: of the scoring passes that were made for this step, to be counted with its own.
     """
 
     rows: Rows
@@ -34,6 +36,7 @@ class MiniBatch:
     old_logprobs: Float[Tensor, "N S"]
     advantages: Float[Tensor, "p G"]
     lengths: Int[Tensor, "p G"]
+    work: Work = field(default_factory=Work)
 
 
 def update(
@@ -55,13 +58,13 @@ def update(
     advantages = batch.advantages.flatten()
     chosen = torch.arange(len(advantages)) if not skip_zero else advantages.nonzero()[:, 0]
     low, high = method.clip_range()
-    stats = _Stats()
+    stats, work = _Stats(), batch.work
     policy.zero_grad()
     for micro in policy.micro_batches(batch.rows, batch.first + chosen, batch.old_logprobs.shape[1], budget):
         place = micro.index - batch.first
         device = micro.tokens.device
         old, own = batch.old_logprobs[micro.index].to(device), advantages[place].to(device)
-        logprobs = policy.logprobs(micro)
+        logprobs, work = policy.logprobs(micro), work + micro.work
         surrogate = clipped_surrogate(logprobs, old, own, clip_low=low, clip_high=high)
         objective = weighted_sum(surrogate, micro.mask, weights[place].to(device))
         if not bool(torch.isfinite(objective)):
@@ -82,10 +85,13 @@ def update(
         )
     used_lr = policy.lr
     policy.step()
-    return stats.metrics() | {
+    return {
+        **stats.metrics(),
+        **work.metrics(),
         "policy/grad_norm": Ratio(norm, 1),
         "policy/lr": Ratio(used_lr, 1),
         "policy/trained_share": Ratio(len(chosen), len(advantages)),
+        "policy/zero_advantage_share": Ratio(int((advantages == 0).sum()), len(advantages)),
     }
 
 
@@ -94,7 +100,7 @@ class _Stats:
 
     def __init__(self) -> None:
         self._objective = 0.0
-        self._tokens = self._forwarded = 0
+        self._tokens = 0
         self._sums = dict.fromkeys(("clip_low", "clip_high", "ratio", "kl_old", "logprob_gap"), 0.0)
 
     def add(
@@ -105,7 +111,6 @@ class _Stats:
         sign = advantages.sign()[:, None]
         self._objective += objective
         self._tokens += int(micro.mask.sum())
-        self._forwarded += micro.tokens.numel()
         for name, value in (
             ("clip_low", (ratio < 1 - low) & (sign < 0)),
             ("clip_high", (ratio > 1 + high) & (sign > 0)),
@@ -120,7 +125,6 @@ class _Stats:
         return means | {
             "policy/objective": Ratio(self._objective, 1),
             "tokens/trained": Ratio(self._tokens, 1),
-            "tokens/forwarded": Ratio(self._forwarded, 1),
         }
 
 

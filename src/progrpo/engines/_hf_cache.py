@@ -1,0 +1,198 @@
+"""Keys and values of the rows being decoded: each group's prompt once, each row's own tokens in a slot of its own.
+
+Nothing is copied as a row grows. A row or group that leaves is replaced by the last one, so that those in use always
+stand first and no pass touches the others.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from progrpo.model import LanguageModel
+
+_GROWTH = 128
+"""Slots grow by at least so many tokens at a time, and by half their size."""
+
+
+_ALIGNED = 8
+"""The fused kernel takes masks whose rows are so many numbers apart, or a multiple."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """Capacities: rows, groups, completions of the largest group, tokens of the longest prompt and completion."""
+
+    rows: int
+    groups: int
+    group: int
+    prompt: int
+    completion: int
+
+    def rounded(self) -> "Shape":
+        """With room for prompts somewhat longer, so that the next call fits too, and sizes that kernels like."""
+        prompt, completion = (-(-tokens // _GROWTH) * _GROWTH for tokens in (self.prompt, self.completion))
+        return replace(self, prompt=prompt, completion=completion)
+
+    def holds(self, other: "Shape") -> bool:
+        """Whether requests of the other shape fit."""
+        return all(getattr(self, part.name) >= getattr(other, part.name) for part in fields(self))
+
+
+class SlotCache:
+    """The key-value cache of `shape.rows` rows of `shape.groups` groups.
+
+    Args:
+        reserve: allocate slots of the longest completion at once, where addresses must not change.
+    """
+
+    def __init__(self, model: LanguageModel, shape: Shape, *, reserve: bool) -> None:
+        config = model.model.config
+        self.heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        self.width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self.shape = shape
+        self._dtype = torch.bfloat16 if model.precision == "bf16" else model.model.dtype
+        self._device = model.device
+        layers = range(config.num_hidden_layers)
+        self.prompt_keys = [self._empty(shape.groups, shape.prompt) for _ in layers]
+        self.prompt_values = [self._empty(shape.groups, shape.prompt) for _ in layers]
+        length = shape.completion if reserve else 0
+        self.keys = [self._empty(shape.rows, length) for _ in layers]
+        self.values = [self._empty(shape.rows, length) for _ in layers]
+        self.prompt_mask = torch.full((shape.groups, 1, 1, shape.prompt), -torch.inf, device=self._device)
+
+    def keep_prompts(self, slots: Sequence[int], starts: Sequence[int], lengths: Sequence[int]) -> "KeepPrompts":
+        """What fills the prompts of groups `slots` from a packed line on which they start at `starts`."""
+        for slot, length in zip(slots, lengths, strict=True):
+            self.prompt_mask[slot] = -torch.inf
+            self.prompt_mask[slot, ..., :length] = 0
+        return KeepPrompts(cache=self, places=tuple(zip(slots, starts, lengths, strict=True)))
+
+    def grow(self, length: int) -> None:
+        """Make room for `length` own tokens of each row."""
+        have = self.keys[0].shape[2]
+        if length <= have:
+            return
+        target = min(self.shape.completion, max(length, have + max(_GROWTH, have // 2)))
+        for store in (self.keys, self.values):
+            for layer, old in enumerate(store):
+                store[layer] = self._empty(self.shape.rows, target)
+                store[layer][:, :, :have] = old
+
+    def move_rows(self, to: Int[Tensor, " m"], source: Int[Tensor, " m"], length: int) -> None:
+        """Copy the first `length` own tokens of rows `source` to rows `to`."""
+        for store in (self.keys, self.values):
+            for own in store:
+                own[to, :, :length] = own[source, :, :length]
+
+    def move_groups(self, to: Int[Tensor, " m"], source: Int[Tensor, " m"]) -> None:
+        """Copy the prompts of groups `source` to groups `to`."""
+        for store in (self.prompt_keys, self.prompt_values):
+            for prompts in store:
+                prompts[to] = prompts[source]
+        self.prompt_mask[to] = self.prompt_mask[source]
+
+    def _empty(self, count: int, length: int) -> Tensor:
+        # Zeros, not garbage: a masked key must not be nan, or 0 * nan would reach the sum.
+        return torch.zeros(count, self.heads, length, self.width, dtype=self._dtype, device=self._device)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class KeepPrompts:
+    """Copies keys and values of a prefill's packed line into the cache; `places` are (slot, start, length)."""
+
+    cache: SlotCache
+    places: tuple[tuple[int, int, int], ...]
+
+    def __call__(self, layer: int, key: Tensor, value: Tensor) -> None:
+        for slot, start, length in self.places:
+            self.cache.prompt_keys[layer][slot, :, :length] = key[start : start + length].transpose(0, 1)
+            self.cache.prompt_values[layer][slot, :, :length] = value[start : start + length].transpose(0, 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Decode:
+    """The layout of one decoding step: row r, at its own position `length[r]`, sees its prompt and its own tokens.
+
+    Attributes:
+        row: [R] 0 to R - 1. place: [R] group slot * G + rank in the group; groups * G for a row that is none.
+        length: [R] own tokens stored before this one.
+        groups: group slots in use. span: own tokens looked at, more than the greatest length.
+        mask: [R, 1, 1, span] 0 or -inf; None where all rows see all of the span.
+        prompt_mask: likewise of the prompts; None where all are as long as the longest.
+    """
+
+    cache: SlotCache
+    place: Int[Tensor, " R"]
+    row: Int[Tensor, " R"]
+    length: Int[Tensor, " R"]
+    groups: int
+    span: int
+    prompt_span: int
+    mask: Tensor | None
+    prompt_mask: Tensor | None
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        cache, rows = self.cache, query.shape[0]
+        keys, values = cache.keys[layer], cache.values[layer]
+        keys[self.row, :, self.length] = key.to(keys.dtype)
+        values[self.row, :, self.length] = value.to(values.dtype)
+        q = query.to(keys.dtype).unflatten(1, (cache.heads, -1))  # [R, K, H/K, D]
+        own, own_total = _attention(q, keys[:rows, :, : self.span], values[:rows, :, : self.span], self.mask, scale)
+        # The queries of a group side by side, so that its prompt is read once for all of them.
+        prompts = slice(0, self.groups)
+        together = q.new_zeros(self.groups * cache.shape.group + 1, *q.shape[1:])
+        together[self.place] = q
+        grouped = together[:-1].unflatten(0, (self.groups, -1)).transpose(1, 2)  # [P, K, G, H/K, D]
+        shared, shared_total = _attention(
+            grouped.flatten(2, 3),
+            cache.prompt_keys[layer][prompts, :, : self.prompt_span],
+            cache.prompt_values[layer][prompts, :, : self.prompt_span],
+            self.prompt_mask,
+            scale,
+        )
+        place = self.place.clamp(max=self.groups * cache.shape.group - 1)
+        shared, shared_total = (
+            part.unflatten(2, (cache.shape.group, -1)).transpose(1, 2).flatten(0, 1)[place]
+            for part in (shared, shared_total)
+        )
+        # softmax over both parts: each part's share is its total weight against the other's.
+        share = torch.sigmoid(shared_total - own_total)[..., None].to(own.dtype)
+        return torch.lerp(own, shared, share).flatten(1, 2)  # [R, H, D]
+
+
+def _attention(
+    query: Float[Tensor, "n K m D"],
+    key: Float[Tensor, "n K S D"],
+    value: Float[Tensor, "n K S D"],
+    mask: Tensor | None,
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    """softmax(query key^T * scale + mask) value, and the log of the softmax's denominator [n, K, m] in float32."""
+    half = None if mask is None else mask.to(query.dtype)
+    if query.device.type == "cpu":
+        out, total = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, attn_mask=half, scale=scale
+        )
+        return out, total
+    if query.device.type == "cuda" and key.shape[2] % _ALIGNED == 0:
+        bias = None if half is None else half.expand(*query.shape[:3], key.shape[2])
+        out, total, _, _ = torch.ops.aten._scaled_dot_product_efficient_attention(
+            query, key, value, bias, True, scale=scale
+        )
+        return out, total[..., : query.shape[2]]
+    scores = _float_product(query, key.transpose(-1, -2)) * scale
+    if mask is not None:
+        scores = scores + mask
+    total = scores.logsumexp(dim=-1)
+    return (scores - total[..., None]).exp().to(value.dtype) @ value, total
+
+
+def _float_product(left: Tensor, right: Tensor) -> Tensor:
+    """The batched product in float32 of factors that may be in half precision."""
+    if left.dtype == torch.float32:
+        return left @ right
+    product = torch.bmm(left.flatten(0, 1), right.flatten(0, 1), out_dtype=torch.float32)
+    return product.unflatten(0, left.shape[:2])

@@ -1,0 +1,83 @@
+"""The tokens of a call as they are drawn, and the completions made of them."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from progrpo.engines import Generated, Request
+from progrpo.errors import NonFiniteError
+from progrpo.model import LanguageModel
+from progrpo.types import Completion
+
+
+class Results:
+    """What becomes of each request.
+
+    Args:
+        tokens, logprobs, entropies: [N or more, S] on the device, one row per completion in the order of requests and
+            seeds; written by the decoder.
+    """
+
+    def __init__(
+        self, model: LanguageModel, requests: Sequence[Request], tokens: Tensor, logprobs: Tensor, entropies: Tensor
+    ) -> None:
+        self._model = model
+        self._requests = requests
+        self._drawn = (tokens, logprobs, entropies)
+        ends = torch.tensor([0, *(len(request.seeds) for request in requests)]).cumsum(0).tolist()
+        self._spans = [range(start, end) for start, end in pairwise(ends)]
+        self._lengths = [0] * ends[-1]
+        self._stopped = [False] * ends[-1]
+        self._prompts: dict[int, Tensor] = {}
+        self._made: dict[int, Generated] = {}
+
+    def rows(self, request: int) -> range:
+        """The rows of a request's completions."""
+        return self._spans[request]
+
+    def close(self, row: int, length: int, stopped: bool) -> None:
+        """The completion is whole: `length` tokens, the last an end token if `stopped`."""
+        self._lengths[row], self._stopped[row] = length, stopped
+
+    def keep_prompt(self, request: int, logprobs: Tensor) -> None:
+        self._prompts[request] = logprobs
+
+    def take(self, request: int) -> Generated:
+        """The result of a request whose completions are all closed.
+
+        Raises:
+            NonFiniteError: the model gave nan.
+        """
+        rows = self._spans[request]
+        block = slice(rows.start, rows.stop)
+        longest = max(self._lengths[row] for row in rows)
+        tokens, logprobs, entropies = (values[block, :longest].cpu() for values in self._drawn)
+        broken = sum(bool(logprobs[offset, : self._lengths[row]].isnan().any()) for offset, row in enumerate(rows))
+        if broken:
+            raise NonFiniteError(
+                f"the model gave log-probabilities that are nan for {broken} of {len(rows)} completions of a prompt; its "
+                "weights or activations are broken (a checkpoint after a divergence? bf16 overflow?)"
+            )
+        completions = []
+        for offset, (row, seed) in enumerate(zip(rows, self._requests[request].seeds, strict=True)):
+            length = self._lengths[row]
+            ids = tokens[offset, :length].clone()
+            completions.append(
+                Completion(
+                    seed=seed,
+                    text=self._model.decode(ids),
+                    finish="stop" if self._stopped[row] else "length",
+                    token_ids=ids,
+                    logprobs=logprobs[offset, :length].clone(),
+                    entropies=entropies[offset, :length].clone(),
+                )
+            )
+        made = Generated(prompt_logprobs=self._prompts.get(request), completions=tuple(completions))
+        self._made[request] = made
+        return made
+
+    def all(self) -> list[Generated]:
+        """The results of all requests, in their order."""
+        return [self._made[request] for request in range(len(self._requests))]

@@ -1,0 +1,61 @@
+"""Draw tokens by inverting their cumulative distribution at a given uniform number."""
+
+import torch
+from torch import Tensor
+
+from progrpo.engines import Sampling
+
+_BLOCK = 256
+
+
+def sample(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw one token per row by inverting its cumulative distribution at `uniform`.
+
+    Args:
+        logits: [R, V]. uniform: [R] float64 in [0, 1).
+
+    Returns:
+        token [R]; its log-probability [R] and the entropy [R] in nats of its distribution, both float32, at the sampling
+        temperature and before top-k and top-p (at temperature 0: of the untempered distribution).
+    """
+    if sampling.temperature not in (0, 1):
+        logits = logits.float() / sampling.temperature
+    probs = logits.softmax(dim=-1, dtype=torch.float32)
+    entropy = torch.special.entr(probs).sum(dim=-1)
+    token = logits.argmax(dim=-1) if sampling.temperature == 0 else invert(truncate(probs, sampling), uniform)
+    return token, probs.gather(-1, token[:, None])[:, 0].log(), entropy
+
+
+def invert(weights: Tensor, uniform: Tensor) -> Tensor:
+    """The first entry of each row whose cumulative weight exceeds `uniform` times the row's sum; never one of weight 0.
+
+    Sums run over blocks first, then in float64 inside the block that was hit: one cumulative sum over a whole
+    vocabulary would cost more than the rest of sampling.
+    """
+    size = weights.shape[-1]
+    width = _BLOCK if size > 4 * _BLOCK else size
+    blocks = torch.nn.functional.pad(weights, (0, -size % width)).unflatten(-1, (-1, width))  # [R, blocks, width]
+    sums = blocks.sum(dim=-1).double()
+    ends = sums.cumsum(dim=-1)
+    threshold = uniform.double()[:, None] * ends[:, -1:]
+    # right=True picks the first entry *above* the threshold: a weight of 0 can never be drawn.
+    block = torch.searchsorted(ends, threshold, right=True).clamp(max=ends.shape[1] - 1)  # [R, 1]
+    inside = blocks.gather(1, block[..., None].expand(-1, -1, width))[:, 0].double().cumsum(dim=-1)
+    # Rounding may leave a threshold at the block's very end or before its start.
+    last = torch.nextafter(inside[:, -1:], inside.new_zeros(1))
+    left = (threshold - (ends - sums).gather(1, block)).clamp(min=0).minimum(last)
+    found = block * width + torch.searchsorted(inside, left, right=True)
+    return found[:, 0].clamp(max=size - 1)
+
+
+def truncate(probs: Tensor, sampling: Sampling) -> Tensor:
+    """Zero what top-k and top-p leave out (not renormalised). Ties at the edge of top-k are kept."""
+    if 0 < sampling.top_k < probs.shape[-1]:
+        edge = probs.topk(sampling.top_k, dim=-1).values[:, -1:]
+        probs = torch.where(probs >= edge, probs, 0.0)
+    if sampling.top_p < 1:
+        sorted_probs, order = probs.sort(dim=-1, descending=True, stable=True)
+        before = sorted_probs.cumsum(dim=-1) - sorted_probs
+        dropped = before >= sampling.top_p * probs.sum(dim=-1, keepdim=True)
+        probs = torch.zeros_like(probs).scatter(-1, order, sorted_probs.masked_fill(dropped, 0.0))
+    return probs

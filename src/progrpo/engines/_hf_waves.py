@@ -1,0 +1,144 @@
+"""Decoding by plain passes with Transformers' own cache, for models whose attention cannot share prompts.
+
+A wave of whole groups runs to its end. The prompt is run once per group and its cache copied; rows that have ended leave.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from progrpo.algo.logprobs import head_logprobs
+from progrpo.engines import Done, Generated, Request, Sampling
+from progrpo.engines._hf_results import Results
+from progrpo.engines._hf_sampling import sample
+from progrpo.model import LanguageModel
+
+
+class WaveDecoder:
+    """Generates for one list of requests (see `SlotDecoder`), `max_rows` completions at a time."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        *,
+        max_rows: int,
+        prompt_logprobs: bool,
+    ) -> None:
+        self._model = model
+        self._requests = requests
+        self._sampling = sampling
+        self._max_rows = max_rows
+        self._prompt_logprobs = prompt_logprobs
+        size = (sum(len(request.seeds) for request in requests), sampling.max_new_tokens)
+        self._tokens = torch.zeros(size, dtype=torch.long, device=model.device)
+        self._logprobs, self._entropies = (torch.zeros(size, device=model.device) for _ in range(2))
+        self._results = Results(model, requests, self._tokens, self._logprobs, self._entropies)
+        self._stops = torch.tensor(sorted(model.stop_ids), device=model.device)
+
+    def run(self, on_done: Done | None) -> list[Generated]:
+        """All results, in the order of the requests."""
+        # Prompts of like length share a wave, so that little is padded.
+        order = sorted(range(len(self._requests)), key=lambda index: len(self._requests[index].prompt_ids))
+        for wave in _waves(order, self._requests, self._max_rows):
+            self._wave(wave)
+            for index in wave:
+                result = self._results.take(index)
+                if on_done is not None:
+                    on_done(index, result)
+        return self._results.all()
+
+    def _wave(self, wave: list[int]) -> None:
+        prompts, present = _left_pad([self._requests[index].prompt_ids for index in wave], self._model)
+        positions = (present.cumsum(dim=1) - 1).clamp(min=0)
+        cache = DynamicCache(config=self._model.model.config)
+        states = self._model.hidden(
+            prompts, attention_mask=present.long(), position_ids=positions, past_key_values=cache, use_cache=True
+        )
+        if self._prompt_logprobs:
+            self._score_prompts(wave, states, prompts, present)
+        counts = [len(self._requests[index].seeds) for index in wave]
+        origin = torch.arange(len(wave), device=prompts.device).repeat_interleave(
+            torch.tensor(counts, device=prompts.device)
+        )  # [N]
+        cache.batch_select_indices(origin)
+        seeds = [seed for index in wave for seed in self._requests[index].seeds]
+        # One number per token of each completion, from its own stream.
+        uniforms = torch.from_numpy(
+            np.stack(
+                [np.random.Generator(np.random.Philox(key=s)).random(self._sampling.max_new_tokens) for s in seeds]
+            )
+        )
+        out = torch.tensor([row for index in wave for row in self._results.rows(index)], device=prompts.device)
+        self._decode(cache, self._model.head(states[:, -1])[origin], present[origin], out, uniforms.to(out.device))
+
+    def _decode(self, cache: DynamicCache, logits: Tensor, present: Tensor, out: Tensor, uniforms: Tensor) -> None:
+        """One token at a time for the rows that go on; a row that has ended leaves the cache."""
+        padded = not bool(present.all())
+        length = present.sum(dim=1)  # [rows] tokens seen by each row
+        longest = self._sampling.max_new_tokens
+        for step in range(longest):
+            token, logprob, entropy = sample(logits, uniforms[:, step], self._sampling)
+            self._tokens[out, step] = token
+            self._logprobs[out, step] = logprob
+            self._entropies[out, step] = entropy
+            stopped = torch.isin(token, self._stops)
+            ended = stopped | (step == longest - 1)
+            for row, by_stop in zip(out[ended].tolist(), stopped[ended].tolist(), strict=True):
+                self._results.close(row, step + 1, by_stop)
+            if bool(ended.all()):
+                return
+            if bool(ended.any()):
+                going = (~ended).nonzero()[:, 0]
+                cache.batch_select_indices(going)
+                present, length, out, uniforms, token = (
+                    values[going] for values in (present, length, out, uniforms, token)
+                )
+            present = torch.cat([present, present.new_ones(present.shape[0], 1)], dim=1)
+            states = self._model.hidden(
+                token[:, None],
+                attention_mask=present.long() if padded else None,
+                position_ids=length[:, None],
+                past_key_values=cache,
+                use_cache=True,
+            )
+            length = length + 1
+            logits = self._model.head(states[:, -1])
+
+    def _score_prompts(self, wave: list[int], states: Tensor, prompts: Tensor, present: Tensor) -> None:
+        """Log-prob of each prompt token but the first; the rows come from the prefill that is made anyway."""
+        scored = present.clone()
+        scored.scatter_(1, present.long().argmax(dim=1, keepdim=True), False)
+        temperature = self._sampling.temperature or 1.0
+        values = head_logprobs(states, prompts, scored, self._model.head, temperature=temperature)[0]
+        for row, index in enumerate(wave):
+            self._results.keep_prompt(index, values[row, present[row]].cpu())
+
+
+def _waves(order: list[int], requests: Sequence[Request], max_rows: int) -> Iterator[list[int]]:
+    """Whole groups of at most `max_rows` rows, one at least."""
+    wave: list[int] = []
+    rows = 0
+    for index in order:
+        if wave and rows + len(requests[index].seeds) > max_rows:
+            yield wave
+            wave, rows = [], 0
+        wave.append(index)
+        rows += len(requests[index].seeds)
+    if wave:
+        yield wave
+
+
+def _left_pad(prompts: list[Tensor], model: LanguageModel) -> tuple[Tensor, Tensor]:
+    """Token ids [P, Q] with padding on the left, and where they are real."""
+    longest = max(len(prompt) for prompt in prompts)
+    tokens = torch.full((len(prompts), longest), model.pad_id)
+    for row, prompt in enumerate(prompts):
+        tokens[row, longest - len(prompt) :] = prompt
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    present = torch.arange(longest)[None, :] >= longest - lengths[:, None]
+    return tokens.to(model.device), present.to(model.device)

@@ -1,0 +1,125 @@
+"""What is verified of a model on real numbers before the code relies on it."""
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from progrpo import attention
+from progrpo.errors import ModelError
+
+logger = logging.getLogger(__name__)
+
+_FAULTS = (ModelError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+"""What a model may raise that was not made for packed lines: it then keeps to plain passes."""
+_TOLERANCE = {False: 1e-3, True: 5e-2}
+"""Relative error of packed against plain passes, in float32 and in half precision. An error of layout is near 1."""
+
+
+@torch.no_grad()
+def switch_off_dropout(model: Any, device: torch.device, name: str) -> None:
+    """Make training see the very policy that sampled: with dropout the importance ratio is noise from the first step."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        for key, value in vars(module).items():
+            if "dropout" in key and isinstance(value, float):
+                setattr(module, key, 0.0)
+    tokens = torch.arange(8, device=device)[None, :] % model.config.vocab_size
+    was_training = model.training
+    sampled, trained = model.eval()(input_ids=tokens).logits, model.train()(input_ids=tokens).logits
+    model.train(was_training)
+    if not torch.allclose(sampled, trained, rtol=1e-4, atol=1e-4):
+        logger.warning(
+            "%s gives other logits in training than in sampling, though dropout is off; ratios are noisy", name
+        )
+
+
+@torch.no_grad()
+def head_is_separate(model: Any, device: torch.device, name: str) -> bool:
+    """Whether output embedding(base model(x)) are the model's logits."""
+    tokens = torch.arange(8, device=device)[None, :] % model.config.vocab_size
+    was_training = model.training
+    model.eval()
+    expected = model(input_ids=tokens).logits
+    output = model.get_output_embeddings()
+    base = getattr(model, model.base_model_prefix, None)
+    same = False
+    if output is not None and base is not None:
+        states = getattr(base(input_ids=tokens), "last_hidden_state", None)
+        if states is not None:
+            actual = output(states)
+            same = actual.shape == expected.shape and torch.allclose(actual, expected, rtol=1e-4, atol=1e-4)
+    model.train(was_training)
+    if not same:
+        logger.warning("%s transforms its logits after the head; scoring holds the logits of whole rows", name)
+    return same
+
+
+def shares_prompts(model: Any, device: torch.device, *, half: bool, name: str) -> bool:
+    """Whether a packed line gives what plain passes give, states and gradient; if so, its attention is set up for it.
+
+    Two prompts with two and one completions, random tokens: each completion's states and their gradient against those
+    of a pass over prompt and completion alone.
+    """
+    fault = _packed_fault(model, device, half=half)
+    if fault is None:
+        return True
+    attention.uninstall(model)
+    logger.warning(
+        "%s: a group's prompt cannot be shared between its completions (%s); taking plain passes, which are slower",
+        name,
+        fault,
+    )
+    return False
+
+
+def _packed_fault(model: Any, device: torch.device, *, half: bool) -> str | None:
+    generator = torch.Generator().manual_seed(0)
+    prompts = [_random(model, length, generator) for length in (7, 4)]
+    completions = [[_random(model, length, generator) for length in lengths] for lengths in ((5, 3), (6,))]
+    line, segments = attention.line_up(prompts, completions)
+    positions = torch.cat([torch.arange(s.prefix_length, s.prefix_length + s.length) for s in segments])
+    watched = next(
+        (parameter for parameter in model.parameters() if parameter.requires_grad and parameter.ndim == 1), None
+    )
+    try:
+        attention.install(model)
+        layout = attention.pack(segments, device, half=half)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+            packed = model.base_model(
+                input_ids=line[None].to(device),
+                position_ids=positions[None].to(device),
+                **attention.arguments(layout, device),
+            ).last_hidden_state[0]
+            ours = [
+                packed[segment.start : segment.start + segment.length] for segment in segments if segment.prefix_length
+            ]
+            theirs = [
+                model.base_model(
+                    input_ids=torch.cat([prompt, completion])[None].to(device), use_cache=False
+                ).last_hidden_state[0, len(prompt) :]
+                for prompt, own in zip(prompts, completions, strict=True)
+                for completion in own
+            ]
+        pairs = [(torch.cat(ours).detach(), torch.cat(theirs).detach())]
+        if watched is not None and packed.requires_grad:
+            pairs.append((_gradient(ours, watched), _gradient(theirs, watched)))
+    except _FAULTS as error:
+        return f"{type(error).__name__}: {error}"
+    errors = [float((a - b).float().norm() / b.float().norm()) for a, b in pairs]
+    if max(errors) < _TOLERANCE[half]:
+        return None
+    return f"states and gradient differ by {', '.join(f'{error:.1e}' for error in errors)}"
+
+
+def _gradient(states: list[Tensor], watched: Tensor) -> Tensor:
+    # A fixed random direction: the sum of a normalised state would have next to no gradient.
+    states = torch.cat(states).float()
+    direction = torch.randn(states.shape, generator=torch.Generator().manual_seed(1)).to(states.device)
+    return torch.autograd.grad((states * direction).sum(), watched)[0]
+
+
+def _random(model: Any, length: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(0, model.config.vocab_size, (length,), generator=generator)

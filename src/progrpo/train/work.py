@@ -1,0 +1,38 @@
+"""What the passes of a step cost, in model positions."""
+
+from dataclasses import dataclass
+
+from progrpo.types import Ratio
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """Positions of the model's passes, and what they were.
+
+    Attributes:
+        positions: tokens forwarded, padding included. padding: those that are none.
+        repeated_prompt: prompt tokens forwarded beyond the first time in the same pass over the policy.
+        head_rows: rows the LM head scored.
+    """
+
+    positions: int = 0
+    padding: int = 0
+    repeated_prompt: int = 0
+    head_rows: int = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(
+            positions=self.positions + other.positions,
+            padding=self.padding + other.padding,
+            repeated_prompt=self.repeated_prompt + other.repeated_prompt,
+            head_rows=self.head_rows + other.head_rows,
+        )
+
+    def metrics(self) -> dict[str, Ratio]:
+        """Keys as in docs/metrics.md."""
+        return {
+            "tokens/forwarded": Ratio(self.positions, 1),
+            "tokens/padding_share": Ratio(self.padding, self.positions),
+            "tokens/repeated_prompt_share": Ratio(self.repeated_prompt, self.positions),
+            "tokens/head_share": Ratio(self.head_rows, self.positions),
+        }
