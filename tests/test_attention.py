@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from progrpo import attention
-from progrpo.attention import Segment, line_up, pack
+from progrpo.attention import packed
+from progrpo.attention.packed import Packed, Segment, line_up, pack
 from progrpo.model import LanguageModel, wrap_model
 
 CPU = torch.device("cpu")
@@ -71,7 +72,7 @@ def test_a_packed_line_is_each_sequence_alone(
         for count in (heads[0], heads[1], heads[1])
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attention, "_SMALL", small)  # 0: as many rectangles as the padding rule makes
+        patch.setattr(packed, "_SMALL", small)  # 0: as many rectangles as the padding rule makes
         layout = pack(segments, CPU, half=False)
     direction = torch.randn(length, heads[0], 8, generator=generator)
     gradients = []
@@ -82,12 +83,12 @@ def test_a_packed_line_is_each_sequence_alone(
 
 
 def test_rectangles_are_padded_by_a_quarter_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "_SMALL", 0)
+    monkeypatch.setattr(packed, "_SMALL", 0)
     _, segments = line_of([30] * 6, [[1, 2, 4, 8, 16, 32, 64]] * 6)
     layout = pack(segments, CPU, half=False)
-    area = sum(r.queries.numel() * r.keys.numel() / r.count for r in layout.rectangles)
+    area = sum(r.segments * r.queries * r.keys for r in layout.how.each)
     assert area <= 1.25 * sum(s.length * s.keys for s in segments)
-    assert len(layout.rectangles) == 8  # the prompts, and one for each length
+    assert len(layout.how.each) == 8  # the prompts, and one for each length
 
 
 def test_keys_and_values_are_handed_on(tiny_model: LanguageModel) -> None:
@@ -115,10 +116,10 @@ def test_the_check_finds_a_wrong_layout(
 ) -> None:
     assert wrap_model(tiny_model.model, tiny_model.tokenizer, device=CPU, precision=precision).shares_prompts
 
-    def blind(segments: Sequence[Segment], device: torch.device, **options: object) -> attention.Packed:
+    def blind(segments: Sequence[Segment], device: torch.device, **options: object) -> Packed:
         return pack([Segment(start=s.start, length=s.length) for s in segments], device, half=False)
 
-    monkeypatch.setattr(attention, "pack", blind)
+    monkeypatch.setattr(packed, "pack", blind)
     model = wrap_model(tiny_model.model, tiny_model.tokenizer, device=CPU, precision=precision)
     assert not model.shares_prompts
     assert "cannot be shared" in caplog.text

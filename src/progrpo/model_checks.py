@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from progrpo import attention
+from progrpo.attention import packed
 from progrpo.errors import ModelError
 
 logger = logging.getLogger(__name__)
@@ -79,22 +80,22 @@ def _packed_fault(model: Any, device: torch.device, *, half: bool) -> str | None
     generator = torch.Generator().manual_seed(0)
     prompts = [_random(model, length, generator) for length in (7, 4)]
     completions = [[_random(model, length, generator) for length in lengths] for lengths in ((5, 3), (6,))]
-    line, segments = attention.line_up(prompts, completions)
+    line, segments = packed.line_up(prompts, completions)
     positions = torch.cat([torch.arange(s.prefix_length, s.prefix_length + s.length) for s in segments])
     watched = next(
         (parameter for parameter in model.parameters() if parameter.requires_grad and parameter.ndim == 1), None
     )
     try:
         attention.install(model)
-        layout = attention.pack(segments, device, half=half)
+        layout = packed.pack(segments, device, half=half)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-            packed = model.base_model(
+            shared = model.base_model(
                 input_ids=line[None].to(device),
                 position_ids=positions[None].to(device),
                 **attention.arguments(layout, device),
             ).last_hidden_state[0]
             ours = [
-                packed[segment.start : segment.start + segment.length] for segment in segments if segment.prefix_length
+                shared[segment.start : segment.start + segment.length] for segment in segments if segment.prefix_length
             ]
             theirs = [
                 model.base_model(
@@ -104,7 +105,7 @@ def _packed_fault(model: Any, device: torch.device, *, half: bool) -> str | None
                 for completion in own
             ]
         pairs = [(torch.cat(ours).detach(), torch.cat(theirs).detach())]
-        if watched is not None and packed.requires_grad:
+        if watched is not None and shared.requires_grad:
             pairs.append((_gradient(ours, watched), _gradient(theirs, watched)))
     except _FAULTS as error:
         return f"{type(error).__name__}: {error}"

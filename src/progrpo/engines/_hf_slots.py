@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from progrpo.algo.logprobs import head_logprobs
-from progrpo.attention import line_up, pack
+from progrpo.attention.packed import line_up, pack
 from progrpo.engines import Done, Generated, Request, Sampling
 from progrpo.engines._hf_cache import Shape
 from progrpo.engines._hf_graphs import Graphs

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from progrpo.attention import Packed, line_up, pack
+from progrpo.attention.packed import Packed, line_up, pack
 from progrpo.rollout.verify import FailedAs
 from progrpo.train.work import Work
 from progrpo.types import Group, RolloutBatch

@@ -1,4 +1,4 @@
-"""Attention over sequences that share their prompts, plugged into the attention interface of Transformers' models.
+"""Packed lines: sequences that share their prompts on one row without padding, and the attention over them.
 
 A *packed line* is one row of tokens without padding: of each group its prompt once, then its completions. A prompt's
 tokens see the prompt's tokens before them; a completion's see the whole prompt and their own before them. All else in
@@ -7,35 +7,19 @@ the model (projections, MLPs, norms) works token by token and needs to know noth
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding, scaled_dot_product_attention
 
-from progrpo.errors import ModelError
-
-LAYOUT = "progrpo_layout"
-"""The keyword under which a layout travels through a model's forward to its attention layers."""
-
-_PREFIX = "progrpo_over_"
-_KNOWN = frozenset({"is_causal", "use_cache", "position_ids", "cache_position", "output_attentions", "return_dict"})
 _PADDED = 1.25
 """Segments share one attention call while its rectangle is at most this many times the work that is needed."""
 _SMALL = 1 << 16
 """A rectangle of at most so many query-key pairs is not split further: a call would cost more than its padding."""
-
-
-class Layout(Protocol):
-    """What an attention layer does with the tokens of one forward pass."""
-
-    def attend(
-        self, layer: int, query: Float[Tensor, "L H D"], key: Float[Tensor, "L K D"], value: Tensor, scale: float
-    ) -> Float[Tensor, "L H D"]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,46 +45,66 @@ class Packed:
     """The layout of a packed line; `pack` makes it.
 
     Attributes:
+        how: the way attention is computed on this device.
         keep: called with (layer, key [L, K, D], value [L, K, D]) in each attention layer, to fill a cache.
     """
 
-    order: Int[Tensor, " L"]
-    rectangles: tuple["_Rectangle", ...]
-    ragged: "_Ragged | None"
+    how: "_Rectangles | _Ragged"
     keep: Callable[[int, Tensor, Tensor], None] | None = None
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         if self.keep is not None:
             self.keep(layer, key, value)
-        if self.ragged is not None:
-            return self.ragged.attend(query, key, value, scale)
-        pieces = [rectangle.attend(query, key, value, scale) for rectangle in self.rectangles]
-        return _rows(torch.cat(pieces), self.order)
+        return self.how.attend(query, key, value, scale)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Rectangle:
     """Segments of like length as one padded attention call: n segments of at most T queries and S keys.
 
-    `queries` [n * T] and `keys` [n * S] are positions on the line (0 where padded); `mask` [n, 1, T, S] is 0 or -inf,
-    None where no segment has a prefix and the plain causal mask does.
+    `mask` [n, 1, T, S] is 0 or -inf; None where no segment has a prefix and the plain causal mask does.
     """
 
-    count: int
-    queries: Int[Tensor, " n*T"]
-    keys: Int[Tensor, " n*S"]
+    segments: int
+    queries: int
+    keys: int
     mask: Tensor | None
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         q, k, v = (
-            _rows(values, index).unflatten(0, (self.count, -1)).transpose(1, 2)  # [n, heads, T or S, D]
-            for values, index in ((query, self.queries), (key, self.keys), (value, self.keys))
-        )
+            rows.unflatten(0, (self.segments, -1)).transpose(1, 2) for rows in (query, key, value)
+        )  # [n, heads, T or S, D]
         mask = None if self.mask is None else self.mask.to(q.dtype)
         out = scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
         )
         return out.transpose(1, 2).flatten(0, 1)  # [n * T, H, D]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Rectangles:
+    """All segments in a few padded calls.
+
+    `queries` and `keys` are positions on the line, rectangle after rectangle (0 where padded): one look-up serves them
+    all. `order` [L] is where each token of the line stands among the queries.
+    """
+
+    queries: Int[Tensor, " T"]
+    keys: Int[Tensor, " S"]
+    order: Int[Tensor, " L"]
+    each: tuple[_Rectangle, ...]
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        of_queries = [rectangle.segments * rectangle.queries for rectangle in self.each]
+        of_keys = [rectangle.segments * rectangle.keys for rectangle in self.each]
+        parts = zip(
+            self.each,
+            _rows(query, self.queries).split(of_queries),
+            _rows(key, self.keys).split(of_keys),
+            _rows(value, self.keys).split(of_keys),
+            strict=True,
+        )
+        return _rows(torch.cat([rectangle.attend(q, k, v, scale) for rectangle, q, k, v in parts]), self.order)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -155,92 +159,8 @@ def pack(
         half: whether attention runs in half precision; on CUDA it then takes the kernel without padding.
     """
     if half and device.type == "cuda" and _has_flash():
-        return Packed(
-            order=torch.empty(0, dtype=torch.long), rectangles=(), ragged=_ragged(segments, device), keep=keep
-        )
-    order = torch.empty(sum(segment.length for segment in segments), dtype=torch.long)
-    rectangles, done = [], 0
-    for bucket in _buckets(segments):
-        width = max(segment.length for segment in bucket)
-        for row, segment in enumerate(bucket):
-            first = done + row * width
-            order[segment.start : segment.start + segment.length] = torch.arange(first, first + segment.length)
-        done += len(bucket) * width
-        rectangles.append(_rectangle(bucket, device))
-    return Packed(order=order.to(device), rectangles=tuple(rectangles), ragged=None, keep=keep)
-
-
-def install(model: Any) -> None:
-    """Let the model's attention layers follow a layout where a forward pass brings one, and be as before elsewhere.
-
-    Raises:
-        ModelError: the model does not use Transformers' attention interface.
-    """
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    plain = model.config._attn_implementation
-    if plain.startswith(_PREFIX):
-        return
-    if plain not in ALL_ATTENTION_FUNCTIONS or plain not in ALL_MASK_ATTENTION_FUNCTIONS:
-        raise ModelError(f"attention {plain!r} cannot be extended")
-    name = _PREFIX + plain
-    ALL_ATTENTION_FUNCTIONS.register(name, partial(_attention, plain=ALL_ATTENTION_FUNCTIONS[plain]))
-    ALL_MASK_ATTENTION_FUNCTIONS.register(name, ALL_MASK_ATTENTION_FUNCTIONS[plain])
-    model.set_attn_implementation(name)
-
-
-def uninstall(model: Any) -> None:
-    """Undo `install`."""
-    name = model.config._attn_implementation
-    if name.startswith(_PREFIX):
-        model.set_attn_implementation(name.removeprefix(_PREFIX))
-
-
-@contextmanager
-def uninstalled(model: Any) -> Iterator[None]:
-    """The model as Transformers made it, for code that looks at the name of its attention."""
-    name = model.config._attn_implementation
-    uninstall(model)
-    try:
-        yield
-    finally:
-        if name.startswith(_PREFIX):
-            install(model)
-
-
-def arguments(layout: Layout, device: torch.device) -> dict[str, Any]:
-    """Keyword arguments that make a forward pass of an installed model follow the layout."""
-    # A mask that is four-dimensional already is passed through: none is built, and the layout reads none.
-    return {LAYOUT: layout, "attention_mask": torch.zeros(1, 1, 1, 1, device=device), "use_cache": False}
-
-
-def _attention(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    plain: Callable[..., Any],
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """Transformers' attention function: query [1, H, L, D], key and value [1, K, L, D] -> [1, L, H, D]."""
-    layout: Layout | None = kwargs.pop(LAYOUT, None)
-    if layout is None:
-        result: tuple[Tensor, None] = plain(
-            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
-        )
-        return result
-    if unknown := sorted(name for name, given in kwargs.items() if given is not None and name not in _KNOWN):
-        raise ModelError(f"its attention asks for {', '.join(unknown)}")
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    kind, dtype = query.device.type, query.dtype
-    half = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else dtype
-    q, k, v = (values[0].transpose(0, 1).to(half) for values in (query, key, value))  # [L, heads, D]
-    return layout.attend(module.layer_idx, q, k, v, scale)[None].to(dtype), None
+        return Packed(how=_ragged(segments, device), keep=keep)
+    return Packed(how=_rectangles(segments, device), keep=keep)
 
 
 def _rows(values: Float[Tensor, "L heads D"], index: Int[Tensor, " m"]) -> Float[Tensor, "m heads D"]:
@@ -273,7 +193,33 @@ def _width(bucket: Sequence[Segment]) -> int:
     return max(segment.prefix_length for segment in bucket) + max(segment.length for segment in bucket)
 
 
-def _rectangle(bucket: Sequence[Segment], device: torch.device) -> _Rectangle:
+def _rectangles(segments: Sequence[Segment], device: torch.device) -> _Rectangles:
+    order = torch.empty(sum(segment.length for segment in segments), dtype=torch.long)
+    queries, keys, each, done = [], [], [], 0
+    for bucket in _buckets(segments):
+        width = max(segment.length for segment in bucket)
+        for row, segment in enumerate(bucket):
+            first = done + row * width
+            order[segment.start : segment.start + segment.length] = torch.arange(first, first + segment.length)
+        done += len(bucket) * width
+        of_queries, of_keys, mask = _rectangle(bucket)
+        queries.append(of_queries.flatten())
+        keys.append(of_keys.flatten())
+        each.append(
+            _Rectangle(
+                segments=len(bucket),
+                queries=width,
+                keys=of_keys.shape[1],
+                mask=None if mask is None else torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf).to(device),
+            )
+        )
+    return _Rectangles(
+        queries=torch.cat(queries).to(device), keys=torch.cat(keys).to(device), order=order.to(device), each=tuple(each)
+    )
+
+
+def _rectangle(bucket: Sequence[Segment]) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Positions of the queries [n, T] and of the keys [n, S] of a rectangle, and which are seen [n, 1, T, S]."""
     start, length, prefix_start, prefix = (
         torch.tensor([getattr(segment, name) for segment in bucket])[:, None]  # [n, 1]
         for name in ("start", "length", "prefix_start", "prefix_length")
@@ -282,19 +228,16 @@ def _rectangle(bucket: Sequence[Segment], device: torch.device) -> _Rectangle:
     queries = torch.where(own < length, start + own, 0)
     before = torch.arange(int(prefix.max()))[None]
     keys = torch.cat([torch.where(before < prefix, prefix_start + before, 0), queries], dim=1)
-    mask = None
-    if prefix.any():
-        seen = torch.cat(
-            [
-                (before < prefix)[:, None].expand(-1, own.shape[1], -1),
-                (own[:, None] <= own[..., None]) & (own < length)[:, None],
-            ],
-            dim=2,
-        )[:, None]  # [n, 1, T, S]
-        mask = torch.zeros(seen.shape, device=device).masked_fill(~seen.to(device), -torch.inf)
-    return _Rectangle(
-        count=len(bucket), queries=queries.flatten().to(device), keys=keys.flatten().to(device), mask=mask
+    if not prefix.any():
+        return queries, keys, None
+    seen = torch.cat(
+        [
+            (before < prefix)[:, None].expand(-1, own.shape[1], -1),
+            (own[:, None] <= own[..., None]) & (own < length)[:, None],
+        ],
+        dim=2,
     )
+    return queries, keys, seen[:, None]
 
 
 def _ragged(segments: Sequence[Segment], device: torch.device) -> _Ragged:
