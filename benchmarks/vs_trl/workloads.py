@@ -123,7 +123,7 @@ _LONG_TAILED = Workload(
     median=80,
     degenerate=True,
     lr=1e-6,
-    micro_tokens=16_384,
+    micro_tokens=1024,
     micro_rows=4,
 )
 _FULL = replace(_LONG_TAILED, name="c", prompt_tokens=32, median=None, degenerate=False, micro_rows=8)
@@ -135,11 +135,10 @@ _GPU = replace(
     prompt_tokens=512,
     completion_tokens=2048,
     median=600,
+    micro_tokens=16_384,
 )
 _GPU_LARGE = replace(_GPU, name="e", shape=ONE_AND_A_HALF_B, micro_tokens=8192, micro_rows=2)
-WORKLOADS = {
-    work.name: work for work in (_COUNTDOWN, _LONG_TAILED, _FULL, _GPU, replace(_GPU, name="e", shape=ONE_AND_A_HALF_B))
-}
+WORKLOADS = {work.name: work for work in (_COUNTDOWN, _LONG_TAILED, _FULL, _GPU, _GPU_LARGE)}
 
 
 def tiny(work: Workload) -> Workload:

@@ -79,11 +79,15 @@ def _memory(settings: RunSettings, longest: int) -> list[str]:
     kept = 1 if settings.model.gradient_checkpointing else 16
     activations = tokens * size["layers"] * size["width"] * kept * value
     head = min(tokens, 4096) * size["vocabulary"] * 4 * 3
-    rows = settings.engine.params.get("max_rows", 256)
-    cache = min(rows, settings.batch.prompts * settings.batch.group) * longest * size["cache_per_token"] * value
+    rows = min(settings.engine.params.get("max_rows", 256), settings.batch.prompts * settings.batch.group)
+    prompts = min(settings.batch.prompts, 2 * max(1, rows // settings.batch.group))
+    cached = rows * settings.sampling.max_new_tokens + prompts * settings.data.max_prompt_tokens
+    cache = cached * size["cache_per_token"] * value
+    sampler = 2 * size["parameters"] if settings.model.precision == "bf16" else 0
     return [
         f"model: {size['parameters']:,} parameters, vocabulary {size['vocabulary']:,}",
-        f"memory: about {(states + max(activations + head, cache)) / _GIB:.2f} GiB = weights, gradient and AdamW "
-        f"{states / _GIB:.2f} + the larger of training ({(activations + head) / _GIB:.2f} for {tokens:,} tokens a pass) "
-        f"and sampling ({cache / _GIB:.2f} of cache for {min(rows, settings.batch.prompts * settings.batch.group)} rows)",
+        f"memory: about {(states + sampler + max(activations + head, cache)) / _GIB:.2f} GiB = weights, gradient and AdamW "
+        f"{(states + sampler) / _GIB:.2f} + the larger of training ({(activations + head) / _GIB:.2f} for {tokens:,} tokens "
+        f"a pass) and sampling ({cache / _GIB:.2f} of cache for {rows} rows); on CUDA, where engine hf keeps its cache "
+        f"between rollouts, the sum of the two",
     ]
