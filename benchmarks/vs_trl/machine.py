@@ -2,12 +2,13 @@
 
 import ctypes
 import gc
-import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 
+import psutil
 import torch
+
+from progrpo.train import memory
 
 
 class PeakMemory:
@@ -19,19 +20,20 @@ class PeakMemory:
 
     def __init__(self, device: str) -> None:
         self._device = device
+        self._peak = memory.PeakMemory(torch.device(device))
         self.before = 0
         """Bytes in use at `start`."""
 
     def start(self) -> None:
         self.before = self.now()
-        if self._device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            Path("/proc/self/clear_refs").write_text("5")
+        self._peak.reset()
 
     def stop(self) -> int:
         """The peak since `start`, in bytes."""
-        return int(torch.cuda.max_memory_allocated()) if self._device == "cuda" else _status("VmHWM")
+        peak = self._peak.gib()
+        if peak is None:
+            raise OSError("the peak of memory cannot be reset here; it is measured on Linux and on CUDA only")
+        return round(peak * 2**30)
 
     def now(self) -> int:
         """Bytes in use, after a collection."""
@@ -40,7 +42,7 @@ class PeakMemory:
             torch.cuda.empty_cache()
             return int(torch.cuda.memory_allocated())
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-        return _status("VmRSS")
+        return psutil.Process().memory_info().rss
 
 
 def synchronize(device: str) -> None:
@@ -73,10 +75,3 @@ def _best(work: Callable[[], object], device: str) -> float:
         synchronize(device)
         seconds.append(time.perf_counter() - started)
     return min(seconds[1:])
-
-
-def _status(key: str) -> int:
-    found = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text("ascii"))
-    if found is None:
-        raise OSError(f"/proc/self/status has no {key}; memory is measured on Linux only")
-    return 1024 * int(found.group(1))

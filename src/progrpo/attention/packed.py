@@ -164,8 +164,8 @@ def pack(
 
 
 def _rows(values: Float[Tensor, "L heads D"], index: Int[Tensor, " m"]) -> Float[Tensor, "m heads D"]:
-    # An embedding look-up: the gradient of a row that is read many times is summed in one pass, in float32 and in a
-    # fixed order; that of plain indexing is not.
+    # An embedding look-up: the gradient of a row that is read many times is summed in one pass and a fixed order; that
+    # of plain indexing is not.
     return embedding(index, values.flatten(1)).unflatten(-1, values.shape[1:])
 
 
@@ -269,7 +269,7 @@ def _has_flash() -> bool:
         from torch.nn.attention import varlen
     except ImportError:
         return False
-    return "scale" in inspect.signature(varlen.varlen_attn).parameters
+    return "window_size" in inspect.signature(varlen.varlen_attn).parameters  # since torch 2.11
 
 
 @cache
@@ -277,8 +277,6 @@ def _flash() -> Callable[..., Any]:
     """Torch's attention for variable lengths: causal from the last query and key backwards."""
     from torch.nn.attention.varlen import varlen_attn
 
-    known = inspect.signature(varlen_attn).parameters
-    causal: dict[str, Any] = {"window_size": (-1, 0)} if "window_size" in known else {"is_causal": True}
-    if "enable_gqa" in known:
-        causal["enable_gqa"] = True
-    return partial(varlen_attn, **causal)
+    # Before torch 2.12 grouped heads need no flag.
+    grouped = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
+    return partial(varlen_attn, window_size=(-1, 0), **grouped)

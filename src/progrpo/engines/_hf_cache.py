@@ -15,8 +15,6 @@ from progrpo.model import LanguageModel
 
 _GROWTH = 128
 """Slots grow by at least so many tokens at a time, and by half their size."""
-
-
 _ALIGNED = 8
 """The fused kernel takes masks whose rows are so many numbers apart, or a multiple."""
 

@@ -1,11 +1,17 @@
 """Draw tokens by inverting their cumulative distribution at a given uniform number."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from progrpo.engines import Sampling
 
 _BLOCK = 256
+
+
+def uniforms_of(seed: int) -> np.random.Generator:
+    """The random numbers of the completion of this seed: its token number t is drawn at number t, in every engine."""
+    return np.random.Generator(np.random.Philox(key=seed))
 
 
 def sample(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,6 +13,7 @@ from progrpo.engines import Done, Generated, Request, Sampling
 from progrpo.engines._hf_cache import Shape
 from progrpo.engines._hf_graphs import Graphs
 from progrpo.engines._hf_results import Results
+from progrpo.engines._hf_sampling import uniforms_of
 from progrpo.engines._hf_state import Rows
 
 _PREFILL_TOKENS = 16_384
@@ -54,7 +55,7 @@ class SlotDecoder:
         capacity = self._shape.rows
         self._drawn = np.zeros(capacity, dtype=np.int64)  # tokens of each row
         self._numbers = np.zeros((capacity, _UNIFORMS))
-        self._streams: list[np.random.Generator] = [np.random.Generator(np.random.Philox(0))] * capacity
+        self._streams: list[np.random.Generator] = [uniforms_of(0)] * capacity
         self._stops = torch.tensor(sorted(rows.model.stop_ids), device=rows.model.device)
 
     def run(self, on_done: Done | None) -> list[Generated]:
@@ -113,7 +114,7 @@ class SlotDecoder:
             target[new] = torch.tensor(values, device=device)
         self._drawn[new] = 0
         seeds = [seed for index in entering for seed in self._requests[index].seeds]
-        self._streams[new] = [np.random.Generator(np.random.Philox(key=seed)) for seed in seeds]
+        self._streams[new] = [uniforms_of(seed) for seed in seeds]
         self._draw_uniforms(new)
         state.draw(new, logits[torch.tensor(origin, device=device)])
         self._drawn[new] = 1

@@ -13,7 +13,7 @@ from transformers import DynamicCache
 from progrpo.algo.logprobs import head_logprobs
 from progrpo.engines import Done, Generated, Request, Sampling
 from progrpo.engines._hf_results import Results
-from progrpo.engines._hf_sampling import sample
+from progrpo.engines._hf_sampling import sample, uniforms_of
 from progrpo.model import LanguageModel
 
 
@@ -68,11 +68,7 @@ class WaveDecoder:
         cache.batch_select_indices(origin)
         seeds = [seed for index in wave for seed in self._requests[index].seeds]
         # One number per token of each completion, from its own stream.
-        uniforms = torch.from_numpy(
-            np.stack(
-                [np.random.Generator(np.random.Philox(key=s)).random(self._sampling.max_new_tokens) for s in seeds]
-            )
-        )
+        uniforms = torch.from_numpy(np.stack([uniforms_of(s).random(self._sampling.max_new_tokens) for s in seeds]))
         out = torch.tensor([row for index in wave for row in self._results.rows(index)], device=prompts.device)
         self._decode(cache, self._model.head(states[:, -1])[origin], present[origin], out, uniforms.to(out.device))
 

@@ -76,7 +76,7 @@ class HfEngine(Engine):
         finally:
             self._model.model.train(was_training)
 
-    def _choose(self) -> "Way":
+    def _choose(self) -> Way:
         """The fastest way of decoding that gives what plain passes give, tried on this model."""
         if not self._model.shares_prompts:
             return "waves"
@@ -101,7 +101,7 @@ class HfEngine(Engine):
         sampling: Sampling,
         prompt_logprobs: bool,
         on_done: Done | None,
-        way: "Way",
+        way: Way,
         limit: int,
     ) -> list[Generated]:
         if way == "waves":

@@ -29,7 +29,7 @@ from torch.nn.utils.rnn import pad_sequence
 from progrpo import attention
 from progrpo.algo.logprobs import head_logprobs
 from progrpo.engines import Done, Engine, Generated, Request, Sampling
-from progrpo.engines._hf_sampling import sample
+from progrpo.engines._hf_sampling import sample, uniforms_of
 from progrpo.errors import ConfigError, NonFiniteError, PluginError
 from progrpo.model import LanguageModel
 from progrpo.settings import Settings
@@ -261,8 +261,7 @@ class _Drawer:
         self._record = torch.zeros(3, slots + 1, sampling.max_new_tokens + 1, device=model.device)
 
     def open(self, name: str, seed: int, prompt_length: int) -> None:
-        stream = np.random.Generator(np.random.Philox(key=seed))
-        self._rows[name] = _Row(slot=self.free.pop(), prompt_length=prompt_length, stream=stream, numbers=[])
+        self._rows[name] = _Row(slot=self.free.pop(), prompt_length=prompt_length, stream=uniforms_of(seed), numbers=[])
 
     def close(self, name: str) -> Tensor:
         """Tokens, log-probs and entropies [3, max_new_tokens + 1] of a completion that ended; its slot comes free."""
