@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "progrpo"
 
 ORDER = (
     {"errors"},
-    {"types", "settings", "plugins", "seeds", "files"},
+    {"types", "settings", "plugins", "seeds", "files", "rows", "statistics"},
     {"algo"},
     {"attention"},
     {"model_checks"},

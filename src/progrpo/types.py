@@ -47,6 +47,8 @@ class Problem:
         answer: the gold answer as text; None where the verifier needs none.
         info: whatever else the reward wants to know (for instance the numbers of a countdown problem).
         place: where it was read, in words ("problems.jsonl, line 12"), for messages; "" where nobody wrote it down.
+        facts: small JSON values that evaluations keep beside the problem and measures may read: "category", "contest",
+            "solutions" (how many canonical solutions there are), ...
     """
 
     id: str
@@ -54,6 +56,7 @@ class Problem:
     answer: str | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
     place: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +102,7 @@ class Completion:
         finish: "stop" (an end token was sampled) or "length" (cut at the limit).
         logprobs: log-probability of each sampled token at the sampling temperature, before top-p/top-k.
         entropies: entropy of the distribution each token was drawn from, in nats, likewise before top-p/top-k.
+        raw_logprobs, raw_entropies: the same at temperature 1; None where nobody asked for them.
     """
 
     seed: int
@@ -107,6 +111,77 @@ class Completion:
     token_ids: "Int[Tensor, ' T']"
     logprobs: "Float[Tensor, ' T']"
     entropies: "Float[Tensor, ' T']"
+    raw_logprobs: "Float[Tensor, ' T'] | None" = None
+    raw_entropies: "Float[Tensor, ' T'] | None" = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenStatistics:
+    """What one completion's tokens say of the policy (arXiv:2602.05281, Figs. 3, 4, 8). None where it has no token.
+
+    Attributes:
+        probability: mean probability of the sampled tokens.
+        low_probability: mean probability of the 20 % least likely of them (rounded up, at least 1).
+        confidence: c(o), the geometric mean of the same (Eq. 6).
+        entropy: mean entropy of the distributions they were drawn from, full vocabulary, in nats per token.
+    """
+
+    probability: float
+    low_probability: float
+    confidence: float
+    entropy: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One judged completion as an evaluation keeps it.
+
+    Attributes:
+        tokens: number of tokens, the end token included.
+        tempered: token statistics at the sampling temperature. raw: at temperature 1. Both before top-p and top-k;
+            None where they were not recorded.
+    """
+
+    text: str
+    status: Status
+    finish: Literal["stop", "length"] = "stop"
+    tokens: int = 0
+    seed: int = 0
+    extracted: str | None = None
+    canonical: str | None = None
+    detail: str = ""
+    tempered: TokenStatistics | None = None
+    raw: TokenStatistics | None = None
+
+    @property
+    def correct(self) -> bool:
+        return self.status == "correct"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """The judged completions of one problem, in the order of their sample index: what measures measure.
+
+    Attributes:
+        problem: its id. prompt, answer, facts: see `Problem`.
+        measures: values already measured, by name.
+    """
+
+    problem: str
+    prompt: "str | tuple[Message, ...]" = ""
+    answer: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    samples: tuple[Sample, ...] = ()
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def n(self) -> int:
+        return len(self.samples)
+
+    @property
+    def correct(self) -> int:
+        """How many samples are correct."""
+        return sum(sample.correct for sample in self.samples)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

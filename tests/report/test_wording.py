@@ -1,6 +1,6 @@
 import pytest
 
-from progrpo.report.statistics import Interval
+from progrpo.statistics import Interval
 from progrpo.report.wording import Measure, duration, flat, made_with, method, progress, significant
 
 SHARE = Measure(key="pass@1", label="Pass@1", unit="%", percent=True)

@@ -12,9 +12,9 @@ from progrpo.errors import ConfigError
 from progrpo.files import write_whole
 from progrpo.report.page import make_page
 from progrpo.report.read import Run, load_runs
-from progrpo.report.statistics import Interval
 from progrpo.report.summary import Summary, summarise
 from progrpo.report.wording import NOTHING, Measure
+from progrpo.statistics import Interval
 
 
 def run_report(run: Path) -> None:

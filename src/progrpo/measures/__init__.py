@@ -1,24 +1,72 @@
-"""One evaluation measure = one file. The contract: `measure(completions, verdicts) -> {name: value}` for one problem.
+"""One evaluation measure = one file. Measures read what an evaluation keeps (`Judged`), so every number can be made again
+from the files alone; nothing here imports torch.
 
-The value of a measure over a task is the mean over its problems; a name that a problem lacks leaves that problem out.
-A file with `NEEDS_CANONICAL = True` is left out altogether where the verifier gives no canonical forms.
+The contract:
+    measure         measure(judged, params) -> {name: value} for one problem. Its value over a task is the mean over the
+                    problems; a name that a problem lacks leaves that problem out
+    and, where they are needed:
+    over_task       over_task(problems, params) -> {name: value}: numbers of all problems of a task together that are no
+                    mean over problems (pooled n-grams, a rating)
+    Params          its settings, a `Settings` model; without it the measure has none
+    prepare         prepare(params): called once before anything is sampled; raises a `ProgrpoError` where the measure
+                    cannot work on this machine (a missing extra)
+    NEEDS_CANONICAL True: left out altogether where the verifier gives no canonical forms
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 from progrpo import plugins
 from progrpo.errors import PluginError
+from progrpo.settings import Choice, Settings, parse
+from progrpo.types import Judged
 
 
-def load(names: Sequence[str]) -> list[ModuleType]:
-    """Import the named measures.
+class Params(Settings):
+    """For measures without settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A measure chosen and set up, with the defaults of the contract."""
+
+    name: str
+    module: ModuleType
+    params: Any
+
+    @property
+    def needs_canonical(self) -> bool:
+        return bool(getattr(self.module, "NEEDS_CANONICAL", False))
+
+    def measure(self, judged: Judged) -> Mapping[str, float]:
+        values: Mapping[str, float] = self.module.measure(judged, self.params)
+        return values
+
+    def over_task(self, problems: Sequence[Judged]) -> Mapping[str, float]:
+        hook = getattr(self.module, "over_task", None)
+        values: Mapping[str, float] = hook(problems, self.params) if hook else {}
+        return values
+
+    def prepare(self) -> None:
+        hook = getattr(self.module, "prepare", None)
+        if hook:
+            hook(self.params)
+
+
+def load(choices: Sequence[Choice]) -> list[Measure]:
+    """Import the chosen measures and validate their settings.
 
     Raises:
         PluginError: unknown name, or the file lacks `measure`.
+        ConfigError: unknown or invalid setting.
     """
-    modules = [plugins.load("measures", name) for name in names]
-    for name, module in zip(names, modules, strict=True):
+    found = []
+    for choice in choices:
+        module = plugins.load("measures", choice.name)
         if not callable(getattr(module, "measure", None)):
-            raise PluginError(f"measure {name!r}: {module.__name__} must define measure(completions, verdicts)")
-    return modules
+            raise PluginError(f"measure {choice.name!r}: {module.__name__} must define measure(judged, params)")
+        params = parse(getattr(module, "Params", Params), choice.params, where=f"measure {choice.name}")
+        found.append(Measure(choice.name, module, params))
+    return found

@@ -4,13 +4,12 @@ Exact where the verifier gives a canonical form (countdown); with a verifier tha
 guessed, for all problems alike.
 """
 
-from collections.abc import Sequence
-
-from progrpo.types import Completion, Verdict
+from progrpo.measures import Params
+from progrpo.types import Judged
 
 NEEDS_CANONICAL = True
 
 
-def measure(completions: Sequence[Completion], verdicts: Sequence[Verdict]) -> dict[str, float]:
+def measure(judged: Judged, params: Params) -> dict[str, float]:
     """`distinct_correct`: number of distinct canonical forms among the correct completions, 0 if none is correct."""
-    return {"distinct_correct": float(len({verdict.canonical for verdict in verdicts if verdict.correct}))}
+    return {"distinct_correct": float(len({sample.canonical for sample in judged.samples if sample.correct}))}

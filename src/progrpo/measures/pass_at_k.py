@@ -1,9 +1,9 @@
 """Pass@k: the chance that at least one of k samples is right, unbiased from n >= k samples (arXiv:2107.03374)."""
 
 import math
-from collections.abc import Sequence
 
-from progrpo.types import Completion, Verdict
+from progrpo.measures import Params
+from progrpo.types import Judged
 
 
 def estimate(n: int, c: int, k: int) -> float:
@@ -25,11 +25,9 @@ def estimate(n: int, c: int, k: int) -> float:
     return -math.expm1(sum(math.log1p(-k / i) for i in range(n - c + 1, n + 1)))
 
 
-def measure(completions: Sequence[Completion], verdicts: Sequence[Verdict]) -> dict[str, float]:
+def measure(judged: Judged, params: Params) -> dict[str, float]:
     """pass@1, pass@2, pass@4, ... up to n, and pass@n."""
-    n = len(verdicts)
-    c = sum(verdict.correct for verdict in verdicts)
-    return {f"pass@{k}": estimate(n, c, k) for k in powers_of_two(n)}
+    return {f"pass@{k}": estimate(judged.n, judged.correct, k) for k in powers_of_two(judged.n)}
 
 
 def powers_of_two(n: int) -> list[int]:

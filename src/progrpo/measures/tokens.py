@@ -1,17 +1,17 @@
 """Token statistics of the samples: entropy, length, and the share that was cut at the limit."""
 
-from collections.abc import Sequence
+from progrpo.measures import Params
+from progrpo.types import Judged
 
-from progrpo.types import Completion, Verdict
 
-
-def measure(completions: Sequence[Completion], verdicts: Sequence[Verdict]) -> dict[str, float]:
+def measure(judged: Judged, params: Params) -> dict[str, float]:
     """`entropy` (nats per token, mean over all sampled tokens, at the sampling temperature), `length` (tokens),
     `truncated` (share of completions)."""
-    tokens = sum(len(completion.token_ids) for completion in completions)
-    entropy = sum(float(completion.entropies.double().sum()) for completion in completions)
+    known = [(sample.tempered.entropy, sample.tokens) for sample in judged.samples if sample.tempered is not None]
+    tokens = sum(count for _, count in known)
+    entropy = {"entropy": sum(value * count for value, count in known) / tokens} if tokens else {}
     return {
-        "entropy": entropy / max(tokens, 1),
-        "length": tokens / len(completions),
-        "truncated": sum(completion.finish == "length" for completion in completions) / len(completions),
+        **entropy,
+        "length": sum(sample.tokens for sample in judged.samples) / judged.n,
+        "truncated": sum(sample.finish == "length" for sample in judged.samples) / judged.n,
     }

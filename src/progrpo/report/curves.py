@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 
 from progrpo.report.drawing import Drawing, canvas, run_colour, run_marker, step_axis, to_svg, unit_axis
 from progrpo.report.read import Run, series
-from progrpo.report.statistics import smooth, smoothing_width
 from progrpo.report.wording import Measure
+from progrpo.statistics import smooth, smoothing_width
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

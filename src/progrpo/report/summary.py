@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from progrpo.report.read import Row, Run, is_number, last_shared_evaluation
-from progrpo.report.statistics import Interval, bootstrap_mean, paired_difference, win_tie_loss
 from progrpo.report.wording import Measure
+from progrpo.statistics import Interval, bootstrap_mean, paired_difference, win_tie_loss
 
 COUNTED = ("pass@1", "distinct_correct")
 """Measures whose wins, ties and losses are counted."""

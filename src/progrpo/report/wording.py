@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from progrpo.report.statistics import Interval
+from progrpo.statistics import Interval
 
 NOTHING = "–"
 _MINUS = "\N{MINUS SIGN}"

@@ -1,7 +1,14 @@
 """One data set or benchmark = one file.
 
-The contract: `Params` (a `Settings` model), `load(split, params) -> Sequence[Problem]` with the splits "train" and
-"test", and `REWARD`, the name of the reward that judges it unless the recipe names another.
+The contract:
+    Params          its settings, a `Settings` model; those of a published data set build on `tasks._published.Published`
+    load            load(split, params) -> Sequence[Problem], with the splits "train" and "test"
+    REWARD          the reward that judges it unless the recipe names another: its name, or {"name": ..., key: value};
+                    or reward(params) -> either, where that depends on its settings
+    and, where they are needed:
+    SAMPLES         completions per problem under each preset of `progrpo evaluate` ({"paper": 32, "recommended": 64})
+    summarise       summarise(problems, params) -> {name: value}: numbers of the whole task that are no mean over
+                    problems (a rating), from the `Judged` problems of an evaluation
 """
 
 from collections.abc import Sequence
@@ -25,7 +32,16 @@ def load(choice: Choice) -> tuple[ModuleType, Any]:
     for name in ("load", "Params"):
         if not callable(getattr(module, name, None)):
             raise PluginError(f"task {choice.name!r}: {module.__name__} must define {name}")
+    if not hasattr(module, "REWARD") and not hasattr(module, "reward"):
+        raise PluginError(f"task {choice.name!r}: {module.__name__} must define REWARD or reward(params)")
     return module, parse(module.Params, choice.params, where=f"task {choice.name}")
+
+
+def reward(choice: Choice) -> Choice:
+    """The reward that judges the chosen task unless another is named."""
+    module, params = load(choice)
+    chosen = module.reward(params) if hasattr(module, "reward") else module.REWARD
+    return Choice(name=chosen) if isinstance(chosen, str) else Choice(**chosen)
 
 
 def problems(choice: Choice, split: str) -> Sequence[Problem]:

@@ -182,4 +182,5 @@ def _problem(numbers: Sequence[int], target: int, params: Params) -> Problem:
     key = f"{'-'.join(map(str, sorted(numbers)))}={target}"
     grammar = "steps" if params.style == "compact" else "expression"
     info = {"numbers": list(numbers), "min_used": params.min_used or params.numbers, "grammar": grammar}
-    return Problem(id=key, prompt=prompt, answer=str(target), info=info)
+    facts = {"solutions": len(solutions(numbers, params)[target])}
+    return Problem(id=key, prompt=prompt, answer=str(target), info=info, facts=facts)

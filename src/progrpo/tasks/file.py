@@ -1,7 +1,7 @@
-"""Your own problems, from a JSONL or Parquet file: one row per problem with a prompt and an answer."""
+"""Your own problems, from a JSONL, JSON, Parquet or CSV file: one row per problem with a prompt and an answer."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from pydantic import Field
 from progrpo.errors import DataError
 from progrpo.seeds import derive_seed
 from progrpo.settings import Settings
+from progrpo.tasks._rows import read_rows
 from progrpo.types import Message, Problem
 
 REWARD = "math"
@@ -17,7 +18,7 @@ REWARD = "math"
 
 class Params(Settings):
     train: Path | None = None
-    """JSONL (.jsonl, .json) or Parquet (.parquet) file of training problems; needed to train, not to evaluate."""
+    """JSONL (.jsonl, .json), JSON array, Parquet or CSV file of training problems; needed to train, not to evaluate."""
     test: Path | None = None
     """File of held-out problems; None takes `held_out_fraction` of the training file."""
     held_out_fraction: float = Field(0.0, ge=0, lt=1)
@@ -64,36 +65,10 @@ def _read(path: Path, params: Params) -> list[Problem]:
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected JSONL or Parquet rows with {params.prompt_key!r} and "
                         f"{params.answer_key!r}")  # fmt: skip
-    problems = [_problem(row, f"{path}, {place}", index, params) for index, (place, row) in enumerate(_rows(path))]
+    problems = [_problem(row, place, index, params) for index, (place, row) in enumerate(read_rows(path))]
     if not problems:
         raise DataError(f"{path}: the file has no rows")
     return problems
-
-
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each row with its place in words."""
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        try:
-            table = pyarrow.parquet.read_table(path).to_pylist()
-        except (pyarrow.ArrowInvalid, OSError) as error:
-            raise DataError(f"{path}: not readable as Parquet: {error}") from None
-        yield from ((f"row {number}", row) for number, row in enumerate(table, start=1))
-        return
-    if path.suffix not in (".jsonl", ".json"):
-        raise DataError(f"{path}: expected a file ending in .jsonl, .json or .parquet")
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}, line {number}: not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise DataError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}")
-            yield f"line {number}", row
 
 
 def _problem(row: Mapping[str, Any], place: str, index: int, params: Params) -> Problem:

@@ -16,7 +16,6 @@ from progrpo.model import LanguageModel, load_model
 from progrpo.rollout.generate import fit_prompts
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier
-from progrpo.settings import Choice
 from progrpo.train import checkpoint
 from progrpo.train.policy import Policy
 from progrpo.train.record import RunDirectory, digest, require_free
@@ -60,8 +59,8 @@ def resolve(settings: RunSettings) -> RunSettings:
         PluginError, ConfigError: a name or setting of theirs is unknown or invalid.
     """
     method = methods.load(settings.method)
-    task, task_params = tasks.load(settings.task)
-    reward = settings.reward or Choice(name=task.REWARD)
+    _, task_params = tasks.load(settings.task)
+    reward = settings.reward or tasks.reward(settings.task)
     chosen = {
         "method": (settings.method, method.params),
         "task": (settings.task, task_params),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from progrpo.report.statistics import bootstrap_mean, paired_difference, smooth, smoothing_width, win_tie_loss
+from progrpo.statistics import bootstrap_mean, paired_difference, smooth, smoothing_width, win_tie_loss
 
 
 def test_identical_values_give_an_interval_of_no_width() -> None:
@@ -41,7 +41,7 @@ def test_the_same_values_give_the_same_interval() -> None:
 def test_memory_limit_does_not_change_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(3).random(101)
     whole = bootstrap_mean(values)
-    monkeypatch.setattr("progrpo.report.statistics._AT_A_TIME", 101 * 7)
+    monkeypatch.setattr("progrpo.statistics._AT_A_TIME", 101 * 7)
     assert bootstrap_mean(values) == whole
 
 
