@@ -16,6 +16,7 @@ ORDER = (
     {"attention"},
     {"model_checks"},
     {"model"},
+    {"environment"},
     {"sandbox"},
     {"methods", "rewards", "measures"},
     {"tasks", "engines"},

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from progrpo.statistics import bootstrap_mean, paired_difference, smooth, smoothing_width, win_tie_loss
+from progrpo.statistics import (
+    bootstrap_mean,
+    holm,
+    paired_difference,
+    sign_flip_test,
+    smooth,
+    smoothing_width,
+    win_tie_loss,
+)
 
 
 def test_identical_values_give_an_interval_of_no_width() -> None:
@@ -79,3 +87,31 @@ def test_smooth_of_width_one_and_of_nothing() -> None:
 @pytest.mark.parametrize(("points", "width"), [(0, 3), (10, 3), (100, 5), (200, 11), (1000, 51)])
 def test_smoothing_width_is_odd(points: int, width: int) -> None:
     assert smoothing_width(points) == width
+
+
+def test_sign_flips_by_hand() -> None:
+    # Differences 1, 1, 1: of the 8 assignments of signs 2 have a mean of size 1: p = 2 / 8.
+    assert sign_flip_test([1, 2, 3], [0, 1, 2]) == pytest.approx(0.25)
+    # Differences 1, -1: every assignment gives a mean of at least 0 in size.
+    assert sign_flip_test([1, 0], [0, 1]) == 1.0
+    # No difference at all says nothing against chance.
+    assert sign_flip_test([1.0, 2.0], [1.0, 2.0]) == 1.0
+
+
+def test_sign_flips_of_many_problems_are_drawn_and_the_same_each_time() -> None:
+    values = np.random.default_rng(0).random(60)
+    found = sign_flip_test(values + 0.3, values)
+    assert 0 < found < 0.001
+    assert sign_flip_test(values + 0.3, values) == found
+
+
+def test_sign_flips_refuse_nothing() -> None:
+    with pytest.raises(ValueError, match="expected one value per problem"):
+        sign_flip_test([], [])
+
+
+def test_holm_by_hand() -> None:
+    # Sorted 0.01, 0.03, 0.04: times 3, 2, 1 gives 0.03, 0.06, 0.04; the last may not be below the one before it.
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from progrpo.errors import DataError, RunDirectoryError
 
@@ -55,3 +55,27 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             raise DataError(f"{path}, line {number}: expected a JSON object, got {line[:80]!r} ({error})") from None
         rows.append(row)
     return rows
+
+
+def lock(path: Path, *, what: Path) -> IO[str]:
+    """Hold the lock file `path` for this process until it is closed (or the process ends, however it ends).
+
+    Args:
+        what: what is written under it, for the message.
+
+    Raises:
+        RunDirectoryError: another process holds it.
+    """
+    file = path.open("w")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise RunDirectoryError(
+            f"another process is writing to {what}; wait until it ends, or choose another with out="
+        ) from None
+    except (ImportError, OSError) as error:
+        logger.warning("%s cannot be locked (%s): do not start a second process on it", what, error)
+    return file

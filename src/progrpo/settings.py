@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from progrpo.errors import ConfigError
 
@@ -28,6 +28,9 @@ class Choice(BaseModel):
     def params(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
 
+
+NamedChoice = Annotated[Choice, BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)]
+"""A choice that may be written as its name alone, for lists of choices."""
 
 S = TypeVar("S", bound=BaseModel)
 

@@ -254,19 +254,3 @@ def test_messages_need_a_chat_template(tmp_path: Path, tiny_folder: Callable[...
     assert status == 2
     assert "the tokenizer has no chat template" in err
     assert "task.chat=false" in err
-
-
-def test_evaluate(tmp_path: Path, tiny_folder: Callable[..., Path], here: Here) -> None:
-    words = ["evaluate", str(tiny_folder()), "--task", "countdown", "-n", "4", "max_new_tokens=6", "task.test_size=3"]
-    status, out, err = here(*words, "--out", str(tmp_path / "rows.jsonl"))
-    assert status == 0, err
-    assert "pass@4" in out
-    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-    assert [row["n"] for row in rows] == [4, 4, 4]
-    status, _, err = here(*words, "--out", str(tmp_path / "rows.jsonl"))
-    assert status == 2
-    assert "nothing was overwritten" in err
-    status, out, err = here(*words, "--out", str(tmp_path / "nowhere" / "rows.jsonl"))
-    assert status == 2
-    assert "there is no folder" in err
-    assert "pass@4" not in out  # said before the work, not after

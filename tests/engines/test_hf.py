@@ -270,7 +270,7 @@ LOGITS = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05]))
 def draws(**sampling: float) -> dict[int, float]:
     count = 20_000
     uniform = (torch.arange(count, dtype=torch.float64) + 0.5) / count  # a grid: the shares come out exact
-    token, _, _ = sample(LOGITS.expand(count, 4), uniform, Sampling(max_new_tokens=1, **sampling))
+    token, _ = sample(LOGITS.expand(count, 4), uniform, Sampling(max_new_tokens=1, **sampling))
     return {index: share / count for index, share in sorted(Counter(token.tolist()).items())}
 
 
@@ -294,10 +294,37 @@ def test_temperature() -> None:
 
 
 def test_logprob_and_entropy_are_those_before_truncation() -> None:
-    token, logprob, entropy = sample(LOGITS[None], torch.tensor([0.0]), Sampling(max_new_tokens=1, top_k=1))
+    token, (logprob, entropy) = sample(LOGITS[None], torch.tensor([0.0]), Sampling(max_new_tokens=1, top_k=1))
     assert token.item() == 0
     assert logprob.item() == pytest.approx(math.log(0.5))
     assert entropy.item() == pytest.approx(-sum(p * math.log(p) for p in (0.5, 0.3, 0.15, 0.05)))
+
+
+def test_raw_values_are_those_at_temperature_1() -> None:
+    # T = 0.5 squares the probabilities: 0.25 / 0.365 of the first
+    sampling = Sampling(max_new_tokens=1, temperature=0.5, top_p=0.5, raw=True)
+    _, values = sample(LOGITS[None], torch.tensor([0.0]), sampling)
+    entropy = -sum(p * math.log(p) for p in (0.5, 0.3, 0.15, 0.05))
+    assert values[[0, 2, 3], 0].tolist() == pytest.approx([math.log(0.25 / 0.365), math.log(0.5), entropy])
+    for temperature in (0.0, 1.0):
+        _, values = sample(LOGITS[None], torch.tensor([0.0]), sampling.model_copy(update={"temperature": temperature}))
+        assert torch.equal(values[:2], values[2:])
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_raw_values_equal_a_plain_forward_pass(tiny_model: LanguageModel, share: bool) -> None:
+    model = replace(tiny_model, shares_prompts=tiny_model.shares_prompts and share)
+    results = engine(model).generate(requests(model), SAMPLING.model_copy(update={"raw": True}))
+    for request, result in zip(requests(model), results, strict=True):
+        for completion in result.completions:
+            tokens = torch.cat([request.prompt_ids, completion.token_ids])[None]
+            logits = model.model(tokens).logits.detach()
+            start = len(request.prompt_ids)
+            assert torch.allclose(completion.raw_logprobs, token_logprobs(logits, tokens)[0, start:], atol=1e-4)
+            assert torch.allclose(
+                completion.raw_entropies, distribution_entropy(logits, 1.0)[0, start - 1 : -1], atol=1e-4
+            )
+    assert same(results[0], generate(model)[0])
 
 
 def test_a_large_vocabulary_is_drawn_from_block_by_block() -> None:
@@ -329,7 +356,8 @@ def test_blocks_find_what_one_sum_finds(seed: int, size: int) -> None:
 @pytest.mark.parametrize("uniform", [0.0, 0.5, 1 - 2**-53])
 def test_a_token_of_probability_zero_is_never_drawn(uniform: float) -> None:
     logits = torch.tensor([[-math.inf, 0.0, -math.inf, 0.0, -math.inf]])
-    token, logprob, entropy = sample(logits, torch.tensor([uniform], dtype=torch.float64), Sampling(max_new_tokens=1))
+    uniforms = torch.tensor([uniform], dtype=torch.float64)
+    token, (logprob, entropy) = sample(logits, uniforms, Sampling(max_new_tokens=1))
     assert token.item() in (1, 3)
     assert torch.isfinite(logprob).all()
     assert entropy.item() == pytest.approx(math.log(2))

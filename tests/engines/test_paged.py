@@ -82,6 +82,15 @@ def test_logprobs_and_entropies_equal_a_plain_forward_pass(
             assert torch.allclose(result.prompt_logprobs, logprobs[:start], atol=1e-4)
 
 
+def test_raw_values_are_those_of_engine_hf(tiny_model: LanguageModel) -> None:
+    sampling = Sampling(max_new_tokens=8, temperature=0.6, raw=True)
+    ours, theirs = (engine(tiny_model, name).generate(requests(tiny_model), sampling) for name in ("paged", "hf"))
+    for one, other in zip(ours, theirs, strict=True):
+        for a, b in zip(one.completions, other.completions, strict=True):
+            assert torch.allclose(a.raw_logprobs, b.raw_logprobs, atol=1e-4)
+            assert torch.allclose(a.raw_entropies, b.raw_entropies, atol=1e-4)
+
+
 def test_finish_and_stop_tokens(tiny_model: LanguageModel) -> None:
     model = replace(tiny_model, stop_ids=tiny_model.stop_ids | {5, 9})
     request = Request(prompt_ids=model.encode_prompt("1"), seeds=tuple(range(60)))

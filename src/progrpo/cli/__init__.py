@@ -43,16 +43,19 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help='a model folder, hub id, or "embedded:countdown"')],
+    model: Annotated[str, typer.Argument(help='a model folder, hub id, run directory, or "embedded:countdown"')],
     overrides: Overrides = None,
-    task: Annotated[list[str] | None, typer.Option("--task", help="a task by name; may be given again")] = None,
-    n: Annotated[int, typer.Option("-n", help="completions per problem")] = 32,
-    out: Annotated[Path | None, typer.Option("--out", help="write one JSON line per problem there")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option("--task", help="a task, or math, code, ood, paper (all 11); again for more")
+    ] = None,
+    n: Annotated[int | None, typer.Option("-n", min=1, help="completions per problem; 32 unless a preset says")] = None,
+    preset: Annotated[str | None, typer.Option("--preset", help='"paper" or "recommended": n, sampling, limit')] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="the run directory to write into")] = None,
 ) -> None:
-    """Evaluate a model: Pass@k, distinct solutions, entropy, verdict statuses."""
+    """Evaluate a model or a run's latest checkpoint: Pass@k, majority vote, diversity, entropy, verdicts."""
     from progrpo.cli.evaluate import run_evaluate
 
-    run_evaluate(model, task or ["countdown"], n, overrides or [], out)
+    run_evaluate(model, task or ["countdown"], n, preset, overrides or [], out)
 
 
 @app.command()

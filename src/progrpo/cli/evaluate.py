@@ -1,83 +1,239 @@
-"""The verb `evaluate`."""
+"""The verb `evaluate`: benchmarks into a run directory, and a table of each."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import Field
+from rich import box
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-from progrpo import engines, tasks
-from progrpo.evaluate import EvaluateSettings, Evaluation, run_evaluation
-from progrpo.files import require_new_file, write_whole
-from progrpo.model import ModelSettings, load_model
-from progrpo.rollout.gold import bad_gold_rows, without
-from progrpo.rollout.verify import Verifier, VerifySettings
-from progrpo.settings import Choice, Settings, apply_overrides, parse
+from progrpo import engines, measures
+from progrpo.engines import Engine
+from progrpo.environment import environment
+from progrpo.errors import ConfigError, ModelError, RunDirectoryError
+from progrpo.evaluate import EvaluateSettings
+from progrpo.evaluate.benchmark import Benchmark, evaluate_benchmark, plan
+from progrpo.evaluate.presets import PRESETS, PresetName, expand
+from progrpo.files import write_whole
+from progrpo.model import LanguageModel, ModelSettings, load_model
+from progrpo.rollout.verify import VerifySettings
+from progrpo.settings import Choice, Settings, apply_overrides, parse, read_yaml
+from progrpo.train.checkpoint import latest_folder
 from progrpo.train.settings import EngineChoice
+
+MEASURES = ("pass_at_k", "answers", "distinct_solutions", "coverage", "diversity", "tokens", "token_probabilities")
+"""What is measured unless evaluate.measures says otherwise; a preset adds "semantic", which needs an extra."""
 
 
 class Request(Settings):
     """What `key=value` may set."""
 
     seed: int = 0
-    precision: str = "fp32"
-    device: str = "auto"
-    max_new_tokens: int = Field(1024, gt=0)
+    model: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the model but its path (precision, device, ...); those of a run are its own otherwise."""
+    max_new_tokens: int | None = Field(None, gt=0)
+    """Longest completion; None takes the task's: 8,192 for a benchmark (the paper gives reasoning models 32,768 on math)."""
     task: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the task(s)."""
+    """Settings of the tasks: task.KEY=VALUE for all of them, task.NAME.KEY=VALUE for one."""
     reward: Choice | None = None
+    """None takes each task's own."""
     engine: EngineChoice = EngineChoice()
     evaluate: EvaluateSettings = EvaluateSettings()
     verify: VerifySettings = VerifySettings()
 
 
-def run_evaluate(path: str, names: Sequence[str], n: int, overrides: Sequence[str], out: Path | None) -> None:
-    require_new_file(out)
-    data = apply_overrides({"evaluate": {"n": n}}, overrides)
-    request = parse(Request, data, where="evaluate")
-    source = {"path": path, "precision": request.precision, "device": request.device}
-    problems = {name: tasks.problems(Choice(name=name, **request.task), "test") for name in names}
+def run_evaluate(
+    path: str, names: Sequence[str], n: int | None, preset: str | None, overrides: Sequence[str], out: Path | None
+) -> None:
+    """Evaluate a model, or the latest checkpoint of a run, on each task; what an earlier call did is not done again.
+
+    Raises:
+        ProgrpoError: see `progrpo.errors`. Everything that can be checked is, before the model is loaded.
+    """
+    request = _request(n, preset, overrides)
+    for one in measures.load(request.evaluate.measures):
+        one.prepare()
+    about, run = _model(path, request)
+    folder = out or run or Path("runs") / f"evaluate-{_short(path)}"
+    benchmarks = _benchmarks(names, n, _preset(preset), request)
+    _settle(folder, about, run, request.seed)
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    model = load_model(parse(ModelSettings, source, where="evaluate"))
-    engine = engines.load(request.engine, model)
-    console = Console(stderr=True)
-    lines = []
-    for name in names:
-        reward = request.reward or Choice(name=tasks.load(Choice(name=name, **request.task))[0].REWARD)
-        with Verifier(reward, request.verify) as verifier, console.status(f"{name}: checking golds") as status:
-            bad = bad_gold_rows(problems[name], verifier, split="test") if request.verify.check_gold else []
-            result = run_evaluation(
-                without(problems[name], bad, split="test"),
-                model=model,
-                engine=engine,
-                verifier=verifier,
-                settings=request.evaluate,
-                max_new_tokens=request.max_new_tokens,
+
+    @cache
+    def load() -> tuple[LanguageModel, Engine]:
+        model = load_model(about)
+        return model, engines.load(request.engine, model)
+
+    console, headers = Console(soft_wrap=True, highlight=False), []
+    with _bar() as bar:
+        for benchmark in benchmarks:
+            line = bar.add_task(benchmark.name, total=len(benchmark.problems), doing="")
+            header = evaluate_benchmark(
+                benchmark,
+                folder,
+                load=load,
+                about=about,
+                engine_choice=request.engine,
+                verify=request.verify,
                 seed=request.seed,
-                on_progress=lambda done, of, name=name: status.update(f"{name}: {done} of {of} problems"),  # type: ignore[misc]
+                on_progress=lambda doing, done, of, line=line: bar.update(line, doing=doing, completed=done, total=of),  # type: ignore[misc]
             )
-        _print(name, result, request.evaluate)
-        lines += [json.dumps({"task": name, **row}, ensure_ascii=False) + "\n" for row in result.rows]
-    if out is not None:
-        write_whole(out, "".join(lines))
+            bar.remove_task(line)
+            console.print(measures_table(header))
+            headers.append(header)
+    if len(headers) > 1:
+        console.print(overview(headers))
+    console.print(f"{folder}; compare it with: progrpo compare {folder} OTHER", markup=False)
 
 
-def _print(name: str, result: Evaluation, settings: EvaluateSettings) -> None:
-    table = Table(
-        title=f"{name}: {len(result.rows)} problems x {settings.n}, T {settings.temperature}, top-p {settings.top_p}",
-        title_justify="left",
+def _request(n: int | None, preset: str | None, overrides: Sequence[str]) -> Request:
+    chosen = [*MEASURES, *(["semantic"] if preset else [])]
+    base: dict[str, Any] = {"evaluate": {"raw": True, "measures": chosen}}
+    if n is not None:
+        base["evaluate"]["n"] = n
+    request = parse(Request, apply_overrides(base, overrides), where="evaluate")
+    if "path" in request.model:
+        raise ConfigError("model.path: the model is the first argument; leave the setting out")
+    return request
+
+
+def _preset(name: str | None) -> PresetName | None:
+    for preset in PRESETS:
+        if name == preset:
+            return preset
+    if name is None:
+        return None
+    raise ConfigError(f"--preset: expected one of {', '.join(PRESETS)}, got {name!r}")
+
+
+def _model(path: str, request: Request) -> tuple[ModelSettings, Path | None]:
+    """The model's settings; and the run directory, where `path` is one and its latest checkpoint is meant."""
+    if not (Path(path) / "config.yaml").is_file():
+        return parse(ModelSettings, {**request.model, "path": path}, where="evaluate"), None
+    run = Path(path)
+    checkpoint = latest_folder(run / "checkpoints")
+    if checkpoint is None:
+        raise ModelError(f"{run}: a run directory without a checkpoint; give a model folder, or let the run reach one")
+    own = read_yaml(run / "config.yaml").get("model") or {}
+    return parse(ModelSettings, {**own, **request.model, "path": str(checkpoint)}, where="evaluate"), run
+
+
+def _benchmarks(names: Sequence[str], n: int | None, preset: PresetName | None, request: Request) -> list[Benchmark]:
+    if preset is not None and n is not None:
+        raise ConfigError(f"-n {n}: --preset {preset} says how many completions; give one of the two")
+    found = expand(names)
+    own = {key: value for key, value in request.task.items() if key in found and isinstance(value, dict)}
+    shared = {key: value for key, value in request.task.items() if key not in own}
+    return [
+        plan(
+            Choice(name=name, **{**shared, **own.get(name, {})}),
+            reward=request.reward,
+            settings=request.evaluate,
+            n=n,
+            max_new_tokens=request.max_new_tokens,
+            preset=preset,
+        )
+        for name in found
+    ]
+
+
+def _settle(folder: Path, about: ModelSettings, run: Path | None, seed: int) -> None:
+    """Make `folder` the directory of this model's evaluations, or check that it is.
+
+    Raises:
+        RunDirectoryError: it belongs to another model, or is a file or a folder of something else.
+    """
+    config = folder / "config.yaml"
+    if config.is_file():
+        known = read_yaml(config)
+        same = run is not None and run.resolve() == folder.resolve()
+        if not same and (known.get("model") or {}).get("path") != about.path:
+            raise RunDirectoryError(
+                f"{folder} holds the run or the evaluations of {(known.get('model') or {}).get('path')}, not of "
+                f"{about.path}; choose another --out"
+            )
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunDirectoryError(f"{folder} exists and is no run directory; choose another --out")
+    (folder / "evaluations").mkdir(parents=True)
+    write_whole(folder / "environment.json", json.dumps(environment(about.device, seed), indent=1))
+    write_whole(config, yaml.safe_dump({"model": about.model_dump(mode="json")}, sort_keys=False))
+
+
+def _short(path: str) -> str:
+    return path.rstrip("/").replace(":", "/").rpartition("/")[2] or "model"
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        TextColumn("{task.fields[doing]}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("problems"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
     )
+
+
+def measures_table(header: Mapping[str, Any]) -> Table:
+    """One evaluation: each measure's mean with its interval, the numbers of the whole task, and the verdicts."""
+    table = Table(title=Text(title(header)), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("measure")
     table.add_column("mean over problems", justify="right")
-    for measure, value in result.means.items():
-        table.add_row(measure, f"{value:.4f}")
-    total = sum(result.statuses.values())
-    for status, count in sorted(result.statuses.items()):
-        table.add_row(f"verdict {status}", f"{count / total:.4f}")
-    table.add_row("seconds", f"{result.seconds:.1f}")
-    Console().print(table)
+    table.add_column("95 % interval", justify="right")
+    for name, value in header["summary"].items():
+        part = "" if value["problems"] == header["problems"] else f" ({value['problems']} problems)"
+        table.add_row(f"{name}{part}", f"{value['mean']:.4f}", f"[{value['low']:.4f}, {value['high']:.4f}]")
+    if header["over_task"]:
+        table.add_section()
+        for name, value in header["over_task"].items():
+            table.add_row(name, f"{value:.4f}", "")
+    table.add_section()
+    total = sum(header["statuses"].values())
+    for status, count in sorted(header["statuses"].items()):
+        table.add_row(f"verdict {status}", f"{count / total:.4f}", "")
+    if header["excluded"]:
+        table.add_row("problems left out, bad gold", str(len(header["excluded"])), "")
+    table.add_row("seconds", f"{header.get('seconds', 0.0):.1f}", "")
+    return table
+
+
+def title(header: Mapping[str, Any]) -> str:
+    """What was evaluated and how: no number without it."""
+    settings = header["settings"]
+    preset = f", preset {header['preset']}" if header["preset"] else ""
+    return (
+        f"{header['task']}{preset}: {header['problems']} problems x {settings['n']}, T {settings['temperature']:g}, "
+        f"top-p {settings['top_p']:g}, at most {settings['max_new_tokens']:,} tokens"
+    )
+
+
+def overview(headers: Sequence[Mapping[str, Any]]) -> Table:
+    """All evaluations of one call, a row each."""
+    table = Table(title="all tasks", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("task", "problems", "n", "Pass@1, %", "Pass@n, %", "maj@n, %", "cut, %", "no verdict, %"):
+        table.add_column(column, justify="left" if column == "task" else "right")
+    for header in headers:
+        n, found = header["settings"]["n"], header["summary"]
+        lost = sum(header["statuses"].get(status, 0) for status in ("timeout", "crashed", "bad_gold"))
+        name = header["task"] + (f" ({header['preset']})" if header["preset"] else "")
+        cells = [_percent(found.get(key)) for key in ("pass@1", f"pass@{n}", f"maj@{n}", "truncated")]
+        table.add_row(name, str(header["problems"]), str(n), *cells, f"{100 * lost / header['samples']:.1f}")
+    return table
+
+
+def _percent(value: Mapping[str, float] | None) -> str:
+    if value is None:
+        return "–"
+    return f"{100 * value['mean']:.1f} [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"

@@ -28,6 +28,9 @@ class Sampling(Settings):
     """Keep this many likeliest tokens; 0 keeps all."""
     max_new_tokens: int = Field(gt=0)
     """Completions are cut here, the end token included."""
+    raw: bool = False
+    """Also report log-probs and entropies at temperature 1, from the same logits: what evaluations say of the policy
+    itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -16,16 +16,14 @@ class Results:
     """What becomes of each request.
 
     Args:
-        tokens, logprobs, entropies: [N or more, S] on the device, one row per completion in the order of requests and
-            seeds; written by the decoder.
+        tokens: [N or more, S] and values: [2 or 4, N or more, S] (see `sample`) on the device, one row per completion in
+            the order of requests and seeds; written by the decoder.
     """
 
-    def __init__(
-        self, model: LanguageModel, requests: Sequence[Request], tokens: Tensor, logprobs: Tensor, entropies: Tensor
-    ) -> None:
+    def __init__(self, model: LanguageModel, requests: Sequence[Request], tokens: Tensor, values: Tensor) -> None:
         self._model = model
         self._requests = requests
-        self._drawn = (tokens, logprobs, entropies)
+        self._drawn = (tokens, values)
         ends = torch.tensor([0, *(len(request.seeds) for request in requests)]).cumsum(0).tolist()
         self._spans = [range(start, end) for start, end in pairwise(ends)]
         self._lengths = [0] * ends[-1]
@@ -53,8 +51,8 @@ class Results:
         rows = self._spans[request]
         block = slice(rows.start, rows.stop)
         longest = max(self._lengths[row] for row in rows)
-        tokens, logprobs, entropies = (values[block, :longest].cpu() for values in self._drawn)
-        broken = sum(bool(logprobs[offset, : self._lengths[row]].isnan().any()) for offset, row in enumerate(rows))
+        tokens, values = (drawn[..., block, :longest].cpu() for drawn in self._drawn)
+        broken = sum(bool(values[0, offset, : self._lengths[row]].isnan().any()) for offset, row in enumerate(rows))
         if broken:
             raise NonFiniteError(
                 f"the model gave log-probabilities that are nan for {broken} of {len(rows)} completions of a prompt; its "
@@ -70,8 +68,7 @@ class Results:
                     text=self._model.decode(ids),
                     finish="stop" if self._stopped[row] else "length",
                     token_ids=ids,
-                    logprobs=logprobs[offset, :length].clone(),
-                    entropies=entropies[offset, :length].clone(),
+                    **named(values[:, offset, :length].clone()),
                 )
             )
         made = Generated(prompt_logprobs=self._prompts.get(request), completions=tuple(completions))
@@ -81,3 +78,8 @@ class Results:
     def all(self) -> list[Generated]:
         """The results of all requests, in their order."""
         return [self._made[request] for request in range(len(self._requests))]
+
+
+def named(values: Tensor) -> dict[str, Tensor]:
+    """The values [2 or 4, T] of a completion's tokens under the names that `Completion` has for them."""
+    return dict(zip(("logprobs", "entropies", "raw_logprobs", "raw_entropies"), values, strict=False))

@@ -14,22 +14,34 @@ def uniforms_of(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=seed))
 
 
-def sample(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor, Tensor]:
+def kept(sampling: Sampling) -> int:
+    """How many values `sample` gives of a token."""
+    return 4 if sampling.raw else 2
+
+
+def sample(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
     """Draw one token per row by inverting its cumulative distribution at `uniform`.
 
     Args:
         logits: [R, V]. uniform: [R] float64 in [0, 1).
 
     Returns:
-        token [R]; its log-probability [R] and the entropy [R] in nats of its distribution, both float32, at the sampling
-        temperature and before top-k and top-p (at temperature 0: of the untempered distribution).
+        token [R]; and [2, R] its log-probability and the entropy in nats of its distribution, float32, at the sampling
+        temperature and before top-k and top-p (at temperature 0: of the untempered distribution). With `sampling.raw`
+        [4, R]: then the same two at temperature 1.
     """
-    if sampling.temperature not in (0, 1):
-        logits = logits.float() / sampling.temperature
-    probs = logits.softmax(dim=-1, dtype=torch.float32)
-    entropy = torch.special.entr(probs).sum(dim=-1)
-    token = logits.argmax(dim=-1) if sampling.temperature == 0 else invert(truncate(probs, sampling), uniform)
-    return token, probs.gather(-1, token[:, None])[:, 0].log(), entropy
+    tempered = sampling.temperature not in (0, 1)
+    scaled = logits.float() / sampling.temperature if tempered else logits
+    probs = scaled.softmax(dim=-1, dtype=torch.float32)
+    token = scaled.argmax(dim=-1) if sampling.temperature == 0 else invert(truncate(probs, sampling), uniform)
+    values = _of_token(probs, token)
+    if sampling.raw:
+        values += _of_token(logits.softmax(dim=-1, dtype=torch.float32), token) if tempered else values
+    return token, torch.stack(values)
+
+
+def _of_token(probs: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
+    return probs.gather(-1, token[:, None])[:, 0].log(), torch.special.entr(probs).sum(dim=-1)
 
 
 def invert(weights: Tensor, uniform: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class SlotDecoder:
         self._requests = requests
         self._max_tokens = max_tokens
         self._prompt_logprobs = prompt_logprobs
-        self._results = Results(rows.model, requests, rows.tokens, rows.logprobs, rows.entropies)
+        self._results = Results(rows.model, requests, rows.tokens, rows.values)
         # The longest prompts first: whether they fit shows at once, and like lengths share a pass.
         self._waiting = deque(sorted(range(len(requests)), key=lambda index: -len(requests[index].prompt_ids)))
         self._groups: list[int] = []  # the request in each group slot

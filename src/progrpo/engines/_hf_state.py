@@ -5,7 +5,7 @@ from torch import Tensor
 
 from progrpo.engines import Sampling
 from progrpo.engines._hf_cache import Decode, Shape, SlotCache
-from progrpo.engines._hf_sampling import sample
+from progrpo.engines._hf_sampling import kept, sample
 from progrpo.model import LanguageModel
 
 
@@ -15,7 +15,8 @@ class Rows:
     Attributes:
         last: [R] token drawn last. length: [R] tokens drawn. prompt: [R] tokens of the prompt. uniform: [R] the random
             number of the next draw. place: [R] group slot * G + rank. out: [R] the completion it is.
-        tokens, logprobs, entropies: [N + 1, S] of all completions; the last row takes what rows that are none write.
+        tokens: [N + 1, S] of all completions, and values: [2 or 4, N + 1, S] of the tokens, as `sample` gives them; the
+            last row takes what rows that are none write.
     """
 
     def __init__(self, model: LanguageModel, shape: Shape, count: int, sampling: Sampling, *, reserve: bool) -> None:
@@ -28,8 +29,7 @@ class Rows:
         self.uniform = torch.zeros(shape.rows, dtype=torch.float64, device=model.device)
         size = (count + 1, sampling.max_new_tokens)
         self.tokens = torch.zeros(size, dtype=torch.long, device=model.device)
-        self.logprobs = torch.zeros(size, device=model.device)
-        self.entropies = torch.zeros(size, device=model.device)
+        self.values = torch.zeros(kept(sampling), *size, device=model.device)
 
     def serves(self, shape: Shape, count: int, sampling: Sampling) -> bool:
         """Whether `count` completions of requests of this shape can be drawn so."""
@@ -64,11 +64,10 @@ class Rows:
 
     def draw(self, rows: slice, logits: Tensor) -> None:
         """Sample the next token of these rows from their logits [R, V]."""
-        token, logprob, entropy = sample(logits, self.uniform[rows], self.sampling)
+        token, values = sample(logits, self.uniform[rows], self.sampling)
         out, at = self.out[rows], self.length[rows]
         self.tokens[out, at] = token
-        self.logprobs[out, at] = logprob
-        self.entropies[out, at] = entropy
+        self.values[:, out, at] = values
         self.last[rows] = token
         self.length[rows] += 1
 

@@ -13,7 +13,7 @@ from transformers import DynamicCache
 from progrpo.algo.logprobs import head_logprobs
 from progrpo.engines import Done, Generated, Request, Sampling
 from progrpo.engines._hf_results import Results
-from progrpo.engines._hf_sampling import sample, uniforms_of
+from progrpo.engines._hf_sampling import kept, sample, uniforms_of
 from progrpo.model import LanguageModel
 
 
@@ -36,8 +36,8 @@ class WaveDecoder:
         self._prompt_logprobs = prompt_logprobs
         size = (sum(len(request.seeds) for request in requests), sampling.max_new_tokens)
         self._tokens = torch.zeros(size, dtype=torch.long, device=model.device)
-        self._logprobs, self._entropies = (torch.zeros(size, device=model.device) for _ in range(2))
-        self._results = Results(model, requests, self._tokens, self._logprobs, self._entropies)
+        self._values = torch.zeros(kept(sampling), *size, device=model.device)
+        self._results = Results(model, requests, self._tokens, self._values)
         self._stops = torch.tensor(sorted(model.stop_ids), device=model.device)
 
     def run(self, on_done: Done | None) -> list[Generated]:
@@ -78,10 +78,9 @@ class WaveDecoder:
         length = present.sum(dim=1)  # [rows] tokens seen by each row
         longest = self._sampling.max_new_tokens
         for step in range(longest):
-            token, logprob, entropy = sample(logits, uniforms[:, step], self._sampling)
+            token, values = sample(logits, uniforms[:, step], self._sampling)
             self._tokens[out, step] = token
-            self._logprobs[out, step] = logprob
-            self._entropies[out, step] = entropy
+            self._values[:, out, step] = values
             stopped = torch.isin(token, self._stops)
             ended = stopped | (step == longest - 1)
             for row, by_stop in zip(out[ended].tolist(), stopped[ended].tolist(), strict=True):

@@ -29,7 +29,8 @@ from torch.nn.utils.rnn import pad_sequence
 from progrpo import attention
 from progrpo.algo.logprobs import head_logprobs
 from progrpo.engines import Done, Engine, Generated, Request, Sampling
-from progrpo.engines._hf_sampling import sample, uniforms_of
+from progrpo.engines._hf_results import named
+from progrpo.engines._hf_sampling import kept, sample, uniforms_of
 from progrpo.errors import ConfigError, NonFiniteError, PluginError
 from progrpo.model import LanguageModel
 from progrpo.settings import Settings
@@ -145,14 +146,14 @@ class PagedEngine(Engine):
             manager.add_request(prompt, name, sampling.max_new_tokens, eos_token_id=sorted(self._model.stop_ids))
 
     def _completion(self, seed: int, tokens: list[int], record: Tensor) -> Completion:
-        drawn, logprobs, entropies = record[:, : len(tokens)].clone()
+        drawn, *values = record[:, : len(tokens)].clone()
         token_ids = torch.tensor(tokens, dtype=torch.long)
         if not torch.equal(drawn.long(), token_ids):
             raise PluginError(
                 f"engine paged: transformers {transformers.__version__} gave other tokens than were drawn, so nothing is known "
                 "of them; install transformers 5.17 to 5.23, or set engine.name=hf"
             )
-        if bool(logprobs.isnan().any()):
+        if bool(values[0].isnan().any()):
             raise NonFiniteError(
                 f"the log-probs of seed {seed} are nan; weights or activations are broken (a diverged checkpoint? overflow?)"
             )
@@ -161,8 +162,7 @@ class PagedEngine(Engine):
             text=self._model.decode(token_ids),
             finish="stop" if tokens[-1] in self._model.stop_ids else "length",
             token_ids=token_ids,
-            logprobs=logprobs,
-            entropies=entropies,
+            **named(torch.stack(values)),
         )
 
     @contextmanager
@@ -247,7 +247,7 @@ class _Drawer:
     four int32 per row (slot, position, halves of a float64 uniform number), so that a CUDA graph may hold the call.
 
     Args:
-        slots: completions that may be open at a time, at 12 bytes a token.
+        slots: completions that may be open at a time, at 12 or 20 bytes a token.
     """
 
     tensors_required = 4
@@ -258,13 +258,13 @@ class _Drawer:
         self._rows: dict[str, _Row] = {}
         self.free = list(range(slots))
         self._idle = slots  # One slot and one position more: for rows that fill up a batch and for steps past the end.
-        self._record = torch.zeros(3, slots + 1, sampling.max_new_tokens + 1, device=model.device)
+        self._record = torch.zeros(1 + kept(sampling), slots + 1, sampling.max_new_tokens + 1, device=model.device)
 
     def open(self, name: str, seed: int, prompt_length: int) -> None:
         self._rows[name] = _Row(slot=self.free.pop(), prompt_length=prompt_length, stream=uniforms_of(seed), numbers=[])
 
     def close(self, name: str) -> Tensor:
-        """Tokens, log-probs and entropies [3, max_new_tokens + 1] of a completion that ended; its slot comes free."""
+        """Tokens and their values [3 or 5, max_new_tokens + 1] of a completion that ended; its slot comes free."""
         slot = self._rows.pop(name).slot
         self.free.append(slot)
         return self._record[:, slot].cpu()
@@ -296,8 +296,8 @@ class _Drawer:
     def __call__(self, input_ids: Tensor, scores: Tensor, arguments: Tensor) -> Tensor:
         slot, position = arguments[0].long(), arguments[1].long()
         uniform = arguments[2:].T.contiguous().view(torch.float64)[:, 0]
-        token, logprob, entropy = sample(scores, uniform, self._sampling)
-        self._record[:, slot, position] = torch.stack([token.float(), logprob, entropy])
+        token, values = sample(scores, uniform, self._sampling)
+        self._record[:, slot, position] = torch.cat([token.float()[None], values])
         return torch.full_like(scores, -torch.inf).scatter_(1, token[:, None], 0.0)
 
 

@@ -4,11 +4,12 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from torch.profiler import record_function
 
-from progrpo.engines import Engine, Request, Sampling
+from progrpo.engines import Engine, Generated, Request, Sampling
 from progrpo.errors import DataError
 from progrpo.model import LanguageModel, encode_prompt
 from progrpo.rollout.judging import Judging
@@ -49,6 +50,7 @@ def run_rollout(
     seeds: Sequence[tuple[int, ...]],
     prompt_logprobs: bool = False,
     on_progress: Callable[[int], None] | None = None,
+    on_sampled: Callable[[int], None] | None = None,
 ) -> Rollout:
     """Sample one completion per seed of each problem, and verify them; groups that are done meanwhile, where that helps.
 
@@ -56,15 +58,23 @@ def run_rollout(
         seeds: for each problem, the seeds of its completions (see `completion_seeds`).
         on_progress: called with the number of verdicts given so far, also while generation goes on and then from
             another thread.
+        on_sampled: called with the number of problems whose completions are all there, as they come.
     """
     started = time.perf_counter()
     requests = [
         Request(prompt_ids=model.encode_prompt(problem.prompt), seeds=own)
         for problem, own in zip(problems, seeds, strict=True)
     ]
+    sampled_problems = count(1)
     with Judging(verifier, problems, on_progress) as judging:
+
+        def done(index: int, result: Generated) -> None:
+            judging.begin(index, result)
+            if on_sampled is not None:
+                on_sampled(next(sampled_problems))
+
         with record_function("generate"):
-            generated = engine.generate(requests, sampling, prompt_logprobs=prompt_logprobs, on_done=judging.begin)
+            generated = engine.generate(requests, sampling, prompt_logprobs=prompt_logprobs, on_done=done)
         sampled = time.perf_counter()
         with record_function("verify"):
             verdicts = judging.finish(generated)

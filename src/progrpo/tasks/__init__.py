@@ -6,9 +6,11 @@ The contract:
     REWARD          the reward that judges it unless the recipe names another: its name, or {"name": ..., key: value};
                     or reward(params) -> either, where that depends on its settings
     and, where they are needed:
+    MAX_NEW_TOKENS  tokens a completion may have in `progrpo evaluate` unless told otherwise; 8,192 without it
     SAMPLES         completions per problem under each preset of `progrpo evaluate` ({"paper": 32, "recommended": 64})
     summarise       summarise(problems, params) -> {name: value}: numbers of the whole task that are no mean over
                     problems (a rating), from the `Judged` problems of an evaluation
+    check           check(params): called before an evaluation; raises a `DataError` where `summarise` lacks something
 """
 
 from collections.abc import Sequence

@@ -2,25 +2,27 @@
 
 A task names its `Source`s, the first being the default. Its rows are looked for in this order:
     path=FILE or path=FOLDER        a file of rows in the published columns, or a folder laid out like the repository
-    $PROGRPO_DATA/TASK.SUFFIX       one file (.jsonl, .json, .parquet, .csv), or TASK-SPLIT.SUFFIX
+    $PROGRPO_DATA/TASK.SUFFIX       one file (.jsonl, .json, .parquet, .csv): the rows of the task's first split; those of
+                                    another one are in TASK-SPLIT.SUFFIX
     $PROGRPO_DATA/OWNER/NAME/       a copy of the repository, for instance made by `hf download --repo-type dataset`
     the hub                         the repository itself, through its cache
 Columns go by any of the names under which mirrors have published them. No script of a repository is ever run.
 """
 
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import Field
 
 from progrpo.errors import DataError
 from progrpo.settings import Settings
 from progrpo.tasks._rows import SUFFIXES, Row, read_rows
-from progrpo.types import Message
+from progrpo.types import Message, Problem
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ class Source:
     Attributes:
         repo: OWNER/NAME.
         files: for each split, glob patterns of its files inside the repository; every file that matches one belongs to it,
-            in the order of the patterns and then of the names.
+            in the order of the patterns and then of the names. Each pattern must match: half a split looks like a split.
     """
 
     repo: str
@@ -61,9 +63,14 @@ class Published(Settings):
     The paper adds none."""
     system: str = ""
     """A system message before it; "" for none."""
+    chat: bool = True
+    """The problem becomes a user message for the model's own chat template; false gives it to the model as it stands, for
+    models without one."""
 
-    def messages(self, text: str) -> tuple[Message, ...]:
-        """The prompt for the model's own chat template."""
+    def messages(self, text: str) -> str | tuple[Message, ...]:
+        """The prompt of a problem."""
+        if not self.chat:
+            return "\n\n".join(part for part in (self.system, text + self.instruction) if part)
         system = ({"role": "system", "content": self.system},) if self.system else ()
         return (*system, {"role": "user", "content": text + self.instruction})
 
@@ -95,18 +102,34 @@ def find_files(task: str, sources: Sequence[Source], split: str, params: Publish
             return [params.path]
         if not params.path.is_dir():
             raise DataError(f"task {task}: path={params.path}: no such file or folder; {_remedy(task, source, split)}")
-        return _inside(params.path, patterns) or _refuse(task, source, split, f"{params.path} holds none of them")
+        found, missing = _inside(params.path, patterns)
+        if missing:
+            _refuse(task, source, split, f"{params.path} has no {' or '.join(missing)}")
+        return found
     if mirror := os.environ.get(MIRROR):
         if not Path(mirror).is_dir():
             raise DataError(f"{MIRROR}={mirror}: no such folder")
-        names = [f"{task}-{split}{suffix}" for suffix in SUFFIXES] + [f"{task}{suffix}" for suffix in SUFFIXES]
+        stems = [f"{task}-{split}", task] if _is_first(source, split) else [f"{task}-{split}"]
+        names = [f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
         alone = [Path(mirror, name) for name in names if Path(mirror, name).is_file()]
         if alone:
             return alone[:1]
         for one in (source, *sources) if params.source is None else (source,):
-            if found := _inside(Path(mirror, *one.repo.split("/")), one.files.get(split, ())):
+            found, missing = _inside(Path(mirror, *one.repo.split("/")), one.files.get(split, ()))
+            if found and missing:
+                _refuse(task, one, split, f"{mirror}/{one.repo} has {found[0].name} but no {' or '.join(missing)}")
+            if found:
                 return found
     return _from_hub(task, source, split, params.revision)
+
+
+def require_test(task: str, split: str) -> None:
+    """Raises DataError where a benchmark is asked for another split than "test"."""
+    if split != "test":
+        raise DataError(
+            f"task {task} is a benchmark: it has a test split and no {split} split; train on another task, for "
+            f"instance dapo_math, and evaluate on this one"
+        )
 
 
 def column(row: Row, names: Sequence[str], place: str) -> Any:
@@ -130,6 +153,8 @@ def text_column(row: Row, names: Sequence[str], place: str) -> str:
     value = column(row, names, place)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    if isinstance(value, float) and not math.isfinite(value):  # how pandas writes an empty cell
+        value = None
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
         raise DataError(f"{place}: {' or '.join(map(repr, names))} must be text or a number, got {value!r:.80}")
     return str(value)
@@ -146,6 +171,15 @@ def require_count(task: str, found: int, params: Published, what: str = "problem
         )
 
 
+def with_ids(problems: Sequence[Problem], identities: Sequence[str | None]) -> list[Problem]:
+    """Give each problem its published id where all have one and no two the same, else its index."""
+    published = None not in identities and len(set(identities)) == len(problems)
+    return [
+        replace(problem, id=str(identities[index]) if published else str(index))
+        for index, problem in enumerate(problems)
+    ]
+
+
 def _source(task: str, sources: Sequence[Source], name: str | None) -> Source:
     if name is None:
         return sources[0]
@@ -155,16 +189,25 @@ def _source(task: str, sources: Sequence[Source], name: str | None) -> Source:
     raise DataError(f"task {task}: unknown source {name!r}; expected one of {', '.join(one.repo for one in sources)}")
 
 
-def _inside(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    found = [path for pattern in patterns for path in sorted(folder.glob(pattern)) if path.suffix in SUFFIXES]
-    return list(dict.fromkeys(found))
+def _is_first(source: Source, split: str) -> bool:
+    return split == next(iter(source.files))
+
+
+def _inside(folder: Path, patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The files that match, and the patterns that none does."""
+    found = {
+        pattern: [path for path in sorted(folder.glob(pattern)) if path.suffix in SUFFIXES] for pattern in patterns
+    }
+    files = dict.fromkeys(path for paths in found.values() for path in paths)
+    return list(files), [pattern for pattern, paths in found.items() if not paths]
 
 
 def _from_hub(task: str, source: Source, split: str, revision: str) -> list[Path]:
-    import httpx
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
+    # The hub's errors are those of the HTTP library beneath it, which changes with its version: requests, httpx, httpx2.
+    failures = (OSError, *HfHubHTTPError.__bases__)
     patterns = list(source.files[split])
     try:
         folder = snapshot_download(source.repo, repo_type="dataset", revision=revision, allow_patterns=patterns)
@@ -172,16 +215,16 @@ def _from_hub(task: str, source: Source, split: str, revision: str) -> list[Path
         _refuse(
             task, source, split, f"{source.repo} is gated: accept its terms on the hub and log in with `hf auth login`"
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.HTTPError, OSError) as error:
+    except failures as error:
         cause = str(error).strip().split("\n")[0]
         _refuse(task, source, split, f"{source.repo} cannot be downloaded ({type(error).__name__}: {cause:.200})")
-    found = _inside(Path(folder), patterns)
-    return found or _refuse(
-        task, source, split, f"{source.repo} at revision {revision} has no file {' or '.join(patterns)}"
-    )
+    found, missing = _inside(Path(folder), patterns)
+    if missing:
+        _refuse(task, source, split, f"{source.repo} at revision {revision} has no file {' or '.join(missing)}")
+    return found
 
 
-def _refuse(task: str, source: Source, split: str, cause: str) -> Any:
+def _refuse(task: str, source: Source, split: str, cause: str) -> NoReturn:
     raise DataError(f"task {task}: no data for the {split} split: {cause}; {_remedy(task, source, split)}")
 
 
@@ -191,5 +234,6 @@ def _remedy(task: str, source: Source, split: str) -> str:
     files = " and ".join(source.files[split])
     return (
         f"put {files} of the dataset {source.repo} under {mirror}/{source.repo}/, or all its rows in one file "
-        f"{mirror}/{task}.jsonl (or .parquet, .csv), or give task.path=FILE"
+        f"{mirror}/{task if _is_first(source, split) else f'{task}-{split}'}.jsonl (or .parquet, .csv), or give "
+        f"task.path=FILE"
     )

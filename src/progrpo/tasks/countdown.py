@@ -21,6 +21,7 @@ from progrpo.settings import Settings
 from progrpo.types import Problem
 
 REWARD = "expression"
+MAX_NEW_TOKENS = 1024
 SPLIT_SHARES = {"pretrain": 0.6, "train": 0.3, "test": 0.1}
 
 WORDS = (

@@ -63,7 +63,16 @@ def save(root: Path, step: int, policy: Policy, *, keep: int) -> Path:
 
 
 def load_latest(root: Path) -> Checkpoint | None:
-    """Read the latest undamaged checkpoint; None if there never was one.
+    """Read the latest undamaged checkpoint; None if there never was one (see `latest_folder`)."""
+    folder = latest_folder(root)
+    if folder is None:
+        return None
+    state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
+    return Checkpoint(folder=folder, step=state["step"], state=state)
+
+
+def latest_folder(root: Path) -> Path | None:
+    """The latest undamaged checkpoint, a Hugging Face model folder; None if there never was one.
 
     A damaged one is named in a warning and the one before it is used.
 
@@ -74,8 +83,7 @@ def load_latest(root: Path) -> Checkpoint | None:
     for folder in reversed(found):
         fault = _fault(folder)
         if fault is None:
-            state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
-            return Checkpoint(folder=folder, step=state["step"], state=state)
+            return folder
         logger.warning("checkpoint %s is damaged (%s); using the one before it", folder, fault)
     if found:
         raise CheckpointError(

@@ -10,27 +10,22 @@ checkpoints/        see checkpoint.py
 profiles/           step-NNNNNN.json.gz, with --profile: see profile.py
 """
 
-import hashlib
 import json
 import logging
 import os
-import platform
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import torch
 import yaml
 
+from progrpo.environment import environment, installed
 from progrpo.errors import ConfigError, RunDirectoryError
-from progrpo.files import read_jsonl, write_whole
-from progrpo.model import pick_device
+from progrpo.files import lock, read_jsonl, write_whole
 from progrpo.train.settings import RunSettings
-from progrpo.types import Problem, Ratio
+from progrpo.types import Ratio
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +41,7 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._trackers: Any = None
-        self._lock = _lock(path)
+        self._lock = lock(path / ".lock", what=path)
 
     @classmethod
     def create(cls, settings: RunSettings, excluded: Sequence[Mapping[str, Any]], problems: str) -> "RunDirectory":
@@ -67,7 +62,7 @@ class RunDirectory:
         require_free(path)  # another process may have begun between the first look and the lock
         for folder in ("rollouts", "evaluations", "checkpoints"):
             (path / folder).mkdir(parents=True, exist_ok=True)
-        started = environment(settings) | {"problems": problems}
+        started = environment(settings.model.device, settings.seed) | {"problems": problems}
         write_whole(path / "environment.json", json.dumps(started, indent=1))
         write_whole(path / _EXCLUDED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in excluded))
         # Last: a directory with a config.yaml holds a run, one without never started.
@@ -110,7 +105,7 @@ class RunDirectory:
         Rows of metrics, rollouts and evaluations after it are forgotten: they will be made again.
         """
         started = json.loads((self.path / "environment.json").read_text("utf-8"))
-        started.setdefault("resumed", []).append(environment(settings))
+        started.setdefault("resumed", []).append(environment(settings.model.device, settings.seed))
         write_whole(self.path / "environment.json", json.dumps(started, indent=1))
         text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
         write_whole(self.path / "config.yaml", text)
@@ -195,51 +190,10 @@ def require_free(path: Path) -> None:
         raise RunDirectoryError(f"{path} exists and {what}; choose another with out=DIRECTORY")
 
 
-def digest(problems: Sequence[Problem]) -> str:
-    """A hash of the problems: ids, prompts and golds, in order."""
-    found = hashlib.sha256()
-    for problem in problems:
-        row = json.dumps([problem.id, problem.prompt, problem.answer], ensure_ascii=False, default=dict)
-        found.update(row.encode())
-    return found.hexdigest()
-
-
-def environment(settings: RunSettings) -> dict[str, Any]:
-    """What a reader needs to run this again: versions, device, threads, seed, command and commit."""
-    packages = ("progrpo", "torch", "transformers", "tokenizers", "accelerate", "math-verify", "numpy")
-    return {
-        "versions": {name: version(name) for name in packages if _installed(name)},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": _device_name(settings.model.device),
-        "threads": torch.get_num_threads(),
-        "seed": settings.seed,
-        "command": sys.argv,
-        "git_commit": _git_commit(),
-    }
-
-
 def _require_trackers(settings: RunSettings) -> None:
     for name in settings.record.trackers:
-        if not _installed(name):
+        if not installed(name):
             raise ConfigError(f"record.trackers: {name!r} is not installed; pip install 'progrpo[{name}]'")
-
-
-def _lock(path: Path) -> IO[str]:
-    """Hold the directory for this process until the file is closed (or the process ends, however it ends)."""
-    file = (path / ".lock").open("w")
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise RunDirectoryError(
-            f"another process is writing to {path}; wait until it ends, or choose another with out="
-        ) from None
-    except (ImportError, OSError) as error:
-        logger.warning("%s cannot be locked (%s): do not start a second process on it", path, error)
-    return file
 
 
 def _is_fresh(path: Path) -> bool:
@@ -249,32 +203,3 @@ def _is_fresh(path: Path) -> bool:
         return False
     entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
     return all(entry.name in known and not (entry.is_dir() and any(entry.iterdir())) for entry in entries)
-
-
-def _installed(name: str) -> bool:
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True
-
-
-def _device_name(name: str) -> str:
-    device = pick_device(name)
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
-
-
-def _git_commit() -> str | None:
-    """The commit of the source tree this package runs from; None for an installed wheel."""
-    here = Path(__file__).resolve()
-    tracked = _git(here.parent, "ls-files", "--error-unmatch", here.name)
-    return _git(here.parent, "rev-parse", "HEAD") if tracked else None
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    command = ["git", "-C", str(folder), *arguments]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None if found.returncode == 0 else None

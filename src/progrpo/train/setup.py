@@ -10,6 +10,7 @@ import torch
 
 from progrpo import engines, methods, rewards, tasks
 from progrpo.engines import Engine
+from progrpo.environment import digest
 from progrpo.errors import ConfigError
 from progrpo.methods import Method
 from progrpo.model import LanguageModel, load_model
@@ -18,7 +19,7 @@ from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier
 from progrpo.train import checkpoint
 from progrpo.train.policy import Policy
-from progrpo.train.record import RunDirectory, digest, require_free
+from progrpo.train.record import RunDirectory, require_free
 from progrpo.train.settings import RunSettings
 from progrpo.train.stream import ProblemStream
 from progrpo.types import Problem

@@ -1,0 +1,70 @@
+"""What a reader needs to run something again: versions, device, threads, seed, command, commit, and the problems' hash."""
+
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from progrpo.model import pick_device
+from progrpo.types import Problem
+
+
+def environment(device: str, seed: int) -> dict[str, Any]:
+    """Versions, platform, device (a torch device or "auto"), threads, seed, command and commit."""
+    packages = ("progrpo", "torch", "transformers", "tokenizers", "accelerate", "math-verify", "numpy")
+    return {
+        "versions": {name: version(name) for name in packages if installed(name)},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": _device_name(device),
+        "threads": torch.get_num_threads(),
+        "seed": seed,
+        "command": sys.argv,
+        "git_commit": _git_commit(),
+    }
+
+
+def digest(problems: Sequence[Problem]) -> str:
+    """A hash of the problems: ids, prompts and golds, in order."""
+    found = hashlib.sha256()
+    for problem in problems:
+        row = json.dumps([problem.id, problem.prompt, problem.answer], ensure_ascii=False, default=dict)
+        found.update(row.encode())
+    return found.hexdigest()
+
+
+def installed(name: str) -> bool:
+    """Whether a package is installed, without importing it."""
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _device_name(name: str) -> str:
+    device = pick_device(name)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
+
+
+def _git_commit() -> str | None:
+    """The commit of the source tree this package runs from; None for an installed wheel."""
+    here = Path(__file__).resolve()
+    tracked = _git(here.parent, "ls-files", "--error-unmatch", here.name)
+    return _git(here.parent, "rev-parse", "HEAD") if tracked else None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None if found.returncode == 0 else None

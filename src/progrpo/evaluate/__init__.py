@@ -1,0 +1,233 @@
+"""Evaluate a model on problems: n completions of each, verified, kept with what their tokens say, and measured."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from progrpo import measures
+from progrpo.algo.confidence import sequence_confidence
+from progrpo.engines import Engine, Sampling
+from progrpo.measures import Measure
+from progrpo.model import LanguageModel
+from progrpo.rollout.generate import completion_seeds, run_rollout
+from progrpo.rollout.verify import Verifier
+from progrpo.rows import to_row
+from progrpo.settings import Choice, NamedChoice, Settings
+from progrpo.types import Completion, Group, Judged, Problem, Sample, TokenStatistics, Verdict
+
+
+class EvaluateSettings(Settings):
+    n: int = Field(32, ge=1)
+    """Completions per problem; Pass@k is known for k up to n. Pass@n from n completions is 0 or 1 for each problem, the
+    noisiest estimate there is: give 2k or more where Pass@k matters."""
+    problems: int | None = Field(None, ge=1)
+    """Use the first so many problems of the test split; None uses all."""
+    temperature: float = Field(0.6, ge=0)
+    """The paper evaluates at 0.6 and top-p 0.95 (arXiv:2602.05281, Sec. 4.2)."""
+    top_p: float = Field(0.95, gt=0, le=1)
+    top_k: int = Field(0, ge=0)
+    raw: bool = False
+    """Also keep each completion's token statistics at temperature 1: those of the policy itself, not of the sampler."""
+    at_a_time: int = Field(32, ge=1)
+    """Problems sampled together. `progrpo evaluate` writes what is done after each such part, so a killed evaluation loses
+    one part; a larger one keeps a GPU busier."""
+    measures: tuple[NamedChoice, ...] = (
+        Choice(name="pass_at_k"),
+        Choice(name="distinct_solutions"),
+        Choice(name="tokens"),
+    )
+    """Each by its name, or {name: ..., key: value} with settings of its own."""
+
+    def sampling(self, max_new_tokens: int) -> Sampling:
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            max_new_tokens=max_new_tokens,
+            raw=self.raw,
+        )
+
+    def load_measures(self, verifier: Verifier) -> list[Measure]:
+        """The chosen measures that this verifier's verdicts allow, ready for work.
+
+        Raises:
+            ProgrpoError: unknown name or setting, or a measure cannot work here (a missing extra).
+        """
+        found = [one for one in measures.load(self.measures) if verifier.canonical or not one.needs_canonical]
+        for one in found:
+            one.prepare()
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """The result: the judged problems, their measures' means, and every verdict."""
+
+    problems: tuple[Judged, ...]
+    means: Mapping[str, float]
+    verdicts: tuple[Verdict, ...]
+    seconds: float
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per problem as written to disk."""
+        return [to_row(problem) for problem in self.problems]
+
+    @property
+    def statuses(self) -> Counter[str]:
+        return Counter(verdict.status for verdict in self.verdicts)
+
+    @property
+    def failed(self) -> float:
+        """Share of completions that the verifier failed to judge; measures count them as not correct."""
+        return sum(verdict.failed for verdict in self.verdicts) / max(1, len(self.verdicts))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """Some problems, judged and measured."""
+
+    problems: tuple[Judged, ...]
+    verdicts: tuple[Verdict, ...]
+    seconds: float
+
+
+def run_evaluation(
+    problems: Sequence[Problem],
+    *,
+    model: LanguageModel,
+    engine: Engine,
+    verifier: Verifier,
+    settings: EvaluateSettings,
+    max_new_tokens: int,
+    seed: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Sample, verify and measure (see `evaluate_parts`).
+
+    Args:
+        on_progress: called with problems done and problems in all.
+    """
+    problems = problems[: settings.problems] if settings.problems else problems
+    chosen = settings.load_measures(verifier)
+    judged: list[Judged] = []
+    verdicts: list[Verdict] = []
+    seconds = 0.0
+    for part in evaluate_parts(
+        problems,
+        model=model,
+        engine=engine,
+        verifier=verifier,
+        chosen=chosen,
+        settings=settings,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+    ):
+        judged += part.problems
+        verdicts += part.verdicts
+        seconds += part.seconds
+        if on_progress:
+            on_progress(len(judged), len(problems))
+    return Evaluation(
+        problems=tuple(judged), means=mean_over_problems(judged), verdicts=tuple(verdicts), seconds=seconds
+    )
+
+
+def evaluate_parts(
+    problems: Sequence[Problem],
+    *,
+    model: LanguageModel,
+    engine: Engine,
+    verifier: Verifier,
+    chosen: Sequence[Measure],
+    settings: EvaluateSettings,
+    max_new_tokens: int,
+    seed: int,
+    on_sampled: Callable[[int], None] | None = None,
+) -> Iterator[Part]:
+    """Sample, verify and measure `at_a_time` problems after the other.
+
+    The seeds depend on (seed, problem, index) alone, not on the step or the part: two evaluations with one seed differ by
+    the model and not by the draw.
+
+    Args:
+        on_sampled: called with the number of problems of the current part whose completions are all there.
+    """
+    for start in range(0, len(problems), settings.at_a_time):
+        part = problems[start : start + settings.at_a_time]
+        rollout = run_rollout(
+            part,
+            model=model,
+            engine=engine,
+            verifier=verifier,
+            sampling=settings.sampling(max_new_tokens),
+            seeds=[completion_seeds(seed, "evaluate", problem=problem, group=settings.n) for problem in part],
+            on_sampled=on_sampled,
+        )
+        yield Part(
+            problems=tuple(measured(judged(group), chosen) for group in rollout.groups),
+            verdicts=tuple(verdict for group in rollout.groups for verdict in group.verdicts),
+            seconds=rollout.generate_s + rollout.verify_s,
+        )
+
+
+def mean_over_problems(problems: Sequence[Judged]) -> dict[str, float]:
+    """The mean of each measure over the problems that have it, in the order the measures first appear."""
+    return {name: sum(values) / len(values) for name, values in values_of(problems).items()}
+
+
+def values_of(problems: Sequence[Judged]) -> dict[str, list[float]]:
+    """The values of each measure, of the problems that have it."""
+    found: dict[str, list[float]] = {}
+    for problem in problems:
+        for name, value in problem.measures.items():
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def judged(group: Group) -> Judged:
+    """A group as an evaluation keeps it."""
+    return Judged(
+        problem=group.problem.id,
+        prompt=group.problem.prompt,
+        answer=group.problem.answer,
+        facts=group.problem.facts,
+        samples=tuple(_sample(*pair) for pair in zip(group.completions, group.verdicts, strict=True)),
+    )
+
+
+def _sample(completion: Completion, verdict: Verdict) -> Sample:
+    return Sample(
+        text=completion.text,
+        status=verdict.status,
+        finish=completion.finish,
+        tokens=len(completion.token_ids),
+        seed=completion.seed,
+        extracted=verdict.extracted,
+        canonical=verdict.canonical,
+        detail=verdict.detail,
+        tempered=_statistics(completion.logprobs, completion.entropies),
+        raw=_statistics(completion.raw_logprobs, completion.raw_entropies),
+    )
+
+
+def _statistics(logprobs: Tensor | None, entropies: Tensor | None) -> TokenStatistics | None:
+    if logprobs is None or entropies is None or not len(logprobs):
+        return None
+    row, mask = logprobs[None], torch.ones(1, len(logprobs), dtype=torch.bool)
+    return TokenStatistics(
+        probability=float(logprobs.double().exp().mean()),
+        low_probability=float(sequence_confidence(row, mask, mean="arithmetic")),
+        confidence=float(sequence_confidence(row, mask)),
+        entropy=float(entropies.double().mean()),
+    )
+
+
+def measured(problem: Judged, chosen: Sequence[Measure]) -> Judged:
+    """The problem with the values of these measures, and of no others."""
+    return replace(problem, measures={name: value for one in chosen for name, value in one.measure(problem).items()})

@@ -1,0 +1,196 @@
+"""Evaluate one task into a run directory, going on where an earlier call stopped."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from progrpo import rewards, tasks
+from progrpo.engines import Engine
+from progrpo.environment import digest, environment
+from progrpo.evaluate import EvaluateSettings, evaluate_parts, measured
+from progrpo.evaluate.directory import EvaluationFile
+from progrpo.evaluate.presets import MAX_NEW_TOKENS, PresetName, require_kept, samples
+from progrpo.measures import Measure
+from progrpo.model import LanguageModel, ModelSettings
+from progrpo.rollout.gold import bad_gold_rows, without
+from progrpo.rollout.verify import Verifier, VerifySettings
+from progrpo.settings import Choice
+from progrpo.types import Judged, Problem
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done ("golds" or "sampling"), problems done, and problems in all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Benchmark:
+    """One task as it will be evaluated, its data loaded and its settings resolved.
+
+    Attributes:
+        preset: by whose rules, or None. problems: all of them, those with bad golds included.
+    """
+
+    choice: Choice
+    module: ModuleType
+    params: Any
+    problems: tuple[Problem, ...]
+    reward: Choice
+    settings: EvaluateSettings
+    max_new_tokens: int
+    preset: PresetName | None
+
+    @property
+    def name(self) -> str:
+        """Of its files: the task's, and the preset's where there is one."""
+        task = self.choice.name.rpartition(".")[2]
+        return f"{task}-{self.preset}" if self.preset else task
+
+
+def plan(
+    choice: Choice,
+    *,
+    reward: Choice | None,
+    settings: EvaluateSettings,
+    n: int | None,
+    max_new_tokens: int | None,
+    preset: PresetName | None,
+) -> Benchmark:
+    """Load a task's test problems and settle how it is evaluated, before a model is loaded.
+
+    Args:
+        reward, max_new_tokens: None takes the task's own. n: None takes the preset's, else what `settings` say.
+
+    Raises:
+        ProgrpoError: unknown names or settings, no data, or settings that contradict the preset.
+    """
+    module, params = tasks.load(choice)
+    chosen = reward or tasks.reward(choice)
+    full = Choice(name=chosen.name, **{**chosen.params, **rewards.load(chosen).params.model_dump(mode="json")})
+    limit = max_new_tokens or getattr(module, "MAX_NEW_TOKENS", MAX_NEW_TOKENS)
+    if preset is not None:
+        require_kept(preset, settings.model_dump(), limit)
+        n = samples(module, preset)
+    problems = tuple(tasks.problems(choice, "test"))
+    if hasattr(module, "check"):
+        module.check(params)
+    return Benchmark(
+        choice=choice,
+        module=module,
+        params=params,
+        problems=problems[: settings.problems] if settings.problems else problems,
+        reward=full,
+        settings=settings if n is None else settings.model_copy(update={"n": n}),
+        max_new_tokens=limit,
+        preset=preset,
+    )
+
+
+def evaluate_benchmark(
+    benchmark: Benchmark,
+    folder: Path,
+    *,
+    load: Callable[[], tuple[LanguageModel, Engine]],
+    about: ModelSettings,
+    engine_choice: Choice,
+    verify: VerifySettings,
+    seed: int,
+    on_progress: Progress,
+) -> Mapping[str, Any]:
+    """Evaluate what is not there yet, and write the header with the summary; returns the header.
+
+    Other measures than before are taken from the completions that are there; nothing is sampled again for them.
+
+    Args:
+        load: gives the model and what generates; called only where something is left to sample.
+        about, engine_choice: their settings, for the header.
+
+    Raises:
+        RunDirectoryError: `folder` holds this evaluation with other settings, or another process works on it.
+        VerifierError: too many verdicts failed; the problems before them are kept.
+        ProgrpoError: see `progrpo.errors`.
+    """
+    settings = benchmark.settings
+    asked = {
+        "task": benchmark.choice.name,
+        "preset": benchmark.preset,
+        "model": about.path,
+        "settings": {
+            "n": settings.n,
+            **{name: getattr(settings, name) for name in ("temperature", "top_p", "top_k", "raw")},
+            "max_new_tokens": benchmark.max_new_tokens,
+            "seed": seed,
+            "precision": about.precision,
+            "task": benchmark.params.model_dump(mode="json"),
+            "reward": benchmark.reward.model_dump(mode="json"),
+            "engine": engine_choice.model_dump(mode="json"),
+        },
+        "problems": len(benchmark.problems),
+        "digest": digest(benchmark.problems),
+        "environment": environment(about.device, seed),
+    }
+    with EvaluationFile(folder, benchmark.name, asked) as file, Verifier(benchmark.reward, verify) as verifier:
+        chosen = settings.load_measures(verifier)
+        done = file.done()
+        wanted = [{"name": one.name, **one.params.model_dump(mode="json")} for one in chosen]
+        if file.header.get("measures") != wanted:
+            done = [measured(problem, chosen) for problem in done]
+            file.remeasure(done, wanted)
+        if file.complete:
+            return file.header
+        if len(done) == len(benchmark.problems) - len(file.header.get("excluded", ())):
+            return file.finish(done, over_task(benchmark, chosen, done))
+        model, engine = load()
+        file.note(model_commit=getattr(model.model.config, "_commit_hash", None))
+        problems = _usable(benchmark, file, verifier, verify, on_progress)
+        judged = {one.problem for one in done}
+        left = [problem for problem in problems if problem.id not in judged]
+        of = len(problems)
+
+        def report(sampled: int) -> None:
+            on_progress("sampling", len(done) + sampled, of)
+
+        report(0)
+        for part in evaluate_parts(
+            left,
+            model=model,
+            engine=engine,
+            verifier=verifier,
+            chosen=chosen,
+            settings=settings,
+            max_new_tokens=benchmark.max_new_tokens,
+            seed=seed,
+            on_sampled=report,
+        ):
+            verifier.require_trustworthy(part.verdicts)
+            file.append(part.problems, part.seconds)
+            done += part.problems
+        return file.finish(done, over_task(benchmark, chosen, done))
+
+
+def over_task(benchmark: Benchmark, chosen: Sequence[Measure], problems: Sequence[Judged]) -> dict[str, float]:
+    """The numbers of the whole task that are no mean over problems: the measures' and the task's own."""
+    found: dict[str, float] = {}
+    for measure in chosen:
+        found |= measure.over_task(problems)
+    if hasattr(benchmark.module, "summarise"):
+        found |= benchmark.module.summarise(problems, benchmark.params)
+    return found
+
+
+def _usable(
+    benchmark: Benchmark, file: EvaluationFile, verifier: Verifier, verify: VerifySettings, on_progress: Progress
+) -> Sequence[Problem]:
+    """The problems whose own golds verify; decided once, when the evaluation begins."""
+    if "excluded" not in file.header:
+        bad: Sequence[Mapping[str, Any]] = ()
+        if verify.check_gold:
+            of = len(benchmark.problems)
+            bad = bad_gold_rows(
+                benchmark.problems, verifier, split="test", on_progress=lambda done: on_progress("golds", done, of)
+            )
+        file.note(excluded=[dict(row) for row in bad])
+    return without(benchmark.problems, file.header["excluded"], split="test")

@@ -1,0 +1,156 @@
+"""Evaluations in a run directory: `evaluations/NAME.jsonl`, one row per problem, and its header `NAME.json`.
+
+Rows are appended part by part, so an evaluation that was cut short goes on where it stopped. The header says what was
+asked; going on with anything else is refused. `complete` stands in it once every problem is there.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from progrpo.errors import RunDirectoryError
+from progrpo.evaluate import mean_over_problems, values_of
+from progrpo.files import lock, read_jsonl, write_whole
+from progrpo.rows import from_row, to_row
+from progrpo.statistics import bootstrap_mean
+from progrpo.types import Judged
+
+_ASKED = ("task", "preset", "model", "settings", "problems", "digest")
+"""What must be the same to go on."""
+
+
+class EvaluationFile:
+    """One evaluation of one task, one process at a time. Use as a context manager.
+
+    Args:
+        folder: the run directory. name: of the evaluation, as in its files. asked: `_ASKED` and the environment.
+
+    Raises:
+        RunDirectoryError: an evaluation of this name is there that asked for something else, or another process works on
+            it. Nothing was touched.
+    """
+
+    def __init__(self, folder: Path, name: str, asked: Mapping[str, Any]) -> None:
+        self._rows = folder / "evaluations" / f"{name}.jsonl"
+        self._header = self._rows.with_suffix(".json")
+        self._rows.parent.mkdir(parents=True, exist_ok=True)
+        self._lock: IO[str] = lock(self._rows.with_name(f".{name}.lock"), what=self._rows)
+        try:
+            self._known = self._open(asked)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    @property
+    def complete(self) -> bool:
+        return bool(self._known.get("complete"))
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        return self._known
+
+    def done(self) -> list[Judged]:
+        """The problems that are there; a row cut short by a kill is left out, and then made again."""
+        rows = read_jsonl(self._rows) if self._rows.exists() else []
+        return [from_row(row) for row in rows]
+
+    def note(self, **facts: Any) -> None:
+        """Write facts into the header, for instance the problems that are left out ("excluded")."""
+        self._write(self._known | facts)
+
+    def remeasure(self, problems: Sequence[Judged], measures: Sequence[Mapping[str, Any]]) -> None:
+        """Replace the rows by the same problems measured otherwise; the summary is then to be made anew."""
+        if problems:
+            write_whole(self._rows, "".join(_line(problem) for problem in problems))
+        self._write(self._known | {"measures": list(measures), "complete": False})
+
+    def append(self, problems: Sequence[Judged], seconds: float) -> None:
+        """Add judged problems; they are on the disk when this returns."""
+        with self._rows.open("a", encoding="utf-8") as file:
+            file.write("".join(_line(problem) for problem in problems))
+            file.flush()
+            os.fsync(file.fileno())
+        self._write(self._known | {"seconds": self._known.get("seconds", 0.0) + seconds})
+
+    def finish(self, problems: Sequence[Judged], over_task: Mapping[str, float]) -> Mapping[str, Any]:
+        """Write the header whole, with the summary of all problems; returns it."""
+        self._write(self._known | {"complete": True, **summary(problems), "over_task": dict(over_task)})
+        return self._known
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._lock.close()
+
+    def _open(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        asked = json.loads(json.dumps(asked))  # as it will be read again: tuples become lists
+        if not self._header.is_file():
+            if self._rows.exists():
+                raise RunDirectoryError(
+                    f"{self._rows} exists without {self._header.name}; move it away or choose another --out"
+                )
+            self._write(asked | {"complete": False})
+            return self._known
+        known: dict[str, Any] = json.loads(self._header.read_text("utf-8"))
+        for key in _ASKED:
+            if known.get(key) != asked[key]:
+                raise RunDirectoryError(
+                    f"{self._header} is an evaluation with {_difference(key, known.get(key), asked[key])}; nothing was "
+                    "overwritten. Choose another --out, or remove it with its rows to make it anew"
+                )
+        self._cut_rows()
+        if not known.get("complete") and known.get("environment") != asked.get("environment"):
+            known.setdefault("resumed", []).append(asked.get("environment"))
+            self._write(known)
+        return known
+
+    def _cut_rows(self) -> None:
+        """Forget a last line that was cut short, so that the next row begins a line of its own."""
+        if not self._rows.exists():
+            return
+        text = self._rows.read_bytes()
+        whole = text[: text.rfind(b"\n") + 1]
+        if whole != text:
+            write_whole(self._rows, whole.decode("utf-8"))
+
+    def _write(self, header: Mapping[str, Any]) -> None:
+        self._known = dict(header)
+        write_whole(self._header, json.dumps(self._known, ensure_ascii=False, indent=1))
+
+
+def summary(problems: Sequence[Judged]) -> dict[str, Any]:
+    """What the header says of all problems: means with 95 % bootstrap intervals over problems, statuses of all verdicts,
+    and the means of each category where problems have one."""
+    categories = sorted({str(problem.facts["category"]) for problem in problems if "category" in problem.facts})
+    by_category = {
+        name: mean_over_problems([one for one in problems if str(one.facts.get("category")) == name])
+        for name in categories
+    }
+    return {
+        "summary": {name: asdict(bootstrap_mean(values)) for name, values in values_of(problems).items()},
+        "statuses": dict(Counter(sample.status for problem in problems for sample in problem.samples).most_common()),
+        "samples": sum(problem.n for problem in problems),
+        **({"by_category": by_category} if len(categories) > 1 else {}),
+    }
+
+
+def _line(problem: Judged) -> str:
+    # A lone surrogate, legal in JSON, could not be written as UTF-8.
+    return json.dumps(to_row(problem), ensure_ascii=False).encode("utf-8", "replace").decode("utf-8") + "\n"
+
+
+def _difference(key: str, before: Any, now: Any) -> str:
+    """Where two values differ, in words: the innermost key."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in sorted(before.keys() | now.keys()):
+            if before.get(name) != now.get(name):
+                return _difference(f"{key}.{name}", before.get(name), now.get(name))
+    if key == "digest":
+        return "other problems (the data changed?)"
+    return f"{key} {before!r}, asked for now: {now!r}"

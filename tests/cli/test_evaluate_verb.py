@@ -1,0 +1,150 @@
+"""The verb `evaluate` as a user calls it."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from progrpo.cli.evaluate import run_evaluate
+from progrpo.errors import ConfigError, ModelError, PluginError, RunDirectoryError
+
+COUNTDOWN = ["task.test_size=5", "task.numbers=3", "task.max_number=6", "task.max_target=20", "task.min_used=2"]
+QUICK = [*COUNTDOWN, "task.min_solutions=1", "max_new_tokens=5", "evaluate.at_a_time=2"]
+MEASURES = "evaluate.measures=[pass_at_k, tokens]"
+
+
+def evaluate(
+    model: object,
+    out: Path | None,
+    *settings: str,
+    n: int | None = 2,
+    preset: str | None = None,
+    task: str = "countdown",
+) -> None:
+    run_evaluate(str(model), [task], n, preset, [*QUICK, MEASURES, *settings], out)
+
+
+def header(folder: Path, name: str = "countdown") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / f"evaluations/{name}.json").read_text())
+    return found
+
+
+def texts(folder: Path) -> list[list[str]]:
+    rows = [json.loads(line) for line in (folder / "evaluations/countdown.jsonl").read_text().splitlines()]
+    return [[sample["text"] for sample in row["samples"]] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder: Callable[..., Path]) -> Path:
+    return tiny_folder(seed=3)
+
+
+def test_a_directory_with_rows_and_a_summary(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(model, tmp_path / "e")
+    found = header(tmp_path / "e")
+    assert found["complete"]
+    assert (found["task"], found["problems"], found["settings"]["n"]) == ("countdown", 5, 2)
+    assert found["settings"]["task"]["numbers"] == 3
+    assert set(found["summary"]) == {"pass@1", "pass@2", "entropy", "length", "truncated"}
+    assert len(texts(tmp_path / "e")) == 5
+    assert "countdown: 5 problems x 2, T 0.6, top-p 0.95, at most 5 tokens" in capsys.readouterr().out
+    assert (tmp_path / "e/config.yaml").is_file()
+
+
+def test_what_is_there_is_not_done_again(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate(model, tmp_path)
+    whole, rows = texts(tmp_path), tmp_path / "evaluations/countdown.jsonl"
+    lines = rows.read_text().splitlines(keepends=True)
+    rows.write_text("".join(lines[:2]) + lines[2][:30])  # killed while it wrote the third
+    cut = header(tmp_path) | {"complete": False}
+    (tmp_path / "evaluations/countdown.json").write_text(json.dumps(cut))
+    evaluate(model, tmp_path)
+    assert texts(tmp_path) == whole
+    assert header(tmp_path)["complete"]
+    monkeypatch.setattr("progrpo.cli.evaluate.load_model", None)  # nothing left: no model is needed
+    evaluate(model, tmp_path)
+    evaluate(model, tmp_path, "evaluate.measures=[tokens]")
+    assert set(header(tmp_path)["summary"]) == {"entropy", "length", "truncated"}
+    assert texts(tmp_path) == whole
+
+
+def test_other_settings_are_refused(model: Path, tmp_path: Path) -> None:
+    evaluate(model, tmp_path)
+    with pytest.raises(RunDirectoryError, match=r"settings\.n 2, asked for now: 3"):
+        evaluate(model, tmp_path, n=3)
+    with pytest.raises(RunDirectoryError, match="not of"):
+        evaluate("embedded:countdown", tmp_path)
+
+
+def test_a_preset_is_in_the_name(model: Path, tmp_path: Path) -> None:
+    settings = ["evaluate.problems=1", MEASURES, "task.test_size=2", "max_new_tokens=8192"]
+    run_evaluate("embedded:countdown", ["countdown"], None, "paper", settings, tmp_path)
+    assert header(tmp_path, "countdown-paper")["settings"]["n"] == 32
+    with pytest.raises(ConfigError, match="give one of the two"):
+        evaluate(model, tmp_path, preset="paper")
+    with pytest.raises(ConfigError, match="expected one of paper, recommended"):
+        evaluate(model, tmp_path, n=None, preset="papers")
+
+
+def test_errors_come_before_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("progrpo.cli.evaluate.load_model", None)
+    with pytest.raises(PluginError, match="unknown name 'countdwn'"):
+        evaluate("m", tmp_path, task="countdwn")
+    with pytest.raises(PluginError, match="unknown name 'pass_at'"):
+        evaluate("m", tmp_path, "evaluate.measures=[pass_at]")
+    with pytest.raises(ConfigError, match="the model is the first argument"):
+        evaluate("m", tmp_path, "model.path=x")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunDirectoryError, match="is no run directory"):
+        evaluate("m", tmp_path)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("model: {path: m}\n")
+    with pytest.raises(ModelError, match="without a checkpoint"):
+        evaluate(run, None)
+
+
+def test_a_run_is_evaluated_at_its_latest_checkpoint(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = [
+        "steps=1",
+        f"out={run}",
+        "evaluate.every=0",
+        "batch.prompts=2",
+        "batch.group=2",
+        "sampling.max_new_tokens=4",
+    ]
+    recipe = Path(__file__).parents[2] / "recipes/demo/grpo.yaml"
+    from progrpo.cli.train import run_train
+
+    run_train(recipe, words, dry_run=False, resume=False, profile=False)
+    evaluate(run, None)
+    assert header(run)["model"].endswith("run/checkpoints/step-000001")
+    assert "method" in (run / "config.yaml").read_text()
+
+
+@pytest.mark.slow
+def test_killed_evaluations_go_on(tmp_path: Path) -> None:
+    words = ["evaluate", "embedded:countdown", "-n", "8", "task.test_size=60", "evaluate.at_a_time=4", MEASURES]
+
+    def start(out: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "progrpo", *words, "--out", str(out)]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    assert start(tmp_path / "whole").wait() == 0
+    rows = tmp_path / "killed/evaluations/countdown.jsonl"
+    process = start(tmp_path / "killed")
+    while not rows.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not header(tmp_path / "killed").get("complete")
+    assert start(tmp_path / "killed").wait() == 0
+    assert texts(tmp_path / "killed") == texts(tmp_path / "whole")
+    one, other = header(tmp_path / "killed"), header(tmp_path / "whole")
+    assert one["summary"]["pass@1"] == other["summary"]["pass@1"]
