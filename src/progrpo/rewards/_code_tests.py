@@ -68,6 +68,7 @@ def read_tests(problem: Problem) -> Tests:
         {"entry_point", "inputs": [[argument, ...], ...], "expected": [...][, "prompt"]}    calls in plain form
         {"entry_point", "test": source[, "prompt"]}                                         HumanEval+ as published
     and without it `info` itself may be of one of the last two. `info["fn_name"]` and `info["checker"]` are seen too.
+    `info["cpu_s"]`, whole seconds, is read by `rewards/code.py`.
 
     Raises:
         UnreadableTestsError: none of these, or no test in it.

@@ -139,6 +139,9 @@ def gold_fault(problem: Problem, params: Params) -> str | None:
 
 def _first_failure(code: str, problem: Problem, params: Params) -> Failure | None:
     tests = read_tests(problem)
+    own_cpu_s = problem.info.get("cpu_s")
+    if own_cpu_s is not None:  # a problem's own limit may only lower the setting
+        params = params.model_copy(update={"cpu_s": min(params.cpu_s, int(own_cpu_s))})
     return Judge.start(_box(params), params).first_failure(code, tests)
 
 

@@ -2,8 +2,7 @@
 
 A task names its `Source`s, the first being the default. Its rows are looked for in this order:
     path=FILE or path=FOLDER        a file of rows in the published columns, or a folder laid out like the repository
-    $PROGRPO_DATA/TASK.SUFFIX       one file (.jsonl, .json, .parquet, .csv): the rows of the task's first split; those of
-                                    another one are in TASK-SPLIT.SUFFIX
+    $PROGRPO_DATA/TASK.SUFFIX       one file (.jsonl, .json, .parquet, .csv), or TASK-SPLIT.SUFFIX
     $PROGRPO_DATA/OWNER/NAME/       a copy of the repository, for instance made by `hf download --repo-type dataset`
     the hub                         the repository itself, through its cache
 Columns go by any of the names under which mirrors have published them. No script of a repository is ever run.
@@ -39,7 +38,8 @@ class Source:
     Attributes:
         repo: OWNER/NAME.
         files: for each split, glob patterns of its files inside the repository; every file that matches one belongs to it,
-            in the order of the patterns and then of the names. Each pattern must match: half a split looks like a split.
+            in the order of the patterns and then of the names. A pattern without a wildcard is a file that must be there,
+            for half a split looks like a split; of the others one must match.
     """
 
     repo: str
@@ -109,8 +109,7 @@ def find_files(task: str, sources: Sequence[Source], split: str, params: Publish
     if mirror := os.environ.get(MIRROR):
         if not Path(mirror).is_dir():
             raise DataError(f"{MIRROR}={mirror}: no such folder")
-        stems = [f"{task}-{split}", task] if _is_first(source, split) else [f"{task}-{split}"]
-        names = [f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
+        names = [f"{stem}{suffix}" for stem in (f"{task}-{split}", task) for suffix in SUFFIXES]
         alone = [Path(mirror, name) for name in names if Path(mirror, name).is_file()]
         if alone:
             return alone[:1]
@@ -189,17 +188,15 @@ def _source(task: str, sources: Sequence[Source], name: str | None) -> Source:
     raise DataError(f"task {task}: unknown source {name!r}; expected one of {', '.join(one.repo for one in sources)}")
 
 
-def _is_first(source: Source, split: str) -> bool:
-    return split == next(iter(source.files))
-
-
 def _inside(folder: Path, patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """The files that match, and the patterns that none does."""
+    """The files that match, and the patterns that lack one: files by name, and wildcards if not one of them matches."""
     found = {
         pattern: [path for path in sorted(folder.glob(pattern)) if path.suffix in SUFFIXES] for pattern in patterns
     }
     files = dict.fromkeys(path for paths in found.values() for path in paths)
-    return list(files), [pattern for pattern, paths in found.items() if not paths]
+    wild = [pattern for pattern in patterns if "*" in pattern]
+    missing = [pattern for pattern in patterns if pattern not in wild and not found[pattern]]
+    return list(files), missing + (wild if not any(found[pattern] for pattern in wild) else [])
 
 
 def _from_hub(task: str, source: Source, split: str, revision: str) -> list[Path]:
@@ -207,7 +204,7 @@ def _from_hub(task: str, source: Source, split: str, revision: str) -> list[Path
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
     # The hub's errors are those of the HTTP library beneath it, which changes with its version: requests, httpx, httpx2.
-    failures = (OSError, *HfHubHTTPError.__bases__)
+    failures: tuple[type[BaseException], ...] = (OSError, *HfHubHTTPError.__bases__)
     patterns = list(source.files[split])
     try:
         folder = snapshot_download(source.repo, repo_type="dataset", revision=revision, allow_patterns=patterns)
@@ -234,6 +231,5 @@ def _remedy(task: str, source: Source, split: str) -> str:
     files = " and ".join(source.files[split])
     return (
         f"put {files} of the dataset {source.repo} under {mirror}/{source.repo}/, or all its rows in one file "
-        f"{mirror}/{task if _is_first(source, split) else f'{task}-{split}'}.jsonl (or .parquet, .csv), or give "
-        f"task.path=FILE"
+        f"{mirror}/{task}.jsonl (or .parquet, .csv), or give task.path=FILE"
     )

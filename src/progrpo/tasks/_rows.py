@@ -34,7 +34,7 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[tupl
 
 
 def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[str, Any]]:
-    """Batch by batch: some training sets do not fit the memory."""
+    """A few rows at a time: some training sets do not fit the memory, and some rows hold megabytes."""
     import pyarrow
     import pyarrow.parquet
 
@@ -42,11 +42,11 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[str, A
         with pyarrow.parquet.ParquetFile(path) as file:
             wanted = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
             number = 0
-            for batch in file.iter_batches(batch_size=1024, columns=wanted):
+            for batch in file.iter_batches(batch_size=16, columns=wanted):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"row {number}", row
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not readable as Parquet (damaged or cut short?): {error}") from None
 
 

@@ -72,7 +72,8 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
             completion_seeds(settings.seed, "train", done, epoch, problem=problem, group=group)
             for epoch, problem in taken
         ],
-        prompt_logprobs=trainer.engine_scores and "prompt_logprobs" in trainer.method.needs,
+        # Recorded tokens come with their prompts', so that other methods can be scored on the same rollouts.
+        prompt_logprobs=trainer.engine_scores and ("prompt_logprobs" in trainer.method.needs or settings.record.tokens),
     )
     clock.add("generate", rollout.generate_s)
     clock.add("verify", rollout.verify_s)

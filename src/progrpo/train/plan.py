@@ -4,7 +4,7 @@ from pathlib import Path
 
 from progrpo import methods, tasks
 from progrpo.algo.aggregate import How
-from progrpo.errors import ProgrpoError
+from progrpo.errors import ModelError, ProgrpoError
 from progrpo.model import count_parameters, load_tokenizer
 from progrpo.rollout.generate import fit_prompts
 from progrpo.train.record import require_free
@@ -24,11 +24,11 @@ AGGREGATIONS: dict[How, str] = {
 def make_plan(settings: RunSettings) -> list[str]:
     """Lines of text; everything is resolved as the run would, but no weights are read and nothing is written.
 
-    What would stop the run at its data, its tokenizer or its directory is a line of the plan, so that a recipe can be
-    read on another machine than the one it runs on.
+    What would stop the run at its data, its model, its tokenizer or its directory is a line of the plan, so that a recipe
+    can be read on another machine than the one it runs on.
 
     Raises:
-        ProgrpoError: a setting is invalid, or the model's configuration cannot be read.
+        ProgrpoError: a setting is invalid.
     """
     method = methods.load(settings.method)
     batch = settings.batch
@@ -71,7 +71,10 @@ def _data(settings: RunSettings) -> list[str]:
 
 
 def _memory(settings: RunSettings, longest: int) -> list[str]:
-    size = count_parameters(settings.model.path)
+    try:
+        size = count_parameters(settings.model.path)
+    except ModelError as error:
+        return [f"warning: what memory the run takes is not known without the model's configuration: {error}"]
     states = 16 * size["parameters"]
     tokens = max(settings.batch.micro_tokens, longest)
     value = 2 if settings.model.precision == "bf16" else 4

@@ -1,0 +1,169 @@
+"""The verb `score`: the advantages and token weights that several methods give to the same recorded rollouts."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from progrpo.errors import ConfigError
+from progrpo.files import require_new_file, write_whole
+
+if TYPE_CHECKING:
+    from progrpo.report.score import Scoring
+    from progrpo.report.score_read import RolloutFile
+
+_EXCERPT = 48
+_PAGES = (".html", ".htm")
+
+
+def run_score(words: Sequence[str], named: Sequence[str], model: str | None, out: Path | None, show: int) -> None:
+    """Apply each method to the rollouts and print how their advantages differ; with `out`, write a page or rows.
+
+    Args:
+        words: rollouts files, and `LABEL.key=value` settings of the methods.
+        named: methods, as NAME or LABEL=NAME. The others are compared with the first.
+        model: where the page finds the tokenizer; None takes that of the run.
+        show: groups and completions of the tables of differences.
+
+    Raises:
+        ProgrpoError: a file, method or setting cannot be used, or `out` exists.
+    """
+    if out is not None and out.suffix not in (*_PAGES, ".jsonl"):
+        raise ConfigError(f"--out: expected a name that ends in .html (a page) or .jsonl (rows), got {str(out)!r}")
+    if model is not None and (out is None or out.suffix not in _PAGES):
+        raise ConfigError("--model: only a page shows tokens; name one with --out PAGE.html")
+    require_new_file(out)
+    paths = [Path(word) for word in words if _is_path(word)]
+    if not paths:
+        raise ConfigError("score: no rollouts file; give one or more, for instance RUN/rollouts/step-000001.jsonl")
+
+    from progrpo.cli.score_apply import apply_methods, load_methods
+    from progrpo.report.score_read import read_rollouts
+
+    methods = load_methods(named, [word for word in words if not _is_path(word)])
+    files = [read_rollouts(path) for path in dict.fromkeys(paths)]
+    scoring = apply_methods(files, methods)
+    console = Console(soft_wrap=True, highlight=False)
+    for table in tables(scoring, show):
+        console.print(table)
+    for note in (*scoring.notes, *(f"{one.label}: {note}" for one in scoring.methods for note in one.notes)):
+        console.print(f"note: {note}", markup=False)
+    if out is not None:
+        write_whole(out, _page(scoring, files, model) if out.suffix in _PAGES else _rows(scoring))
+        console.print(str(out), markup=False)
+
+
+def _is_path(word: str) -> bool:
+    return "=" not in word or Path(word).is_file()
+
+
+def tables(scoring: "Scoring", show: int) -> list[Table]:
+    """Statistics by method, and with `show` the groups and completions on which methods differ most."""
+    found = [_statistics_table(scoring)]
+    if show and len(scoring.methods) > 1:
+        found += [_groups_table(scoring, show), _completions_table(scoring, show)]
+    return found
+
+
+def _statistics_table(scoring: "Scoring") -> Table:
+    from progrpo.report.score import statistics
+    from progrpo.report.score_words import STATISTICS, value_of
+
+    table = _table(
+        f"advantages of {len(scoring.completions):,} completions in {len(scoring.groups):,} groups; the last rows "
+        f"against {scoring.methods[0].label}",
+        "",
+        *((one.label, "right") for one in scoring.methods),
+    )
+    found = statistics(scoring)
+    for key, label, _ in STATISTICS:
+        if any(getattr(one, key) is not None for one in found):
+            table.add_row(label, *(value_of(one, key) for one in found))
+    return table
+
+
+def _groups_table(scoring: "Scoring", show: int) -> Table:
+    from progrpo.report.score import group_difference, groups_apart, prompt_text
+
+    title = f"groups that differ most, {min(show, len(scoring.groups))} of {len(scoring.groups)}"
+    table = _table(title, "problem", "prompt", ("correct", "right"), ("mean |difference|", "right"))
+    for members in groups_apart(scoring)[:show]:
+        right = sum(one.verdict.correct for one in members)
+        table.add_row(
+            Text(_excerpt(members[0].problem.id)),
+            Text(_excerpt(prompt_text(members[0].problem))),
+            f"{right} / {len(members)}",
+            f"{group_difference(members):.3f}",
+        )
+    return table
+
+
+def _completions_table(scoring: "Scoring", show: int) -> Table:
+    from progrpo.report.score import completions_apart
+    from progrpo.report.score_words import signed
+    from progrpo.report.wording import NOTHING
+
+    table = _table(
+        f"completions that differ most, {min(show, len(scoring.completions))} of {len(scoring.completions)}",
+        "problem",
+        ("index", "right"),
+        "verdict",
+        ("c(o)", "right"),
+        *((one.label, "right") for one in scoring.methods),
+        "completion",
+    )
+    for one in completions_apart(scoring)[:show]:
+        table.add_row(
+            Text(_excerpt(one.problem.id)),
+            str(one.index),
+            one.verdict.status,
+            NOTHING if one.confidence is None else f"{one.confidence:.3f}",
+            *(signed(value) for value in one.advantages),
+            Text(_excerpt(one.completion.text)),
+        )
+    return table
+
+
+def _rows(scoring: "Scoring") -> str:
+    labels = [one.label for one in scoring.methods]
+    lines = (
+        {
+            "file": one.file,
+            "problem": one.problem.id,
+            "index": one.index,
+            "status": one.verdict.status,
+            "reward": one.verdict.reward,
+            "confidence": one.confidence,
+            "recorded": one.recorded,
+            "advantages": dict(zip(labels, one.advantages, strict=True)),
+            "token_weights": dict(zip(labels, one.weights, strict=True)),
+        }
+        for one in scoring.completions
+    )
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def _page(scoring: "Scoring", files: "Sequence[RolloutFile]", model: str | None) -> str:
+    from progrpo.report.score_page import Spelling, make_score_page
+
+    spelling = Spelling.of_model(model) if model is not None else Spelling.of_run(files[0])
+    return make_score_page(scoring, spelling)
+
+
+def _excerpt(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _EXCERPT else line[: _EXCERPT - 1] + "…"
+
+
+def _table(title: str, *columns: str | tuple[str, Any]) -> Table:
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        aligned: tuple[str, Any] = column if isinstance(column, tuple) else (column, "left")
+        name, justify = aligned
+        table.add_column(Text(name), justify=justify, overflow="fold")
+    return table

@@ -1,0 +1,183 @@
+"""Methods applied to recorded rollouts as training would apply them: the work of the verb `score`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from progrpo import methods
+from progrpo.algo.confidence import low_count, sequence_confidence
+from progrpo.errors import ConfigError, DataError, PluginError
+from progrpo.methods import Method
+from progrpo.report.score import ScoredCompletion, ScoredMethod, Scoring
+from progrpo.report.score_read import RolloutFile
+from progrpo.settings import Choice, apply_overrides
+from progrpo.train.batch import make_rollout_batch
+from progrpo.types import RolloutBatch
+
+_TOKENS = "a run records them with record.tokens=true"
+
+
+def load_methods(named: Sequence[str], overrides: Sequence[str]) -> dict[str, Method]:
+    """Methods by label: what stands before the "=" of `--method LABEL=NAME`, else the last part of the name.
+
+    Raises:
+        ConfigError: a label stands twice, or a setting belongs to none of them. PluginError: an unknown method.
+    """
+    pairs = [tuple(word.split("=", 1)) if "=" in word else (word.split(".")[-1], word) for word in named]
+    labels = [label for label, _ in pairs]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ConfigError(
+                f"--method: {label!r} stands {labels.count(label)} times; label each use of a method, for instance "
+                "--method strong=progrpo --method weak=progrpo strong.alpha=0.5 weak.alpha=0.1"
+            )
+        if not label or "." in label:
+            raise ConfigError(f"--method: expected NAME or LABEL=NAME with a label without dots, got label {label!r}")
+    settings = apply_overrides({}, overrides)
+    for key, value in settings.items():
+        if key not in labels or not isinstance(value, Mapping):
+            near = get_close_matches(key, labels, n=1, cutoff=0.5)
+            raise ConfigError(
+                f"score: {key!r} is no method given here{f'; did you mean {near[0]!r}?' if near else '.'} Settings go by "
+                f"the label of their method ({', '.join(labels)}), for instance {labels[0]}.scale=none"
+            )
+        if "name" in value:
+            raise ConfigError(f"score: {key}.name: a method is named by --method {key}=NAME")
+    return {label: methods.load(Choice(name=name, **settings.get(label, {}))) for label, name in pairs}
+
+
+def apply_methods(files: Sequence[RolloutFile], chosen: Mapping[str, Method]) -> Scoring:
+    """What each method makes of each file: advantages as in training, and the weight of their tokens in the loss.
+
+    Raises:
+        DataError: a method reads something that a file does not hold. PluginError: a method gives no finite number.
+    """
+    completions: list[ScoredCompletion] = []
+    for file in files:
+        completions += _score(file, chosen, first=completions[-1].group + 1 if completions else 0)
+    return Scoring(
+        methods=tuple(
+            ScoredMethod(
+                label=label,
+                name=method.name,
+                settings=method.params.model_dump(mode="json"),
+                notes=_method_notes(method, files),
+            )
+            for label, method in chosen.items()
+        ),
+        completions=tuple(completions),
+        files=tuple(str(file.path) for file in files),
+        notes=tuple(note for file in files for note in _file_notes(file)),
+    )
+
+
+def _score(file: RolloutFile, chosen: Mapping[str, Method], *, first: int) -> list[ScoredCompletion]:
+    """The completions of a file; its groups are numbered from `first`."""
+    applied = [_apply(file, label, method) for label, method in chosen.items()]
+    confidence, low = _least_certain(file) if file.tokens else (None, None)
+    found = []
+    for p, group in enumerate(file.groups):
+        for g, (completion, verdict) in enumerate(zip(group.completions, group.verdicts, strict=True)):
+            n = p * len(group.completions) + g
+            found.append(
+                ScoredCompletion(
+                    group=first + p,
+                    file=str(file.path),
+                    index=g,
+                    problem=group.problem,
+                    completion=completion,
+                    verdict=verdict,
+                    advantages=tuple(float(values[p, g]) for values, _ in applied),
+                    weights=tuple(float(weights[p, g]) for _, weights in applied),
+                    confidence=file.recorded[p][g]["confidence"] if confidence is None else _known(confidence[n]),
+                    recorded=file.recorded[p][g]["advantage"],
+                    low=None if low is None else low[n, : len(completion.token_ids)],
+                )
+            )
+    return found
+
+
+def _apply(file: RolloutFile, label: str, method: Method) -> tuple[Tensor, Tensor]:
+    """Advantages [P, G], and the weight [P, G] of each token in units of one over the tokens of its optimiser step."""
+    values = method.advantages(_batch(file, label, method)).values
+    wrong = values[~values.isfinite()]
+    if wrong.numel():
+        raise PluginError(f"method {label!r} gives an advantage of {float(wrong[0])} on {file.path}; expected a number")
+    lengths = torch.tensor([[len(one.token_ids) for one in group.completions] for group in file.groups])
+    # A run cuts a rollout into the mini-batches of its optimiser steps in the order of the file.
+    steps = torch.split(lengths, file.step_groups)
+    return values, values * torch.cat([method.weights(step, file.longest) * step.sum() for step in steps])
+
+
+def _batch(file: RolloutFile, label: str, method: Method) -> RolloutBatch:
+    """The rollout as training hands it to the method.
+
+    Raises:
+        DataError: the method needs what the file does not hold.
+    """
+    if "prompt_logprobs" in method.needs and not file.prompt_logprobs:
+        asked = " and a method that asks for them, as progrpo does (with method.alpha=0 it trains as GRPO)"
+        raise DataError(
+            f"method {label!r} reads the log-probs of prompts, but {file.path} holds none; {_TOKENS}"
+            f"{asked if file.tokens else ''}"
+        )
+    if "entropies" in method.needs and not file.tokens:
+        raise DataError(f"method {label!r} reads token entropies, but {file.path} holds none; {_TOKENS}")
+    batch = make_rollout_batch(file.groups, method.needs, file.failed_as)
+    if file.tokens:
+        return batch
+    return _refuse_tokens(batch, f"method {label!r} reads log-probs, but {file.path} holds none; {_TOKENS}")
+
+
+def _refuse_tokens(batch: RolloutBatch, refusal: str) -> RolloutBatch:
+    """The same batch without log-probs. Whether a method reads them it does not declare: it shows when it does."""
+
+    class RewardsOnly(RolloutBatch):
+        def __getattribute__(self, name: str) -> Any:
+            if name in ("logprobs", "entropies"):
+                raise DataError(refusal)
+            return super().__getattribute__(name)
+
+    return RewardsOnly(**{field.name: getattr(batch, field.name) for field in fields(batch)})
+
+
+def _least_certain(file: RolloutFile) -> tuple[Tensor, Tensor]:
+    """c(o) [N] by Eq. 6's default reading, and [N, S] which tokens it is made of."""
+    batch = make_rollout_batch(file.groups, frozenset())
+    counts = low_count(batch.mask.sum(dim=1), fraction=0.2, rounding="ceil")  # [N]
+    order = batch.logprobs.masked_fill(~batch.mask, torch.inf).sort(dim=1, stable=True).indices  # [N, S]
+    chosen = torch.arange(order.shape[1])[None, :] < counts[:, None]
+    return sequence_confidence(batch.logprobs, batch.mask), torch.zeros_like(batch.mask).scatter(1, order, chosen)
+
+
+def _known(value: Tensor) -> float | None:
+    number = float(value)
+    return None if number != number else number
+
+
+def _method_notes(method: Method, files: Sequence[RolloutFile]) -> tuple[str, ...]:
+    anew = "training reads the policy anew before each optimiser step; this is what the first step of a rollout sees"
+    sizes = sorted({len(group.completions) for file in files for group in file.groups})
+    found = [anew] if "refresh" in method.needs else []
+    return (*found, *(note for size in sizes for note in method.check(size)))
+
+
+def _file_notes(file: RolloutFile) -> list[str]:
+    planned = file.section("batch").get("prompts")
+    if not file.config:
+        return [
+            f"{file.path}: no settings of a run beside it (config.yaml above the folder rollouts); all of it counts as one "
+            "optimiser step, and aggregate=fixed divides by its longest completion"
+        ]
+    found = []
+    if planned != len(file.groups):
+        found.append(
+            f"{file.path}: {len(file.groups)} groups, but its run makes {planned}; all of it counts as one step"
+        )
+    if file.tokens and file.config.get("old_logprobs") == "trainer":
+        found.append(f"{file.path}: its run trained on log-probs of its own passes; here are those of the engine")
+    return found

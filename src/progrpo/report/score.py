@@ -1,0 +1,174 @@
+"""What several methods make of the same rollouts: statistics of their advantages, and where they differ most."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from progrpo.types import Completion, Problem, Verdict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoredMethod:
+    """A method as it was applied."""
+
+    label: str
+    """Its name, or what `--method LABEL=NAME` calls it."""
+    name: str
+    settings: Mapping[str, Any]
+    """Resolved: preset and defaults included."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know of how it was applied or set."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ScoredCompletion:
+    """One completion with what each method makes of it.
+
+    Attributes:
+        group: number of its group, counted over all files. file: where it was read. index: its place in the group.
+        advantages: one per method. weights: of each of its tokens in the loss at ratio 1, one per method: advantage times
+            sequence weight, in units of one over the tokens of the optimiser step, so that a mean over all tokens of the
+            step gives each token the advantage itself.
+        confidence: c(o) by Eq. 6's default reading, in [0, 1]; from the tokens, else as recorded. None: not known.
+        recorded: the advantage that the run trained on. None: not in the file.
+        low: [T] whether a token counts among the 20 % least likely. None where the file holds no tokens.
+    """
+
+    group: int
+    file: str
+    index: int
+    problem: Problem
+    completion: Completion
+    verdict: Verdict
+    advantages: tuple[float, ...]
+    weights: tuple[float, ...]
+    confidence: float | None
+    recorded: float | None
+    low: Tensor | None
+
+    @property
+    def difference(self) -> float:
+        """Largest distance of any method's advantage from the first's."""
+        return max((abs(value - self.advantages[0]) for value in self.advantages), default=0.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MethodStatistics:
+    """One method's advantages over all completions, and against those of the first method (None for the first itself).
+
+    Attributes:
+        mean, spread: of the advantages; spread is the standard deviation. zero_fraction: share that is exactly 0.
+        flipped_fraction: share that has the other sign, of the completions to which the first gives no 0.
+        reversed_fraction: share that this one orders the other way, of the pairs within a group that the first orders.
+        untied_fraction: share that this one orders, of the pairs within a group that the first ties.
+        correlation: Pearson's; None where either has no spread.
+        recorded_distance: largest distance from the advantages in the file; None where it holds none.
+    """
+
+    mean: float
+    spread: float
+    zero_fraction: float
+    recorded_distance: float | None
+    flipped_fraction: float | None = None
+    reversed_fraction: float | None = None
+    untied_fraction: float | None = None
+    correlation: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """Several methods on the same rollouts; `completions` in group order."""
+
+    methods: tuple[ScoredMethod, ...]
+    completions: tuple[ScoredCompletion, ...]
+    files: tuple[str, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """[methods, completions] advantages."""
+        return np.array([one.advantages for one in self.completions], dtype=np.float64).T
+
+    @cached_property
+    def groups(self) -> list[tuple[ScoredCompletion, ...]]:
+        found: dict[int, list[ScoredCompletion]] = {}
+        for one in self.completions:
+            found.setdefault(one.group, []).append(one)
+        return [tuple(members) for members in found.values()]
+
+
+def statistics(scoring: Scoring) -> list[MethodStatistics]:
+    """One per method, in order."""
+    first = scoring.values[0]
+    recorded = np.array([np.nan if one.recorded is None else one.recorded for one in scoring.completions])
+    found = []
+    for number, own in enumerate(scoring.values):
+        distances = np.abs(own - recorded)
+        facts: dict[str, Any] = {
+            "mean": float(own.mean()),
+            "spread": float(own.std()),
+            "zero_fraction": float((own == 0).mean()),
+            "recorded_distance": None if np.isnan(distances).all() else float(np.nanmax(distances)),
+        }
+        if number:
+            facts |= _against(scoring, number)
+            facts["flipped_fraction"] = _fraction((own * first < 0).sum(), (first != 0).sum())
+            facts["correlation"] = _correlation(first, own)
+        found.append(MethodStatistics(**facts))
+    return found
+
+
+def groups_apart(scoring: Scoring) -> list[tuple[ScoredCompletion, ...]]:
+    """The groups, those first in which the methods' advantages differ most from the first method's, on average."""
+    return sorted(scoring.groups, key=lambda members: -group_difference(members))
+
+
+def group_difference(members: Sequence[ScoredCompletion]) -> float:
+    """Mean over a group's completions of the largest distance of a method's advantage from the first's."""
+    return math.fsum(one.difference for one in members) / len(members)
+
+
+def completions_apart(scoring: Scoring) -> list[ScoredCompletion]:
+    """The completions, those first on which methods differ most."""
+    return sorted(scoring.completions, key=lambda one: -one.difference)
+
+
+def prompt_text(problem: Problem) -> str:
+    """A prompt as text; of chat messages, the role before each."""
+    if isinstance(problem.prompt, str):
+        return problem.prompt
+    parts = [message if isinstance(message, Mapping) else {"content": message} for message in problem.prompt]
+    return "\n".join(f"{part.get('role', '?')}: {part.get('content', '')}" for part in parts)
+
+
+def _against(scoring: Scoring, number: int) -> dict[str, float | None]:
+    """How a method orders the completions of each group, against how the first does."""
+    ordered = turned = tied = untied = 0
+    for members in scoring.groups:
+        pairs = np.triu_indices(len(members), k=1)
+        first, own = (
+            np.sign(np.subtract.outer(values, values)[pairs])
+            for values in (np.array([one.advantages[method] for one in members]) for method in (0, number))
+        )
+        ordered += int((first != 0).sum())
+        turned += int((first * own < 0).sum())
+        tied += int((first == 0).sum())
+        untied += int(((first == 0) & (own != 0)).sum())
+    return {"reversed_fraction": _fraction(turned, ordered), "untied_fraction": _fraction(untied, tied)}
+
+
+def _fraction(count: float, of: float) -> float | None:
+    return float(count / of) if of else None
+
+
+def _correlation(first: np.ndarray, own: np.ndarray) -> float | None:
+    if np.ptp(first) == 0 or np.ptp(own) == 0:
+        return None
+    # Scaled first: the squares of small advantages would be 0.
+    one, two = ((values - values.mean()) / np.ptp(values) for values in (first, own))
+    return float((one * two).sum() / np.sqrt((one * one).sum() * (two * two).sum()))

@@ -1,0 +1,190 @@
+"""One self-contained page of what several methods make of the same rollouts, down to the weight of each token."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from progrpo.errors import ModelError
+from progrpo.model import ModelSettings, load_tokenizer
+from progrpo.report.drawing import RUN_COLOURS
+from progrpo.report.page import embedded_json
+from progrpo.report.samples import shortened
+from progrpo.report.score import ScoredCompletion, Scoring, groups_apart, prompt_text, statistics
+from progrpo.report.score_figure import advantages_figure
+from progrpo.report.score_read import RolloutFile
+from progrpo.report.score_tokens import token_texts
+from progrpo.report.score_words import STATISTICS, signed, value_of
+from progrpo.report.wording import flat
+
+COMPLETIONS, TOKENS = 1000, 200_000
+"""Most completions and tokens that a page holds: whole groups, those that differ most first (one group at least)."""
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spelling:
+    """What turns token ids into text, or why nothing does."""
+
+    tokenizer: Any = None
+    source: str = ""
+    """The model whose tokenizer it is."""
+    missing: str = ""
+    """Why there is no tokenizer; "" where there is one."""
+
+    @classmethod
+    def of_model(cls, path: str) -> "Spelling":
+        """The tokenizer of a model that the user named.
+
+        Raises:
+            ModelError: it cannot be loaded.
+        """
+        return cls(tokenizer=load_tokenizer(ModelSettings(path=path)), source=path)
+
+    @classmethod
+    def of_run(cls, file: RolloutFile) -> "Spelling":
+        """The tokenizer of the model that a run's settings name; a page does without one that is not there."""
+        if not file.tokens:
+            return cls(missing="the file holds no token ids; a run records them with record.tokens=true")
+        named = file.section("model")
+        path, pad = named.get("path"), named.get("pad_token")
+        if not isinstance(path, str) or not path:
+            return cls(missing="no settings of a run beside the file name a model; name one with --model")
+        try:
+            settings = ModelSettings(path=path, pad_token=pad if isinstance(pad, str) else None)
+            return cls(tokenizer=load_tokenizer(settings), source=path)
+        except ModelError as error:
+            return cls(missing=f"{error}; name a model with --model")
+
+
+def make_score_page(scoring: Scoring, spelling: Spelling) -> str:
+    """The page as text; the same scoring gives the same page, byte for byte."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["signed"] = signed
+    script = (_HERE / "score.js").read_text("utf-8")
+    groups = chosen_groups(scoring)
+    data, unspelled = page_data(scoring, groups, spelling)
+    found = statistics(scoring)
+    page = environment.get_template("score.html").render(
+        scoring=scoring,
+        colours=RUN_COLOURS,
+        shown=sum(len(members) for members in groups),
+        shown_groups=len(groups),
+        settings=_settings(scoring),
+        statistics=[
+            (label, meaning, [value_of(one, key) for one in found])
+            for key, label, meaning in STATISTICS
+            if any(getattr(one, key) is not None for one in found)
+        ],
+        figure=advantages_figure(scoring),
+        spelling=spelling,
+        unspelled=unspelled,
+        data=Markup(embedded_json(data)),
+        css=Markup((_HERE / "page.css").read_text("utf-8")),
+        script=Markup(script),
+        # The browser runs this script and no other, should a completion ever find a way out of its quotes.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    # A lone surrogate, legal in JSON, is no character: it could not be written as UTF-8.
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def chosen_groups(scoring: Scoring) -> list[tuple[ScoredCompletion, ...]]:
+    """Whole groups within the limits of a page, those that differ most first."""
+    chosen: list[tuple[ScoredCompletion, ...]] = []
+    completions = tokens = 0
+    for members in groups_apart(scoring):
+        completions += len(members)
+        tokens += sum(len(one.completion.token_ids) for one in members if one.low is not None)
+        if chosen and (completions > COMPLETIONS or tokens > TOKENS):
+            break
+        chosen.append(members)
+    return chosen
+
+
+def page_data(
+    scoring: Scoring, groups: Sequence[Sequence[ScoredCompletion]], spelling: Spelling
+) -> tuple[dict[str, Any], int]:
+    """What the page's script shows, as JSON data, and how many completions the tokenizer does not spell.
+
+    Returns:
+        {"methods": [label], "groups": [{"name", "prompt", "answer"}], "completions": [{"group", "index", "status",
+        "detail", "cut", "text", "confidence", "advantages", "weights", "tokens"}]}. Tokens are null where the file holds
+        none, else {"ids", "texts", "probabilities", "entropies", "low"}, texts null where nothing spells them.
+    """
+    several = len(scoring.files) > 1
+    unspelled, completions = 0, []
+    for number, members in enumerate(groups):
+        for one in members:
+            tokens = _tokens(one, spelling)
+            unspelled += tokens is not None and tokens["texts"] is None
+            completions.append(
+                {
+                    "group": number,
+                    "index": one.index,
+                    "status": one.verdict.status,
+                    "detail": one.verdict.detail,
+                    "cut": one.completion.finish == "length",
+                    "text": shortened(one.completion.text) if tokens is None else one.completion.text,
+                    "confidence": one.confidence,
+                    "advantages": one.advantages,
+                    "weights": one.weights,
+                    "tokens": tokens,
+                }
+            )
+    heads = [
+        {
+            "name": f"{first.problem.id} ({Path(first.file).stem})" if several else first.problem.id,
+            "prompt": shortened(prompt_text(first.problem)),
+            "answer": first.problem.answer,
+        }
+        for first, *_ in groups
+    ]
+    return {"methods": [one.label for one in scoring.methods], "groups": heads, "completions": completions}, unspelled
+
+
+def _tokens(one: ScoredCompletion, spelling: Spelling) -> dict[str, Any] | None:
+    if one.low is None:
+        return None
+    ids = one.completion.token_ids.tolist()
+    return {
+        "ids": ids,
+        "texts": _texts(spelling.tokenizer, ids, one.completion.text),
+        "probabilities": [_rounded(value) for value in one.completion.logprobs.exp().tolist()],
+        "entropies": [_rounded(value) for value in one.completion.entropies.tolist()],
+        "low": one.low.int().tolist(),
+    }
+
+
+def _texts(tokenizer: Any, ids: list[int], text: str) -> list[str] | None:
+    """The text of each token, the name of a special one; None where nothing spells them."""
+    spelled = None if tokenizer is None else token_texts(tokenizer, ids, text)
+    if spelled is None:
+        return None
+    special = set(tokenizer.all_special_ids)
+    # The page tells a special token's name from text by the character before it, which no completion's JSON needs.
+    return [f"\x00{tokenizer.convert_ids_to_tokens(token)}" if token in special and not piece else piece
+            for token, piece in zip(ids, spelled, strict=True)]  # fmt: skip
+
+
+def _rounded(value: float) -> float:
+    return float(f"{min(value, 1e9):.4g}")
+
+
+def _settings(scoring: Scoring) -> list[tuple[str, list[str]]]:
+    """Settings in which the methods differ, one value per method; "" where a method has no such setting."""
+    settings: list[Mapping[str, str]] = [flat(one.settings) for one in scoring.methods]
+    keys = list(dict.fromkeys(key for one in settings for key in one))
+    rows = [(key, [one.get(key, "") for one in settings]) for key in keys]
+    return [(key, values) for key, values in rows if len(set(values)) > 1]

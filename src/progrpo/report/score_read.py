@@ -1,0 +1,235 @@
+"""Rollouts files read back into groups: the inverse of the rows that a run writes under `rollouts/`."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from progrpo.errors import DataError
+from progrpo.rollout.verify import FailedAs
+from progrpo.settings import read_yaml
+from progrpo.types import STATUSES, Completion, Group, Problem, Verdict
+
+_REMEDY = "a rollouts file is RUN/rollouts/step-NNNNNN.jsonl, one row per completion"
+_POSITIVE = 1e-3
+"""A log-probability this far above 0 is no rounding error."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RolloutFile:
+    """One rollouts file, read.
+
+    Attributes:
+        groups: in the order in which their first completions stand in the file, completions by index.
+        tokens: whether the rows hold token ids, log-probs and entropies (`record.tokens=true`).
+        recorded: per group, the rows' own values that are not of the rollout: "advantage" and "confidence".
+        config: the settings of the run, from the config.yaml beside the folder `rollouts`; empty where there is none.
+    """
+
+    path: Path
+    groups: tuple[Group, ...]
+    tokens: bool
+    recorded: tuple[tuple[Mapping[str, float | None], ...], ...]
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def prompt_logprobs(self) -> bool:
+        """Whether every group has the log-probs of its prompt."""
+        return all(group.prompt_logprobs is not None for group in self.groups)
+
+    @property
+    def step_groups(self) -> int:
+        """Groups of one optimiser step: the run's mini-batch; all of them where the file is no whole rollout of a run."""
+        batch = self.section("batch")
+        whole = batch.get("prompts") == len(self.groups)
+        return (batch.get("minibatch_prompts") or len(self.groups)) if whole else len(self.groups)
+
+    @property
+    def longest(self) -> int:
+        """The run's completion limit in tokens; without its settings, the longest completion."""
+        limit = self.section("sampling").get("max_new_tokens")
+        found = max(len(completion.token_ids) for group in self.groups for completion in group.completions)
+        return limit if isinstance(limit, int) and limit > 0 else max(1, found)
+
+    @property
+    def failed_as(self) -> FailedAs:
+        """What the run takes a completion for that the verifier failed to judge."""
+        return "wrong" if self.section("verify").get("failed") == "wrong" else "neutral"
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """A section of the run's settings; empty where there is none."""
+        section = self.config.get(name)
+        return section if isinstance(section, Mapping) else {}
+
+
+def read_rollouts(path: Path) -> RolloutFile:
+    """Read a file and the settings of its run.
+
+    Raises:
+        DataError: no such file, a damaged row (its line is named), or groups that are incomplete or of unequal size.
+        ConfigError: the run's config.yaml cannot be read.
+    """
+    rows = _read_rows(path)
+    tokens = "token_ids" in rows[0][1]
+    for place, row in rows:
+        if ("token_ids" in row) is not tokens:
+            raise DataError(f"{place}: rows with token ids and rows without stand in one file; score them apart")
+    grouped = _grouped(rows, path)
+    config = path.resolve().parent.parent / "config.yaml"
+    return RolloutFile(
+        path=path,
+        groups=tuple(_group(members, tokens) for members in grouped),
+        tokens=tokens,
+        recorded=tuple(tuple(_recorded(row) for _, row in members) for members in grouped),
+        config=read_yaml(config) if path.resolve().parent.name == "rollouts" and config.is_file() else {},
+    )
+
+
+_Place = tuple[str, dict[str, Any]]
+
+
+def _read_rows(path: Path) -> list[_Place]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; {_REMEDY}")
+    rows = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                place = f"{path}, line {number}"
+                rows.append((place, _row(line, place)))
+    if not rows:
+        raise DataError(f"{path}: the file has no rows; {_REMEDY}")
+    return rows
+
+
+def _row(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or JSON that Python does not read
+        raise DataError(f"{place}: not JSON (cut short?): {error}") from None
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: expected a JSON object, got {type(row).__name__}")
+    _require(row, place, "problem", lambda value: isinstance(value, str), "text")
+    _require(row, place, "completion", lambda value: isinstance(value, str), "text")
+    _require(row, place, "index", _is_count, "a whole number >= 0")
+    _require(row, place, "length", _is_count, "a number of tokens")
+    _require(row, place, "status", lambda value: value in STATUSES, f"one of {', '.join(STATUSES)}")
+    _require(row, place, "finish", lambda value: value in ("stop", "length"), "stop or length")
+    _require(row, place, "reward", _is_finite, "a finite number")
+    for name in ("token_ids", "prompt_ids", "logprobs", "entropies", "prompt_logprobs"):
+        if name in row:
+            row[name] = _tensor(row[name], f"{place}: {name!r}", ids=name.endswith("_ids"))
+    for name in ("logprobs", "prompt_logprobs"):
+        if name in row and bool((row[name] > _POSITIVE).any()):
+            raise DataError(f"{place}: {name!r} holds {float(row[name].max()):g}; a log-probability is at most 0")
+    if "token_ids" in row:
+        _require_aligned(row, place)
+    return row
+
+
+def _require(row: Mapping[str, Any], place: str, key: str, holds: Any, expected: str) -> None:
+    if key not in row:
+        raise DataError(f"{place}: no column {key!r}; the row has {', '.join(map(str, row))} ({_REMEDY})")
+    if not holds(row[key]):
+        raise DataError(f"{place}: {key!r} must be {expected}, got {row[key]!r:.80}")
+
+
+def _require_aligned(row: Mapping[str, Any], place: str) -> None:
+    """Raises DataError where a row with token ids lacks a column that belongs to them, or the columns differ in length."""
+    pairs = [("logprobs", "token_ids"), ("entropies", "token_ids")]
+    pairs += [("prompt_logprobs", "prompt_ids")] if "prompt_logprobs" in row else []
+    for name, ids in pairs:
+        for key in (name, ids):
+            if key not in row:
+                raise DataError(f"{place}: token ids but no column {key!r}; record.tokens=true writes them together")
+        if len(row[name]) != len(row[ids]):
+            raise DataError(f"{place}: {len(row[ids])} {ids!r} but {len(row[name])} {name!r}")
+    if "prompt_ids" not in row:
+        raise DataError(f"{place}: token ids but no column 'prompt_ids'; record.tokens=true writes them together")
+    if row["length"] != len(row["token_ids"]):
+        raise DataError(f"{place}: 'length' is {row['length']} but there are {len(row['token_ids'])} 'token_ids'")
+
+
+def _tensor(values: Any, what: str, *, ids: bool) -> Tensor:
+    """A column of a row as a tensor, made row by row: lists of numbers would take four times the memory."""
+    good = isinstance(values, list) and all(_is_count(value) if ids else _is_number(value) for value in values)
+    if not good:
+        raise DataError(f"{what} must be a list of {'token ids' if ids else 'numbers'}, got {values!r:.80}")
+    return torch.tensor(values, dtype=torch.long if ids else torch.float32)
+
+
+def _grouped(rows: Sequence[_Place], path: Path) -> list[list[_Place]]:
+    """Rows of each group, by index. The second row of the same problem and index opens the problem's next group."""
+    groups: dict[tuple[str, int], list[_Place]] = {}
+    met: dict[tuple[str, int], int] = {}
+    for place, row in rows:
+        key = (row["problem"], row["index"])
+        met[key] = met.get(key, 0) + 1
+        groups.setdefault((row["problem"], met[key]), []).append((place, row))
+    size = max(len(members) for members in groups.values())
+    for (problem, _), members in groups.items():
+        members.sort(key=lambda member: member[1]["index"])
+        found = [row["index"] for _, row in members]
+        if found != list(range(size)):
+            missing = sorted(set(range(size)) - set(found))
+            raise DataError(
+                f"{path}: problem {problem!r:.80}: expected completions 0 to {size - 1}, as other groups have, got "
+                f"{len(found)} (the first missing is {missing[0] if missing else size}); groups of one file are of equal "
+                "size. Was the file cut short, or does it hold a row twice?"
+            )
+    if size < 2:
+        raise DataError(f"{path}: groups of one completion; an advantage compares at least 2 completions of a problem")
+    return list(groups.values())
+
+
+def _group(members: Sequence[_Place], tokens: bool) -> Group:
+    first = members[0][1]
+    prompt = first.get("prompt", "")
+    return Group(
+        problem=Problem(
+            id=first["problem"],
+            prompt=tuple(prompt) if isinstance(prompt, list) else str(prompt),
+            answer=None if first.get("answer") is None else str(first["answer"]),
+        ),
+        prompt_ids=first["prompt_ids"] if tokens else torch.zeros(0, dtype=torch.long),
+        prompt_logprobs=first.get("prompt_logprobs") if tokens else None,
+        completions=tuple(_completion(row, tokens) for _, row in members),
+        verdicts=tuple(
+            Verdict(status=row["status"], reward=float(row["reward"]), detail=str(row.get("detail") or ""))
+            for _, row in members
+        ),
+    )
+
+
+def _completion(row: Mapping[str, Any], tokens: bool) -> Completion:
+    nothing = torch.full((row["length"],), math.nan)
+    return Completion(
+        seed=row["seed"] if _is_count(row.get("seed")) else 0,
+        text=row["completion"],
+        finish=row["finish"],
+        token_ids=row["token_ids"] if tokens else torch.zeros(row["length"], dtype=torch.long),
+        logprobs=row["logprobs"] if tokens else nothing,
+        entropies=row["entropies"] if tokens else nothing,
+    )
+
+
+def _recorded(row: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: float(row[name]) if _is_finite(row.get(name)) else None for name in ("advantage", "confidence")}
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _is_number(value: object) -> bool:
+    """A number that a log-probability may be: -inf, too, but not nan."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,48 @@
+"""The statistics of `score` in words, the same on the terminal and on the page."""
+
+from progrpo.report.score import MethodStatistics
+from progrpo.report.wording import NOTHING
+
+_MINUS = "\N{MINUS SIGN}"
+
+STATISTICS = (
+    ("mean", "mean", "of all advantages"),
+    ("spread", "spread", "standard deviation of all advantages"),
+    ("zero_fraction", "exactly 0, %", "completions that the method does not train on"),
+    ("recorded_distance", "distance to recorded", "largest distance from the advantage that the run recorded"),
+    (
+        "flipped_fraction",
+        "signs flipped, %",
+        "completions with the other sign, of those to which the first method gives no 0",
+    ),
+    (
+        "reversed_fraction",
+        "orders reversed, %",
+        "pairs of a group ordered the other way, of those that the first method orders",
+    ),
+    (
+        "untied_fraction",
+        "ties broken, %",
+        "pairs of a group that the method orders, of those that the first method ties",
+    ),
+    ("correlation", "correlation", "Pearson's, with the first method's advantages"),
+)
+"""(attribute of `MethodStatistics`, label, meaning); a label in percent reads a fraction."""
+
+
+def value_of(one: MethodStatistics, key: str) -> str:
+    """A statistic without its unit; of the recorded distance two digits, for it is rounding or a difference."""
+    value: float | None = getattr(one, key)
+    if value is None:
+        return NOTHING
+    if key == "recorded_distance":
+        return f"{value:.2g}".replace("-", _MINUS)
+    if key.endswith("_fraction"):
+        return f"{100 * value:.1f}"
+    return signed(value) if key == "mean" else f"{value:.3f}".replace("-", _MINUS)
+
+
+def signed(value: float) -> str:
+    """A number with its sign and three decimals; a zero has no sign."""
+    text = f"{value:+.3f}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", _MINUS)
