@@ -1,4 +1,6 @@
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,3 +29,15 @@ def test_a_model_that_is_not_here_stops_no_plan(settings: Make, path: str) -> No
     assert lines[-2].startswith("warning: as things are the run would stop: model")
     assert lines[-1].startswith("warning: what memory the run takes is not known without the model's configuration")
     assert path in lines[-1]
+
+
+def test_held_out_problems_that_are_trained_on_are_said(settings: Make, tmp_path: Path) -> None:
+    rows = "".join(json.dumps({"prompt": f"{n}+1=", "answer": str(n + 1)}) + "\n" for n in range(9))
+    (tmp_path / "a.jsonl").write_text(rows)
+    (tmp_path / "b.jsonl").write_text(rows[: len(rows) // 3] + '{"prompt": "9+9=", "answer": "18"}\n')
+    task = {"name": "file", "chat": False, "train": str(tmp_path / "a.jsonl"), "test": str(tmp_path / "b.jsonl")}
+    lines = plan(settings(task=task, reward={"name": "math"}, batch={"prompts": 4, "group": 2}))
+    assert [line for line in lines if "3 of 4 held-out problems are training problems too" in line]
+    task["test"] = str(tmp_path / "c.jsonl")
+    (tmp_path / "c.jsonl").write_text('{"prompt": "9+9=", "answer": "18"}\n')
+    assert not [line for line in plan(settings(task=task, reward={"name": "math"})) if "training problems too" in line]

@@ -60,3 +60,15 @@ def problems(choice: Choice, split: str) -> Sequence[Problem]:
     if len(ids) != len(loaded):
         raise DataError(f"task {choice.name!r}: split {split!r} has {len(loaded)} problems but {len(ids)} ids")
     return loaded
+
+
+def overlap(train: Sequence[Problem], test: Sequence[Problem]) -> str | None:
+    """A warning where held-out problems are training problems too, by prompt; None where none is."""
+    known = {str(problem.prompt) for problem in train}
+    shared = [problem for problem in test if str(problem.prompt) in known]
+    if not shared:
+        return None
+    return (
+        f"{len(shared)} of {len(test)} held-out problems are training problems too (the first: {shared[0].id!r}): held-out "
+        "numbers will say what was learned by heart; give the two splits files of their own"
+    )

@@ -1,4 +1,4 @@
-"""AMC 2023: 40 competition problems (AMC 12) with a number as the answer.
+"""AMC 2023: 40 competition problems with a number as the answer.
 
 Data: zwhe99/amc23, or math-ai/amc23; the set goes back to the evaluation data of github.com/QwenLM/Qwen2.5-Math. The
 problems are the Mathematical Association of America's. AI-MO/aimo-validation-amc (83 problems of 2022 and 2023) is another

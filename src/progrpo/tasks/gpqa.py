@@ -10,7 +10,7 @@ Pitfalls: the right answer stands in a column of its own, so options must be shu
 it is a permutation drawn from (seed, question), the same in any run and whatever the order of the rows.
 
 Samples: the paper names GPQA as a test out of distribution but neither its subset nor a number of samples. Diamond and 16
-samples are those of the harness that it most likely used (github.com/Xuekai-Zhu/FlowRL).
+samples are FlowRL's, whose harness it most likely used.
 """
 
 import random

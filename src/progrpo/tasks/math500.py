@@ -3,8 +3,8 @@
 Data: HuggingFaceH4/MATH-500 (the subset of arXiv:2305.20050, of the MATH data set, arXiv:2103.03874, MIT).
 Prompt: the bare problem; task.instruction appends one. Judged by rewards/math. Facts: subject (also the category), level.
 
-Pitfalls: answers are of every kind: numbers, intervals, matrices, equations, names, "even". Graders of text cost several
-points here, and a grader that takes both sides it cannot read for equal gives some away.
+Pitfalls: answers are of every kind: numbers, intervals, matrices, equations, names, "even". A grader that
+compares text refuses many right ones, and one that calls two answers equal because it can read neither accepts wrong ones.
 """
 
 from collections.abc import Mapping

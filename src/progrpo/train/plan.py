@@ -66,8 +66,9 @@ def _data(settings: RunSettings) -> list[str]:
         ProblemStream(kept["training"][0], seed=settings.seed, shuffle=settings.data.shuffle, per_rollout=size)
     except ProgrpoError as error:
         return [f"warning: as things are the run would stop: {error}"]
+    shared = tasks.overlap(splits["training"], splits.get("held-out", ()))
     sizes = (f"{len(found):,} {name} problems, prompts up to {long} tokens" for name, (found, long) in kept.items())
-    return ["data: " + ", ".join(sizes)]
+    return ["data: " + ", ".join(sizes), *([f"warning: {shared}"] if shared else [])]
 
 
 def _memory(settings: RunSettings, longest: int) -> list[str]:

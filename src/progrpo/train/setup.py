@@ -90,6 +90,8 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
         logger.warning("%s", warning)
     problems = tasks.problems(settings.task, "train")
     test = tasks.problems(settings.task, "test") if settings.evaluate.every else ()
+    if shared := tasks.overlap(problems, test):
+        logger.warning("%s", shared)
     # What a method initialises at random must not depend on what this process did before.
     torch.manual_seed(settings.seed)
     known = digest([*problems, *test])
