@@ -94,6 +94,9 @@ def test_sign_flips_by_hand() -> None:
     assert sign_flip_test([1, 2, 3], [0, 1, 2]) == pytest.approx(0.25)
     # Differences 1, -1: every assignment gives a mean of at least 0 in size.
     assert sign_flip_test([1, 0], [0, 1]) == 1.0
+    # A single problem is as large with either sign, and problems without a difference change nothing.
+    assert sign_flip_test([1], [0]) == 1.0
+    assert sign_flip_test([1, 2, 3, 5, 5], [0, 1, 2, 5, 5]) == pytest.approx(0.25)
     # No difference at all says nothing against chance.
     assert sign_flip_test([1.0, 2.0], [1.0, 2.0]) == 1.0
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import yaml
 
+from progrpo.rows import to_row
+from progrpo.types import Judged, Sample, TokenStatistics
+
 HOSTILE = "</script><script>alert(1)</script>\"'&amp;<!--\u2028\u2029 \N{GRINNING FACE} \x00"
 
 MakeRun = Callable[..., Path]
@@ -124,4 +127,85 @@ def write_run(
         group = [rollout_row("p0", g, correct=g == 0, text=text, **shifted) for g in range(4)]
         solved = [rollout_row("p1", g, correct=True, text=text, **shifted) for g in range(4)]
         write_jsonl(path / f"rollouts/step-{step:06d}.jsonl", solved + group)
+    return path
+
+
+def benchmark_sample(
+    index: int, *, right: bool, entropy: float | None = 0.5, raw: bool = True, text: str = "so it is"
+) -> Sample:
+    """One completion; each has its own answer unless it is right, and its own length. `entropy` None: no token statistics."""
+    known = [
+        TokenStatistics(
+            probability=0.9 - 0.01 * index,
+            low_probability=0.5 - 0.01 * index,
+            confidence=0.4,
+            entropy=value + 0.01 * index,
+        )
+        for value in ([] if entropy is None else [entropy, 2 * entropy])
+    ]
+    return Sample(
+        text=f"{text} {index}",
+        status="correct" if right else "wrong",
+        tokens=10 + index,
+        seed=index,
+        extracted="7" if right else f"no {index}",
+        tempered=known[0] if known else None,
+        raw=known[1] if known and raw else None,
+    )
+
+
+def write_benchmark(
+    path: Path,
+    task: str,
+    correct: Sequence[int],
+    *,
+    preset: str | None = "paper",
+    n: int = 4,
+    measures: Mapping[str, float] | None = None,
+    over_task: Mapping[str, float] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    header: Mapping[str, Any] | None = None,
+    prompt: Any = None,
+    **sample: Any,
+) -> Path:
+    """Write the evaluation of a benchmark into a run directory, as `progrpo evaluate` does; returns its file of rows.
+
+    Args:
+        correct: of each problem, how many of its `n` completions are.
+        measures: of every problem.
+        settings: beside the preset's usual ones, or in their place. header: likewise, of the header.
+        sample: see `benchmark_sample`.
+    """
+    rows = [
+        Judged(
+            problem=f"{task}/{index}",
+            prompt=prompt or f"Problem {index} of {task}",
+            answer="7",
+            samples=tuple(benchmark_sample(i, right=i < right, **sample) for i in range(n)),
+            measures=measures or {},
+        )
+        for index, right in enumerate(correct)
+    ]
+    name = f"{task}-{preset}" if preset else task
+    used = {"n": n, "temperature": 0.6, "top_p": 0.95, "top_k": 0, "max_new_tokens": 64, "seed": 0, "task": {}}
+    head = {
+        "task": task,
+        "preset": preset,
+        "settings": used | {"reward": {"name": "math"}} | dict(settings or {}),
+        "problems": len(correct),
+        "digest": f"problems of {task}",
+        "complete": True,
+        "over_task": dict(over_task or {}),
+    }
+    file = path / "evaluations" / f"{name}.jsonl"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("".join(json.dumps(to_row(row), ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    file.with_suffix(".json").write_text(json.dumps(head | dict(header or {})), encoding="utf-8")
+    return file
+
+
+def write_model(path: Path, model: str = "some/model") -> Path:
+    """Write the directory of a model that was only evaluated; benchmarks are added with `write_benchmark`."""
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text(yaml.safe_dump({"model": {"path": model}}), encoding="utf-8")
     return path

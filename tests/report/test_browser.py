@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from made_up_runs import HOSTILE, MakeRun, rollout_row, write_jsonl
+from made_up_runs import HOSTILE, MakeRun, rollout_row, write_benchmark, write_jsonl, write_model
 
 from progrpo.report.page import make_page
 from progrpo.report.read import load_runs
@@ -71,3 +71,31 @@ def test_a_failing_script_says_so(make_run: MakeRun, tmp_path: Path) -> None:
     found = dom(page.replace('id="data">{', 'id="data">{broken'), tmp_path)
     assert "data-ready" not in found
     assert 'role="alert">The script of this page failed' in found
+
+
+def test_script_fills_the_browser_of_disagreements(tmp_path: Path) -> None:
+    paths = [write_model(tmp_path / name) for name in ("first", "second", "third")]
+    for path, correct in zip(paths, ((0, 4, 2), (4, 3, 2), (0, 4, 2)), strict=True):
+        write_benchmark(path, "aime24", correct, text=HOSTILE)
+    found = dom(make_page(load_runs(paths), title="t"), tmp_path)
+    assert 'data-ready="yes"' in found
+    assert re.search(r'<p id="error"[^>]* hidden="">', found)
+    assert re.search(r'<form id="dispute">', found)
+    assert "2 of 3 problems have another share of correct completions; 2 of them are kept here." in found
+    listed = found[found.index('id="dispute-list"') : found.index('id="dispute-problem"')]
+    assert re.findall(r'<button type="button" class="open"[^>]*>([^<]*)</button>', listed) == ["aime24/0", "aime24/1"]
+    assert re.findall(r'data-value="[^"]*">([^<]*)<', listed) == ["4 / 4", "0 / 4", "+100.0", "3 / 4", "4 / 4", "−25.0"]
+    # The first problem is opened: two completions of the run that solved it, and two of the one that did not.
+    sides = found[found.index('id="dispute-sides"') :]
+    assert (sides.count("✓ correct"), sides.count("✗ wrong")) == (2, 2)
+    assert sides.index(">second<") < sides.index(">first<")
+    assert "&lt;/script&gt;&lt;script&gt;alert(1)" in sides
+    assert re.search(r">10</td>", sides)
+
+
+def test_a_page_with_nothing_to_dispute_is_ready_too(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "a")
+    write_benchmark(path, "aime24", (1, 2))
+    found = dom(make_page(load_runs([path]), title="t"), tmp_path)
+    assert 'data-ready="yes"' in found
+    assert 'id="dispute"' not in found

@@ -1,9 +1,10 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
-from made_up_runs import HOSTILE, MakeRun
+from made_up_runs import HOSTILE, MakeRun, write_benchmark, write_model
 
 from progrpo.report.page import differing_settings, embedded_json, final_values, make_page
 from progrpo.report.read import load_runs
@@ -124,7 +125,8 @@ def test_runs_without_a_shared_evaluation_get_no_differences(make_run: MakeRun) 
     page = make_page(load_runs(paths), title="t")
     outline(page)
     assert "No run shares an evaluation step with a" in page
-    assert "paired by problem" not in page
+    assert "<h3>Difference to" not in page
+    assert "No difference is given: the first run has no such evaluation." in page
 
 
 def test_settings_that_differ(make_run: MakeRun) -> None:
@@ -146,6 +148,70 @@ def test_final_values_count_upwards(make_run: MakeRun) -> None:
     path = make_run("a")
     (path / "metrics.jsonl").write_text('{"step": 1, "pass@16": 1, "pass@8": 1, "lr": 1, "pass@1": 1}\n')
     assert [key for key, _ in final_values(load_runs([path]))] == ["lr", "pass@1", "pass@8", "pass@16"]
+
+
+def test_page_of_benchmarks(make_run: MakeRun) -> None:
+    paths = [make_run("a"), make_run("b", method={"name": "progrpo", "alpha": 0.3, "baseline": "prompt"})]
+    paths.append(write_model(paths[0].parent / "base"))
+    for index, path in enumerate(paths):
+        write_benchmark(path, "aime24", (index, 2, 4), text=HOSTILE, prompt=HOSTILE)
+        write_benchmark(path, "gpqa", (index, 1), n=2, settings={"temperature": 0.6 + index // 2}, entropy=None)
+    page = make_page(load_runs(paths), title="t")
+    assert len(outline(page).scripts) == 2
+    assert "alert(1)" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    data = json.loads(outline(page).scripts[0])
+    for heading in (
+        "aime24-paper",
+        "Figures as in the paper",
+        "Table 2 (mathematics), preset paper",
+        "two runs disagree",
+    ):
+        assert heading in page
+    assert "3 problems, preset paper; n 4, temperature 0.6, top-p 0.95, limit 64." in page
+    assert "No difference is given: temperature 1.6, not 0.6." in page
+    assert "evaluated only" in page
+    assert [one["name"] for one in data["disputes"]["benchmarks"]] == [
+        "aime24-paper",
+        "gpqa-paper",
+        "countdown (held-out)",
+    ]
+    assert "paper: FlowRL" in page
+    assert all(value.startswith("#") or value == "data:," for value in outline(page).fetched)
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'aria-labelledby="([^"]*)"', page)) <= set(ids)
+
+
+def test_a_page_of_models_that_were_only_evaluated(tmp_path: Path) -> None:
+    paths = [write_model(tmp_path / name) for name in "ab"]
+    for path in paths:
+        environment = {"command": ["/opt/bin/progrpo", "evaluate", "<img src=z>"], "python": "3.11"}
+        header = {"task": "<img src=x>", "preset": "<img src=y>", "environment": environment}
+        write_benchmark(path, "x", (1, 2), preset=None, header=header, settings={"max_new_tokens": "<img>"})
+    page, again = (make_page(load_runs(paths), title="t") for _ in range(2))
+    assert page == again
+    assert len(outline(page).scripts) == 2
+    assert "<img" not in page
+    assert page.count("<code>progrpo evaluate &#39;&lt;img src=z&gt;&#39;</code>; python 3.11</li>") == 2
+    for absent in (
+        "Held-out results",
+        "No evaluation has been written yet",
+        "Figures of training",
+        "Settings that differ",
+    ):
+        assert absent not in page
+
+
+def test_evaluations_cut_short_are_named(make_run: MakeRun) -> None:
+    path = make_run("a")
+    write_benchmark(path, "aime24", (1, 2), header={"complete": False})
+    page = make_page(load_runs([path]), title="t")
+    assert "a: aime24-paper is left out, its header says that it was cut short." in page
+
+
+def test_a_model_that_was_only_evaluated_lacks_no_settings(make_run: MakeRun) -> None:
+    runs = load_runs([make_run("a"), write_model(make_run("b").parent / "m", "another/model")])
+    assert differing_settings(runs) == [("model.path", ["some/model", "another/model"])]
 
 
 def test_the_only_script_that_may_run_is_the_pages_own(make_run: MakeRun) -> None:

@@ -2,7 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
-from made_up_runs import MakeRun
+from made_up_runs import MakeRun, write_benchmark, write_model
 from typer.testing import CliRunner
 
 from progrpo.cli import app
@@ -35,6 +35,35 @@ def test_compare_prints_a_table_and_writes_a_page(make_run: MakeRun, tmp_path: P
     assert "b 75.0" in shown
     assert "+25.0" in shown
     assert "[+25.0, +25.0]" in shown
+
+
+def test_compare_prints_benchmarks_and_writes_tables(tmp_path: Path) -> None:
+    paths = [write_model(tmp_path / name) for name in ("base", "tuned", "hot")]
+    write_benchmark(paths[0], "aime24", (0, 1, 2, 0, 0))
+    write_benchmark(paths[1], "aime24", (1, 2, 3, 1, 1))
+    write_benchmark(paths[2], "aime24", (1, 2, 3, 1, 1), settings={"temperature": 1.0})
+    output = invoke("compare", *paths, "--out", tmp_path / "page.html")
+    shown = [re.sub(r"\s+", " ", line).strip() for line in output.splitlines()]
+    # 3 and 8 of 20 completions; every problem has one in four more, which 2 of 32 sign patterns reach.
+    assert "aime24-paper k=4" in shown
+    assert "base 15.0 40.0 0.0" in shown
+    assert "tuned 40.0 100.0 0.0 +25.0 [+25.0, +25.0] 0.062" in shown
+    assert "hot 40.0 100.0 0.0 not compared –" in shown
+    folder = tmp_path / "page-tables"
+    assert sorted(path.name for path in folder.glob("table-2*")) == [
+        "table-2-paper.csv",
+        "table-2-paper.md",
+        "table-2-paper.tex",
+    ]
+    assert "base,some/model" in (folder / "table-2-paper.csv").read_text("utf-8")
+
+
+def test_report_writes_its_tables_beside_the_page(make_run: MakeRun) -> None:
+    path = make_run("a")
+    write_benchmark(path, "aime24", (1, 2))
+    assert invoke("report", path).strip() == str(path / "report.html")
+    assert (path / "report-tables/table-2-paper.md").is_file()
+    assert "aime24-paper" in (path / "report.html").read_text("utf-8")
 
 
 def test_compare_of_runs_without_evaluations_prints_no_table(make_run: MakeRun, tmp_path: Path) -> None:

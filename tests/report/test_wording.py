@@ -1,7 +1,18 @@
 import pytest
 
+from progrpo.report.wording import (
+    Measure,
+    advantage_form,
+    duration,
+    flat,
+    made_with,
+    method,
+    p_value,
+    plain_prompt,
+    progress,
+    significant,
+)
 from progrpo.statistics import Interval
-from progrpo.report.wording import Measure, duration, flat, made_with, method, progress, significant
 
 SHARE = Measure(key="pass@1", label="Pass@1", unit="%", percent=True)
 
@@ -55,3 +66,38 @@ def test_made_with_leaves_out_what_was_not_recorded() -> None:
 
 def test_flat() -> None:
     assert flat({"a": {"b": None, "c": [1]}, "d": True}) == {"a.b": "null", "a.c": "[1]", "d": "True"}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "form"),
+    [
+        ({"name": "grpo", "clip_high": 0.28}, "grpo"),
+        ({"name": "progrpo", "baseline": "prompt", "alpha": 0.3}, "c(q) − c(o), α 0.3"),
+        ({"name": "progrpo", "baseline": "one_minus_prompt", "alpha": 1.0}, "1 − c(q) − c(o), α 1"),
+        (
+            {"name": "progrpo", "baseline": "group_mean", "skip": "all_wrong"},
+            "mean c(o) − c(o), all-wrong groups left alone",
+        ),
+        ({"name": "progrpo", "baseline": "none", "apply_to": "correct"}, "−c(o), correct only"),
+        ({"name": "progrpo", "preset": "paper"}, "progrpo (preset paper)"),
+    ],
+)
+def test_the_form_of_an_advantage(chosen: dict[str, object], form: str) -> None:
+    assert advantage_form({"method": chosen}) == form
+
+
+def test_a_model_that_was_only_evaluated_has_no_form() -> None:
+    assert advantage_form({"model": {"path": "x"}}) is None
+    assert method({"model": {"path": "x"}}) == "–"
+
+
+def test_prompts_of_messages_are_one_text() -> None:
+    assert plain_prompt("2+2=") == "2+2="
+    assert (
+        plain_prompt([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]) == "system: s\n\nuser: u"
+    )
+
+
+@pytest.mark.parametrize(("value", "text"), [(1.0, "1.00"), (0.25, "0.25"), (0.0625, "0.062"), (0.0001, "< 0.001")])
+def test_p_values(value: float, text: str) -> None:
+    assert p_value(value) == text

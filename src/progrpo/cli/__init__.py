@@ -101,10 +101,10 @@ def score(
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="two or more run directories")],
+    runs: Annotated[list[Path], typer.Argument(help="two or more run directories, trained or evaluated")],
     out: Annotated[Path, typer.Option("--out", help="the page to write")] = Path("comparison.html"),
 ) -> None:
-    """Put runs side by side: a table here, and one self-contained HTML page."""
+    """Put runs side by side: tables here, one HTML page, and the paper's tables as Markdown, CSV and LaTeX."""
     from progrpo.cli.report import run_compare
 
     run_compare(runs, out)

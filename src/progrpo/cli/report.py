@@ -10,23 +10,30 @@ from rich.text import Text
 
 from progrpo.errors import ConfigError
 from progrpo.files import write_whole
+from progrpo.report.benchmarks import Comparison, Gap
+from progrpo.report.evaluations import HELD_OUT
 from progrpo.report.page import make_page
+from progrpo.report.paper_tables import Tables, make_tables
 from progrpo.report.read import Run, load_runs
 from progrpo.report.summary import Summary, summarise
-from progrpo.report.wording import NOTHING, Measure
+from progrpo.report.tables import write_tables
+from progrpo.report.wording import NOTHING, Measure, p_value
 from progrpo.statistics import Interval
+
+PERCENT = Measure(key="", label="", unit="%", percent=True)
 
 
 def run_report(run: Path) -> None:
-    """Write RUN/report.html and print its path."""
+    """Write RUN/report.html, its tables into RUN/report-tables/, and print the page's path."""
     runs = load_runs([run])
     out = run / "report.html"
-    write_whole(out, make_page(runs, title=f"Run {runs[0].name}"))
+    _write(runs, make_tables(runs), out, title=f"Run {runs[0].name}")
     Console(soft_wrap=True, highlight=False).print(str(out), markup=False)
 
 
 def run_compare(runs: Sequence[Path], out: Path) -> None:
-    """Write one page for several runs; print their last held-out results, and the page's path.
+    """Write one page for several runs, and its tables beside it (page.html: page-tables/); print their last held-out
+    results, their benchmarks, and the page's path.
 
     Raises:
         ConfigError: `out` is not named like a page; a run directory's own files are never overwritten.
@@ -34,11 +41,11 @@ def run_compare(runs: Sequence[Path], out: Path) -> None:
     if out.suffix not in (".html", ".htm"):
         raise ConfigError(f"--out: expected a file name that ends in .html, got {str(out)!r}")
     loaded = load_runs(runs)
-    page = make_page(loaded, title="Comparison of runs" if len(loaded) > 1 else f"Run {loaded[0].name}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, page)
+    made = make_tables(loaded)
+    title = "Comparison of runs" if len(loaded) > 1 else f"Run {loaded[0].name}"
+    _write(loaded, made, out, title=title)
     console = Console(soft_wrap=True, highlight=False)
-    for table in tables(loaded, summarise(loaded)):
+    for table in (*tables(loaded, summarise(loaded)), *benchmark_tables(loaded, made.comparison)):
         console.print(table)
     console.print(str(out), markup=False)
 
@@ -59,6 +66,50 @@ def tables(runs: Sequence[Run], summary: Summary) -> list[Table]:
             table.add_row(Text(f"{runs[difference.run].name}\nstep {difference.step}"), *cells)
         found.append(table)
     return found
+
+
+def benchmark_tables(runs: Sequence[Run], comparison: Comparison) -> list[Table]:
+    """One compact table of all benchmarks: means, and the difference to the first run in Pass@1; none without benchmarks."""
+    compared = [table for table in comparison.tables if table.benchmark.preset != HELD_OUT]
+    if not compared:
+        return []
+    title = f"benchmarks: % of completions or problems; difference in Pass@1 to {runs[0].name} [95 % interval]"
+    made = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    made.add_column("run", overflow="fold", min_width=14)
+    for heading in ("Pass@1", "Pass@k", "cut", "difference", "Holm's p"):
+        made.add_column(heading, justify="right", no_wrap=True)
+    for table in compared:
+        most = table.tested[-1]
+        made.add_row(Text(table.benchmark.name), "", Text(f"k={most.removeprefix('pass@')}"), style="bold")
+        gaps = {gap.run: gap for gap in table.gaps}
+        for row in table.results:
+            cells = [_mean(row.cells.get(key)) for key in ("pass@1", most, "truncated")]
+            made.add_row(Text(f"  {runs[row.run].name}"), *cells, *_gap_cells(gaps.get(row.run)))
+    return [made]
+
+
+def _mean(found: Interval | None) -> Text:
+    return Text(NOTHING if found is None else PERCENT.value(found.mean))
+
+
+def _gap_cells(gap: Gap | None) -> list[Text]:
+    if gap is None:
+        return []
+    if gap.reason:
+        return [Text("not compared"), Text(NOTHING)]
+    found = gap.cells["pass@1"]
+    if found is None:
+        return [Text(NOTHING), Text(NOTHING)]
+    difference = f"{PERCENT.value(found.mean, signed=True)} {PERCENT.range(found, signed=True)}"
+    return [Text(difference), Text(p_value(gap.adjusted["pass@1"]))]
+
+
+def _write(runs: Sequence[Run], made: Tables, out: Path, *, title: str) -> None:
+    """The page, and the folder of its tables beside it."""
+    page = make_page(runs, title=title, made=made)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, page)
+    write_tables(made.paper, out.with_name(f"{out.stem}-tables"))
 
 
 def _table(title: str, measures: Sequence[Measure], percent: str = "%") -> Table:

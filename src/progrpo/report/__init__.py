@@ -1,1 +1,1 @@
-"""Pages and tables from run directories; reads only what `train` wrote there."""
+"""Pages and tables from run directories; reads only what `train` and `evaluate` wrote there."""

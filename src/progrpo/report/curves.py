@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 
@@ -41,7 +41,8 @@ ENTROPY = Curves(
     title="Training entropy",
     unit="nats per token",
     layers=(Layer(key="rollout/entropy", look="smoothed"),),
-    caption=f"Entropy of the sampling policy, mean over the tokens of a rollout (`rollout/entropy`). {_SMOOTHED}",
+    caption=f"Entropy of the sampling policy, mean over the tokens of a rollout (`rollout/entropy`), as in "
+    f"the paper's Fig. 2. {_SMOOTHED}",
 )
 REWARD = Curves(
     name="reward",
@@ -117,7 +118,7 @@ def over_steps(runs: Sequence[Run], curves: Curves) -> Drawing | None:
 
 def _draw(axes: Axes, run: Run, index: int, layer: Layer, width: int) -> None:
     steps, values = series(run, layer.key)
-    look = {"color": run_colour(index), "linestyle": layer.dash}
+    look: dict[str, Any] = {"color": run_colour(index), "linestyle": layer.dash}
     if layer.look == "points" or steps.size == 1:
         axes.plot(steps, values, marker=run_marker(index), **look)
     elif layer.look == "faint":

@@ -2,14 +2,15 @@
 
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 RUN_COLOURS = 8
 """Runs after the eighth get the first colours again, with the next marker."""
@@ -22,8 +23,11 @@ _VARIABLES = {INK: "--ink", SOFT: "--soft", GRID: "--rule", PAPER: "--paper"} | 
     colour: f"--run-{index}" for index, colour in enumerate(_RUNS)
 }
 
+PANEL_WIDTH, PANEL_HEIGHT = 3.3, 2.5
+"""Of a small drawing, in inches: its type stays as large as that of the others where it is a phone wide."""
+
 _WIDTH, _HEIGHT = 5.0, 3.0  # inches of 72 units: type of 10 units stays readable where the page is a phone wide
-_STYLE = {
+_STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.size": 10.5,
     "text.color": INK,
@@ -67,6 +71,34 @@ class Drawing:
     """Runs that appear in it, for the legend; empty where the figure names them itself."""
     keys: tuple[tuple[str, str], ...] = ()
     """Further entries of the legend: (label, colour)."""
+    labels: tuple[str, ...] = ()
+    """What the legend calls the runs; empty for their names."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Panel:
+    """One of several small drawings under one title."""
+
+    name: str
+    """Unique on the page."""
+    label: str
+    svg: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Panels:
+    """Small drawings side by side, with one legend and one caption."""
+
+    name: str
+    """Unique on the page."""
+    title: str
+    panels: tuple[Panel, ...]
+    caption: str
+    runs: tuple[int, ...]
+    keys: tuple[tuple[str, str], ...] = ()
+    """See `Drawing`."""
+    labels: tuple[str, ...] = ()
+    """See `Drawing`."""
 
 
 def run_colour(index: int) -> str:
@@ -78,22 +110,36 @@ def run_marker(index: int) -> str:
 
 
 @contextmanager
-def canvas(height: float = _HEIGHT) -> Iterator[tuple[Figure, Axes]]:
+def canvas(height: float = _HEIGHT, width: float = _WIDTH) -> Iterator[tuple[Figure, Axes]]:
     """Axes in the page's style, whatever the reader's matplotlibrc says.
 
     Args:
-        height: inches; the width is the same for all figures.
+        height, width: inches. The width is the same for all figures that stand alone.
     """
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
-        figure = Figure(figsize=(_WIDTH, height))
+        matplotlib.rcParams.update(_STYLE)  # type: ignore[arg-type]
+        figure = Figure(figsize=(width, height))
         yield figure, figure.add_subplot()
+
+
+def panel_canvas(height: float = PANEL_HEIGHT) -> AbstractContextManager[tuple[Figure, Axes]]:
+    """Axes of one of several small drawings."""
+    return canvas(height, PANEL_WIDTH)
 
 
 def step_axis(axes: Axes) -> None:
     axes.set_xlabel("step", loc="right")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+
+
+def doubling_axis(axes: Axes, ks: Sequence[int]) -> None:
+    """An x axis of numbers of completions that double; every second is named where there are many."""
+    axes.set_xscale("log", base=2)
+    named = [k for place, k in enumerate(ks) if len(ks) <= 8 or place % 2 == 0]
+    axes.set_xticks(named, [str(k) for k in named])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("k", loc="right")
 
 
 def unit_axis(axes: Axes, unit: str) -> None:

@@ -2,12 +2,17 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
+from progrpo.report.averages import shared_benchmarks
+from progrpo.report.benchmarks import Comparison
 from progrpo.report.curves import CONFIDENCE, DISTINCT, ENTROPY, PASS_AT_1, REWARD, over_steps, pass_at
-from progrpo.report.drawing import INK, Drawing, canvas, run_colour, run_marker, to_svg, unit_axis
+from progrpo.report.distributions import distribution_figures, one_problem
+from progrpo.report.drawing import INK, Drawing, Panels, canvas, run_colour, run_marker, to_svg, unit_axis
+from progrpo.report.panels import average_panels, pass_at_k_panels
 from progrpo.report.read import Row, Run, is_number
 from progrpo.report.seconds import seconds_figure
 from progrpo.report.summary import largest_pass, same_start
@@ -27,6 +32,18 @@ def figures(runs: Sequence[Run]) -> list[Drawing]:
         over_steps(runs, CONFIDENCE),
     ]
     return [drawing for drawing in drawn if drawing is not None]
+
+
+def paper_figures(runs: Sequence[Run], comparison: Comparison) -> list[Panels]:
+    """Draw the paper's figures of evaluations that there are data for; its Fig. 2 is the first of `figures`."""
+    benchmarks = comparison.benchmarks
+    drawn = [
+        pass_at_k_panels(runs, benchmarks),
+        *distribution_figures(runs, benchmarks),
+        average_panels(runs, shared_benchmarks(benchmarks)),
+        one_problem(runs, benchmarks),
+    ]
+    return [figure for figure in drawn if figure is not None]
 
 
 def cost_figures(runs: Sequence[Run]) -> list[Drawing]:
@@ -65,7 +82,7 @@ def pass_at_k(runs: Sequence[Run]) -> Drawing | None:
     )
 
 
-def _line(axes: Axes, points: Mapping[int, float], colour: str, **look: object) -> None:
+def _line(axes: Axes, points: Mapping[int, float], colour: str, **look: Any) -> None:
     axes.plot(list(points), list(points.values()), color=colour, **look)
 
 

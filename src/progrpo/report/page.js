@@ -1,6 +1,6 @@
 "use strict";
 
-// Fills the browser of completions and makes tables sortable. Every text from a run goes in as textContent.
+// Fills the browser of completions of training, and makes tables sortable. Every text from a run goes in as textContent.
 
 addEventListener("error", (event) => {
   const banner = document.getElementById("error");
@@ -48,27 +48,35 @@ function makeSortable(table) {
   });
 }
 
+function verdictOf(row) {
+  const kind = row.status in MARKS ? row.status : "other";
+  const verdict = [element("span", { className: kind, textContent: `${MARKS[row.status] ?? "○"} ${row.status.replace("_", " ")}` })];
+  if (row.detail) verdict.push(element("small", { textContent: row.detail }));
+  if (row.truncated) verdict.push(element("small", { textContent: "cut at the length limit" }));
+  return verdict;
+}
+
 function completionRow(row, hasShift) {
   const text = [element("div", { className: "text", textContent: row.text })];
   if (row.canonical && row.canonical !== row.text) {
     text.push(element("div", { className: "canonical", textContent: row.canonical }));
   }
-  const kind = row.status in MARKS ? row.status : "other";
-  const verdict = [element("span", { className: kind, textContent: `${MARKS[row.status] ?? "○"} ${row.status.replace("_", " ")}` })];
-  if (row.detail) verdict.push(element("small", { textContent: row.detail }));
-  if (row.truncated) verdict.push(element("small", { textContent: "cut at the length limit" }));
-  const cells = [element("td", {}, text), element("td", { className: "verdict" }, verdict)];
+  const cells = [element("td", {}, text), element("td", { className: "verdict" }, verdictOf(row))];
   cells.push(element("td", { className: "number", textContent: number(row.confidence, 3) }));
   if (hasShift) cells.push(element("td", { className: "number", textContent: number(row.shift, 3, true) }));
   cells.push(element("td", { className: "number", textContent: number(row.advantage, 2, true) }));
   return element("tr", {}, cells);
 }
 
-function groupPanel(name, index, rows) {
+function runHeading(name, index) {
   const title = element("span", { className: "run", textContent: name });
-  const colours = Number(document.getElementById("groups").dataset.colours);
+  const colours = Number(document.documentElement.dataset.colours);
   title.style.setProperty("--c", `var(--run-${index % colours})`);
-  const panel = element("div", { className: "group" }, [element("h3", {}, [title])]);
+  return element("h3", {}, [title]);
+}
+
+function groupPanel(name, index, rows) {
+  const panel = element("div", { className: "group" }, [runHeading(name, index)]);
   if (rows === null) {
     panel.append(element("p", { className: "note", textContent: "This run did not meet the problem at this step." }));
     return panel;
@@ -123,4 +131,3 @@ function browse(data) {
 const data = JSON.parse(document.getElementById("data").textContent);
 document.querySelectorAll("table.sortable").forEach(makeSortable);
 if (data.steps.length) browse(data);
-document.documentElement.dataset.ready = "yes";

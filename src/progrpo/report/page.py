@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,30 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from progrpo.report import wording
+from progrpo.report import tables, wording
+from progrpo.report.benchmarks import Benchmark
 from progrpo.report.cost import cost_table
+from progrpo.report.disputes import disputes
 from progrpo.report.drawing import RUN_COLOURS
-from progrpo.report.figures import cost_figures, figures
+from progrpo.report.figures import cost_figures, figures, paper_figures
+from progrpo.report.paper_tables import Tables, make_tables
 from progrpo.report.read import Run
 from progrpo.report.samples import completions, disagreements
 from progrpo.report.summary import summarise
 
 _HERE = Path(__file__).parent
+_NOT_SET = "not set"
 _ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 
 
-def make_page(runs: Sequence[Run], *, title: str) -> str:
-    """The page as text; the same runs give the same page, byte for byte."""
+def make_page(runs: Sequence[Run], *, title: str, made: Tables | None = None) -> str:
+    """The page as text; the same runs give the same page, byte for byte.
+
+    Args:
+        made: the tables of these runs' benchmarks, where the caller has them already.
+    """
+    made = made or make_tables(runs)
+    comparison = made.comparison
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -33,9 +42,10 @@ def make_page(runs: Sequence[Run], *, title: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"code": _code, "significant": wording.significant}
-    script = (_HERE / "page.js").read_text("utf-8")
-    browsed = completions(runs)
+    environment.filters |= {"code": _code, "significant": wording.significant, "p_value": wording.p_value}
+    environment.filters |= {"shown": tables.shown, "ranges": tables.ranges}
+    script = "".join((_HERE / name).read_text("utf-8") for name in ("page.js", "disputes.js"))
+    browsed = completions(runs) | {"disputes": disputes(runs, comparison.benchmarks)}
     cost_columns, cost_cells = cost_table(runs)
     page = environment.get_template("page.html").render(
         title=title,
@@ -44,6 +54,12 @@ def make_page(runs: Sequence[Run], *, title: str) -> str:
         colours=RUN_COLOURS,
         differing=differing_settings(runs),
         summary=summarise(runs),
+        comparison=comparison,
+        evaluated_by=_evaluated_by(runs, comparison.benchmarks),
+        paper_figures=paper_figures(runs, comparison),
+        paper_tables=made.paper,
+        table_notes=made.notes,
+        disputed=bool(browsed["disputes"]["benchmarks"]),
         figures=figures(runs),
         cost_figures=cost_figures(runs),
         cost_columns=cost_columns,
@@ -71,8 +87,13 @@ def differing_settings(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     """Settings in which runs differ, with each run's value; where a run was written to is none."""
     settings = [wording.flat(run.config) for run in runs]
     keys = sorted({key for one in settings for key in one} - {"out"})
-    rows = [(key, [one.get(key, "not set") for one in settings]) for key in keys]
-    return [(key, values) for key, values in rows if len(set(values)) > 1]
+    rows = [(key, [one.get(key, _NOT_SET) for one in settings]) for key in keys]
+    # A directory that was only evaluated has no settings of training: that it lacks them is no difference.
+    told = [
+        (key, values, {value for run, value in zip(runs, values, strict=True) if run.trained or value != _NOT_SET})
+        for key, values in rows
+    ]
+    return [(key, values) for key, values, differing in told if len(differing) > 1]
 
 
 def final_values(runs: Sequence[Run]) -> list[tuple[str, list[tuple[object, int] | None]]]:
@@ -92,18 +113,28 @@ def _natural(key: str) -> list[tuple[int, str]]:
 
 def _head(run: Run) -> dict[str, Any]:
     """What the top of the page says about a run."""
-    command = run.environment.get("command") or []
     return {
         "name": run.name,
         "path": str(run.path),
         "method": wording.method(run.config),
-        "progress": wording.progress(run.steps_done, run.steps_planned),
+        "progress": wording.progress(run.steps_done, run.steps_planned) if run.trained else "evaluated only",
         "steps_done": run.steps_done,
         "seed": run.config.get("seed", wording.NOTHING),
-        "model": (run.config.get("model") or {}).get("path", wording.NOTHING),
+        "model": wording.model(run.config),
         "task": (run.config.get("task") or {}).get("name", wording.NOTHING),
-        "command": shlex.join([Path(command[0]).name, *command[1:]]) if command else None,
+        "command": wording.command(run.environment),
     }
+
+
+def _evaluated_by(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[tuple[int, str | None, str, list[str]]]:
+    """(run, command, versions and machine, names of the evaluations it made), where an evaluation recorded any of it."""
+    found: dict[tuple[int, str | None, str], list[str]] = {}
+    for benchmark in benchmarks:
+        for run, one in benchmark.evaluations.items():
+            if one.environment and one.environment != runs[run].environment:
+                by = (run, wording.command(one.environment), wording.made_with(one.environment))
+                found.setdefault(by, []).append(benchmark.name)
+    return [(*by, names) for by, names in sorted(found.items(), key=lambda item: item[0][0])]
 
 
 def _made_with(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:

@@ -37,6 +37,11 @@ class Run:
     """Files of completions by step, ascending."""
 
     @property
+    def trained(self) -> bool:
+        """Whether this is a training run; a directory that `progrpo evaluate` made holds a model's name and no method."""
+        return bool(self.metrics) or "method" in self.config
+
+    @property
     def steps_done(self) -> int:
         return int(self.metrics[-1]["step"]) if self.metrics else 0
 

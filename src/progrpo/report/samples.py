@@ -7,6 +7,7 @@ from typing import Any
 
 from progrpo.files import read_jsonl
 from progrpo.report.read import Row, Run, is_number, last_shared_evaluation
+from progrpo.report.wording import plain_prompt
 
 PROBLEMS_PER_STEP = 6
 DISAGREEMENTS = 10
@@ -126,7 +127,7 @@ def _problem(problem: str, groups: Sequence[Mapping[str, list[Row]]]) -> dict[st
     first = next(by_problem[problem][0] for by_problem in groups if problem in by_problem)
     return {
         "id": problem,
-        "prompt": shortened(first["prompt"]),
+        "prompt": shortened(plain_prompt(first["prompt"])),
         "answer": first.get("answer"),
         "groups": [
             [_completion(row) for row in by_problem[problem]] if problem in by_problem else None
@@ -147,16 +148,22 @@ def _completion(row: Row) -> dict[str, Any]:
     }
 
 
-def shortened(text: str) -> str:
-    """A text with the middle of a long one left out, and said so."""
-    left_out = len(text) - _KEPT_HEAD - _KEPT_TAIL
+def shortened(text: str, head: int = _KEPT_HEAD, tail: int = _KEPT_TAIL) -> str:
+    """A text with the middle of a long one left out, and said so.
+
+    Args:
+        head, tail: characters that are kept at its ends.
+    """
+    left_out = len(text) - head - tail
     if left_out <= 0:
         return text
-    return f"{text[:_KEPT_HEAD]}\n[… {left_out} characters left out …]\n{text[-_KEPT_TAIL:]}"
+    return f"{text[:head]}\n[… {left_out} characters left out …]\n{text[-tail:]}"
 
 
 def _disagreement(problem: str, rows: Sequence[Row]) -> Disagreement:
-    return Disagreement(problem=problem, prompt=shortened(rows[0]["prompt"]), sides=tuple(map(_side, rows)))
+    return Disagreement(
+        problem=problem, prompt=shortened(plain_prompt(rows[0]["prompt"])), sides=tuple(map(_side, rows))
+    )
 
 
 def _side(row: Row) -> Side:

@@ -50,4 +50,4 @@ def positions_by_use(run: Run) -> dict[str, float]:
 
 def _total(rows: Sequence[Row], share: str) -> float:
     """A share of the positions as a number of positions; a step that forwarded none has no share."""
-    return sum(row["tokens/forwarded"] * (row.get(share) or 0.0) for row in rows)
+    return float(sum(row["tokens/forwarded"] * (row.get(share) or 0.0) for row in rows))

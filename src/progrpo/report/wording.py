@@ -1,8 +1,10 @@
 """How numbers and settings are put in words, the same on the page and on the terminal."""
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from progrpo.statistics import Interval
@@ -55,10 +57,56 @@ def duration(seconds: float) -> str:
 
 def method(config: Mapping[str, Any]) -> str:
     """The method of a run, with its preset and alpha where the settings name them."""
+    if "method" not in config and set(config) == {"model"}:
+        return NOTHING
     chosen = config.get("method") or {}
     named = [f"{label} {chosen[key]}" for key, label in (("preset", "preset"), ("alpha", "α")) if key in chosen]
     name = str(chosen.get("name", "method unknown"))
     return f"{name} ({', '.join(named)})" if named else name
+
+
+_FORMS = {
+    "prompt": "c(q) \N{MINUS SIGN} c(o)",
+    "group_mean": "mean c(o) \N{MINUS SIGN} c(o)",
+    "one_minus_prompt": "1 \N{MINUS SIGN} c(q) \N{MINUS SIGN} c(o)",
+    "one": "1 \N{MINUS SIGN} c(o)",
+    "none": "\N{MINUS SIGN}c(o)",
+}
+"""The confidence term by the setting `baseline` (arXiv:2602.05281, Eq. 4, Eq. 10, Sec. 4.5)."""
+
+
+def advantage_form(config: Mapping[str, Any]) -> str | None:
+    """The form of a run's advantage as the paper's ablations name it; None where the settings name no method."""
+    chosen = config.get("method") or {}
+    if "name" not in chosen:
+        return None
+    if chosen["name"] != "progrpo" or chosen.get("baseline") not in _FORMS:
+        return method(config)
+    form = _FORMS[chosen["baseline"]]
+    if chosen.get("alpha") is not None:
+        form += f", α {chosen['alpha']:g}"
+    if chosen.get("apply_to", "all") != "all":
+        form += f", {chosen['apply_to']} only"
+    if (skip := chosen.get("skip", "degenerate")) != "degenerate":
+        form += ", all-wrong groups left alone" if skip == "all_wrong" else ", no group left alone"
+    return form
+
+
+def model(config: Mapping[str, Any]) -> str:
+    """The model of a run, as its settings name it."""
+    return str((config.get("model") or {}).get("path", NOTHING))
+
+
+def plain_prompt(prompt: object) -> str:
+    """A prompt as one text; of chat messages, each begins with its role."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n\n".join(f"{message['role']}: {message['content']}" for message in prompt)  # type: ignore[attr-defined]
+
+
+def p_value(value: float) -> str:
+    """A p-value with two significant digits; small ones as a bound."""
+    return "< 0.001" if value < 0.001 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
 
 
 def progress(done: int, planned: int | None) -> str:
@@ -77,6 +125,12 @@ def made_with(environment: Mapping[str, Any]) -> str:
     if commit := environment.get("git_commit"):
         facts.append(f"at commit {commit[:12]}")
     return ", ".join(facts)
+
+
+def command(environment: Mapping[str, Any]) -> str | None:
+    """The command line that made something, its program by name alone; None where it was not recorded."""
+    words = environment.get("command") or []
+    return shlex.join([Path(words[0]).name, *words[1:]]) if words else None
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -1,0 +1,163 @@
+"""Tables 6 and 7 of the paper: runs that differ in the strength of the confidence term, and in its form."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from progrpo.report.averages import Shared, average, shared_benchmarks
+from progrpo.report.benchmarks import MATHEMATICS, Comparison, interval, pass_measure
+from progrpo.report.paper import AVERAGE, REMARKS
+from progrpo.report.read import Run, is_number
+from progrpo.report.tables import Column, PaperTable, TableRow, Value, file_name, of_preset
+from progrpo.report.wording import Measure, advantage_form, flat, model
+
+_K = 32
+"""Of the paper's Pass@k."""
+_NEVER_COMPARED = frozenset({"seed", "out"})
+
+
+def ablation_tables(runs: Sequence[Run], comparison: Comparison) -> list[tuple[list[PaperTable], str]]:
+    """Tables 6 and 7 once for every preset that all their runs were evaluated under, with what would fill them."""
+    return [_strengths(runs, comparison), _forms(runs, comparison)]
+
+
+def strength(run: Run) -> float | None:
+    """alpha of a ProGRPO run; 0 of a GRPO run, which is what the paper calls alpha = 0; None of any other."""
+    method = run.config.get("method") or {}
+    if method.get("name") == "progrpo" and is_number(method.get("alpha")):
+        return float(method["alpha"])
+    return 0.0 if method.get("name") == "grpo" else None
+
+
+def _strengths(runs: Sequence[Run], comparison: Comparison) -> tuple[list[PaperTable], str]:
+    note = "Table 6 (strength of the confidence term) would be filled by runs of progrpo with different method.alpha."
+    alphas = {index: alpha for index, run in enumerate(runs) if (alpha := strength(run)) is not None}
+    swept = {alpha for index, alpha in alphas.items() if runs[index].config["method"]["name"] == "progrpo"}
+    if len(swept) < 2:
+        return [], note
+    tables = []
+    for group in _groups(comparison, alphas):
+        if len({alphas[run] for run in group.runs}) < 2:
+            continue
+        columns = [_average_column(group)]
+        rows = [
+            TableRow(
+                run=run,
+                texts=(_strength_label(runs[run], alphas[run]), runs[run].name, model(runs[run].config)),
+                cells=_cells(group, run, columns),
+            )
+            for run in sorted(group.runs, key=lambda run: (alphas[run], run))
+        ]
+        tables.append(
+            PaperTable(
+                name=file_name("6", group.preset),
+                title=f"Table 6 (strength of the confidence term), {of_preset(group.preset)}",
+                caption=f"{_over(group)} {_otherwise(runs, group.runs, {'method.alpha', 'method.name'})}{REMARKS[6]}",
+                words=("strength", "run", "model"),
+                lead=2,
+                columns=tuple(columns),
+                rows=tuple(rows),
+            )
+        )
+    return tables, note
+
+
+def _strength_label(run: Run, alpha: float) -> str:
+    return f"α = {alpha:g}" + (" (grpo)" if run.config["method"]["name"] == "grpo" else "")
+
+
+def _forms(runs: Sequence[Run], comparison: Comparison) -> tuple[list[PaperTable], str]:
+    note = "Table 7 (form of the confidence term) would be filled by training runs with different methods or method.baseline."
+    forms = {index: form for index, run in enumerate(runs) if (form := advantage_form(run.config)) is not None}
+    tables = []
+    for group in _groups(comparison, forms):
+        if len({forms[run] for run in group.runs}) < 2:
+            continue
+        names = [MATHEMATICS.get(one.task, one.name) for one in group.benchmarks]
+        parts = _parts(group)
+        columns = [
+            Column(key=one.name, label=name, parts=parts) for one, name in zip(group.benchmarks, names, strict=True)
+        ]
+        columns += [_average_column(group)] if len(columns) > 1 else []
+        rows = [
+            TableRow(
+                run=run,
+                texts=(forms[run], runs[run].name, model(runs[run].config)),
+                cells=_cells(group, run, columns),
+            )
+            for run in group.runs
+        ]
+        form_keys = {f"method.{key}" for key in ("name", "preset", "baseline", "alpha", "apply_to", "skip")}
+        tables.append(
+            PaperTable(
+                name=file_name("7", group.preset),
+                title=f"Table 7 (form of the advantage), {of_preset(group.preset)}",
+                caption=f"{_over(group)} {_otherwise(runs, group.runs, form_keys)}{REMARKS[7]}",
+                words=("form", "run", "model"),
+                lead=2,
+                columns=tuple(columns),
+                rows=tuple(rows),
+            )
+        )
+    return tables, note
+
+
+def _groups(comparison: Comparison, among: Collection[int]) -> list[Shared]:
+    """What these runs share, by preset; of a preset that has some of the six mathematical benchmarks, those alone."""
+    found = []
+    for group in shared_benchmarks(comparison.benchmarks, among):
+        mathematical = tuple(one for one in group.benchmarks if one.task in MATHEMATICS)
+        left = tuple(name for name in group.left_out if not mathematical or name.split("-")[0] in MATHEMATICS)
+        found.append(replace(group, benchmarks=mathematical or group.benchmarks, left_out=left))
+    return found
+
+
+def _parts(group: Shared) -> tuple[Measure, ...]:
+    smallest = min(
+        one.n for benchmark in group.benchmarks for run, one in benchmark.evaluations.items() if run in group.runs
+    )
+    k = _K if smallest >= _K else 1 << (smallest.bit_length() - 1)
+    return tuple(pass_measure(each) for each in dict.fromkeys((1, k)))
+
+
+def _average_column(group: Shared) -> Column:
+    label = (
+        "Average" if len(group.benchmarks) > 1 else MATHEMATICS.get(group.benchmarks[0].task, group.benchmarks[0].name)
+    )
+    return Column(key=AVERAGE, label=label, parts=_parts(group))
+
+
+def _cells(group: Shared, run: int, columns: Sequence[Column]) -> tuple[tuple[Value | None, ...], ...]:
+    by_name = {benchmark.name: benchmark for benchmark in group.benchmarks}
+    cells = []
+    for column in columns:
+        found = [
+            average(group.benchmarks, run, part.key)
+            if column.key == AVERAGE
+            else interval(list(by_name[column.key].evaluations[run].values(part.key).values()))
+            for part in column.parts
+        ]
+        cells.append(tuple(map(Value.of, found, column.parts)))
+    return tuple(cells)
+
+
+def _over(group: Shared) -> str:
+    """Which benchmarks are averaged."""
+    count = len(group.benchmarks)
+    text = f"Over {'the benchmark' if count == 1 else f'{count} benchmarks'} {group.names}"
+    text += (
+        ", the paper's six."
+        if {one.task for one in group.benchmarks} == set(MATHEMATICS)
+        else ", where the paper has six."
+    )
+    if group.left_out:
+        text += f" Left out, because not all runs have them under the same conditions: {', '.join(group.left_out)}."
+    return text
+
+
+def _otherwise(runs: Sequence[Run], shown: Sequence[int], studied: Collection[str]) -> str:
+    """A sentence on the other settings in which these runs differ: then the table is of more than what it studies."""
+    settings = [flat(runs[run].config) for run in shown]
+    keys = {key for one in settings for key in one} - _NEVER_COMPARED - set(studied)
+    # A setting that only some methods have differs where two of them have it otherwise.
+    differing = sorted(key for key in keys if len({one[key] for one in settings if key in one}) > 1)
+    return f"These runs also differ in {', '.join(differing)}. " if differing else ""

@@ -1,0 +1,74 @@
+"""Averages over benchmarks: only over those that all runs share, with an interval over the problems of each."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from progrpo.report.benchmarks import Benchmark
+from progrpo.statistics import LEVEL, RESAMPLES, Interval
+
+_SEED = 20_260_206
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Shared:
+    """Benchmarks over which runs are averaged, all of one preset.
+
+    Attributes:
+        runs: those that have an evaluation of this preset.
+        left_out: names of the preset's benchmarks that some run lacks, or that a run has under other conditions.
+        powers: k of the Pass@k that all have.
+    """
+
+    preset: str | None
+    runs: tuple[int, ...]
+    benchmarks: tuple[Benchmark, ...]
+    left_out: tuple[str, ...]
+    powers: tuple[int, ...]
+
+    @property
+    def names(self) -> str:
+        return ", ".join(benchmark.name for benchmark in self.benchmarks)
+
+
+def shared_benchmarks(benchmarks: Sequence[Benchmark], among: Collection[int] | None = None) -> list[Shared]:
+    """For each preset, the benchmarks that all its runs share under the same conditions; presets that share none are left
+    out.
+
+    Args:
+        among: indices of the runs that count; None counts all that have an evaluation of the preset.
+    """
+    found = []
+    for preset in dict.fromkeys(benchmark.preset for benchmark in benchmarks):
+        group = [benchmark for benchmark in benchmarks if benchmark.preset == preset]
+        having = sorted({run for benchmark in group for run in benchmark.evaluations})
+        runs = tuple(run for run in having if among is None or run in among)
+        kept = tuple(benchmark for benchmark in group if runs and set(runs) <= set(benchmark.comparable))
+        if kept:
+            powers = set.intersection(*(set(benchmark.powers(runs)) for benchmark in kept))
+            left_out = tuple(benchmark.name for benchmark in group if benchmark not in kept)
+            found.append(
+                Shared(preset=preset, runs=runs, benchmarks=kept, left_out=left_out, powers=tuple(sorted(powers)))
+            )
+    return found
+
+
+def average(benchmarks: Sequence[Benchmark], run: int, key: str) -> Interval | None:
+    """The plain mean over benchmarks of a run's means over problems; None where a benchmark lacks the measure.
+
+    Its interval resamples the problems of each benchmark on their own; the benchmarks themselves are taken as given.
+    """
+    values = [list(benchmark.evaluations[run].values(key).values()) for benchmark in benchmarks]
+    if not values or not all(values):
+        return None
+    means = np.zeros(RESAMPLES)
+    for index, data in enumerate(values):
+        # Counts of the distinct values are all that a mean depends on, and benchmarks of 12,000 problems have few.
+        distinct, counts = np.unique(data, return_counts=True)
+        generator = np.random.Generator(np.random.Philox([_SEED, index]))
+        drawn = generator.multinomial(len(data), counts / len(data), size=RESAMPLES)
+        means += drawn @ distinct / (len(data) * len(values))
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    mean = sum(sum(data) / len(data) for data in values) / len(values)
+    return Interval(mean=mean, low=float(low), high=float(high), problems=sum(map(len, values)))

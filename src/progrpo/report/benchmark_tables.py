@@ -1,0 +1,244 @@
+"""Tables 2, 3 and 4 of the paper: its benchmarks with the numbers of the runs, and what is known of the paper's own."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+
+from progrpo.report.averages import average
+from progrpo.report.benchmarks import MATHEMATICS, Benchmark, Comparison, interval, pass_measure
+from progrpo.report.evaluations import HELD_OUT, Evaluation
+from progrpo.report.paper import AVERAGE, REMARKS, PaperRow, rows_of
+from progrpo.report.read import Run
+from progrpo.report.tables import Column, PaperTable, TableRow, Value, file_name, of_preset
+from progrpo.report.wording import Measure, model
+
+WORDS = ("run", "model", "evaluated with", "source")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """One of the paper's tables of benchmarks.
+
+    Attributes:
+        columns: (task, its name in the paper, keys of its measures); "pass@k" stands for Pass@k at the paper's k.
+        k: the paper's, in Pass@k; where not all evaluations reach it, the largest power of two that they do.
+    """
+
+    number: int
+    subject: str
+    columns: tuple[tuple[str, str, tuple[str, ...]], ...]
+    k: int
+    digits: int
+    averaged: bool = False
+
+
+SHAPES = (
+    Shape(
+        number=2,
+        subject="mathematics",
+        columns=tuple((task, name, ("pass@1", "pass@k")) for task, name in MATHEMATICS.items()),
+        k=32,
+        digits=1,
+        averaged=True,
+    ),
+    Shape(
+        number=3,
+        subject="code",
+        columns=(
+            ("livecodebench", "LiveCodeBench", ("pass@1", "pass@k")),
+            ("codeforces", "CodeForces", ("rating", "percentile")),
+            ("humaneval_plus", "HumanEval+", ("pass@1",)),
+        ),
+        k=16,
+        digits=2,
+    ),
+    Shape(
+        number=4,
+        subject="outside the domain of training",
+        columns=(("gpqa", "GPQA", ("pass@1",)), ("mmlu_pro", "MMLU-Pro", ("pass@1",))),
+        k=1,
+        digits=1,
+    ),
+)
+
+
+def benchmark_tables(runs: Sequence[Run], comparison: Comparison) -> list[tuple[list[PaperTable], str]]:
+    """Each of Tables 2, 3 and 4 once for every preset that has numbers for it, with what would fill it."""
+    found = []
+    for shape in SHAPES:
+        names = ", ".join(task for task, _, _ in shape.columns)
+        note = f"Table {shape.number} ({shape.subject}) would be filled by evaluations of {names}."
+        found.append((list(_of_shape(runs, comparison, shape)), note))
+    return found
+
+
+def _of_shape(runs: Sequence[Run], comparison: Comparison, shape: Shape) -> Iterator[PaperTable]:
+    tasks = {task for task, _, _ in shape.columns}
+    for preset in dict.fromkeys(one.preset for one in comparison.benchmarks if one.preset != HELD_OUT):
+        benchmarks = [one for one in comparison.benchmarks if one.preset == preset and one.task in tasks]
+        if benchmarks:
+            yield _table(runs, benchmarks, shape, preset)
+
+
+def _table(runs: Sequence[Run], benchmarks: Sequence[Benchmark], shape: Shape, preset: str | None) -> PaperTable:
+    paper = rows_of(shape.number) if preset == "paper" else []
+    everyone = [one for benchmark in benchmarks for one in benchmark.evaluations.values()]
+    reached = min(_largest_power(one.n) for one in everyone)
+    k = shape.k if all(one.n >= shape.k for one in everyone) else min(reached, shape.k)
+    columns = [_column(task, name, keys, shape, k, everyone) for task, name, keys in shape.columns]
+    shared = _shared(benchmarks) if shape.averaged else []
+    whole = {benchmark.task for benchmark in shared} == {task for task, _, _ in shape.columns}
+    parts = tuple(pass_measure(each) for each in dict.fromkeys((1, k)))
+    if shape.averaged and (whole or paper):
+        columns.append(Column(key=AVERAGE, label=f"Average of {len(shape.columns)}", parts=parts))
+    if len(shared) > 1 and not whole:
+        names = ", ".join(MATHEMATICS[benchmark.task] for benchmark in shared)
+        columns.append(Column(key="shared", label=f"Average of {names}", parts=parts))
+    averages = {AVERAGE: shared if whole else [], "shared": shared}
+    rows = [_row(runs[run], run, words, row, columns, averages) for run, words, row in _grouped(benchmarks, preset)]
+    rows += [_paper_row(row, columns) for row in paper]
+    used = [any(value is not None for row in rows for value in row.cells[place]) for place in range(len(columns))]
+    blank = [column.label for column, some in zip(columns, used, strict=True) if not some]
+    columns = list(compress(columns, used))
+    rows = [replace(row, cells=tuple(compress(row.cells, used))) for row in rows]
+    return PaperTable(
+        name=file_name(str(shape.number), preset),
+        title=f"Table {shape.number} ({shape.subject}), {of_preset(preset)}",
+        caption=_caption(shape, preset, k, paper, shared, whole, blank),
+        words=WORDS,
+        lead=2,
+        columns=tuple(columns),
+        rows=tuple(rows),
+    )
+
+
+def _column(task: str, name: str, keys: Sequence[str], shape: Shape, k: int, everyone: Sequence[Evaluation]) -> Column:
+    counts = {one.conditions["n"] for one in everyone if one.task == task}
+    counts = counts or {str(shape.k)}
+    first = "Pass@1" if shape.number == 2 or len(counts) > 1 else f"Avg@{next(iter(counts))}"
+    known = {
+        "pass@1": Measure(key="pass@1", label=first, unit="%", percent=True, digits=shape.digits),
+        "pass@k": Measure(key=f"pass@{k}", label=f"Pass@{k}", unit="%", percent=True, digits=shape.digits),
+        "rating": Measure(key="rating", label="rating", unit="", digits=0),
+        "percentile": Measure(key="percentile", label="percentile", unit="", digits=1),
+    }
+    parts = [known[key] for key in keys]
+    if len({part.key for part in parts}) < len(parts):  # one completion per problem: Pass@k is Pass@1
+        parts = parts[:1]
+    return Column(key=task, label=name, parts=tuple(parts))
+
+
+def _largest_power(n: int) -> int:
+    return 1 << (n.bit_length() - 1)
+
+
+def _shared(benchmarks: Sequence[Benchmark]) -> list[Benchmark]:
+    """One benchmark per task that all runs of the table have under the same conditions."""
+    runs = {run for benchmark in benchmarks for run in benchmark.evaluations}
+    kept = [benchmark for benchmark in benchmarks if set(benchmark.comparable) == runs]
+    return list({benchmark.task: benchmark for benchmark in reversed(kept)}.values())[::-1]
+
+
+def _grouped(
+    benchmarks: Sequence[Benchmark], preset: str | None
+) -> Iterator[tuple[int, str, dict[str, tuple[Benchmark, Evaluation]]]]:
+    """(run, sampling in words, evaluations by task): one row for each run, and one more for each other way of sampling.
+
+    A preset fixes the completions per problem of each task, so that they may differ within its rows.
+    """
+    rows: dict[tuple[int, tuple[str | None, ...], int], dict[str, tuple[Benchmark, Evaluation]]] = {}
+    for run in sorted({run for benchmark in benchmarks for run in benchmark.evaluations}):
+        for benchmark in benchmarks:
+            if run not in benchmark.evaluations:
+                continue
+            one = benchmark.evaluations[run]
+            names = ["temperature", "top_p", "top_k", "max_new_tokens", *([] if preset else ["n"])]
+            sampling = tuple(one.conditions.get(name) for name in names)
+            again = 0
+            while benchmark.task in rows.setdefault((run, sampling, again), {}):
+                again += 1
+            rows[run, sampling, again][benchmark.task] = benchmark, one
+    for (run, _, _), row in rows.items():
+        yield run, _sampling([one for _, one in row.values()]), row
+
+
+def _sampling(evaluations: Sequence[Evaluation]) -> str:
+    """The sampling settings of a row; only n may differ within it."""
+    counts = " or ".join(dict.fromkeys(one.conditions["n"] for one in evaluations))
+    return evaluations[0].sampling.replace(f"n {evaluations[0].conditions['n']}", f"n {counts}", 1)
+
+
+def _row(
+    run: Run,
+    index: int,
+    sampling: str,
+    found: dict[str, tuple[Benchmark, Evaluation]],
+    columns: Sequence[Column],
+    averages: dict[str, list[Benchmark]],
+) -> TableRow:
+    mine = [benchmark for benchmark, _ in found.values()]
+    cells = []
+    for column in columns:
+        if column.key in averages:
+            over = averages[column.key]
+            here = bool(over) and all(benchmark in mine for benchmark in over)
+            cells.append(
+                tuple(Value.of(average(over, index, part.key) if here else None, part) for part in column.parts)
+            )
+        elif column.key in found:
+            cells.append(tuple(_cell(found[column.key][1], part) for part in column.parts))
+        else:
+            cells.append((None,) * len(column.parts))
+    return TableRow(run=index, texts=(run.name, model(run.config), sampling, "this run"), cells=tuple(cells))
+
+
+def _cell(evaluation: Evaluation, part: Measure) -> Value | None:
+    if part.key in ("rating", "percentile"):
+        known = evaluation.over_task
+        if part.key not in known:
+            return None
+        return Value(number=known[part.key], low=known.get(f"{part.key}_low"), high=known.get(f"{part.key}_high"))
+    return Value.of(interval(list(evaluation.values(part.key).values())), part)
+
+
+def _paper_row(row: PaperRow, columns: Sequence[Column]) -> TableRow:
+    cells = tuple(
+        tuple(
+            None if (number := row.values.get((column.key, part.key))) is None else Value(number=number)
+            for part in column.parts
+        )
+        for column in columns
+    )
+    return TableRow(
+        run=None, texts=(f"paper: {row.method}", row.model, "", f"paper, {row.evidence}: {row.how}"), cells=cells
+    )
+
+
+def _caption(
+    shape: Shape,
+    preset: str | None,
+    k: int,
+    paper: Sequence[PaperRow],
+    shared: Sequence[Benchmark],
+    whole: bool,
+    blank: Sequence[str],
+) -> str:
+    parts = [f"Without numbers: {', '.join(blank)}."] if blank else []
+    if k != shape.k:
+        parts.append(
+            f"Not all evaluations have {shape.k} completions per problem: Pass@{k} stands for the paper's Pass@{shape.k}."
+        )
+    if shape.averaged and not whole:
+        parts.append(
+            f"Averages are only over benchmarks that all runs share under the same conditions: "
+            f"{', '.join(benchmark.task for benchmark in shared) or 'there is none'}."
+        )
+    if paper:
+        parts.append(
+            "Rows of the paper hold what its text states, or what follows from it by one subtraction; blank is unknown."
+        )
+    elif preset != "paper" and rows_of(shape.number):
+        parts.append("The paper's numbers stand only beside evaluations of preset paper.")
+    if paper or not rows_of(shape.number):
+        parts += [REMARKS[shape.number]] if shape.number in REMARKS else []
+    return " ".join(parts)

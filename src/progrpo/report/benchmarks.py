@@ -1,0 +1,258 @@
+"""Benchmarks across runs: which evaluations may be compared, their results, and the paired differences to the first run."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from progrpo.report.evaluations import HELD_OUT, Evaluation, evaluations_of, why_apart
+from progrpo.report.read import Run
+from progrpo.report.wording import Measure
+from progrpo.statistics import Interval, bootstrap_mean, holm, paired_difference, sign_flip_test, win_tie_loss
+
+MATHEMATICS = {
+    "aime24": "AIME 2024",
+    "aime25": "AIME 2025",
+    "amc23": "AMC 23",
+    "math500": "MATH-500",
+    "minerva": "Minerva",
+    "olympiadbench": "OlympiadBench",
+}
+"""The paper's six mathematical benchmarks by task."""
+
+ORDER = (
+    *MATHEMATICS,
+    *("livecodebench", "codeforces", "humaneval_plus", "gpqa", "mmlu_pro"),
+)
+"""Benchmarks as the paper lists them; others follow by name."""
+
+_PRESETS = ("paper", None, "recommended", HELD_OUT)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Benchmark:
+    """The evaluations of one name.
+
+    Attributes:
+        evaluations: by index of the run.
+        apart: runs whose evaluation was made otherwise than the first one's, and how: they are shown, and compared with
+            no other.
+    """
+
+    name: str
+    task: str
+    preset: str | None
+    evaluations: Mapping[int, Evaluation]
+    apart: Mapping[int, str]
+
+    @property
+    def comparable(self) -> tuple[int, ...]:
+        """Runs that may be compared with one another: those evaluated as the first of them was."""
+        return tuple(run for run in self.evaluations if run not in self.apart)
+
+    def powers(self, runs: Sequence[int]) -> list[int]:
+        """1, 2, 4, ... up to the completions that every problem of these runs has."""
+        smallest = min(self.evaluations[run].n for run in runs)
+        return [2**power for power in range(smallest.bit_length()) if 2**power <= smallest]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """One run on one benchmark."""
+
+    run: int
+    made: str
+    """How it was evaluated: problems, preset, step, sampling."""
+    cells: Mapping[str, Interval | None]
+    statuses: Mapping[str, float]
+    """Share of all completions by verdict status."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gap:
+    """One run minus the first on one benchmark; or why there is no difference."""
+
+    run: int
+    reason: str = ""
+    problems: int = 0
+    cells: Mapping[str, Interval | None]
+    counts: Mapping[str, tuple[int, int, int]]
+    """(wins, ties, losses) in problems, for the tested measures."""
+    p: Mapping[str, float]
+    """Of the sign-flip test, for the tested measures."""
+    adjusted: Mapping[str, float]
+    """The same, adjusted by Holm's rule for the benchmarks of one preset that this run is compared on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """One benchmark's tables."""
+
+    benchmark: Benchmark
+    measures: tuple[Measure, ...]
+    tested: tuple[str, ...]
+    """Measures with a test and counts: Pass@1 and the largest Pass@k."""
+    results: tuple[Result, ...]
+    gaps: tuple[Gap, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Comparison:
+    """All benchmarks of a page."""
+
+    benchmarks: tuple[Benchmark, ...]
+    tables: tuple[Compared, ...]
+    notes: tuple[str, ...]
+    """On evaluations that are left out."""
+
+
+def compare_benchmarks(runs: Sequence[Run]) -> Comparison:
+    """Read every finished evaluation of the runs and compare those that were made alike."""
+    found, notes = evaluations_of(runs)
+    benchmarks = _benchmarks(found)
+    tables = [_compared(benchmark, len(runs)) for benchmark in benchmarks]
+    return Comparison(benchmarks=benchmarks, tables=_adjusted(tables), notes=tuple(notes))
+
+
+def interval(values: Sequence[float]) -> Interval | None:
+    """`bootstrap_mean`, kept for the tables and figures that ask again; None of no value."""
+    return _interval(tuple(values)) if values else None
+
+
+def pass_measure(k: int) -> Measure:
+    return Measure(key=f"pass@{k}", label=f"Pass@{k}", unit="%", percent=True)
+
+
+def _benchmarks(found: Sequence[Sequence[Evaluation]]) -> tuple[Benchmark, ...]:
+    by_name: dict[str, dict[int, Evaluation]] = {}
+    for run, mine in enumerate(found):
+        for evaluation in mine:
+            by_name.setdefault(evaluation.name, {})[run] = evaluation
+    benchmarks = []
+    for name, evaluations in by_name.items():
+        first = next(iter(evaluations.values()))
+        apart = {run: why for run, one in evaluations.items() if (why := why_apart(one, first))}
+        benchmarks.append(
+            Benchmark(name=name, task=first.task, preset=first.preset, evaluations=evaluations, apart=apart)
+        )
+    return tuple(sorted(benchmarks, key=_place))
+
+
+def _place(benchmark: Benchmark) -> tuple[int, int, str]:
+    preset = _PRESETS.index(benchmark.preset) if benchmark.preset in _PRESETS else len(_PRESETS)
+    task = ORDER.index(benchmark.task) if benchmark.task in ORDER else len(ORDER)
+    return preset, task, benchmark.name
+
+
+def _compared(benchmark: Benchmark, runs: int) -> Compared:
+    measures, tested = _measures(benchmark)
+    base = benchmark.evaluations.get(0)
+    return Compared(
+        benchmark=benchmark,
+        measures=measures,
+        tested=tested,
+        results=tuple(_result(run, one, measures) for run, one in benchmark.evaluations.items()),
+        gaps=tuple(
+            _gap(benchmark, run, base, measures, tested) for run in range(1, runs) if run in benchmark.evaluations
+        ),
+    )
+
+
+def _measures(benchmark: Benchmark) -> tuple[tuple[Measure, ...], tuple[str, ...]]:
+    everyone = tuple(benchmark.evaluations)
+    powers = benchmark.powers(everyone)
+    majority = [k for k in powers[1:] if all(one.values(f"maj@{k}") for one in benchmark.evaluations.values())]
+    measures = [pass_measure(k) for k in dict.fromkeys((1, powers[-1]))]
+    tested = tuple(measure.key for measure in measures)
+    if majority:
+        measures.append(Measure(key=f"maj@{majority[-1]}", label=f"Maj@{majority[-1]}", unit="%", percent=True))
+    measures.append(Measure(key="truncated", label="Truncated", unit="% of completions", percent=True))
+    measures.append(Measure(key="length", label="Length", unit="tokens", digits=0))
+    return tuple(measures), tested
+
+
+def _result(run: int, evaluation: Evaluation, measures: Sequence[Measure]) -> Result:
+    statuses = evaluation.statuses()
+    total = statuses.total()
+    return Result(
+        run=run,
+        made=_made(evaluation),
+        cells={measure.key: interval(list(evaluation.values(measure.key).values())) for measure in measures},
+        statuses={status: count / total for status, count in sorted(statuses.items())} if total else {},
+    )
+
+
+def _made(evaluation: Evaluation) -> str:
+    preset = "held out in training" if evaluation.preset == HELD_OUT else f"preset {evaluation.preset or 'none'}"
+    step = "" if evaluation.step is None else f", step {evaluation.step}"
+    return f"{len(evaluation.problems):,} problems, {preset}{step}; {evaluation.sampling}"
+
+
+def _gap(
+    benchmark: Benchmark, run: int, base: Evaluation | None, measures: Sequence[Measure], tested: Sequence[str]
+) -> Gap:
+    reason = "the first run has no such evaluation" if base is None else benchmark.apart.get(run, "")
+    if base is None or reason:
+        return Gap(run=run, reason=reason, cells={}, counts={}, p={}, adjusted={})
+    cells: dict[str, Interval | None] = {}
+    counts, p = {}, {}
+    problems = 0
+    for measure in measures:
+        ours, theirs = paired_values(benchmark.evaluations[run], base, measure.key)
+        cells[measure.key] = paired_difference(ours, theirs) if ours else None
+        problems = max(problems, len(ours))
+        if ours and measure.key in tested:
+            counts[measure.key] = win_tie_loss(ours, theirs)
+            p[measure.key] = _p_value(ours, theirs)
+    return Gap(run=run, problems=problems, cells=cells, counts=counts, p=p, adjusted={})
+
+
+def paired_values(one: Evaluation, base: Evaluation, key: str) -> tuple[list[float], list[float]]:
+    """A measure of two evaluations on the problems for which both have it, in the order of the second."""
+    ours, theirs = one.values(key), base.values(key)
+    both = [problem for problem in theirs if problem in ours]
+    return [ours[problem] for problem in both], [theirs[problem] for problem in both]
+
+
+def _p_value(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The sign-flip test on the problems that differ: a difference of 0 has no sign to flip."""
+    differing = [(a, b) for a, b in zip(ours, theirs, strict=True) if a != b]
+    if len(differing) < 2:
+        return 1.0  # either sign of a single difference is as large as the one seen
+    return sign_flip_test([a for a, _ in differing], [b for _, b in differing])
+
+
+def _adjusted(tables: Sequence[Compared]) -> tuple[Compared, ...]:
+    """Holm's rule over the benchmarks of one preset, for each run and each of Pass@1 and the largest Pass@k."""
+    adjusted: dict[tuple[int, int, str], float] = {}
+    for family in _families(tables).values():
+        values = holm([p for _, p in family])
+        adjusted |= {place: value for (place, _), value in zip(family, values, strict=True)}
+    return tuple(
+        replace(
+            table,
+            gaps=tuple(
+                replace(gap, adjusted={key: adjusted[index, gap.run, key] for key in gap.p}) for gap in table.gaps
+            ),
+        )
+        for index, table in enumerate(tables)
+    )
+
+
+def _families(tables: Sequence[Compared]) -> dict[object, list[tuple[tuple[int, int, str], float]]]:
+    found: dict[object, list[tuple[tuple[int, int, str], float]]] = {}
+    for index, gap, key, p in _tests(tables):
+        family = (tables[index].benchmark.preset, gap.run, tables[index].tested.index(key))
+        found.setdefault(family, []).append(((index, gap.run, key), p))
+    return found
+
+
+def _tests(tables: Sequence[Compared]) -> Iterator[tuple[int, Gap, str, float]]:
+    for index, table in enumerate(tables):
+        for gap in table.gaps:
+            for key, p in gap.p.items():
+                yield index, gap, key, p
+
+
+@lru_cache(maxsize=4096)
+def _interval(values: tuple[float, ...]) -> Interval:
+    return bootstrap_mean(values)

@@ -1,0 +1,290 @@
+"""Evaluations of a run as scores per problem: each file is read once, and its texts stay on disk until asked for."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from progrpo.errors import DataError
+from progrpo.measures import pass_at_k
+from progrpo.report.read import Row, Run, is_number, last_shared_evaluation
+from progrpo.report.wording import flat
+from progrpo.rows import from_row
+from progrpo.types import Judged
+
+HELD_OUT = "held-out"
+"""Stands for the preset of evaluations made during training."""
+
+STATISTICS = ("probability", "low_probability", "entropy")
+"""Token statistics of a completion that are kept, in the order of the columns of `Scores.raw` and `Scores.tempered`."""
+
+_SAMPLING = ("n", "temperature", "top_p", "top_k", "max_new_tokens")
+_WHERE = frozenset({"name", "path", "source", "revision", "expected", "contests", "ratings", "rating"})
+"""Settings of a task that say where its data come from and what else is made of the completions; the problems themselves
+are compared by their digest."""
+_WORDS = {"top_p": "top-p", "top_k": "top-k", "max_new_tokens": "limit", "digest": "problems"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Scores:
+    """What is kept of one problem's judged completions.
+
+    Attributes:
+        length: tokens, mean over completions. truncated: share cut at the limit. None where the rows do not say.
+        raw, tempered: [n, 3] the `STATISTICS` of each completion, at temperature 1 and at that of sampling; a row of a
+            completion without tokens is nan. None where no completion has them.
+        offset: where its row begins in the file, in bytes.
+    """
+
+    n: int
+    correct: int
+    measures: Mapping[str, float]
+    statuses: Mapping[str, int]
+    length: float | None
+    truncated: float | None
+    raw: np.ndarray | None
+    tempered: np.ndarray | None
+    offset: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Evaluation:
+    """One evaluation of one run.
+
+    Attributes:
+        name: of the file, without suffix; of a held-out evaluation the task's, marked as held out. Runs are compared by it.
+        preset: "paper", "recommended", `HELD_OUT`, or None.
+        conditions: what two evaluations must share to be compared, as words by name.
+        problems: scores by problem, in the order of the file.
+        over_task: numbers of the whole task that are no mean over problems.
+        environment: versions, machine and command, as recorded; empty for a held-out evaluation, which has its run's.
+        step: of training, for a held-out evaluation.
+    """
+
+    name: str
+    task: str
+    preset: str | None
+    conditions: Mapping[str, str]
+    problems: Mapping[str, Scores]
+    over_task: Mapping[str, float]
+    path: Path
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    step: int | None = None
+
+    @property
+    def n(self) -> int:
+        """Completions per problem; the smallest where problems differ."""
+        return min(scores.n for scores in self.problems.values())
+
+    @property
+    def sampling(self) -> str:
+        """The sampling settings in words."""
+        known = [(name, self.conditions[name]) for name in _SAMPLING if name in self.conditions]
+        return ", ".join(
+            f"{_WORDS.get(name, name)} {value}" for name, value in known if (name, value) != ("top_k", "0")
+        )
+
+    def values(self, key: str) -> dict[str, float]:
+        """A measure by problem, for the problems that have it. Pass@k is computed from the verdicts, whatever was logged."""
+        if key.startswith("pass@"):
+            k = int(key.removeprefix("pass@"))
+            return {name: _pass_at(s.n, s.correct, k) for name, s in self.problems.items() if s.n >= k}
+        if key in ("length", "truncated"):
+            found = {name: getattr(scores, key) for name, scores in self.problems.items()}
+        else:
+            found = {name: scores.measures.get(key) for name, scores in self.problems.items()}
+        return {name: float(value) for name, value in found.items() if is_number(value)}
+
+    def statuses(self) -> Counter[str]:
+        total: Counter[str] = Counter()
+        for scores in self.problems.values():
+            total.update(scores.statuses)
+        return total
+
+    def statistics(self, kind: str) -> np.ndarray | None:
+        """[rollouts, 3] the `STATISTICS` of every completion that has them; None where a problem lacks them.
+
+        Args:
+            kind: "raw" or "tempered".
+        """
+        parts = [getattr(scores, kind) for scores in self.problems.values()]
+        if not parts or any(part is None for part in parts):
+            return None
+        joined: np.ndarray = np.concatenate(parts)
+        known: np.ndarray = joined[np.isfinite(joined).all(axis=1)]
+        return known
+
+    def judged(self, problems: Collection[str]) -> Iterator[Judged]:
+        """Read these problems with their completions from the file again, in the order given."""
+        with self.path.open("rb") as file:
+            for problem in problems:
+                file.seek(self.problems[problem].offset)
+                yield from_row(json.loads(file.readline()))
+
+
+def evaluations_of(runs: Sequence[Run]) -> tuple[list[list[Evaluation]], list[str]]:
+    """The finished evaluations of each run by name, and sentences on those left out.
+
+    A run's held-out evaluation is the last one that all runs with any share, else its own last.
+
+    Raises:
+        DataError: a file is damaged otherwise than by a cut last line.
+    """
+    shared = last_shared_evaluation([run for run in runs if run.evaluations])
+    found: list[list[Evaluation]] = []
+    notes: list[str] = []
+    for run in runs:
+        mine = []
+        if run.evaluations:
+            mine.append(_held_out(run, shared if shared is not None else max(run.evaluations)))
+        for path in sorted((run.path / "evaluations").glob("*.jsonl")):
+            if path.stem.startswith("step-"):
+                continue
+            read = _benchmark(path)
+            if isinstance(read, str):
+                notes.append(f"{run.name}: {path.stem} is left out, {read}.")
+            else:
+                mine.append(read)
+        found.append(mine)
+    return found, notes
+
+
+def why_apart(one: Evaluation, reference: Evaluation) -> str:
+    """In words, the conditions in which an evaluation differs from the reference; "" where the two may be compared."""
+    names = [*reference.conditions, *(name for name in one.conditions if name not in reference.conditions)]
+    differing = []
+    for name in names:
+        mine, theirs = (e.conditions.get(name, "unknown") for e in (one, reference))
+        if mine != theirs:
+            word = _WORDS.get(name, name)
+            differing.append("other problems" if name == "digest" else f"{word} {mine}, not {theirs}")
+    return "; ".join(differing)
+
+
+def _held_out(run: Run, step: int) -> Evaluation:
+    path = run.path / "evaluations" / f"step-{step:06d}.jsonl"
+    problems, digest = _read(path)
+    task = dict(run.config.get("task") or {})
+    name = str(task.get("name", "task"))
+    settings = {**(run.config.get("evaluate") or {}), "task": task, "reward": run.config.get("reward")}
+    settings["max_new_tokens"] = (run.config.get("sampling") or {}).get("max_new_tokens")
+    settings["n"] = _completions(problems)
+    return Evaluation(
+        name=f"{name} (held-out)",
+        task=name,
+        preset=HELD_OUT,
+        conditions=_conditions(HELD_OUT, settings, digest) | {"step": str(step)},
+        problems=problems,
+        over_task={},
+        path=path,
+        step=step,
+    )
+
+
+def _benchmark(path: Path) -> Evaluation | str:
+    """A benchmark's evaluation; in words, why it cannot be used."""
+    head = path.with_suffix(".json")
+    if not head.is_file():
+        return f"it has no header {head.name}: it was cut short, or is still being written"
+    try:
+        header = json.loads(head.read_text("utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{head}: expected a JSON object, got a damaged file ({error}); evaluate again") from None
+    if header.get("complete") is not True:
+        return "its header says that it was cut short"
+    problems, digest = _read(path)
+    excluded = sorted(str(one["problem"]) for one in header.get("excluded") or ())  # their golds do not verify
+    wanted = header.get("problems", len(problems) + len(excluded)) - len(excluded)
+    if len(problems) != wanted or not problems:
+        return f"it holds {len(problems)} problems where its header says {wanted}"
+    settings = dict(header.get("settings") or {}) | {"n": _completions(problems)}
+    preset = header.get("preset")
+    return Evaluation(
+        name=path.stem,
+        task=str(header.get("task", path.stem)),
+        preset=preset,
+        conditions=_conditions(preset, settings, " ".join([header.get("digest") or digest, *excluded])),
+        problems=problems,
+        over_task={name: value for name, value in (header.get("over_task") or {}).items() if is_number(value)},
+        path=path,
+        environment=header.get("environment") or {},
+    )
+
+
+def _conditions(preset: str | None, settings: Mapping[str, Any], digest: str) -> dict[str, str]:
+    found = {"preset": preset or "none"}
+    found |= {name: _plain(settings[name]) for name in _SAMPLING if settings.get(name) is not None}
+    task = {key: value for key, value in (settings.get("task") or {}).items() if key not in _WHERE}
+    reward = settings.get("reward") or {}
+    return (
+        found
+        | flat(task, "task.")
+        | flat(reward if isinstance(reward, Mapping) else {"name": reward}, "reward.")
+        | {"digest": digest}
+    )
+
+
+def _plain(value: Any) -> str:
+    """1 and 1.0 are one setting."""
+    return f"{value:g}" if is_number(value) and abs(value) < 1e5 else str(value)
+
+
+def _completions(problems: Mapping[str, Scores]) -> str:
+    return " or ".join(str(n) for n in sorted({scores.n for scores in problems.values()}))
+
+
+@cache
+def _pass_at(n: int, correct: int, k: int) -> float:
+    return correct / n if k == 1 else pass_at_k.estimate(n, correct, k)  # to the last bit, for Pass@1 is compared
+
+
+def _read(path: Path) -> tuple[dict[str, Scores], str]:
+    """Scores by problem, and the digest of ids, prompts and answers."""
+    found: dict[str, Scores] = {}
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        offset = 0
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    if not line.endswith(b"\n"):
+                        break  # cut by a kill; the caller compares the number of problems
+                    raise DataError(
+                        f"{path}, line {number}: expected a JSON object, got {line[:80]!r} ({error})"
+                    ) from None
+                found[row["problem"]] = _scores(row, offset)
+                identity = [row["problem"], row.get("prompt"), row.get("answer")]
+                digest.update(json.dumps(identity, ensure_ascii=True).encode())
+            offset += len(line)
+    return found, digest.hexdigest()
+
+
+def _scores(row: Row, offset: int) -> Scores:
+    samples = row["samples"]
+    tokens = [sample.get("tokens") for sample in samples]
+    finishes = [sample.get("finish") for sample in samples]
+    return Scores(
+        n=row["n"],
+        correct=row["correct"],
+        measures={key: value for key, value in (row.get("measures") or {}).items() if is_number(value)},
+        statuses=Counter(sample["status"] for sample in samples),
+        length=sum(tokens) / len(tokens) if samples and all(is_number(count) for count in tokens) else None,
+        truncated=finishes.count("length") / len(finishes) if samples and None not in finishes else None,
+        raw=_statistics([sample.get("raw") or {} for sample in samples]),
+        tempered=_statistics(samples),
+        offset=offset,
+    )
+
+
+def _statistics(samples: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
+    rows = [[value if is_number(value := one.get(name)) else np.nan for name in STATISTICS] for one in samples]
+    values = np.array(rows, dtype=np.float64).reshape(-1, len(STATISTICS))
+    return values if np.isfinite(values).all(axis=1).any() else None

@@ -1,0 +1,128 @@
+"""Pass@k against k: one panel per benchmark, and the average over benchmarks by the form of the advantage."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+
+from progrpo.report.averages import Shared, average
+from progrpo.report.benchmarks import Benchmark, interval
+from progrpo.report.drawing import (
+    Panel,
+    Panels,
+    canvas,
+    doubling_axis,
+    panel_canvas,
+    run_colour,
+    run_marker,
+    to_svg,
+    unit_axis,
+)
+from progrpo.report.evaluations import HELD_OUT
+from progrpo.report.read import Run
+from progrpo.report.wording import advantage_form
+from progrpo.statistics import Interval
+
+_BAND = 0.15
+"""Opacity of an interval."""
+
+
+def pass_at_k_panels(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> Panels | None:
+    """Pass@k over k on every benchmark whose problems have more than one completion; None where there is none."""
+    drawn = [one for one in benchmarks if len(one.powers(one.comparable)) > 1]
+    if not drawn:
+        return None
+    panels = []
+    for index, benchmark in enumerate(drawn):
+        curves = {run: _pass_at_k(benchmark, run) for run in benchmark.comparable}
+        panels.append(_panel(f"benchmark-pass-{index}", benchmark.name, curves, alone=len(drawn) == 1))
+    return Panels(
+        name="benchmark-pass",
+        title="Pass@k on each benchmark",
+        panels=tuple(panels),
+        caption="As the paper's Fig. 1: chance that at least one of k completions is correct, unbiased estimate, mean "
+        "over problems, k doubling along the axis. Bands: 95 % intervals (bootstrap over problems). A band speaks of one "
+        "run; whether two runs differ is in the tables of paired differences." + _not_drawn(runs, drawn),
+        runs=tuple(sorted({run for benchmark in drawn for run in benchmark.comparable})),
+    )
+
+
+def average_panels(runs: Sequence[Run], shared: Sequence[Shared]) -> Panels | None:
+    """Average Pass@k over the benchmarks that all runs share, one panel per preset, named by the form of the advantage."""
+    drawn = [group for group in shared if len(group.powers) > 1]
+    if not drawn:
+        return None
+    panels = []
+    for index, group in enumerate(drawn):
+        curves = {run: {k: average(group.benchmarks, run, f"pass@{k}") for k in group.powers} for run in group.runs}
+        panels.append(_panel(f"average-pass-{index}", _of(group), curves, alone=len(drawn) == 1))
+    shown = tuple(sorted({run for group in drawn for run in group.runs}))
+    return Panels(
+        name="average-pass",
+        title="Average Pass@k by the form of the advantage",
+        panels=tuple(panels),
+        caption="As the paper's Fig. 5: mean over benchmarks of Pass@k, each benchmark with the same weight. "
+        + " ".join(_averaged(group) for group in drawn)
+        + " Bands: 95 % intervals over the problems of these benchmarks. c(q), c(o): confidence of the prompt and of the "
+        "completion.",
+        runs=shown,
+        labels=tuple(form_label(runs[run]) for run in shown),
+    )
+
+
+def form_label(run: Run) -> str:
+    """The form of a run's advantage, with the run's name."""
+    form = advantage_form(run.config)
+    return f"{run.name}: {form}" if form and form != run.name else run.name
+
+
+def left_out_of(group: Shared) -> str:
+    """A sentence on the benchmarks that are not averaged; "" where all are."""
+    if not group.left_out:
+        return ""
+    names = ", ".join(group.left_out)
+    return f" Left out, because not all runs have them under the same conditions: {names}."
+
+
+def _averaged(group: Shared) -> str:
+    return f"{_of(group)}: {group.names}.{left_out_of(group)}"
+
+
+def _of(group: Shared) -> str:
+    count = len(group.benchmarks)
+    what = f"{count} benchmark{'s' * (count != 1)}"
+    if group.preset == HELD_OUT:
+        return f"Held-out problems, {what}"
+    return f"Preset {group.preset}, {what}" if group.preset else what.capitalize()
+
+
+def _pass_at_k(benchmark: Benchmark, run: int) -> dict[int, Interval | None]:
+    evaluation = benchmark.evaluations[run]
+    ks = benchmark.powers(benchmark.comparable)
+    return {k: interval(list(evaluation.values(f"pass@{k}").values())) for k in ks}
+
+
+def _panel(name: str, label: str, curves: Mapping[int, Mapping[int, Interval | None]], alone: bool = False) -> Panel:
+    with canvas() if alone else panel_canvas() as (figure, axes):
+        for run, points in curves.items():
+            _curve(axes, run, {k: point for k, point in points.items() if point is not None})
+        doubling_axis(axes, sorted({k for points in curves.values() for k in points}))
+        unit_axis(axes, "% of problems")
+        return Panel(name=name, label=label, svg=to_svg(figure, name))
+
+
+def _curve(axes: Axes, run: int, points: Mapping[int, Interval]) -> None:
+    ks, found = list(points), list(points.values())
+    axes.fill_between(
+        ks, [one.low for one in found], [one.high for one in found], color=run_colour(run), alpha=_BAND, linewidth=0
+    )
+    axes.plot(ks, [one.mean for one in found], color=run_colour(run), marker=run_marker(run))
+
+
+def _not_drawn(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> str:
+    """A sentence on the evaluations that were made otherwise than the others of their panel."""
+    left = [
+        f"{benchmark.name} of {runs[run].name} ({why})"
+        for benchmark in benchmarks
+        for run, why in benchmark.apart.items()
+    ]
+    return f" Not drawn, because evaluated otherwise than the rest of its panel: {'; '.join(left)}." if left else ""

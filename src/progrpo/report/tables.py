@@ -1,0 +1,218 @@
+"""A table in the paper's shape, once as data: the page, Markdown, CSV and LaTeX are all written from it."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from progrpo.files import write_whole
+from progrpo.report.evaluations import HELD_OUT
+from progrpo.report.wording import NOTHING, Measure
+from progrpo.statistics import Interval
+
+_OURS = re.compile(r"table-\d[a-z]?(-[a-z0-9-]+)?\.(md|csv|tex)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Value:
+    """One number, in the unit its table shows (percent, rating points, or none).
+
+    Attributes:
+        low, high: its 95 % interval; None where there is none.
+    """
+
+    number: float
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, found: Interval | None, measure: Measure) -> "Value | None":
+        """An interval of a measure in that unit; None of none."""
+        if found is None:
+            return None
+        scale = 100 if measure.percent else 1
+        return cls(number=found.mean * scale, low=found.low * scale, high=found.high * scale)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One column of numbers; with two parts a cell reads "43.3 / 68.5"."""
+
+    key: str
+    label: str
+    parts: tuple[Measure, ...]
+
+    @property
+    def unit(self) -> str:
+        """Names of the parts and their unit."""
+        names = " / ".join(part.label for part in self.parts)
+        unit = self.parts[0].unit
+        return f"{names}, {unit}" if unit else names
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableRow:
+    """One row.
+
+    Attributes:
+        run: index of the run; None for a row of the paper.
+        texts: of the columns of words, as many as the table has.
+        cells: one per column of numbers, one value per part; None is unknown and stays blank.
+    """
+
+    run: int | None
+    texts: tuple[str, ...]
+    cells: tuple[tuple[Value | None, ...], ...]
+
+    @property
+    def of_paper(self) -> bool:
+        return self.run is None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PaperTable:
+    """One of the paper's tables, filled with what the runs have.
+
+    Attributes:
+        name: of its files, "table-2-paper".
+        title: says which table of the paper it is.
+        words: headings of the columns of words; the first names the row.
+    """
+
+    name: str
+    title: str
+    caption: str
+    words: tuple[str, ...]
+    lead: int
+    """So many of the columns of words stand before the numbers, the others after them."""
+    columns: tuple[Column, ...]
+    rows: tuple[TableRow, ...]
+
+
+def of_preset(preset: str | None) -> str:
+    """How a title names a preset."""
+    if preset == HELD_OUT:
+        return "held-out problems of the training runs"
+    return f"preset {preset}" if preset else "settings of no preset"
+
+
+def file_name(number: str, preset: str | None) -> str:
+    """The name of a table's files, without suffix."""
+    return f"table-{number}" + (f"-{preset}" if preset else "")
+
+
+def shown(column: Column, values: Sequence[Value | None]) -> str:
+    """A cell in words; "" where nothing of it is known."""
+    if all(value is None for value in values):
+        return ""
+    return " / ".join(
+        NOTHING if value is None else _number(value.number, part.digits)
+        for part, value in zip(column.parts, values, strict=True)
+    )
+
+
+def ranges(column: Column, values: Sequence[Value | None]) -> list[str]:
+    """The intervals of a cell in words, those there are."""
+    return [
+        f"[{_number(value.low, part.digits)}, {_number(value.high, part.digits)}]"
+        for part, value in zip(column.parts, values, strict=True)
+        if value is not None and value.low is not None and value.high is not None
+    ]
+
+
+def _number(number: float, digits: int) -> str:
+    return Measure(key="", label="", unit="", digits=digits).value(number)
+
+
+def line(table: PaperTable, words: Sequence[str], numbers: Sequence[str]) -> list[str]:
+    """The cells of a row, or the headings, in the order of the table."""
+    return [*words[: table.lead], *numbers, *words[table.lead :]]
+
+
+def to_markdown(table: PaperTable) -> str:
+    """A title, the table, and its caption."""
+    lines = [_heads(table), line(table, ["---"] * len(table.words), ["---:"] * len(table.columns))]
+    lines += [line(table, row.texts, list(map(shown, table.columns, row.cells))) for row in table.rows]
+    body = "\n".join("| " + " | ".join(text.replace("|", r"\|") for text in cells) + " |" for cells in lines)
+    return f"**{table.title}**\n\n{body}\n\n{table.caption}\n"
+
+
+def to_csv(table: PaperTable) -> str:
+    """One line per row, three columns per number (value, low, high), in full precision; unknown is empty."""
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    parts = [f"{column.label} {part.label}" for column in table.columns for part in column.parts]
+    heads = [f"{part}{end}" for part in parts for end in ("", " low", " high")]
+    writer.writerow(["table", "kind", *table.words, *heads])
+    for row in table.rows:
+        numbers = [
+            "" if value is None or number is None else repr(number)
+            for cell in row.cells
+            for value in cell
+            for number in ((value.number, value.low, value.high) if value is not None else (None,) * 3)
+        ]
+        writer.writerow([table.name, "paper" if row.of_paper else "run", *row.texts, *numbers])
+    return written.getvalue()
+
+
+def to_latex(table: PaperTable) -> str:
+    """A `table` environment with booktabs rules."""
+    shape = line(table, ["l"] * len(table.words), ["r"] * len(table.columns))
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_tex(f'{table.title}. {table.caption}')}}}",
+        rf"\begin{{tabular}}{{{''.join(shape)}}}",
+        r"\toprule",
+        _tex_line(_heads(table)),
+        r"\midrule",
+    ]
+    before: TableRow | None = None
+    for row in table.rows:
+        if before is not None and before.of_paper != row.of_paper:
+            lines.append(r"\midrule")
+        lines.append(_tex_line(line(table, row.texts, list(map(shown, table.columns, row.cells)))))
+        before = row
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def write_tables(tables: Sequence[PaperTable], folder: Path) -> None:
+    """Write each table three times into `folder`; tables of an earlier page that no longer exist are removed from it.
+
+    Without tables no folder is made.
+    """
+    wanted = {f"{table.name}{suffix}" for table in tables for suffix in (".md", ".csv", ".tex")}
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if _OURS.fullmatch(path.name) and path.name not in wanted:
+                path.unlink()
+    if tables:
+        folder.mkdir(exist_ok=True)
+    for table in tables:
+        for suffix, write in ((".md", to_markdown), (".csv", to_csv), (".tex", to_latex)):
+            write_whole(folder / f"{table.name}{suffix}", write(table))
+
+
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "α": r"$\alpha$",
+    "\N{MINUS SIGN}": "$-$",
+    NOTHING: "--",
+} | {character: f"\\{character}" for character in "&%$#_{}"}
+
+
+def _heads(table: PaperTable) -> list[str]:
+    return line(table, table.words, [f"{column.label} ({column.unit})" for column in table.columns])
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(character, character) for character in text)
+
+
+def _tex_line(cells: Sequence[str]) -> str:
+    return " & ".join(map(_tex, cells)) + r" \\"

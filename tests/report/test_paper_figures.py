@@ -1,0 +1,105 @@
+import re
+from pathlib import Path
+
+import pytest
+from made_up_runs import MakeRun, write_benchmark, write_model
+
+from progrpo.report.benchmarks import compare_benchmarks
+from progrpo.report.distributions import chosen_benchmarks, half_solved
+from progrpo.report.drawing import Panels
+from progrpo.report.figures import paper_figures
+from progrpo.report.read import load_runs
+
+
+def figures(*paths: Path) -> dict[str, Panels]:
+    runs = load_runs(paths)
+    return {one.name: one for one in paper_figures(runs, compare_benchmarks(runs))}
+
+
+def two_models(folder: Path) -> list[Path]:
+    paths = [write_model(folder / name) for name in "ab"]
+    for index, path in enumerate(paths):
+        for task in ("math500", "aime24", "amc23"):
+            write_benchmark(path, task, (0, 2 + index, 4), entropy=0.2 + 0.3 * index)
+    return paths
+
+
+def test_every_figure_of_the_paper(tmp_path: Path) -> None:
+    drawn = figures(*two_models(tmp_path))
+    captions = {name: re.match(r"As the paper's (Fig\. \d)", one.caption) for name, one in drawn.items()}
+    assert {name: found and found[1] for name, found in captions.items()} == {
+        "benchmark-pass": "Fig. 1",
+        "statistics": "Fig. 3",
+        "entropy-4": "Fig. 4",
+        "entropy-7": "Fig. 7",
+        "average-pass": "Fig. 5",
+        "one-problem": "Fig. 8",
+    }
+    assert [panel.label for panel in drawn["benchmark-pass"].panels] == ["aime24-paper", "amc23-paper", "math500-paper"]
+    assert len(drawn["statistics"].panels) == 6
+    assert "aime24-paper, 12 completions per run; token statistics at temperature 1," in drawn["statistics"].caption
+    assert drawn["entropy-7"].title.endswith("math500-paper")
+    assert "aime24-paper, amc23-paper, math500-paper" in drawn["average-pass"].caption
+    # Of 8 completions 0, 5 and 8 are correct: the second problem is nearest to half.
+    assert drawn["one-problem"].panels[0].label == "aime24/1"
+    assert "a 2 of 4, b 3 of 4 correct" in drawn["one-problem"].caption
+
+
+def test_ids_differ_over_all_panels_and_stay_the_same(tmp_path: Path) -> None:
+    paths = two_models(tmp_path)
+    first, again = ("".join(panel.svg for one in figures(*paths).values() for panel in one.panels) for _ in range(2))
+    assert first == again
+    ids = re.findall(r'\bid="([^"]*)"', first)
+    assert len(ids) == len(set(ids))
+    assert "#0102" not in first
+
+
+def test_held_out_problems_fill_the_figures_too(make_run: MakeRun) -> None:
+    methods = ({"name": "grpo"}, {"name": "progrpo", "baseline": "prompt", "alpha": 0.3})
+    drawn = figures(*(make_run(f"r{index}", method=method) for index, method in enumerate(methods)))
+    assert list(drawn) == ["benchmark-pass", "average-pass"]  # those rows have no token statistics
+    assert drawn["average-pass"].labels == ("r0: grpo", "r1: c(q) − c(o), α 0.3")
+
+
+def test_statistics_of_two_temperatures_are_never_mixed(tmp_path: Path) -> None:
+    a, b, c = (write_model(tmp_path / name) for name in "abc")
+    write_benchmark(a, "aime24", (1, 2))
+    write_benchmark(b, "aime24", (1, 2), raw=False)
+    write_benchmark(c, "aime24", (1, 2), entropy=None)
+    (drawn,) = chosen_benchmarks(compare_benchmarks(load_runs([a, b, c])).benchmarks)
+    assert (drawn.kind, tuple(drawn.values), drawn.missing) == ("tempered", (0, 1), (2,))
+    note = drawn.note(load_runs([a, b, c]))
+    assert "at the sampling temperature 0.6" in note
+    assert note.endswith("Without them, or evaluated otherwise: c.")
+    (alone,) = chosen_benchmarks(compare_benchmarks(load_runs([a, c])).benchmarks)
+    assert (alone.kind, alone.missing) == ("raw", (1,))
+
+
+def test_runs_evaluated_otherwise_are_not_drawn_and_named(tmp_path: Path) -> None:
+    a, b = two_models(tmp_path)
+    write_benchmark(b, "aime24", (1, 2, 3), settings={"temperature": 1.0})
+    drawn = figures(a, b)
+    assert "aime24-paper of b (temperature 1, not 0.6)" in drawn["benchmark-pass"].caption
+    assert drawn["statistics"].runs == (0,)
+    assert "aime24-paper" in drawn["average-pass"].caption.split("Left out")[1]
+
+
+def test_values_that_are_all_equal_have_no_density(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "a")
+    file = write_benchmark(path, "aime24", (1, 2))
+    file.write_text(re.sub(r'"entropy": [\d.]+', '"entropy": 0.5', file.read_text()))
+    assert "vertical line" in figures(path)["entropy-4"].caption
+
+
+def test_one_completion_per_problem_has_no_curve(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "a")
+    write_benchmark(path, "mmlu_pro", (1, 0), n=1, entropy=None)
+    assert figures(path) == {}
+
+
+@pytest.mark.parametrize(("correct", "picked"), [((0, 4), 0), ((4, 3, 1), 1), ((1, 2), 1)])
+def test_the_problem_solved_nearest_to_half_the_time(tmp_path: Path, correct: tuple[int, ...], picked: int) -> None:
+    path = write_model(tmp_path / "a")
+    write_benchmark(path, "aime24", correct)
+    (benchmark,) = compare_benchmarks(load_runs([path])).benchmarks
+    assert half_solved(benchmark, [0]) == f"aime24/{picked}"
