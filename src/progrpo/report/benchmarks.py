@@ -202,7 +202,7 @@ def _gap(
         problems = max(problems, len(ours))
         if ours and measure.key in tested:
             counts[measure.key] = win_tie_loss(ours, theirs)
-            p[measure.key] = _p_value(ours, theirs)
+            p[measure.key] = sign_flip_test(ours, theirs)
     return Gap(run=run, problems=problems, cells=cells, counts=counts, p=p, adjusted={})
 
 
@@ -211,14 +211,6 @@ def paired_values(one: Evaluation, base: Evaluation, key: str) -> tuple[list[flo
     ours, theirs = one.values(key), base.values(key)
     both = [problem for problem in theirs if problem in ours]
     return [ours[problem] for problem in both], [theirs[problem] for problem in both]
-
-
-def _p_value(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The sign-flip test on the problems that differ: a difference of 0 has no sign to flip."""
-    differing = [(a, b) for a, b in zip(ours, theirs, strict=True) if a != b]
-    if len(differing) < 2:
-        return 1.0  # either sign of a single difference is as large as the one seen
-    return sign_flip_test([a for a, _ in differing], [b for _, b in differing])
 
 
 def _adjusted(tables: Sequence[Compared]) -> tuple[Compared, ...]:
