@@ -5,7 +5,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,17 @@ def environment(device: str, seed: int) -> dict[str, Any]:
 
 
 def digest(problems: Sequence[Problem]) -> str:
-    """A hash of the problems: ids, prompts and golds, in order."""
+    """A hash of the problems, in order: ids, prompts, golds, and what the reward reads (tests, options, numbers)."""
     found = hashlib.sha256()
     for problem in problems:
-        row = json.dumps([problem.id, problem.prompt, problem.answer], ensure_ascii=False, default=dict)
-        found.update(row.encode())
+        row = [problem.id, problem.prompt, problem.answer, problem.info]
+        # ASCII: a lone surrogate, legal in JSON, is no character that could be encoded.
+        found.update(json.dumps(row, ensure_ascii=True, sort_keys=True, default=_plain).encode())
     return found.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 def installed(name: str) -> bool:

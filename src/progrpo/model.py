@@ -1,5 +1,6 @@
 """A Hugging Face causal model with its tokenizer, cut in two: the hidden states, and the head that makes logits of them."""
 
+import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -218,6 +219,23 @@ def resolve_path(path: str) -> str:
             raise ModelError(f"model {path!r}: expected a Hugging Face model folder, but it holds no config.json")
         return str(folder)
     return path
+
+
+def fingerprint(path: str) -> str | None:
+    """What tells the weights of a local folder from others, without reading them whole: of each file of weights its name,
+    size, and a hash of its first and last MiB (the former holds every tensor's name and shape). None for a hub id."""
+    folder = Path(resolve_path(path))
+    files = sorted(one for pattern in ("*.safetensors", "*.bin") for one in folder.glob(pattern))
+    if not folder.is_dir() or not files:
+        return None
+    found = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            head = opened.read(2**20)
+            opened.seek(max(0, size - 2**20))
+            found.update(f"{file.name} {size}".encode() + head + opened.read())
+    return found.hexdigest()
 
 
 def pick_device(name: str) -> torch.device:

@@ -1,6 +1,7 @@
 """The verb `evaluate` as a user calls it."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -82,13 +83,55 @@ def test_other_settings_are_refused(model: Path, tmp_path: Path) -> None:
 
 
 def test_a_preset_is_in_the_name(model: Path, tmp_path: Path) -> None:
-    settings = ["evaluate.problems=1", MEASURES, "task.test_size=2", "max_new_tokens=8192"]
+    settings = [MEASURES, "task.test_size=1", "max_new_tokens=8192"]
     run_evaluate("embedded:countdown", ["countdown"], None, "paper", settings, tmp_path)
     assert header(tmp_path, "countdown-paper")["settings"]["n"] == 32
     with pytest.raises(ConfigError, match="give one of the two"):
         evaluate(model, tmp_path, preset="paper")
     with pytest.raises(ConfigError, match="expected one of paper, recommended"):
         evaluate(model, tmp_path, n=None, preset="papers")
+
+
+def test_other_weights_under_the_same_name_are_refused(
+    tiny_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = tiny_folder(seed=3), tiny_folder(seed=4)
+    model = tmp_path / "model"
+    shutil.copytree(one, model)
+    evaluate(model, tmp_path / "e")
+    shutil.rmtree(model)
+    shutil.copytree(other, model)
+    with pytest.raises(RunDirectoryError, match="other weights"):
+        evaluate(model, tmp_path / "e")
+    evaluate(one, tmp_path / "f")
+    (tmp_path / "f").rename(tmp_path / "g")
+    monkeypatch.chdir(one.parent)
+    with pytest.raises(RunDirectoryError, match="holds the evaluations of"):  # the folder's own model is by its name
+        evaluate(one.name, tmp_path / "g")
+
+
+def test_a_training_run_takes_no_other_models_evaluation(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("model: {path: embedded:countdown}\nmethod: {name: grpo}\n")
+    with pytest.raises(RunDirectoryError, match=r"is a training run, .*progrpo evaluate"):
+        evaluate("embedded:countdown", run)
+
+
+def test_a_first_failure_leaves_the_folder_usable(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.device"):
+        evaluate(model, tmp_path / "e", "model.device=cuda:7")
+    with pytest.raises(ModelError, match="no-such"):
+        evaluate("no-such/model", tmp_path / "e")
+    (tmp_path / "e/evaluations").mkdir(parents=True, exist_ok=True)  # killed before it wrote anything
+    evaluate(model, tmp_path / "e")
+
+
+def test_numbers_of_completions_are_given_once(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"evaluate\.n=3: -n 2 says already"):
+        evaluate(model, tmp_path, "evaluate.n=3")
+    with pytest.raises(ConfigError, match=r"evaluate\.n=3: --preset paper says"):
+        evaluate(model, tmp_path, "evaluate.n=3", n=None, preset="paper")
 
 
 def test_errors_come_before_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

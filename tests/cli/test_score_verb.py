@@ -125,7 +125,7 @@ def test_a_method_that_reads_log_probs_undeclared_is_refused(tmp_path: Path, mak
         ([], (), BOTH, "the file has no rows"),
         (group("p", tokens=False), (), BOTH, "reads the log-probs of prompts, but"),
         (group("p", tokens=False), (), BOTH, "record.tokens=true"),
-        (group("p", prompt_logprobs=None), (), BOTH, "as progrpo does (with method.alpha=0 it trains as GRPO)"),
+        (group("p", prompt_logprobs=None), (), BOTH, "engine.name=hf, or old_logprobs=engine"),
         (group("p"), (), ("grpo", "progpro"), "did you mean 'progrpo'"),
         (group("p"), (), ("grpo", "grpo"), "'grpo' stands 2 times; label each use of a method"),
         (group("p"), (), ("a.b=grpo",), "a label without dots"),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from progrpo.errors import RunDirectoryError
+from progrpo.errors import DataError, RunDirectoryError
 from progrpo.evaluate.directory import EvaluationFile, summary
 from progrpo.types import Judged, Sample
 
@@ -12,6 +12,7 @@ ASKED: dict[str, Any] = {
     "task": "t",
     "preset": None,
     "model": "m",
+    "weights": "w",
     "settings": {"n": 2, "task": {"window": ["a", "b"]}},
     "problems": 2,
     "digest": "d",
@@ -55,9 +56,9 @@ def test_a_row_cut_short_is_forgotten(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"model": "other"}, "model 'm', asked for now: 'other'"),
+        ({"weights": "other"}, "other weights"),
         ({"settings": {"n": 3, "task": {"window": ["a", "b"]}}}, "settings.n 2, asked for now: 3"),
-        ({"settings": {"n": 2, "task": {"window": ["a", "c"]}}}, "settings.task.window"),
+        ({"settings": {"n": 2, "task": {"window": ["a", "c"]}}, "digest": "e"}, r"other problems .*: task\.window"),
         ({"digest": "e"}, "other problems"),
         ({"preset": "paper"}, "preset None"),
     ],
@@ -89,3 +90,45 @@ def test_categories() -> None:
     found = summary([problem("a", 1, category="x"), problem("b", 2, category="y"), problem("c", 0, category="x")])
     assert found["by_category"] == {"x": {"pass@1": 0.25}, "y": {"pass@1": 1.0}}
     assert "by_category" not in summary([problem("a", 1, category="x")])
+
+
+def test_what_only_the_summary_reads_may_change(tmp_path: Path) -> None:
+    with EvaluationFile(tmp_path, "t", ASKED) as file:
+        file.append([problem("a", 1)], 1.0)
+        file.finish(file.done(), {"rating": 1.0})
+    moved = {"model": "elsewhere/m", "settings": {"n": 2, "task": {"window": ["a", "b"], "rating": False}}}
+    with EvaluationFile(tmp_path, "t", {**ASKED, **moved}) as file:
+        assert not file.complete  # the summary is made anew, and nothing is sampled
+        assert len(file.done()) == 1
+
+
+def test_a_commit_is_compared_once_it_is_known(tmp_path: Path) -> None:
+    with EvaluationFile(tmp_path, "t", ASKED) as file:
+        file.require_commit("c1")
+        file.require_commit("c1")
+        with pytest.raises(RunDirectoryError, match="commit c1 of m, which is now at c2"):
+            file.require_commit("c2")
+
+
+@pytest.mark.parametrize(("text", "said"), [("{", "not JSON"), ("[]", "expected a JSON object, got list")])
+def test_a_damaged_header_is_named(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "evaluations").mkdir()
+    (tmp_path / "evaluations/t.json").write_text(text)
+    with pytest.raises(DataError, match=rf"t\.json: {said}"):
+        EvaluationFile(tmp_path, "t", ASKED)
+
+
+def test_rows_of_something_else_are_named(tmp_path: Path) -> None:
+    with EvaluationFile(tmp_path, "t", ASKED) as file:
+        (tmp_path / "evaluations/t.jsonl").write_text('{"problem": "a"}\n')
+        with pytest.raises(DataError, match=r"t\.jsonl, row 1: no row of an evaluation"):
+            file.done()
+
+
+def test_measuring_anew_is_not_complete_until_it_is(tmp_path: Path) -> None:
+    with EvaluationFile(tmp_path, "t", ASKED) as file:
+        file.append([problem("a", 1)], 1.0)
+        file.finish(file.done(), {})
+        file.remeasure(file.done(), [{"name": "tokens"}])
+        assert not file.complete
+        assert file.header["measures"] == [{"name": "tokens"}]

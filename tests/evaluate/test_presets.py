@@ -4,7 +4,7 @@ import pytest
 
 from progrpo.errors import ConfigError
 from progrpo.evaluate import EvaluateSettings
-from progrpo.evaluate.presets import SUITES, expand, require_kept, samples
+from progrpo.evaluate.presets import SUITES, expand, require_default_task, require_kept, samples
 
 
 def test_suites_are_expanded_once() -> None:
@@ -27,3 +27,14 @@ def test_a_preset_holds_its_sampling_fast() -> None:
         require_kept("recommended", {**default, "temperature": 1.0}, 8192)
     with pytest.raises(ConfigError, match="must be one of 8192 and 32768"):
         require_kept("paper", default, 5)
+
+
+def test_a_preset_takes_a_benchmark_whole_and_as_it_is() -> None:
+    from progrpo.tasks.aime24 import Params
+
+    require_default_task("paper", "aime24", Params(path="x", expected=None, chat=False))  # where it lies is free
+    with pytest.raises(ConfigError, match=r"task\.aime24\.instruction is '' under a preset, got 'Think.'"):
+        require_default_task("paper", "aime24", Params(instruction="Think."))
+    require_default_task("paper", "mine", Params(instruction="Think."))  # no benchmark of the paper
+    with pytest.raises(ConfigError, match="a preset takes all problems"):
+        require_kept("paper", EvaluateSettings(problems=3).model_dump(), 8192)

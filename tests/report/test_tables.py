@@ -85,11 +85,14 @@ def test_files_of_tables_that_are_gone_are_removed_and_others_left(tmp_path: Pat
     write_tables([table(), table("table-5b-held-out")], folder)
     (folder / "notes.md").touch()
     (folder / "table-mine.md").touch()
+    (folder / "table-9.md").touch()  # named as ours, and not made by us
     write_tables([table()], folder)
     assert sorted(path.name for path in folder.iterdir()) == [
+        ".progrpo-tables",
         "notes.md",
         "table-2-paper.csv",
         "table-2-paper.md",
         "table-2-paper.tex",
+        "table-9.md",
         "table-mine.md",
     ]

@@ -22,7 +22,7 @@ from progrpo.evaluate import EvaluateSettings
 from progrpo.evaluate.benchmark import Benchmark, evaluate_benchmark, plan
 from progrpo.evaluate.presets import PRESETS, PresetName, expand
 from progrpo.files import write_whole
-from progrpo.model import LanguageModel, ModelSettings, load_model
+from progrpo.model import LanguageModel, ModelSettings, count_parameters, load_model
 from progrpo.rollout.verify import VerifySettings
 from progrpo.settings import Choice, Settings, apply_overrides, parse, read_yaml
 from progrpo.train.checkpoint import latest_folder
@@ -100,6 +100,10 @@ def _request(n: int | None, preset: str | None, overrides: Sequence[str]) -> Req
     base: dict[str, Any] = {"evaluate": {"raw": True, "measures": chosen}}
     if n is not None:
         base["evaluate"]["n"] = n
+    chosen_n = apply_overrides({}, overrides).get("evaluate", {}).get("n")
+    if chosen_n is not None and (n is not None or preset is not None):
+        other = f"--preset {preset} says" if preset else f"-n {n} says already"
+        raise ConfigError(f"evaluate.n={chosen_n}: {other} how many completions; give one of the two")
     request = parse(Request, apply_overrides(base, overrides), where="evaluate")
     if "path" in request.model:
         raise ConfigError("model.path: the model is the first argument; leave the setting out")
@@ -155,18 +159,33 @@ def _settle(folder: Path, about: ModelSettings, run: Path | None, seed: int) -> 
     config = folder / "config.yaml"
     if config.is_file():
         known = read_yaml(config)
-        same = run is not None and run.resolve() == folder.resolve()
-        if not same and (known.get("model") or {}).get("path") != about.path:
+        if run is not None and run.resolve() == folder.resolve():
+            return
+        if "method" in known:
             raise RunDirectoryError(
-                f"{folder} holds the run or the evaluations of {(known.get('model') or {}).get('path')}, not of "
-                f"{about.path}; choose another --out"
+                f"{folder} is a training run, which {about.path} is not a checkpoint of as given; evaluate it with "
+                f"progrpo evaluate {folder}, or choose another --out"
+            )
+        if (known.get("model") or {}).get("path") != about.path:
+            raise RunDirectoryError(
+                f"{folder} holds the evaluations of {(known.get('model') or {}).get('path')}, not of {about.path}; choose "
+                "another --out"
             )
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not _is_fresh(folder):
         raise RunDirectoryError(f"{folder} exists and is no run directory; choose another --out")
-    (folder / "evaluations").mkdir(parents=True)
-    write_whole(folder / "environment.json", json.dumps(environment(about.device, seed), indent=1))
+    made_with = environment(about.device, seed)
+    count_parameters(about.path)  # a mistyped model must not claim the folder
+    (folder / "evaluations").mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "environment.json", json.dumps(made_with, indent=1))
     write_whole(config, yaml.safe_dump({"model": about.model_dump(mode="json")}, sort_keys=False))
+
+
+def _is_fresh(folder: Path) -> bool:
+    """Whether a folder holds nothing, or what a call that was killed in its first moments leaves behind."""
+    if not folder.is_dir() or any((folder / "evaluations").glob("*")):
+        return False
+    return all(entry.name in ("evaluations", "environment.json") or entry.name[0] == "." for entry in folder.iterdir())
 
 
 def _short(path: str) -> str:
@@ -199,6 +218,11 @@ def measures_table(header: Mapping[str, Any]) -> Table:
         table.add_section()
         for name, value in header["over_task"].items():
             table.add_row(name, f"{value:.4f}", "")
+    categories = {name: means["pass@1"] for name, means in header.get("by_category", {}).items() if "pass@1" in means}
+    if categories:
+        table.add_section()
+    for name, value in categories.items():
+        table.add_row(f"pass@1, {name}", f"{value:.4f}", "")
     table.add_section()
     total = sum(header["statuses"].values())
     for status, count in sorted(header["statuses"].items()):

@@ -120,10 +120,12 @@ def _batch(file: RolloutFile, label: str, method: Method) -> RolloutBatch:
         DataError: the method needs what the file does not hold.
     """
     if "prompt_logprobs" in method.needs and not file.prompt_logprobs:
-        asked = " and a method that asks for them, as progrpo does (with method.alpha=0 it trains as GRPO)"
+        engine = (
+            ", where the engine's log-probs serve as the sampling policy's (engine.name=hf, or old_logprobs=engine)"
+        )
         raise DataError(
             f"method {label!r} reads the log-probs of prompts, but {file.path} holds none; {_TOKENS}"
-            f"{asked if file.tokens else ''}"
+            f"{engine if file.tokens else ''}"
         )
     if "entropies" in method.needs and not file.tokens:
         raise DataError(f"method {label!r} reads token entropies, but {file.path} holds none; {_TOKENS}")
@@ -178,6 +180,8 @@ def _file_notes(file: RolloutFile) -> list[str]:
         found.append(
             f"{file.path}: {len(file.groups)} groups, but its run makes {planned}; all of it counts as one step"
         )
-    if file.tokens and file.config.get("old_logprobs") == "trainer":
+    rounded = file.section("engine").get("name") == "paged" and file.section("model").get("precision") == "bf16"
+    own_passes = {"trainer": True, "auto": rounded}
+    if file.tokens and own_passes.get(str(file.config.get("old_logprobs", "auto")), False):
         found.append(f"{file.path}: its run trained on log-probs of its own passes; here are those of the engine")
     return found

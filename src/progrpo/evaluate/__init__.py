@@ -58,7 +58,11 @@ class EvaluateSettings(Settings):
         Raises:
             ProgrpoError: unknown name or setting, or a measure cannot work here (a missing extra).
         """
-        found = [one for one in measures.load(self.measures) if verifier.canonical or not one.needs_canonical]
+        found = [
+            one
+            for one in measures.load(self.measures)
+            if (verifier.canonical or not one.needs_canonical) and (verifier.answers or not one.needs_answers)
+        ]
         for one in found:
             one.prepare()
         return found

@@ -12,9 +12,9 @@ from progrpo.engines import Engine
 from progrpo.environment import digest, environment
 from progrpo.evaluate import EvaluateSettings, evaluate_parts, measured
 from progrpo.evaluate.directory import EvaluationFile
-from progrpo.evaluate.presets import MAX_NEW_TOKENS, PresetName, require_kept, samples
+from progrpo.evaluate.presets import MAX_NEW_TOKENS, PresetName, require_default_task, require_kept, samples
 from progrpo.measures import Measure
-from progrpo.model import LanguageModel, ModelSettings
+from progrpo.model import LanguageModel, ModelSettings, fingerprint
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice
@@ -73,10 +73,11 @@ def plan(
     limit = max_new_tokens or getattr(module, "MAX_NEW_TOKENS", MAX_NEW_TOKENS)
     if preset is not None:
         require_kept(preset, settings.model_dump(), limit)
+        require_default_task(preset, choice.name, params)
         n = samples(module, preset)
     problems = tuple(tasks.problems(choice, "test"))
     if hasattr(module, "check"):
-        module.check(params)
+        module.check(params, problems)
     return Benchmark(
         choice=choice,
         module=module,
@@ -114,24 +115,7 @@ def evaluate_benchmark(
         ProgrpoError: see `progrpo.errors`.
     """
     settings = benchmark.settings
-    asked = {
-        "task": benchmark.choice.name,
-        "preset": benchmark.preset,
-        "model": about.path,
-        "settings": {
-            "n": settings.n,
-            **{name: getattr(settings, name) for name in ("temperature", "top_p", "top_k", "raw")},
-            "max_new_tokens": benchmark.max_new_tokens,
-            "seed": seed,
-            "precision": about.precision,
-            "task": benchmark.params.model_dump(mode="json"),
-            "reward": benchmark.reward.model_dump(mode="json"),
-            "engine": engine_choice.model_dump(mode="json"),
-        },
-        "problems": len(benchmark.problems),
-        "digest": digest(benchmark.problems),
-        "environment": environment(about.device, seed),
-    }
+    asked = _asked(benchmark, about, engine_choice, verify, seed) | {"environment": environment(about.device, seed)}
     with EvaluationFile(folder, benchmark.name, asked) as file, Verifier(benchmark.reward, verify) as verifier:
         chosen = settings.load_measures(verifier)
         done = file.done()
@@ -141,10 +125,10 @@ def evaluate_benchmark(
             file.remeasure(done, wanted)
         if file.complete:
             return file.header
-        if len(done) == len(benchmark.problems) - len(file.header.get("excluded", ())):
+        if "excluded" in file.header and len(done) == len(benchmark.problems) - len(file.header["excluded"]):
             return file.finish(done, over_task(benchmark, chosen, done))
         model, engine = load()
-        file.note(model_commit=getattr(model.model.config, "_commit_hash", None))
+        file.require_commit(getattr(model.model.config, "_commit_hash", None))
         problems = _usable(benchmark, file, verifier, verify, on_progress)
         judged = {one.problem for one in done}
         left = [problem for problem in problems if problem.id not in judged]
@@ -165,10 +149,39 @@ def evaluate_benchmark(
             seed=seed,
             on_sampled=report,
         ):
-            verifier.require_trustworthy(part.verdicts)
+            # Over all so far: a short last part must not stop what is sound as a whole.
+            verifier.require_trustworthy([*(sample for one in done for sample in one.samples), *part.verdicts])
             file.append(part.problems, part.seconds)
             done += part.problems
         return file.finish(done, over_task(benchmark, chosen, done))
+
+
+def _asked(
+    benchmark: Benchmark, about: ModelSettings, engine: Choice, verify: VerifySettings, seed: int
+) -> dict[str, Any]:
+    """What the header says was asked. The weights are known by what is in them where they are local, else by their id (and
+    the commit, once they are loaded); the problems by their digest."""
+    settings = benchmark.settings
+    return {
+        "task": benchmark.choice.name,
+        "preset": benchmark.preset,
+        "model": about.path,
+        "weights": fingerprint(about.path) or about.path,
+        "settings": {
+            "n": settings.n,
+            **{name: getattr(settings, name) for name in ("temperature", "top_p", "top_k", "raw")},
+            "max_new_tokens": benchmark.max_new_tokens,
+            "seed": seed,
+            "precision": about.precision,
+            "attention": about.attention,
+            "task": benchmark.params.model_dump(mode="json"),
+            "reward": benchmark.reward.model_dump(mode="json"),
+            "engine": engine.model_dump(mode="json"),
+            "check_gold": verify.check_gold,
+        },
+        "problems": len(benchmark.problems),
+        "digest": digest(benchmark.problems),
+    }
 
 
 def over_task(benchmark: Benchmark, chosen: Sequence[Measure], problems: Sequence[Judged]) -> dict[str, float]:

@@ -13,15 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from progrpo.errors import RunDirectoryError
+from progrpo.errors import DataError, RunDirectoryError
 from progrpo.evaluate import mean_over_problems, values_of
 from progrpo.files import lock, read_jsonl, write_whole
 from progrpo.rows import from_row, to_row
 from progrpo.statistics import bootstrap_mean
 from progrpo.types import Judged
 
-_ASKED = ("task", "preset", "model", "settings", "problems", "digest")
-"""What must be the same to go on."""
+_ASKED = ("task", "preset", "weights", "settings", "problems", "digest")
+"""What must be the same to go on; of the settings all but the task's own, whose problems the digest stands for."""
 
 
 class EvaluationFile:
@@ -57,7 +57,7 @@ class EvaluationFile:
     def done(self) -> list[Judged]:
         """The problems that are there; a row cut short by a kill is left out, and then made again."""
         rows = read_jsonl(self._rows) if self._rows.exists() else []
-        return [from_row(row) for row in rows]
+        return [_judged(row, f"{self._rows}, row {number}") for number, row in enumerate(rows, start=1)]
 
     def note(self, **facts: Any) -> None:
         """Write facts into the header, for instance the problems that are left out ("excluded")."""
@@ -65,9 +65,25 @@ class EvaluationFile:
 
     def remeasure(self, problems: Sequence[Judged], measures: Sequence[Mapping[str, Any]]) -> None:
         """Replace the rows by the same problems measured otherwise; the summary is then to be made anew."""
+        # The header first: were this killed in between, it must not call old measures complete beside new rows.
+        self._write(self._known | {"measures": None, "complete": False})
         if problems:
             write_whole(self._rows, "".join(_line(problem) for problem in problems))
-        self._write(self._known | {"measures": list(measures), "complete": False})
+        self._write(self._known | {"measures": list(measures)})
+
+    def require_commit(self, commit: str | None) -> None:
+        """Note the commit of a model from the hub; refuse another than the rows were made with.
+
+        Raises:
+            RunDirectoryError: the commit differs.
+        """
+        before = self._known.get("model_commit")
+        if before not in (None, commit):
+            raise RunDirectoryError(
+                f"{self._header} is an evaluation of commit {before} of {self._known.get('model')}, which is now at {commit}; "
+                "nothing was overwritten. Choose another --out"
+            )
+        self.note(model_commit=commit)
 
     def append(self, problems: Sequence[Judged], seconds: float) -> None:
         """Add judged problems; they are on the disk when this returns."""
@@ -97,17 +113,35 @@ class EvaluationFile:
                 )
             self._write(asked | {"complete": False})
             return self._known
-        known: dict[str, Any] = json.loads(self._header.read_text("utf-8"))
+        known = self._read_header()
+        before, now = _without_task(known), _without_task(asked)
         for key in _ASKED:
-            if known.get(key) != asked[key]:
+            if before.get(key) != now[key]:
+                said = _difference(key, before.get(key), now[key])
+                if key == "digest":
+                    said += _task_difference(known, asked)
                 raise RunDirectoryError(
-                    f"{self._header} is an evaluation with {_difference(key, known.get(key), asked[key])}; nothing was "
-                    "overwritten. Choose another --out, or remove it with its rows to make it anew"
+                    f"{self._header} is an evaluation with {said}; nothing was overwritten. Choose another --out, or remove "
+                    "it with its rows to make it anew"
                 )
         self._cut_rows()
+        if known.get("settings") != asked["settings"]:  # what else is made of the completions, or where the data lie
+            known |= {"settings": asked["settings"], "complete": False}
+            self._write(known)
         if not known.get("complete") and known.get("environment") != asked.get("environment"):
             known.setdefault("resumed", []).append(asked.get("environment"))
             self._write(known)
+        return known
+
+    def _read_header(self) -> dict[str, Any]:
+        try:
+            known = json.loads(self._header.read_text("utf-8"))
+        except ValueError as error:
+            raise DataError(f"{self._header}: not JSON (damaged?): {error}; move it and its rows away") from None
+        if not isinstance(known, dict):
+            raise DataError(
+                f"{self._header}: expected a JSON object, got {type(known).__name__}; move it and its rows away"
+            )
         return known
 
     def _cut_rows(self) -> None:
@@ -140,6 +174,26 @@ def summary(problems: Sequence[Judged]) -> dict[str, Any]:
     }
 
 
+def _judged(row: Mapping[str, Any], place: str) -> Judged:
+    try:
+        return from_row(row)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{place}: no row of an evaluation ({type(error).__name__}: {error}); move the file away"
+        ) from None
+
+
+def _without_task(header: Mapping[str, Any]) -> dict[str, Any]:
+    settings = header.get("settings")
+    plain = {key: value for key, value in settings.items() if key != "task"} if isinstance(settings, dict) else settings
+    return {**header, "settings": plain}
+
+
+def _task_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    tasks = [(header.get("settings") or {}).get("task") for header in (before, now)]
+    return f": {_difference('task', *tasks)}" if tasks[0] != tasks[1] else ""
+
+
 def _line(problem: Judged) -> str:
     # A lone surrogate, legal in JSON, could not be written as UTF-8.
     return json.dumps(to_row(problem), ensure_ascii=False).encode("utf-8", "replace").decode("utf-8") + "\n"
@@ -153,4 +207,6 @@ def _difference(key: str, before: Any, now: Any) -> str:
                 return _difference(f"{key}.{name}", before.get(name), now.get(name))
     if key == "digest":
         return "other problems (the data changed?)"
+    if key == "weights":
+        return "other weights (the model's files changed?)"
     return f"{key} {before!r}, asked for now: {now!r}"

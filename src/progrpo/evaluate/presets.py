@@ -6,9 +6,9 @@ recommended     the same sampling; at least 64 completions where Pass@32 is aske
                 0 or 1 for each problem
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from progrpo.errors import ConfigError
 
@@ -44,12 +44,37 @@ def samples(task: ModuleType, preset: PresetName) -> int:
     return found
 
 
-def require_kept(preset: PresetName, sampling: dict[str, float], max_new_tokens: int) -> None:
+FREE = frozenset({"path", "source", "revision", "expected", "chat", "contests", "ratings", "rating"})
+"""Settings of a benchmark that may differ under a preset: where its data come from, and what else is made of them."""
+
+
+def require_default_task(preset: PresetName, name: str, params: Any) -> None:
+    """Check that a benchmark of the paper is evaluated whole and as it is: prompts, window, mode and subset.
+
+    Raises:
+        ConfigError: a setting of the task is not its default.
+    """
+    if name not in SUITES["paper"]:
+        return
+    default = type(params)()
+    for key in type(params).model_fields:
+        if key not in FREE and getattr(params, key) != getattr(default, key):
+            raise ConfigError(
+                f"--preset {preset}: task.{name}.{key} is {getattr(default, key)!r} under a preset, got "
+                f"{getattr(params, key)!r}; leave the preset out to evaluate otherwise"
+            )
+
+
+def require_kept(preset: PresetName, sampling: Mapping[str, Any], max_new_tokens: int) -> None:
     """Check that settings beside a preset leave it what its name says.
 
     Raises:
         ConfigError: one of them contradicts it.
     """
+    if sampling["problems"] is not None:
+        raise ConfigError(
+            f"--preset {preset}: evaluate.problems={sampling['problems']}: a preset takes all problems; leave it out for a part"
+        )
     for key, value in FIXED.items():
         if sampling[key] != value:
             raise ConfigError(

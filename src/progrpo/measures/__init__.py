@@ -11,6 +11,7 @@ The contract:
     prepare         prepare(params): called once before anything is sampled; raises a `ProgrpoError` where the measure
                     cannot work on this machine (a missing extra)
     NEEDS_CANONICAL True: left out altogether where the verifier gives no canonical forms
+    NEEDS_ANSWERS   True: left out where what the verifier extracts is no answer to be counted (programs)
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,10 @@ class Measure:
     @property
     def needs_canonical(self) -> bool:
         return bool(getattr(self.module, "NEEDS_CANONICAL", False))
+
+    @property
+    def needs_answers(self) -> bool:
+        return bool(getattr(self.module, "NEEDS_ANSWERS", False))
 
     def measure(self, judged: Judged) -> Mapping[str, float]:
         values: Mapping[str, float] = self.module.measure(judged, self.params)

@@ -17,6 +17,8 @@ from progrpo.measures import Params
 from progrpo.measures.pass_at_k import powers_of_two
 from progrpo.types import Judged, Sample
 
+NEEDS_ANSWERS = True
+
 MOST_SAMPLES = 1024
 """Above it the terms of maj@k leave the range of a float, and maj@k is left out."""
 

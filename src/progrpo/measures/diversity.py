@@ -12,6 +12,7 @@ All of them depend on how many texts go in: the more texts, the higher Self-BLEU
 of style. Two models are compared fairly at equal numbers: see `progrpo.measures._matched`.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +24,8 @@ from progrpo.measures._ngrams import Corpus, Text, Tokenizer, distinct_and_all, 
 from progrpo.measures._self_bleu import bleu_against_others
 from progrpo.settings import Settings
 from progrpo.types import Judged, Sample
+
+logger = logging.getLogger(__name__)
 
 
 class Params(Settings):
@@ -38,6 +41,9 @@ class Params(Settings):
     """Problems with fewer correct completions are left out."""
     pooled: bool = True
     """Whether to measure the correct completions of all problems together, too."""
+    pooled_tokens: int = Field(10_000_000, ge=1)
+    """Beyond so many tokens of correct completions the pooled reading is left out, with a warning: it takes about 85 MB and
+    1.5 s per million."""
 
     @field_validator("distinct", "self_bleu")
     @classmethod
@@ -171,6 +177,13 @@ def over_task(problems: Sequence[Judged], params: Params) -> dict[str, float]:
 
 def _of_correct(problems: Sequence[Judged], params: Params) -> dict[str, float]:
     correct = [sample for judged in problems for sample in judged.samples if sample.correct]
+    # Words are at least about as many as the model's own tokens.
+    tokens = sum(sample.tokens for sample in correct)
+    if tokens > params.pooled_tokens:
+        logger.warning(
+            "diversity: no pooled reading of %d tokens, more than pooled_tokens=%d", tokens, params.pooled_tokens
+        )
+        return {}
     return of_samples(correct, params) if len(correct) >= params.min_correct else {}
 
 

@@ -82,7 +82,7 @@ def _of_shape(runs: Sequence[Run], comparison: Comparison, shape: Shape) -> Iter
 
 def _table(runs: Sequence[Run], benchmarks: Sequence[Benchmark], shape: Shape, preset: str | None) -> PaperTable:
     paper = rows_of(shape.number) if preset == "paper" else []
-    everyone = [one for benchmark in benchmarks for one in benchmark.evaluations.values()]
+    everyone = [benchmark.evaluations[run] for benchmark in benchmarks for run in benchmark.comparable]
     reached = min(_largest_power(one.n) for one in everyone)
     k = shape.k if all(one.n >= shape.k for one in everyone) else min(reached, shape.k)
     columns = [_column(task, name, keys, shape, k, everyone) for task, name, keys in shape.columns]

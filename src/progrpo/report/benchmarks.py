@@ -158,8 +158,9 @@ def _compared(benchmark: Benchmark, runs: int) -> Compared:
 
 
 def _measures(benchmark: Benchmark) -> tuple[tuple[Measure, ...], tuple[str, ...]]:
-    everyone = tuple(benchmark.evaluations)
-    powers = benchmark.powers(everyone)
+    # One run that was evaluated otherwise must not take Pass@32 from the others.
+    alike = benchmark.comparable
+    powers = benchmark.powers(alike if len(alike) > 1 else tuple(benchmark.evaluations))
     majority = [k for k in powers[1:] if all(one.values(f"maj@{k}") for one in benchmark.evaluations.values())]
     measures = [pass_measure(k) for k in dict.fromkeys((1, powers[-1]))]
     tested = tuple(measure.key for measure in measures)

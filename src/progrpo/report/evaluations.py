@@ -24,7 +24,7 @@ HELD_OUT = "held-out"
 STATISTICS = ("probability", "low_probability", "entropy")
 """Token statistics of a completion that are kept, in the order of the columns of `Scores.raw` and `Scores.tempered`."""
 
-_SAMPLING = ("n", "temperature", "top_p", "top_k", "max_new_tokens")
+_SAMPLING = ("n", "temperature", "top_p", "top_k", "max_new_tokens", "precision")
 _WHERE = frozenset({"name", "path", "source", "revision", "expected", "contests", "ratings", "rating"})
 """Settings of a task that say where its data come from and what else is made of the completions; the problems themselves
 are compared by their digest."""
@@ -196,6 +196,8 @@ def _benchmark(path: Path) -> Evaluation | str:
         header = json.loads(head.read_text("utf-8"))
     except json.JSONDecodeError as error:
         raise DataError(f"{head}: expected a JSON object, got a damaged file ({error}); evaluate again") from None
+    if not isinstance(header, dict):
+        raise DataError(f"{head}: expected a JSON object, got {type(header).__name__}; evaluate again")
     if header.get("complete") is not True:
         return "its header says that it was cut short"
     problems, digest = _read(path)
@@ -260,7 +262,12 @@ def _read(path: Path) -> tuple[dict[str, Scores], str]:
                     raise DataError(
                         f"{path}, line {number}: expected a JSON object, got {line[:80]!r} ({error})"
                     ) from None
-                found[row["problem"]] = _scores(row, offset)
+                try:
+                    found[row["problem"]] = _scores(row, offset)
+                except (KeyError, TypeError, AttributeError) as error:
+                    raise DataError(
+                        f"{path}, line {number}: no row of an evaluation ({type(error).__name__}: {error}); evaluate again"
+                    ) from None
                 identity = [row["problem"], row.get("prompt"), row.get("answer")]
                 digest.update(json.dumps(identity, ensure_ascii=True).encode())
             offset += len(line)

@@ -124,6 +124,8 @@ def _row(line: bytes, place: str) -> dict[str, Any]:
     for name in ("token_ids", "prompt_ids", "logprobs", "entropies", "prompt_logprobs"):
         if name in row:
             row[name] = _tensor(row[name], f"{place}: {name!r}", ids=name.endswith("_ids"))
+    if "entropies" in row and not bool(torch.isfinite(row["entropies"]).all()):
+        raise DataError(f"{place}: 'entropies' holds a number that is not finite")
     for name in ("logprobs", "prompt_logprobs"):
         if name in row and bool((row[name] > _POSITIVE).any()):
             raise DataError(f"{place}: {name!r} holds {float(row[name].max()):g}; a log-probability is at most 0")

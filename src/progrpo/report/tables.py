@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ from progrpo.report.evaluations import HELD_OUT
 from progrpo.report.wording import NOTHING, Measure
 from progrpo.statistics import Interval
 
-_OURS = re.compile(r"table-\d[a-z]?(-[a-z0-9-]+)?\.(md|csv|tex)")
+_MADE = ".progrpo-tables"
+"""Lists the files that an earlier page wrote into the folder: these, and no others, are removed when they are no more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,17 +180,19 @@ def to_latex(table: PaperTable) -> str:
 
 
 def write_tables(tables: Sequence[PaperTable], folder: Path) -> None:
-    """Write each table three times into `folder`; tables of an earlier page that no longer exist are removed from it.
+    """Write each table three times into `folder`; what an earlier page wrote there and this one does not is removed.
 
     Without tables no folder is made.
     """
-    wanted = {f"{table.name}{suffix}" for table in tables for suffix in (".md", ".csv", ".tex")}
-    if folder.is_dir():
-        for path in folder.iterdir():
-            if _OURS.fullmatch(path.name) and path.name not in wanted:
-                path.unlink()
+    wanted = [f"{table.name}{suffix}" for table in tables for suffix in (".md", ".csv", ".tex")]
+    made = folder / _MADE
+    for name in made.read_text("utf-8").split("\n") if made.is_file() else ():
+        if name and name not in wanted and Path(name).name == name:
+            (folder / name).unlink(missing_ok=True)
     if tables:
         folder.mkdir(exist_ok=True)
+    if folder.is_dir():
+        write_whole(made, "\n".join(wanted))
     for table in tables:
         for suffix, write in ((".md", to_markdown), (".csv", to_csv), (".tex", to_latex)):
             write_whole(folder / f"{table.name}{suffix}", write(table))

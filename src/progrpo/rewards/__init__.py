@@ -8,6 +8,7 @@ The contract:
                     (rollout/verify.py). A file whose answer depends on its settings defines slow(params) -> bool
     CANONICAL       True: a correct verdict carries a canonical form, so that distinct solutions can be counted; or
                     canonical(params) -> bool
+    ANSWERS         False: what it extracts is no answer that could be voted on (a program); True without it
     screen          screen(text, problem, params) -> Verdict | None: what can be decided at once, in the process that asks;
                     None leaves it to `score`
     shape           shape(verdict, tokens, params) -> Verdict: a term that needs the completion's length in tokens, added in
@@ -83,6 +84,11 @@ class Reward:
         if self.has("canonical"):
             return bool(self.module.canonical(self.params))
         return bool(getattr(self.module, "CANONICAL", False))
+
+    @property
+    def answers(self) -> bool:
+        """Whether what it extracts can be counted and voted on."""
+        return bool(getattr(self.module, "ANSWERS", True))
 
     @property
     def limit_s(self) -> float:

@@ -22,6 +22,8 @@ from progrpo.sandbox import Box
 from progrpo.sandbox.isolation import require_isolation
 from progrpo.types import Problem, Verdict
 
+ANSWERS = False
+
 SLOW = True
 _MARGIN_S = 20.0
 _EXTRACT_CHARACTERS = 4000

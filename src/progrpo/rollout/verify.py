@@ -12,7 +12,7 @@ from progrpo import rewards
 from progrpo.errors import VerifierError
 from progrpo.rollout.pool import Outcome, WorkerPool, call_here
 from progrpo.settings import Choice, Settings
-from progrpo.types import Problem, Verdict
+from progrpo.types import Problem, Sample, Verdict
 
 Item = tuple[str, Problem]
 FailedAs = Literal["neutral", "wrong"]
@@ -60,6 +60,11 @@ class Verifier:
         return self._reward.canonical
 
     @property
+    def answers(self) -> bool:
+        """Whether what is extracted can be counted and voted on."""
+        return self._reward.answers
+
+    @property
     def overlaps(self) -> bool:
         """Whether worker processes judge and this one is to go on generating meanwhile."""
         return self._reward.slow and self._settings.overlap
@@ -102,7 +107,7 @@ class Verifier:
         outcomes = self._run("gold_fault", [(problem,) for problem in problems], on_progress)
         return [outcome.detail if outcome.failure else outcome.value for outcome in outcomes]
 
-    def require_trustworthy(self, verdicts: Sequence[Verdict]) -> None:
+    def require_trustworthy(self, verdicts: Sequence[Verdict | Sample]) -> None:
         """Raises VerifierError if too many verdicts failed for the rewards to mean anything."""
         failed = [verdict for verdict in verdicts if verdict.status in ("timeout", "crashed")]
         if len(failed) > self._settings.max_failed_share * len(verdicts):

@@ -10,7 +10,8 @@ The contract:
     SAMPLES         completions per problem under each preset of `progrpo evaluate` ({"paper": 32, "recommended": 64})
     summarise       summarise(problems, params) -> {name: value}: numbers of the whole task that are no mean over
                     problems (a rating), from the `Judged` problems of an evaluation
-    check           check(params): called before an evaluation; raises a `DataError` where `summarise` lacks something
+    check           check(params, problems): called before an evaluation; raises a `DataError` where `summarise` lacks
+                    something
 """
 
 from collections.abc import Sequence

@@ -125,15 +125,14 @@ def load(split: str, params: Params) -> list[Problem]:
     return problems
 
 
-def check(params: Params) -> None:
-    """Look for the rating's tables before anything is sampled (in strict mode for the accounts: its contests are known when
-    its rows are read).
+def check(params: Params, problems: Sequence[Problem]) -> None:
+    """Look for the rating's tables before anything is sampled.
 
     Raises:
         DataError: one is missing; which file to put where.
     """
     if params.rating:
-        _tables(params, CONTESTS if params.mode == "paper" else ())
+        _tables(params, {one.facts["contest"] for one in problems if one.facts.get("contest") is not None})
 
 
 def summarise(problems: Sequence[Judged], params: Params) -> dict[str, float]:
