@@ -115,7 +115,7 @@ def encode_prompt(tokenizer: Any, prompt: str | Sequence[Message]) -> Tensor:
     else:
         raise DataError(
             "the prompt is chat messages but the tokenizer has no chat template; "
-            "give plain text (task.chat=false for a file of problems)"
+            "give plain text instead: task.chat=false"
         )
     if not ids:
         raise DataError(f"the prompt has no tokens: {prompt!r}")

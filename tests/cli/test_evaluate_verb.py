@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from progrpo.cli.evaluate import run_evaluate
-from progrpo.errors import ConfigError, ModelError, PluginError, RunDirectoryError
+from progrpo.errors import ConfigError, DataError, ModelError, PluginError, RunDirectoryError
 
 COUNTDOWN = ["task.test_size=5", "task.numbers=3", "task.max_number=6", "task.max_target=20", "task.min_used=2"]
 QUICK = [*COUNTDOWN, "task.min_solutions=1", "max_new_tokens=5", "evaluate.at_a_time=2"]
@@ -125,6 +125,47 @@ def test_a_first_failure_leaves_the_folder_usable(model: Path, tmp_path: Path) -
         evaluate("no-such/model", tmp_path / "e")
     (tmp_path / "e/evaluations").mkdir(parents=True, exist_ok=True)  # killed before it wrote anything
     evaluate(model, tmp_path / "e")
+
+
+def test_all_missing_data_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROGRPO_DATA", str(tmp_path))
+    with pytest.raises(DataError) as failure:
+        run_evaluate("m", ["aime24", "math500"], 2, None, [], tmp_path / "out")
+    assert "task aime24" in str(failure.value)
+    assert "task math500" in str(failure.value)
+
+
+def test_a_mistyped_run_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="runs/tree: no such folder in runs/"):
+        evaluate("runs/tree", None)
+
+
+def test_a_model_needs_a_task_and_a_run_brings_its_own(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--task: name what to evaluate"):
+        run_evaluate(str(model), [], 2, None, [MEASURES], tmp_path)
+    run = tmp_path / "run"
+    words = [
+        f"out={run}",
+        "steps=1",
+        "evaluate.every=0",
+        "batch.prompts=2",
+        "batch.group=2",
+        "sampling.max_new_tokens=4",
+    ]
+    from progrpo.cli.train import run_train
+
+    recipe = Path(__file__).parents[2] / "recipes/demo/grpo.yaml"
+    run_train(recipe, [*words, "task.test_size=3", "task.max_target=20"], dry_run=False, resume=False, profile=False)
+    run_evaluate(str(run), [], 2, None, [MEASURES, "max_new_tokens=5"], None)
+    assert header(run)["settings"]["task"]["max_target"] == 20
+    assert header(run)["problems"] == 3
+
+
+def test_an_answerless_evaluation_is_remarked(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(model, tmp_path, "max_new_tokens=1")
+    assert "no completion of countdown has an answer" in capsys.readouterr().out
 
 
 def test_numbers_of_completions_are_given_once(model: Path, tmp_path: Path) -> None:

@@ -114,6 +114,7 @@ def test_a_commit_is_compared_once_it_is_known(tmp_path: Path) -> None:
 def test_a_damaged_header_is_named(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "evaluations").mkdir()
     (tmp_path / "evaluations/t.json").write_text(text)
+    (tmp_path / "evaluations/t.jsonl").write_text("{}\n")
     with pytest.raises(DataError, match=rf"t\.json: {said}"):
         EvaluationFile(tmp_path, "t", ASKED)
 
@@ -132,3 +133,20 @@ def test_measuring_anew_is_not_complete_until_it_is(tmp_path: Path) -> None:
         file.remeasure(file.done(), [{"name": "tokens"}])
         assert not file.complete
         assert file.header["measures"] == [{"name": "tokens"}]
+
+
+def test_a_header_without_rows_holds_nothing_fast(tmp_path: Path) -> None:
+    with EvaluationFile(tmp_path, "t", ASKED):
+        pass  # failed before the first row
+    with EvaluationFile(tmp_path, "t", {**ASKED, "digest": "e"}) as file:
+        assert file.header["digest"] == "e"
+        assert file.done() == []
+
+
+def test_weights_of_older_versions(tmp_path: Path) -> None:
+    old = {key: value for key, value in ASKED.items() if key != "weights"}
+    with EvaluationFile(tmp_path, "t", ASKED) as file:
+        file.append([problem("a", 1)], 1.0)
+    (tmp_path / "evaluations/t.json").write_text(json.dumps(old))
+    with pytest.raises(RunDirectoryError, match="weights that were not recorded"):
+        EvaluationFile(tmp_path, "t", ASKED)

@@ -46,16 +46,21 @@ def evaluate(
     model: Annotated[str, typer.Argument(help='a model folder, hub id, run directory, or "embedded:countdown"')],
     overrides: Overrides = None,
     task: Annotated[
-        list[str] | None, typer.Option("--task", help="a task, or math, code, ood, paper (all 11); again for more")
+        list[str] | None,
+        typer.Option("--task", help="a task, or math, code, ood, paper (all 11); again for more; a run's own without"),
     ] = None,
     n: Annotated[int | None, typer.Option("-n", min=1, help="completions per problem; 32 unless a preset says")] = None,
-    preset: Annotated[str | None, typer.Option("--preset", help='"paper" or "recommended": n, sampling, limit')] = None,
+    preset: Annotated[
+        list[str] | None, typer.Option("--preset", help='"paper" or "recommended": n, sampling, limit')
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="the run directory to write into")] = None,
 ) -> None:
     """Evaluate a model or a run's latest checkpoint: Pass@k, majority vote, diversity, entropy, verdicts."""
     from progrpo.cli.evaluate import run_evaluate
 
-    run_evaluate(model, task or ["countdown"], n, preset, overrides or [], out)
+    if len(preset or []) > 1:
+        raise typer.BadParameter(f"give one, got {', '.join(preset or [])}", param_hint="--preset")
+    run_evaluate(model, task or [], n, preset[0] if preset else None, overrides or [], out)
 
 
 @app.command()
@@ -139,6 +144,12 @@ def doctor() -> None:
     run_doctor()
 
 
+_GO_ON = {
+    "train": "; go on with --resume",
+    "evaluate": "; what was written is kept, and the same command goes on from there",
+}
+
+
 def main() -> None:
     """Run the command line; a `ProgrpoError` prints its message and exits with 2, Ctrl-C with 130."""
     logging.basicConfig(level=os.environ.get("PROGRPO_LOG", "WARNING").upper(), format="%(levelname)s %(message)s")
@@ -147,7 +158,9 @@ def main() -> None:
     except ProgrpoError as error:
         typer.secho(f"error: {error}", err=True, fg="red")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        training = sys.argv[1:2] == ["train"]
-        typer.secho("interrupted; go on with --resume" if training else "interrupted", err=True)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # typer turns Ctrl-C into an exit with 130, and says nothing
+        if isinstance(stop, SystemExit) and stop.code != 130:
+            raise
+        typer.secho(f"interrupted{_GO_ON.get(''.join(sys.argv[1:2]), '')}", err=True)
         sys.exit(130)

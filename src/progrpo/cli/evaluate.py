@@ -1,8 +1,8 @@
 """The verb `evaluate`: benchmarks into a run directory, and a table of each."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,18 @@ from rich.text import Text
 from progrpo import engines, measures
 from progrpo.engines import Engine
 from progrpo.environment import environment
-from progrpo.errors import ConfigError, ModelError, RunDirectoryError
+from progrpo.errors import ConfigError, DataError, ModelError, RunDirectoryError
 from progrpo.evaluate import EvaluateSettings
 from progrpo.evaluate.benchmark import Benchmark, evaluate_benchmark, plan
 from progrpo.evaluate.presets import PRESETS, PresetName, expand
 from progrpo.files import write_whole
-from progrpo.model import LanguageModel, ModelSettings, count_parameters, load_model
+from progrpo.model import EMBEDDED, LanguageModel, ModelSettings, count_parameters, load_model
 from progrpo.rollout.verify import VerifySettings
 from progrpo.settings import Choice, Settings, apply_overrides, parse, read_yaml
 from progrpo.train.checkpoint import latest_folder
 from progrpo.train.settings import EngineChoice
+
+logger = logging.getLogger(__name__)
 
 MEASURES = ("pass_at_k", "answers", "distinct_solutions", "coverage", "diversity", "tokens", "token_probabilities")
 """What is measured unless evaluate.measures says otherwise; a preset adds "semantic", which needs an extra."""
@@ -62,16 +64,23 @@ def run_evaluate(
         one.prepare()
     about, run = _model(path, request)
     folder = out or run or Path("runs") / f"evaluate-{_short(path)}"
-    benchmarks = _benchmarks(names, n, _preset(preset), request)
+    trained_on = dict(read_yaml(run / "config.yaml").get("task") or {}) if run is not None else {}
+    if not names:
+        names = [_own_task(path, trained_on)]
+    benchmarks = _benchmarks(names, n, _preset(preset), request, trained_on)
     _settle(folder, about, run, request.seed)
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
 
-    @cache
+    loaded: list[tuple[LanguageModel, Engine]] = []
+
     def load() -> tuple[LanguageModel, Engine]:
-        model = load_model(about)
-        return model, engines.load(request.engine, model)
+        if not loaded:
+            model = load_model(about)
+            _check_context(model, max(benchmark.max_new_tokens for benchmark in benchmarks))
+            loaded.append((model, engines.load(request.engine, model)))
+        return loaded[0]
 
     console, headers = Console(soft_wrap=True, highlight=False), []
     with _bar() as bar:
@@ -89,10 +98,24 @@ def run_evaluate(
             )
             bar.remove_task(line)
             console.print(measures_table(header))
+            if set(header["statuses"]) == {"no_answer"}:
+                console.print(
+                    f"note: no completion of {benchmark.name} has an answer; are template and reward the right ones?"
+                )
             headers.append(header)
     if len(headers) > 1:
         console.print(overview(headers))
     console.print(f"{folder}; compare it with: progrpo compare {folder} OTHER", markup=False)
+
+
+def _check_context(model: LanguageModel, limit: int) -> None:
+    context = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
+    if context is not None and limit > context:
+        logger.warning(
+            "the model's context is %d tokens and a completion may have %d: what goes beyond it is noise; set max_new_tokens",
+            context,
+            limit,
+        )
 
 
 def _request(n: int | None, preset: str | None, overrides: Sequence[str]) -> Request:
@@ -122,6 +145,11 @@ def _preset(name: str | None) -> PresetName | None:
 def _model(path: str, request: Request) -> tuple[ModelSettings, Path | None]:
     """The model's settings; and the run directory, where `path` is one and its latest checkpoint is meant."""
     if not (Path(path) / "config.yaml").is_file():
+        first = Path(path).parts[0]
+        if not Path(path).exists() and len(Path(path).parts) > 1 and Path(first).is_dir():
+            raise ModelError(
+                f"{path}: no such folder in {first}/; expected a run directory, a model folder or a hub id"
+            )
         return parse(ModelSettings, {**request.model, "path": path}, where="evaluate"), None
     run = Path(path)
     checkpoint = latest_folder(run / "checkpoints")
@@ -131,23 +159,51 @@ def _model(path: str, request: Request) -> tuple[ModelSettings, Path | None]:
     return parse(ModelSettings, {**own, **request.model, "path": str(checkpoint)}, where="evaluate"), run
 
 
-def _benchmarks(names: Sequence[str], n: int | None, preset: PresetName | None, request: Request) -> list[Benchmark]:
+def _own_task(path: str, trained_on: Mapping[str, Any]) -> str:
+    """What is evaluated without --task: what a run was trained on, or an embedded model is made for."""
+    if path.startswith(EMBEDDED):
+        return path.removeprefix(EMBEDDED)
+    if "name" not in trained_on:
+        raise ConfigError(f"--task: name what to evaluate {path} on, for instance --task aime24 (progrpo list tasks)")
+    return str(trained_on["name"])
+
+
+def _benchmarks(
+    names: Sequence[str],
+    n: int | None,
+    preset: PresetName | None,
+    request: Request,
+    trained_on: Mapping[str, Any],
+) -> list[Benchmark]:
+    """The tasks with their data.
+
+    Args:
+        trained_on: the task of a run, whose settings are the defaults where it is evaluated on the same.
+    """
     if preset is not None and n is not None:
         raise ConfigError(f"-n {n}: --preset {preset} says how many completions; give one of the two")
     found = expand(names)
     own = {key: value for key, value in request.task.items() if key in found and isinstance(value, dict)}
     shared = {key: value for key, value in request.task.items() if key not in own}
-    return [
-        plan(
-            Choice(name=name, **{**shared, **own.get(name, {})}),
-            reward=request.reward,
-            settings=request.evaluate,
-            n=n,
-            max_new_tokens=request.max_new_tokens,
-            preset=preset,
-        )
-        for name in found
-    ]
+    planned, faults = [], []
+    for name in found:
+        start = trained_on if name == trained_on.get("name") else {"name": name}
+        try:
+            one = plan(
+                Choice(**{**start, **shared, **own.get(name, {})}),
+                reward=request.reward,
+                settings=request.evaluate,
+                n=n,
+                max_new_tokens=request.max_new_tokens,
+                preset=preset,
+            )
+        except DataError as error:  # all that is missing is said at once
+            faults.append(str(error))
+        else:
+            planned.append(one)
+    if faults:
+        raise DataError("\n".join(faults))
+    return planned
 
 
 def _settle(folder: Path, about: ModelSettings, run: Path | None, seed: int) -> None:
@@ -189,7 +245,9 @@ def _is_fresh(folder: Path) -> bool:
 
 
 def _short(path: str) -> str:
-    return path.rstrip("/").replace(":", "/").rpartition("/")[2] or "model"
+    """The last two telling parts of a path or hub id: Qwen-Qwen2.5-7B, a-step-000200."""
+    parts = [part for part in path.replace(":", "/").split("/") if part not in ("", ".", "..", "runs", "checkpoints")]
+    return "-".join(parts[-2:]) or "model"
 
 
 def _bar() -> Progress:

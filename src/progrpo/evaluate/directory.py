@@ -106,8 +106,10 @@ class EvaluationFile:
 
     def _open(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         asked = json.loads(json.dumps(asked))  # as it will be read again: tuples become lists
-        if not self._header.is_file():
-            if self._rows.exists():
+        self._cut_rows()
+        rows = self._rows.exists() and self._rows.stat().st_size > 0
+        if not self._header.is_file() or not rows:  # a header alone has nothing that could be mixed up
+            if rows:
                 raise RunDirectoryError(
                     f"{self._rows} exists without {self._header.name}; move it away or choose another --out"
                 )
@@ -120,11 +122,12 @@ class EvaluationFile:
                 said = _difference(key, before.get(key), now[key])
                 if key == "digest":
                     said += _task_difference(known, asked)
+                if key == "weights":
+                    said = _other_weights(known, asked)
                 raise RunDirectoryError(
                     f"{self._header} is an evaluation with {said}; nothing was overwritten. Choose another --out, or remove "
                     "it with its rows to make it anew"
                 )
-        self._cut_rows()
         if known.get("settings") != asked["settings"]:  # what else is made of the completions, or where the data lie
             known |= {"settings": asked["settings"], "complete": False}
             self._write(known)
@@ -194,6 +197,13 @@ def _task_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return f": {_difference('task', *tasks)}" if tasks[0] != tasks[1] else ""
 
 
+def _other_weights(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    if "weights" not in before:
+        return "weights that were not recorded (an older version made it)"
+    one, other = before.get("model"), now.get("model")
+    return f"other weights: those of {one}" + (f", not of {other}" if other != one else " have changed since")
+
+
 def _line(problem: Judged) -> str:
     # A lone surrogate, legal in JSON, could not be written as UTF-8.
     return json.dumps(to_row(problem), ensure_ascii=False).encode("utf-8", "replace").decode("utf-8") + "\n"
@@ -207,6 +217,4 @@ def _difference(key: str, before: Any, now: Any) -> str:
                 return _difference(f"{key}.{name}", before.get(name), now.get(name))
     if key == "digest":
         return "other problems (the data changed?)"
-    if key == "weights":
-        return "other weights (the model's files changed?)"
     return f"{key} {before!r}, asked for now: {now!r}"
