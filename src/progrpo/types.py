@@ -102,6 +102,9 @@ class Completion:
         finish: "stop" (an end token was sampled) or "length" (cut at the limit).
         logprobs: log-probability of each sampled token at the sampling temperature, before top-p/top-k.
         entropies: entropy of the distribution each token was drawn from, in nats, likewise before top-p/top-k.
+        entropy_slopes: dH/dη of each token's distribution when its own token is pushed up along the gradient of its
+            log-probability: −p(log p + H) + Σ_v p_v²(log p_v + H), in nats. An update with ∂J/∂log p = g changes the
+            entropy by g · slope to first order (arXiv:2602.03392). None where the engine does not give them.
         raw_logprobs, raw_entropies: the same at temperature 1; None where nobody asked for them.
     """
 
@@ -111,6 +114,7 @@ class Completion:
     token_ids: "Int[Tensor, ' T']"
     logprobs: "Float[Tensor, ' T']"
     entropies: "Float[Tensor, ' T']"
+    entropy_slopes: "Float[Tensor, ' T'] | None" = None
     raw_logprobs: "Float[Tensor, ' T'] | None" = None
     raw_entropies: "Float[Tensor, ' T'] | None" = None
 
@@ -216,6 +220,9 @@ class RolloutBatch:
             just before this optimiser step); 0 where masked.
         entropies: [N, S] likewise, in nats; None unless the method's needs name it.
         prompt_logprobs: [P, Q] and prompt_mask: [P, Q] (False on padding and on the first token); None likewise.
+        ref_logprobs: [N, S] under the model before training; None likewise. values: [N, S] of the method's net; likewise.
+        entropy_slopes: [N, S] see `Completion`; None where the engine gives none.
+        problems: [P] ids. state: what the method remembers from rollout to rollout, to be written into.
     """
 
     rewards: "Float[Tensor, 'P G']"
@@ -227,6 +234,11 @@ class RolloutBatch:
     entropies: "Float[Tensor, 'N S'] | None" = None
     prompt_logprobs: "Float[Tensor, 'P Q'] | None" = None
     prompt_mask: "Bool[Tensor, 'P Q'] | None" = None
+    ref_logprobs: "Float[Tensor, 'N S'] | None" = None
+    values: "Float[Tensor, 'N S'] | None" = None
+    entropy_slopes: "Float[Tensor, 'N S'] | None" = None
+    problems: tuple[str, ...] = ()
+    state: dict[str, Any] = field(default_factory=dict)
 
     @property
     def judged(self) -> "Bool[Tensor, 'P G']":

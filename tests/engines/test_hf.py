@@ -294,7 +294,7 @@ def test_temperature() -> None:
 
 
 def test_logprob_and_entropy_are_those_before_truncation() -> None:
-    token, (logprob, entropy) = sample(LOGITS[None], torch.tensor([0.0]), Sampling(max_new_tokens=1, top_k=1))
+    token, (logprob, entropy, _) = sample(LOGITS[None], torch.tensor([0.0]), Sampling(max_new_tokens=1, top_k=1))
     assert token.item() == 0
     assert logprob.item() == pytest.approx(math.log(0.5))
     assert entropy.item() == pytest.approx(-sum(p * math.log(p) for p in (0.5, 0.3, 0.15, 0.05)))
@@ -305,10 +305,10 @@ def test_raw_values_are_those_at_temperature_1() -> None:
     sampling = Sampling(max_new_tokens=1, temperature=0.5, top_p=0.5, raw=True)
     _, values = sample(LOGITS[None], torch.tensor([0.0]), sampling)
     entropy = -sum(p * math.log(p) for p in (0.5, 0.3, 0.15, 0.05))
-    assert values[[0, 2, 3], 0].tolist() == pytest.approx([math.log(0.25 / 0.365), math.log(0.5), entropy])
+    assert values[[0, 3, 4], 0].tolist() == pytest.approx([math.log(0.25 / 0.365), math.log(0.5), entropy])
     for temperature in (0.0, 1.0):
         _, values = sample(LOGITS[None], torch.tensor([0.0]), sampling.model_copy(update={"temperature": temperature}))
-        assert torch.equal(values[:2], values[2:])
+        assert torch.equal(values[:2], values[3:])
 
 
 @pytest.mark.parametrize("share", [True, False])
@@ -357,7 +357,7 @@ def test_blocks_find_what_one_sum_finds(seed: int, size: int) -> None:
 def test_a_token_of_probability_zero_is_never_drawn(uniform: float) -> None:
     logits = torch.tensor([[-math.inf, 0.0, -math.inf, 0.0, -math.inf]])
     uniforms = torch.tensor([uniform], dtype=torch.float64)
-    token, (logprob, entropy) = sample(logits, uniforms, Sampling(max_new_tokens=1))
+    token, (logprob, entropy, _) = sample(logits, uniforms, Sampling(max_new_tokens=1))
     assert token.item() in (1, 3)
     assert torch.isfinite(logprob).all()
     assert entropy.item() == pytest.approx(math.log(2))

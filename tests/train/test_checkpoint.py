@@ -13,7 +13,7 @@ from progrpo.train.settings import OptimSettings
 
 def test_folders_of_the_tokenizer_are_kept(policy: Policy, tmp_path: Path) -> None:
     policy.model.tokenizer.chat_template = {"default": "a", "tool_use": "b"}
-    folder = checkpoint.save(tmp_path, 1, policy, keep=2)
+    folder = checkpoint.save(tmp_path, 1, policy, keep=2, method_state={})
     (extra,) = (folder / "additional_chat_templates").iterdir()
     loaded = checkpoint.load_latest(tmp_path)
     assert loaded is not None
@@ -41,7 +41,7 @@ def test_a_restored_policy_goes_on_as_if_it_had_never_stopped(policy: Policy, tm
 
     from progrpo.model import wrap_model
 
-    checkpoint.save(tmp_path, 1, policy, keep=2)
+    checkpoint.save(tmp_path, 1, policy, keep=2, method_state={})
     step(policy)
     expected = [p.detach().clone() for p in policy.parameters]
     loaded = checkpoint.load_latest(tmp_path)
@@ -50,23 +50,23 @@ def test_a_restored_policy_goes_on_as_if_it_had_never_stopped(policy: Policy, tm
         AutoModelForCausalLM.from_pretrained(loaded.folder), policy.model.tokenizer, device=torch.device("cpu")
     )
     again = Policy(model, OptimSettings(lr=0.1, warmup_steps=3), steps=9, temperature=1.0)
-    checkpoint.restore(loaded, again)
+    checkpoint.restore(loaded, again, {})
     step(again)  # the noise comes from the restored generator
     assert all(torch.equal(a, b) for a, b in zip(expected, again.parameters, strict=True))
 
 
 def test_only_the_latest_are_kept(policy: Policy, tmp_path: Path) -> None:
     for number in (1, 2, 3, 4):
-        checkpoint.save(tmp_path, number, policy, keep=2)
+        checkpoint.save(tmp_path, number, policy, keep=2, method_state={})
     assert [path.name for path in checkpoint.folders(tmp_path)] == ["step-000003", "step-000004"]
     assert not list(tmp_path.glob(".*"))
 
 
 def test_an_unfinished_write_is_no_checkpoint(policy: Policy, tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 1, policy, keep=2)
+    checkpoint.save(tmp_path, 1, policy, keep=2, method_state={})
     (tmp_path / ".writing-step-000002").mkdir()
     assert checkpoint.load_latest(tmp_path).step == 1
-    checkpoint.save(tmp_path, 2, policy, keep=2)
+    checkpoint.save(tmp_path, 2, policy, keep=2, method_state={})
     assert checkpoint.load_latest(tmp_path).step == 2
 
 
@@ -75,8 +75,8 @@ def test_an_unfinished_write_is_no_checkpoint(policy: Policy, tmp_path: Path) ->
 def test_a_damaged_checkpoint_is_passed_over_and_named(
     policy: Policy, tmp_path: Path, name: str, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    checkpoint.save(tmp_path, 1, policy, keep=2)
-    checkpoint.save(tmp_path, 2, policy, keep=2)
+    checkpoint.save(tmp_path, 1, policy, keep=2, method_state={})
+    checkpoint.save(tmp_path, 2, policy, keep=2, method_state={})
     path = tmp_path / "step-000002" / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -89,7 +89,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(
 
 
 def test_all_damaged(policy: Policy, tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 1, policy, keep=2)
+    checkpoint.save(tmp_path, 1, policy, keep=2, method_state={})
     (tmp_path / "step-000001" / "manifest.json").unlink()
     with pytest.raises(CheckpointError, match="all 1 checkpoints"):
         checkpoint.load_latest(tmp_path)

@@ -8,12 +8,14 @@ import torch
 from progrpo import methods
 from progrpo.algo.logprobs import token_logprobs
 from progrpo.errors import NonFiniteError
+from progrpo.methods import Advantages
 from progrpo.model import LanguageModel
 from progrpo.settings import Choice
-from progrpo.train.batch import make_rollout_batch, make_rows
+from progrpo.train.batch import Rows, make_rollout_batch, make_rows
+from progrpo.train.minibatch import MiniBatch, make_minibatch
 from progrpo.train.policy import Policy
 from progrpo.train.settings import OptimSettings
-from progrpo.train.update import MiniBatch, update
+from progrpo.train.update import update
 from progrpo.train.work import Work
 from progrpo.types import Group, RolloutBatch
 
@@ -23,6 +25,10 @@ ADVANTAGES = torch.tensor([[1.5, -0.5, -1.0], [0.0, 0.0, 0.0], [0.7, 0.0, -0.7],
 @pytest.fixture
 def batch(groups: tuple[Group, ...]) -> RolloutBatch:
     return make_rollout_batch(groups, frozenset())
+
+
+def minibatch_of(rows: Rows, batch: RolloutBatch, advantages: torch.Tensor, problems: slice = slice(0, 4)) -> MiniBatch:
+    return make_minibatch(rows, batch, Advantages(values=advantages), problems, seed=0)
 
 
 @pytest.fixture
@@ -37,7 +43,7 @@ def gradient(groups: tuple[Group, ...], batch: RolloutBatch, tiny_model: Languag
         policy = Policy(model, OptimSettings(lr=1e-9, grad_clip=1e9), steps=1, temperature=1.5)
         old = batch.logprobs + drift * torch.randn(batch.logprobs.shape, generator=torch.Generator().manual_seed(5))
         rows = make_rows(groups)
-        minibatch = MiniBatch(rows=rows, first=0, old_logprobs=old, advantages=ADVANTAGES, lengths=batch.lengths)
+        minibatch = minibatch_of(rows, replace(batch, logprobs=old), ADVANTAGES)
         if naive:
             loss = naive_loss(model, rows, old, chosen, batch.lengths)
             loss.backward()
@@ -51,7 +57,7 @@ def gradient(groups: tuple[Group, ...], batch: RolloutBatch, tiny_model: Languag
 def naive_loss(model: LanguageModel, rows: object, old: torch.Tensor, method: methods.Method, lengths: torch.Tensor):
     """Eq. 7 as plain loops: one sequence, one token at a time."""
     problems, group = lengths.shape
-    low, high = method.clip_range()
+    low, high = method.params.clip_low, method.params.clip_high
     total = 0.0
     for p in range(problems):
         tokens_of_group = int(lengths[p].sum())
@@ -97,9 +103,7 @@ def run_update(
     **optim: object,
 ) -> tuple[Policy, dict[str, float | None]]:
     policy = Policy(model, OptimSettings(**optim), steps=5, temperature=1.5)
-    minibatch = MiniBatch(
-        rows=make_rows(groups), first=0, old_logprobs=batch.logprobs, advantages=advantages, lengths=batch.lengths
-    )
+    minibatch = minibatch_of(make_rows(groups), batch, advantages)
     method = methods.load(Choice(name="progrpo"))
     stats = update(policy, method, minibatch, longest=9, budget=64, skip_zero=True, dump=dump)
     return policy, {name: ratio.value for name, ratio in stats.items()}
@@ -130,9 +134,7 @@ def test_work_is_that_of_all_micro_batches_and_of_the_scoring_before(
     monkeypatch.setattr(LanguageModel, "hidden", spy)
     policy = Policy(tiny_model, OptimSettings(), steps=5, temperature=1.5)
     before = Work(positions=1000, padding=300, repeated_prompt=200, head_rows=500)
-    minibatch = MiniBatch(
-        rows=make_rows(groups), first=0, old_logprobs=batch.logprobs, advantages=ADVANTAGES, lengths=batch.lengths
-    )
+    minibatch = minibatch_of(make_rows(groups), batch, ADVANTAGES)
     found = []
     for work in (Work(), before):
         forwarded.clear()
@@ -175,13 +177,7 @@ def test_a_later_mini_batch_takes_its_own_rows(
     groups: tuple[Group, ...], batch: RolloutBatch, tiny_model: LanguageModel
 ) -> None:
     policy = Policy(tiny_model, OptimSettings(), steps=5, temperature=1.5)
-    minibatch = MiniBatch(
-        rows=make_rows(groups),
-        first=6,
-        old_logprobs=batch.logprobs,
-        advantages=ADVANTAGES[2:],
-        lengths=batch.lengths[2:],
-    )
+    minibatch = minibatch_of(make_rows(groups), batch, ADVANTAGES[2:], slice(2, 4))
     stats = update(
         policy, methods.load(Choice(name="grpo")), minibatch, longest=9, budget=999, skip_zero=False, dump=lambda _: ""
     )

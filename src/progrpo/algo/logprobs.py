@@ -57,6 +57,7 @@ def head_logprobs(
     *,
     temperature: float = 1.0,
     entropies: bool = False,
+    entropy_grad: bool = False,
     previous: Int[Tensor, "N S"] | None = None,
     chunk_rows: int = 4096,
 ) -> tuple[Float[Tensor, "N S"], Float[Tensor, "N S"] | None]:
@@ -70,7 +71,8 @@ def head_logprobs(
         previous: the token before each one, as a position in the flattened [N * S], where that is not the column before
             (on a packed line the first token of a completion follows the last of its prompt).
         head: hidden rows [M, D] -> logits [M, V].
-        entropies: also give the entropy in nats of the distribution each scored token was drawn from, without gradient.
+        entropies: also give the entropy in nats of the distribution each scored token was drawn from; without gradient
+            unless `entropy_grad`.
 
     Returns:
         log-probs (gradient into `hidden` and the head) and entropies or None; float32, 0 where masked.
@@ -93,7 +95,9 @@ def head_logprobs(
 
     def chunk(states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logits = head(states)
-        entropy = distribution_entropy(logits.detach(), temperature) if entropies else targets
+        entropy = (
+            distribution_entropy(logits if entropy_grad else logits.detach(), temperature) if entropies else targets
+        )
         return gather_logprobs(logits, targets, temperature), entropy
 
     recompute = torch.is_grad_enabled() and states.shape[0] > chunk_rows

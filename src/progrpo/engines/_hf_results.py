@@ -16,7 +16,7 @@ class Results:
     """What becomes of each request.
 
     Args:
-        tokens: [N or more, S] and values: [2 or 4, N or more, S] (see `sample`) on the device, one row per completion in
+        tokens: [N or more, S] and values: [3 or 5, N or more, S] (see `sample`) on the device, one row per completion in
             the order of requests and seeds; written by the decoder.
     """
 
@@ -81,5 +81,5 @@ class Results:
 
 
 def named(values: Tensor) -> dict[str, Tensor]:
-    """The values [2 or 4, T] of a completion's tokens under the names that `Completion` has for them."""
-    return dict(zip(("logprobs", "entropies", "raw_logprobs", "raw_entropies"), values, strict=False))
+    """The values [3 or 5, T] of a completion's tokens under the names that `Completion` has for them."""
+    return dict(zip(("logprobs", "entropies", "entropy_slopes", "raw_logprobs", "raw_entropies"), values, strict=False))

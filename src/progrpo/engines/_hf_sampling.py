@@ -16,7 +16,7 @@ def uniforms_of(seed: int) -> np.random.Generator:
 
 def kept(sampling: Sampling) -> int:
     """How many values `sample` gives of a token."""
-    return 4 if sampling.raw else 2
+    return 5 if sampling.raw else 3
 
 
 def sample(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
@@ -26,9 +26,9 @@ def sample(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor,
         logits: [R, V]. uniform: [R] float64 in [0, 1).
 
     Returns:
-        token [R]; and [2, R] its log-probability and the entropy in nats of its distribution, float32, at the sampling
-        temperature and before top-k and top-p (at temperature 0: of the untempered distribution). With `sampling.raw`
-        [4, R]: then the same two at temperature 1.
+        token [R]; and [3, R] its log-probability, the entropy in nats of its distribution and the slope of that entropy
+        (see `Completion`), float32, at the sampling temperature and before top-k and top-p (at temperature 0: of the
+        untempered distribution). With `sampling.raw` [5, R]: then the first two at temperature 1.
     """
     tempered = sampling.temperature not in (0, 1)
     scaled = logits.float() / sampling.temperature if tempered else logits
@@ -36,12 +36,17 @@ def sample(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor,
     token = scaled.argmax(dim=-1) if sampling.temperature == 0 else invert(truncate(probs, sampling), uniform)
     values = _of_token(probs, token)
     if sampling.raw:
-        values += _of_token(logits.softmax(dim=-1, dtype=torch.float32), token) if tempered else values
+        values += (_of_token(logits.softmax(dim=-1, dtype=torch.float32), token) if tempered else values)[:2]
     return token, torch.stack(values)
 
 
-def _of_token(probs: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
-    return probs.gather(-1, token[:, None])[:, 0].log(), torch.special.entr(probs).sum(dim=-1)
+def _of_token(probs: Tensor, token: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    parts = torch.special.entr(probs)  # -p log p
+    entropy, own = parts.sum(dim=-1), token[:, None]
+    p, part = probs.gather(-1, own)[:, 0], parts.gather(-1, own)[:, 0]
+    # -p(log p + H) + sum_v p_v^2 (log p_v + H), written in the parts at hand
+    slope = part - p * entropy - torch.linalg.vecdot(probs, parts) + entropy * torch.linalg.vecdot(probs, probs)
+    return p.log(), entropy, slope
 
 
 def invert(weights: Tensor, uniform: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ class Rows:
     Attributes:
         last: [R] token drawn last. length: [R] tokens drawn. prompt: [R] tokens of the prompt. uniform: [R] the random
             number of the next draw. place: [R] group slot * G + rank. out: [R] the completion it is.
-        tokens: [N + 1, S] of all completions, and values: [2 or 4, N + 1, S] of the tokens, as `sample` gives them; the
+        tokens: [N + 1, S] of all completions, and values: [3 or 5, N + 1, S] of the tokens, as `sample` gives them; the
             last row takes what rows that are none write.
     """
 

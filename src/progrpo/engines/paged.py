@@ -247,7 +247,7 @@ class _Drawer:
     four int32 per row (slot, position, halves of a float64 uniform number), so that a CUDA graph may hold the call.
 
     Args:
-        slots: completions that may be open at a time, at 12 or 20 bytes a token.
+        slots: completions that may be open at a time, at 16 or 24 bytes a token.
     """
 
     tensors_required = 4
@@ -264,7 +264,7 @@ class _Drawer:
         self._rows[name] = _Row(slot=self.free.pop(), prompt_length=prompt_length, stream=uniforms_of(seed), numbers=[])
 
     def close(self, name: str) -> Tensor:
-        """Tokens and their values [3 or 5, max_new_tokens + 1] of a completion that ended; its slot comes free."""
+        """Tokens and their values [4 or 6, max_new_tokens + 1] of a completion that ended; its slot comes free."""
         slot = self._rows.pop(name).slot
         self.free.append(slot)
         return self._record[:, slot].cpu()

@@ -6,42 +6,68 @@ A method file may define, and nothing else that is public and callable:
     NEEDS        tensors it reads beyond rewards, verdicts and log-probs (a frozenset of names from `NEEDABLE`), or
     needs        needs(params) -> frozenset, where that depends on its settings
     check        check(params, group) -> list of warnings about settings that are legal and probably unwise
-    and the hooks of `HOOKS`. A hook this version does not run is refused by name, never ignored.
+    net          net(width, params) -> torch module of its own, trained by the same optimiser, kept in the checkpoint,
+                 never seen by engines; `width` is the model's
+    add_to       add_to(advantages [P, G], batch, params) -> Advantages: what it adds to another method's advantages, for
+                 `method.add`
+    and the hooks of `HOOKS`.
+
+A method that must remember something from rollout to rollout writes it into `batch.state`, a dictionary of its own that
+is kept in the checkpoint: numbers, strings, lists, dictionaries and tensors.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from types import ModuleType
 from typing import Any, Literal
 
+import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
 from progrpo import plugins
 from progrpo.algo.advantages import group_advantages
-from progrpo.algo.aggregate import How, sequence_weights
+from progrpo.algo.aggregate import How, sequence_weights, weighted_sum
+from progrpo.algo.divergence import Divergence, kl_estimate
+from progrpo.algo.surrogate import clipped_surrogate
 from progrpo.errors import ConfigError, PluginError
+from progrpo.methods._data import Advantages, MicroView, Reweighted, StepBatch
 from progrpo.settings import Choice, Settings, parse
-from progrpo.types import Ratio, RolloutBatch
+from progrpo.types import RolloutBatch
 
-HOOKS: dict[str, tuple[bool, str]] = {
-    "shape_reward": (False, "shape_reward(batch, params) -> rewards [P, G]: once per rollout, before the advantages"),
-    "advantages": (True, "advantages(batch, params) -> Advantages: once per rollout, no gradient"),
-    "sequence_keep": (False, "sequence_keep(batch, params) -> bool [P, G]: sequences to train on"),
-    "reweight": (False, "reweight(micro, params) -> advantages, weights, keep [N, S]: per micro-batch, no gradient"),
-    "clip_range": (True, "clip_range(params) -> (low, high): of the importance ratio, floats or [N, S]"),
-    "token_loss": (False, "token_loss(micro, default, params) -> [N, S]: replaces the surrogate on some tokens"),
-    "extra_loss": (False, "extra_loss(micro, params) -> scalar, with gradient"),
-    "group_loss": (False, "group_loss(groups, params) -> scalar, with gradient: replaces everything above"),
+__all__ = ["Advantages", "MicroView", "Reweighted", "StepBatch"]
+
+HOOKS: dict[str, str] = {
+    "shape_reward": "shape_reward(batch, params) -> rewards [P, G]: once per rollout, before the advantages",
+    "advantages": "advantages(batch, params) -> Advantages: once per rollout, no gradient",
+    "sequence_keep": "sequence_keep(batch, params) -> bool [P, G]: sequences to train on; the others leave the "
+    "denominators too",
+    "reweight": "reweight(step, params) -> Reweighted: once per optimiser step, no gradient",
+    "clip_range": "clip_range(step, params) -> (low, high): of the importance ratio, floats or [K, S]",
+    "token_loss": "token_loss(micro, surrogate, params) -> [M, S] objective to be maximised, in place of the surrogate",
+    "extra_loss": "extra_loss(micro, params) -> scalar to be minimised beside it, with gradient",
+    "group_loss": "group_loss(micro, params) -> scalar to be minimised, with gradient: in place of all of the above",
 }
-"""The eight hooks in the order they run: name -> (run by this version, signature)."""
+"""The eight hooks in the order they run: name -> signature. Each default is GRPO's."""
 
-NEEDABLE = frozenset({"prompt_logprobs", "entropies", "refresh"})
-"""`prompt_logprobs` [P, Q]; `entropies` [N, S]; `refresh`: log-probs recomputed before each optimiser step."""
+NEEDABLE = {
+    "prompt_logprobs": "[P, Q] of the rollout",
+    "entropies": "[N, S] of the rollout",
+    "refresh": "log-probs (and entropies) recomputed before each optimiser step, advantages from them",
+    "ref_logprobs": "[N, S] under the model as it was before training",
+    "values": "[N, S] of the method's net at the rollout: net(states before each token) -> one number each",
+    "entropy_grad": "entropies with gradient in the training pass",
+    "token_states": "hidden states before the completions' tokens in the training pass, with gradient",
+    "prompt_states": "mean hidden states of the prompts in the training pass, with gradient",
+    "whole_groups": "a group's completions all in one micro-batch",
+}
 
-_OTHER_NAMES = frozenset({"needs", "check"})
+_OTHER_NAMES = frozenset({"needs", "check", "net", "add_to"})
+
+Pool = Literal["step", "micro"]
+"""Where a method takes statistics over tokens: of the whole optimiser step, or of each micro-batch, as much released code
+does; with "micro" the result depends on batch.micro_tokens."""
 
 
 class Params(Settings):
@@ -61,46 +87,60 @@ class Params(Settings):
     """From tokens to one number: see `progrpo.algo.aggregate.sequence_weights`."""
     fixed_length: int | None = Field(None, gt=0)
     """Denominator of aggregate=fixed, in tokens; None takes the longest completion the run allows."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Advantages:
-    """What the advantage hook returns.
-
-    Attributes:
-        values: [P, G] float32, no gradient.
-        stats: metrics for this step, keys as in docs/metrics.md.
-        columns: [P, G] values written beside each completion in the rollouts file.
-    """
-
-    values: Float[Tensor, "P G"]
-    stats: Mapping[str, Ratio] = field(default_factory=dict)
-    columns: Mapping[str, Float[Tensor, "P G"]] = field(default_factory=dict)
+    kl_coef: float = Field(0.0, ge=0)
+    """Weight of a penalty on the KL divergence from the model before training, mean over tokens as the objective; 0 needs
+    no reference model."""
+    kl: Divergence = "k3"
+    """How it is estimated from the sampled token: see `progrpo.algo.divergence.kl_estimate`."""
+    entropy_coef: float = Field(0.0, ge=0)
+    """Weight of a bonus on the entropy of the current policy, likewise; 0 computes none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Method:
-    """A method chosen and set up; nobody asks its name again."""
+    """A method chosen and set up; nobody asks its name again.
+
+    Attributes:
+        added: the method whose `add_to` follows this one's advantages (`method.add`); None without.
+        state: what the method remembers, kept in the checkpoint.
+    """
 
     name: str
     module: ModuleType
     params: Any
     needs: frozenset[str]
+    added: "Method | None" = None
+    state: dict[str, Any] = field(default_factory=dict)
 
     def advantages(self, batch: RolloutBatch) -> Advantages:
-        """The method's advantages, or GRPO's."""
-        hook = getattr(self.module, "advantages", None)
-        if hook is None:
-            return Advantages(values=base_advantages(batch, self.params))
-        result: Advantages = hook(batch, self.params)
+        """Reward shaping, the method's advantages or GRPO's, what `method.add` adds, and which sequences are dropped; in
+        this order.
+
+        What is added follows the method's own normalisation and is not normalised itself; dropped sequences get none.
+        """
+        batch = replace(batch, state=self.state)
+        if shape := self._hook("shape_reward"):
+            batch = replace(batch, rewards=shape(batch, self.params))
+        keep_hook, hook = self._hook("sequence_keep"), self._hook("advantages")
+        keep = keep_hook(batch, self.params) if keep_hook else None
+        made: Advantages = hook(batch, self.params) if hook else Advantages(values=base_advantages(batch, self.params))
+        if self.added is not None:
+            made = self._with_added(made, batch)
+        if keep is not None:
+            made = replace(made, values=made.values.masked_fill(~keep, 0.0), keep=keep)
+        return made
+
+    def reweight(self, step: StepBatch) -> Reweighted:
+        hook = self._hook("reweight")
+        result: Reweighted = hook(step, self.params) if hook else Reweighted()
         return result
 
-    def clip_range(self) -> tuple[float | Tensor, float | Tensor]:
-        """How far below and above 1 the importance ratio counts."""
-        hook = getattr(self.module, "clip_range", None)
+    def clip_range(self, step: StepBatch) -> tuple[float | Tensor, float | Tensor]:
+        """How far below and above 1 the importance ratio counts; floats, or [K, S]."""
+        hook = self._hook("clip_range")
         if hook is None:
             return self.params.clip_low, self.params.clip_high
-        low, high = hook(self.params)
+        low, high = hook(step, self.params)
         return low, high
 
     def weights(self, lengths: Int[Tensor, "P G"], longest: int) -> Float[Tensor, "P G"]:
@@ -108,10 +148,72 @@ class Method:
         fixed = self.params.fixed_length or longest
         return sequence_weights(lengths, how=self.params.aggregate, fixed_length=fixed)
 
+    def loss(
+        self,
+        micro: MicroView,
+        low: float | Tensor,
+        high: float | Tensor,
+        token_weights: Float[Tensor, "M S"] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of a micro-batch, to be minimised, and its part that is the (negative) objective; scalars.
+
+        loss = - sum_n w[n] sum_t u[n,t] J[n,t] + kl_coef KL - entropy_coef H + extra
+        """
+        if whole := self._hook("group_loss"):
+            loss = whole(micro, self.params)
+            return loss + self._regularisers(micro), loss
+        objective = clipped_surrogate(
+            micro.logprobs, micro.old_logprobs, micro.advantages, clip_low=low, clip_high=high
+        )
+        if token := self._hook("token_loss"):
+            objective = token(micro, objective, self.params)
+        if token_weights is not None:
+            objective = objective * token_weights
+        loss = -weighted_sum(objective, micro.mask, micro.weights)
+        total = loss + self._regularisers(micro)
+        if extra := self._hook("extra_loss"):
+            total = total + extra(micro, self.params)
+        return total, loss
+
+    @property
+    def may_skip_zero(self) -> bool:
+        """Whether a sequence with advantage 0 has no gradient, so that it may stay out of the passes."""
+        more = any(self._hook(name) for name in ("token_loss", "extra_loss", "group_loss"))
+        return not more and not self.params.kl_coef and not self.params.entropy_coef
+
+    def make_net(self, width: int) -> torch.nn.Module | None:
+        """The method's own module, or None."""
+        hook = self._hook("net")
+        net: torch.nn.Module | None = hook(width, self.params) if hook else None
+        return net
+
     def check(self, group: int) -> list[str]:
         """The method's warnings about its settings at this group size."""
-        hook = getattr(self.module, "check", None)
+        hook = self._hook("check")
         return list(hook(self.params, group)) if hook else []
+
+    def _with_added(self, made: Advantages, batch: RolloutBatch) -> Advantages:
+        if made.tokens is not None:
+            raise ConfigError(
+                f"method {self.name}: add needs advantages of whole sequences, and this method gives each token its own"
+            )
+        assert self.added is not None
+        more: Advantages = self.added.module.add_to(made.values, batch, self.added.params)
+        return replace(
+            made, values=more.values, stats={**made.stats, **more.stats}, columns={**made.columns, **more.columns}
+        )
+
+    def _regularisers(self, micro: MicroView) -> Tensor:
+        found = micro.logprobs.new_zeros(())
+        if self.params.kl_coef and micro.ref_logprobs is not None:
+            divergence = kl_estimate(micro.logprobs, micro.ref_logprobs, kind=self.params.kl)
+            found = found + self.params.kl_coef * weighted_sum(divergence, micro.mask, micro.weights)
+        if self.params.entropy_coef and micro.entropies is not None:
+            found = found - self.params.entropy_coef * weighted_sum(micro.entropies, micro.mask, micro.weights)
+        return found
+
+    def _hook(self, name: str) -> Any:
+        return getattr(self.module, name, None)
 
 
 def base_advantages(batch: RolloutBatch, params: Params) -> Float[Tensor, "P G"]:
@@ -128,13 +230,30 @@ def load(choice: Choice) -> Method:
     """
     module = plugins.load("methods", choice.name)
     _check_contract(choice.name, module)
-    params = parse(getattr(module, "Params", Params), _with_preset(choice, module), where=f"method {choice.name}")
-    needs = module.needs(params) if hasattr(module, "needs") else getattr(module, "NEEDS", frozenset())
-    if unknown := sorted(set(needs) - NEEDABLE):
+    settings = _with_preset(choice, module)
+    added = _added(settings.pop("add", None), choice.name)
+    params = parse(getattr(module, "Params", Params), settings, where=f"method {choice.name}")
+    needs = set(module.needs(params) if hasattr(module, "needs") else getattr(module, "NEEDS", frozenset()))
+    if unknown := sorted(needs - NEEDABLE.keys()):
         raise PluginError(
             f"method {choice.name!r}: unknown need {unknown[0]!r}; expected {', '.join(sorted(NEEDABLE))}"
         )
-    return Method(name=choice.name, module=module, params=params, needs=frozenset(needs))
+    needs |= {"ref_logprobs"} if params.kl_coef else set()
+    needs |= {"entropy_grad"} if params.entropy_coef else set()
+    needs |= added.needs if added is not None else set()
+    return Method(name=choice.name, module=module, params=params, needs=frozenset(needs), added=added)
+
+
+def _added(settings: Any, name: str) -> Method | None:
+    """The method of `method.add`: its name, or {name: ..., key: value}."""
+    if settings is None:
+        return None
+    added = load(Choice(name=settings) if isinstance(settings, str) else Choice(**settings))
+    if not hasattr(added.module, "add_to"):
+        raise ConfigError(f"method {name}: add={added.name}: that method defines no add_to; progrpo does")
+    if added.name == name:
+        raise ConfigError(f"method {name}: add={name}: it would be added to itself; change its own settings instead")
+    return added
 
 
 def _with_preset(choice: Choice, module: ModuleType) -> dict[str, Any]:
@@ -157,11 +276,6 @@ def _check_contract(name: str, module: ModuleType) -> None:
         own = getattr(value, "__module__", None) == module.__name__
         if attribute.startswith("_") or isinstance(value, type) or not callable(value) or not own:
             continue
-        if attribute in HOOKS and not HOOKS[attribute][0]:
-            raise PluginError(
-                f"method {name!r}: hook {attribute!r} is part of the interface but not run by this version; "
-                f"hooks that run: {', '.join(hook for hook, (built, _) in HOOKS.items() if built)}"
-            )
         if attribute not in HOOKS and attribute not in _OTHER_NAMES:
             near = get_close_matches(attribute, HOOKS, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]!r}?" if near else "."

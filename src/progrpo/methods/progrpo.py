@@ -81,7 +81,11 @@ def check(params: Params, group: int) -> list[str]:
 
 
 def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
-    plain = methods.base_advantages(batch, params)
+    return add_to(methods.base_advantages(batch, params), batch, params)
+
+
+def add_to(plain: Tensor, batch: RolloutBatch, params: Params) -> methods.Advantages:
+    """Advantages [P, G] of any method with the shift added (`method.add=progrpo`)."""
     completion = _completion_confidence(batch, params)  # [P, G]
     prompt = _prompt_confidence(batch, params, completion)  # [P]
     baseline, skip, apply_to = params.baseline, params.skip, params.apply_to

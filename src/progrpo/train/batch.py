@@ -100,6 +100,7 @@ def make_rollout_batch(groups: Sequence[Group], needs: frozenset[str], failed: F
     completions = [completion for group in groups for completion in group.completions]
     lengths = torch.tensor([[len(c.token_ids) for c in group.completions] for group in groups])
     longest = max(1, int(lengths.max()))
+    known_slopes = [c.entropy_slopes for c in completions if c.entropy_slopes is not None]
     prompt_logprobs = prompt_mask = None
     if "prompt_logprobs" in needs:
         scored = [group.prompt_logprobs for group in groups]
@@ -122,6 +123,8 @@ def make_rollout_batch(groups: Sequence[Group], needs: frozenset[str], failed: F
         entropies=pad_columns([c.entropies for c in completions], longest) if "entropies" in needs else None,
         prompt_logprobs=prompt_logprobs,
         prompt_mask=prompt_mask,
+        entropy_slopes=pad_columns(known_slopes, longest) if len(known_slopes) == len(completions) else None,
+        problems=tuple(group.problem.id for group in groups),
     )
 
 
@@ -135,6 +138,7 @@ def micro_batches(
     device: torch.device,
     share: bool,
     half: bool = False,
+    whole: bool = False,
 ) -> Iterator[MicroBatch]:
     """Cut the sequences `index` into micro-batches of at most `budget` tokens (one sequence at least), longest first.
 
@@ -146,21 +150,15 @@ def micro_batches(
             there is no size at which sharing costs more; a group beyond the budget is cut and its prompt repeated.
             Else rectangles, of sequences of like length.
         half: whether attention runs in half precision (see `attention.pack`).
+        whole: a group's sequences stay in one micro-batch, even beyond the budget.
     """
     seen: set[int] = set()
-    if not share:
-        lengths = [len(rows.prompts[n]) + len(rows.completions[n]) for n in index.tolist()]
-        order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
-        start = 0
-        while start < len(order):
-            width = lengths[order[start]]
-            count = max(1, budget // width)
-            chosen = index[torch.tensor(order[start : start + count])]
-            yield _rectangle(rows, chosen, width, columns, pad_id, device, seen)
-            start += count
+    if share:
+        for line in _lines(rows, index, budget, whole):
+            yield _packed(rows, line, columns, device, half, seen)
         return
-    for line in _lines(rows, index, budget):
-        yield _packed(rows, line, columns, device, half, seen)
+    for chosen, width in _rectangles(rows, index, budget, whole):
+        yield _rectangle(rows, torch.tensor(chosen), width, columns, pad_id, device, seen)
 
 
 def pad_columns(values: Sequence[Tensor], width: int | None = None) -> Tensor:
@@ -174,6 +172,30 @@ def pad_columns(values: Sequence[Tensor], width: int | None = None) -> Tensor:
 def column_mask(lengths: Int[Tensor, " N"], width: int) -> Bool[Tensor, "N S"]:
     """True on the first `lengths[n]` columns of row n."""
     return torch.arange(width)[None, :] < lengths[:, None]
+
+
+def _rectangles(rows: Rows, index: Tensor, budget: int, whole: bool) -> Iterator[tuple[list[int], int]]:
+    """The sequences of each rectangle and its width: units (groups if `whole`, else sequences) of like length."""
+    units = list(_by_group(rows, index).values()) if whole else [[n] for n in index.tolist()]
+    widths = [max(len(rows.prompts[n]) + len(rows.completions[n]) for n in unit) for unit in units]
+    order = sorted(range(len(units)), key=lambda place: -widths[place])
+    chosen: list[int] = []
+    width = 0
+    for place in order:
+        if chosen and (len(chosen) + len(units[place])) * width > budget:
+            yield chosen, width
+            chosen = []
+        width = width if chosen else widths[place]
+        chosen = chosen + units[place]
+    if chosen:
+        yield chosen, width
+
+
+def _by_group(rows: Rows, index: Tensor) -> dict[int, list[int]]:
+    groups: dict[int, list[int]] = {}
+    for n in index.tolist():
+        groups.setdefault(n // rows.group, []).append(n)
+    return groups
 
 
 def _rectangle(
@@ -203,19 +225,17 @@ def _rectangle(
     )
 
 
-def _lines(rows: Rows, index: Tensor, budget: int) -> list[list[list[int]]]:
-    """The sequences of each line, by group: parts of groups within the budget, each on the first line with room."""
-    groups: dict[int, list[int]] = {}
-    for n in index.tolist():
-        groups.setdefault(n // rows.group, []).append(n)
+def _lines(rows: Rows, index: Tensor, budget: int, whole: bool) -> list[list[list[int]]]:
+    """The sequences of each line, by group: parts of groups within the budget (or the groups, if `whole`), each on the
+    first line with room."""
     parts: list[tuple[int, list[int]]] = []
-    for own in groups.values():
+    for own in _by_group(rows, index).values():
         prompt = len(rows.prompts[own[0]])
         part: list[int] = []
         size = prompt
         for n in own:
             length = len(rows.completions[n])
-            if part and size + length > budget:
+            if part and size + length > budget and not whole:
                 parts.append((size, part))
                 part, size = [], prompt
             part.append(n)

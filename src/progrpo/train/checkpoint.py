@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-def save(root: Path, step: int, policy: Policy, *, keep: int) -> Path:
+def save(root: Path, step: int, policy: Policy, *, keep: int, method_state: Mapping[str, Any]) -> Path:
     """Write `root/step-NNNNNN` atomically and remove all but the latest `keep` checkpoints."""
     root.mkdir(parents=True, exist_ok=True)
     final = root / f"step-{step:06d}"
@@ -46,7 +46,8 @@ def save(root: Path, step: int, policy: Policy, *, keep: int) -> Path:
     aside.mkdir()
     policy.model.model.save_pretrained(aside)
     policy.model.tokenizer.save_pretrained(aside)
-    torch.save({"step": step, "policy": policy.state_dict(), "generators": _generator_states()}, aside / _STATE)
+    state = {"step": step, "policy": policy.state_dict(), "method": dict(method_state)}
+    torch.save(state | {"generators": _generator_states()}, aside / _STATE)
     # A tokenizer may write folders of its own (additional_chat_templates/).
     written = sorted(path for path in aside.rglob("*") if path.is_file())
     digests = {str(path.relative_to(aside)): _digest(path) for path in written}
@@ -92,8 +93,10 @@ def latest_folder(root: Path) -> Path | None:
     return None
 
 
-def restore(checkpoint: Checkpoint, policy: Policy) -> None:
-    """Put optimiser, schedule and generators back; the weights were loaded from the folder with the model."""
+def restore(checkpoint: Checkpoint, policy: Policy, method_state: dict[str, Any]) -> None:
+    """Put optimiser, schedule, the method's net and memory, and generators back; the weights were loaded from the folder
+    with the model."""
+    method_state.update(checkpoint.state.get("method", {}))
     policy.load_state_dict(checkpoint.state["policy"])
     generators = checkpoint.state["generators"]
     torch.set_rng_state(generators["cpu"])

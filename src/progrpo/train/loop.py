@@ -6,16 +6,18 @@ from progrpo.evaluate import run_evaluation
 from progrpo.methods import Advantages
 from progrpo.rollout.generate import completion_seeds, run_rollout
 from progrpo.rollout.verify import Verifier
+from progrpo.seeds import derive_seed
 from progrpo.train import checkpoint
 from progrpo.train.batch import Rows, make_rows
 from progrpo.train.clock import Clock
 from progrpo.train.metrics import default_confidence, rollout_metrics, rollout_rows
+from progrpo.train.minibatch import make_minibatch, part_of
 from progrpo.train.profile import Profiler
 from progrpo.train.record import RunDirectory
 from progrpo.train.scoring import refreshed_advantages, sampling_policy_batch
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Listener, Trainer, prepare, resolve
-from progrpo.train.update import MiniBatch, update
+from progrpo.train.update import update
 from progrpo.train.work import Work
 from progrpo.types import Ratio, RolloutBatch
 
@@ -91,6 +93,7 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
             from_engine=trainer.engine_scores,
             failed=settings.verify.failed,
             budget=settings.batch.micro_tokens,
+            reference=trainer.reference,
         )
         advantages = trainer.method.advantages(batch)
         confidence = default_confidence(batch)
@@ -123,7 +126,13 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
         trainer.listen("step", trainer.run.write_metrics(done, metrics | clock.take()))
     if done >= settings.steps or (settings.checkpoint.every and done % settings.checkpoint.every == 0):
         with clock.phase("write"):
-            checkpoint.save(trainer.run.checkpoints, done, trainer.policy, keep=settings.checkpoint.keep)
+            checkpoint.save(
+                trainer.run.checkpoints,
+                done,
+                trainer.policy,
+                keep=settings.checkpoint.keep,
+                method_state=trainer.method.state,
+            )
     return done
 
 
@@ -134,24 +143,17 @@ def step_on(
     settings = trainer.settings.batch
     size = settings.minibatch_prompts or settings.prompts
     problems = slice(part * size, (part + 1) * size)
-    chosen, stats = advantages.values[problems], {}
+    own, now, stats = part_of(advantages, problems, settings.group), None, {}
     if part and "refresh" in trainer.method.needs:
-        refreshed, work = refreshed_advantages(
+        now, own, work = refreshed_advantages(
             batch, rows, trainer.policy, trainer.method, problems=problems, budget=settings.micro_tokens
         )
-        chosen, stats = refreshed.values, dict(refreshed.stats)
-    minibatch = MiniBatch(
-        rows=rows,
-        first=problems.start * settings.group,
-        old_logprobs=batch.logprobs,
-        advantages=chosen,
-        lengths=batch.lengths[problems],
-        work=work,
-    )
+        stats = dict(own.stats)
+    seed = derive_seed(trainer.settings.seed, "step", step)
     return stats | update(
         trainer.policy,
         trainer.method,
-        minibatch,
+        make_minibatch(rows, batch, own, problems, now=now, seed=seed, work=work),
         longest=trainer.settings.sampling.max_new_tokens,
         budget=settings.micro_tokens,
         skip_zero=settings.skip_zero_advantage,

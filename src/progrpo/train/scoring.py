@@ -8,6 +8,7 @@ from progrpo.methods import Advantages, Method
 from progrpo.rollout.verify import FailedAs
 from progrpo.train.batch import Rows, column_mask, make_rollout_batch
 from progrpo.train.policy import Policy
+from progrpo.train.reference import Reference
 from progrpo.train.work import Work
 from progrpo.types import Group, RolloutBatch
 
@@ -21,26 +22,35 @@ def sampling_policy_batch(
     from_engine: bool,
     failed: FailedAs,
     budget: int,
+    reference: Reference | None = None,
 ) -> tuple[RolloutBatch, Work]:
     """The rollout under the policy that sampled it, and what it cost to know.
 
     With `from_engine` the log-probs kept while sampling serve and no forward pass is made; else the trainer makes one,
-    which gives the prompts' log-probs too.
+    which gives the prompts' log-probs too. A reference model and a net's values cost a pass each, where they are needed.
     """
     if from_engine:
-        return make_rollout_batch(groups, needs, failed), Work()
-    everything = slice(0, len(groups))
-    return rescore(
-        make_rollout_batch(groups, frozenset(), failed), rows, policy, needs, problems=everything, budget=budget
-    )
+        batch, work = make_rollout_batch(groups, needs, failed), Work()
+    else:
+        everything = slice(0, len(groups))
+        plain = make_rollout_batch(groups, frozenset(), failed)
+        batch, work = rescore(plain, rows, policy, needs, problems=everything, budget=budget)
+    index, columns = torch.arange(len(batch.mask)), batch.mask.shape[1]
+    if reference is not None:
+        scores = reference.score(rows, index, columns=columns, budget=budget)
+        batch, work = replace(batch, ref_logprobs=scores.logprobs), work + scores.work
+    if "values" in needs:
+        scores = policy.score(rows, index, columns=columns, budget=budget, entropies=False, prompts=False, values=True)
+        batch, work = replace(batch, values=scores.values), work + scores.work
+    return batch, work
 
 
 def refreshed_advantages(
     batch: RolloutBatch, rows: Rows, policy: Policy, method: Method, *, problems: slice, budget: int
-) -> tuple[Advantages, Work]:
-    """Advantages of some of the problems with log-probs of the policy as it is now, and what those cost."""
+) -> tuple[RolloutBatch, Advantages, Work]:
+    """Some of the problems with log-probs of the policy as it is now, their advantages, and what those cost."""
     refreshed, work = rescore(batch, rows, policy, method.needs, problems=problems, budget=budget)
-    return method.advantages(refreshed), work
+    return refreshed, method.advantages(refreshed), work
 
 
 def rescore(
@@ -73,5 +83,9 @@ def rescore(
         entropies=scores.entropies,
         prompt_logprobs=scores.prompt_logprobs,
         prompt_mask=prompt_mask,
+        problems=batch.problems[problems],
+        entropy_slopes=None if batch.entropy_slopes is None else batch.entropy_slopes[index],
+        ref_logprobs=None if batch.ref_logprobs is None else batch.ref_logprobs[index],
+        values=None if batch.values is None else batch.values[index],
     )
     return scored, scores.work

@@ -20,6 +20,7 @@ from progrpo.rollout.verify import Verifier
 from progrpo.train import checkpoint
 from progrpo.train.policy import Policy
 from progrpo.train.record import RunDirectory, require_free
+from progrpo.train.reference import Reference
 from progrpo.train.settings import RunSettings
 from progrpo.train.stream import ProblemStream
 from progrpo.types import Problem
@@ -41,6 +42,7 @@ class Trainer:
     policy: Policy
     engine: Engine
     verifier: Verifier
+    reference: Reference | None
     stream: ProblemStream
     test: tuple[Problem, ...]
     done: int
@@ -113,10 +115,13 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     test, _ = fit_prompts(test, model.tokenizer, max_prompt_tokens=limit, drop=drop, source="test problems")
     size = settings.batch.prompts
     stream = ProblemStream(problems, seed=settings.seed, shuffle=settings.data.shuffle, per_rollout=size)
-    policy = Policy(model, settings.optim, steps=settings.steps, temperature=settings.sampling.temperature)
+    temperature = settings.sampling.temperature
+    net = method.make_net(model.model.config.get_text_config().hidden_size)
+    policy = Policy(model, settings.optim, steps=settings.steps, temperature=temperature, net=net)
+    reference = Reference(model, settings.model, temperature) if "ref_logprobs" in method.needs else None
     engine = engines.load(settings.engine, model)
     if latest is not None:
-        checkpoint.restore(latest, policy)
+        checkpoint.restore(latest, policy, method.state)
     if run is None:
         run = RunDirectory.create(settings, excluded, known)
     else:
@@ -129,6 +134,7 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
         policy=policy,
         engine=engine,
         verifier=verifier,
+        reference=reference,
         stream=stream,
         test=tuple(test),
         done=latest.step if latest else 0,

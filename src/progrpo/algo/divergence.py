@@ -1,0 +1,46 @@
+"""Estimates of a KL divergence from the sampled tokens alone."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from progrpo.algo.shapes import require_shape
+
+Divergence = Literal["k1", "k2", "k3"]
+
+MAX_LOG_RATIO = 20.0
+
+
+def kl_estimate(
+    logprobs: Float[Tensor, "N S"], ref_logprobs: Float[Tensor, "N S"], *, kind: Divergence = "k3"
+) -> Float[Tensor, "N S"]:
+    """An estimate of KL(π ‖ π_ref) per sampled token, in nats.
+
+        d = log π_ref − log π
+        "k1"  −d             unbiased, any sign; its gradient has expectation 0 under the policy
+        "k2"  d² / 2         biased, >= 0; the expectation of its gradient is that of the divergence
+        "k3"  exp(d) − d − 1 unbiased, >= 0, low variance; GRPO's choice (arXiv:2402.03300, Eq. 4)
+
+    Source: J. Schulman, "Approximating KL Divergence" (2020). The tokens come from the policy that sampled, not from π:
+    after the first step of a rollout all three are off-policy.
+
+    Args:
+        logprobs: with gradient. ref_logprobs: no gradient flows into them.
+
+    Returns:
+        float32; d is limited to ±20, where the gradient is 0.
+
+    Raises:
+        ShapeError: shapes disagree.
+    """
+    require_shape(logprobs=(logprobs, (None, None)), ref_logprobs=(ref_logprobs, tuple(logprobs.shape)))
+    difference = (ref_logprobs.detach().float() - logprobs.float()).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    match kind:
+        case "k1":
+            return -difference
+        case "k2":
+            return difference.square() / 2
+        case "k3":
+            return torch.expm1(difference) - difference

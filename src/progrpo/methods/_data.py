@@ -1,0 +1,130 @@
+"""What the hooks of a method see and give back.
+
+p problems of an optimiser step, K = p * G sequences of it, M sequences of a micro-batch, S padded completion length,
+D the model's width. Columns are aligned to their own token everywhere (see `progrpo.types`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from progrpo.types import Ratio
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Advantages:
+    """What the advantage hook returns.
+
+    Attributes:
+        values: [P, G] float32, no gradient.
+        tokens: [N, S] where each token has its own advantage; they replace `values` in the update. None: `values` is used
+            for all tokens of a sequence.
+        keep: [P, G] sequences to train on; set by the loader from the hook `sequence_keep`.
+        carried: [N, S] values per token that `MicroView.carried` gives back in the update (returns of a value net).
+        stats: metrics for this step, keys as in docs/metrics.md.
+        columns: [P, G] values written beside each completion in the rollouts file.
+    """
+
+    values: Float[Tensor, "P G"]
+    tokens: Float[Tensor, "N S"] | None = None
+    keep: Bool[Tensor, "P G"] | None = None
+    carried: Mapping[str, Float[Tensor, "N S"]] = field(default_factory=dict)
+    stats: Mapping[str, Ratio] = field(default_factory=dict)
+    columns: Mapping[str, Float[Tensor, "P G"]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StepBatch:
+    """One optimiser step, before it is made: what is decided once for all its micro-batches, without gradient.
+
+    Attributes:
+        advantages: [K, S] of each token. mask: [K, S] completion tokens of the sequences that are kept.
+        logprobs: [K, S] under the policy as it is before this step where the needs name "refresh", else those of the
+            policy that sampled (the same in a rollout's first step).
+        old_logprobs: [K, S] under the policy that sampled.
+        entropies: [K, S] in nats, of the policy of `logprobs`; None unless the needs name "entropies".
+        correct, judged, truncated: [p, G].
+        pool: [K] which sequences share statistics: 0 for all, or the number of the micro-batch (see `Pool`).
+        generator: random numbers of this step alone; the same in a resumed run.
+    """
+
+    advantages: Float[Tensor, "K S"]
+    mask: Bool[Tensor, "K S"]
+    logprobs: Float[Tensor, "K S"]
+    old_logprobs: Float[Tensor, "K S"]
+    correct: Bool[Tensor, "p G"]
+    judged: Bool[Tensor, "p G"]
+    truncated: Bool[Tensor, "p G"]
+    pool: Int[Tensor, " K"]
+    generator: torch.Generator
+    entropies: Float[Tensor, "K S"] | None = None
+
+    def per_pool(self, function: Callable[[Bool[Tensor, "K S"]], Tensor]) -> Tensor:
+        """Evaluate `function` on the mask of each pool and put the results [K, S] together."""
+        result: Tensor | None = None
+        for number in sorted(set(self.pool.tolist())):
+            rows = self.pool == number
+            part = function(self.mask & rows[:, None])
+            result = part if result is None else torch.where(rows[:, None], part, result)
+        return self.advantages if result is None else result
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Reweighted:
+    """What the hook `reweight` returns; None leaves a thing as it is.
+
+    Attributes:
+        advantages: [K, S] in place of the step's.
+        weights: [K, S] >= 0, factors of each token's objective; they do not enter the denominators.
+        keep: [K, S] tokens that are trained on; the others leave the denominators too.
+        marks: [K, S] tokens that `token_loss` or `extra_loss` treat otherwise.
+        stats: metrics, as in `Advantages`.
+    """
+
+    advantages: Float[Tensor, "K S"] | None = None
+    weights: Float[Tensor, "K S"] | None = None
+    keep: Bool[Tensor, "K S"] | None = None
+    marks: Bool[Tensor, "K S"] | None = None
+    stats: Mapping[str, Ratio] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class MicroView:
+    """Some sequences in the forward pass with gradient.
+
+    Attributes:
+        logprobs: [M, S] with gradient. old_logprobs: [M, S].
+        advantages: [M, S] of each token. mask: [M, S] tokens that are trained on.
+        weights: [M] of each sequence in the sum over the step (see `algo.aggregate`); `algo.aggregate.weighted_sum`
+            of [M, S] values with them is what this micro-batch adds to the step's mean.
+        sequences: [M] which sequence of the step each is; sequence n belongs to problem n // group.
+        group: G. count: sequences of the whole step that are kept, for means over sequences.
+        correct: [M]. marks: [M, S] from `reweight`. carried: [M, S] from `Advantages.carried`.
+        entropies: [M, S] with gradient, where the needs name "entropy_grad". ref_logprobs: [M, S] where they name it.
+        token_states: [n, D] the last hidden state before each of the n tokens of `mask`'s sequences, in row order, with
+            gradient; as_columns: puts values [n] of them into columns [M, S]. Where the needs name "token_states".
+        prompt_states: [M, D] mean last hidden state of each prompt but its last token, with gradient; where named.
+        net: the method's own module; None without one.
+    """
+
+    logprobs: Float[Tensor, "M S"]
+    old_logprobs: Float[Tensor, "M S"]
+    advantages: Float[Tensor, "M S"]
+    mask: Bool[Tensor, "M S"]
+    weights: Float[Tensor, " M"]
+    sequences: Int[Tensor, " M"]
+    group: int
+    count: int
+    correct: Bool[Tensor, " M"]
+    marks: Bool[Tensor, "M S"] | None = None
+    carried: Mapping[str, Float[Tensor, "M S"]] = field(default_factory=dict)
+    entropies: Float[Tensor, "M S"] | None = None
+    ref_logprobs: Float[Tensor, "M S"] | None = None
+    token_states: Float[Tensor, "n D"] | None = None
+    as_columns: Callable[[Tensor], Tensor] | None = None
+    prompt_states: Float[Tensor, "M D"] | None = None
+    net: Any = None

@@ -1,0 +1,150 @@
+"""Forward passes of a model over micro-batches: log-probs with and without gradient, entropies, hidden states."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from progrpo.algo.logprobs import head_logprobs
+from progrpo.model import LanguageModel
+from progrpo.train.batch import MicroBatch, Rows, micro_batches
+from progrpo.train.work import Work
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Scores:
+    """Log-probs of whole rollouts under a model, without gradient, on the CPU (see `RolloutBatch`), and what the pass
+    cost."""
+
+    logprobs: Float[Tensor, "N S"]
+    entropies: Float[Tensor, "N S"] | None
+    prompt_logprobs: Float[Tensor, "P Q"] | None
+    values: Float[Tensor, "N S"] | None
+    work: Work
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Forwarded:
+    """One pass over a micro-batch.
+
+    Attributes:
+        logprobs, entropies: [B, L] of the scored tokens; entropies are None unless asked for.
+        states: [B, L, D] last hidden states.
+    """
+
+    logprobs: Float[Tensor, "B L"]
+    entropies: Float[Tensor, "B L"] | None
+    states: Float[Tensor, "B L D"]
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """What passes are made with: a model, and the temperature its logits are divided by."""
+
+    model: LanguageModel
+    temperature: float
+
+    def micro_batches(
+        self, rows: Rows, index: Tensor, columns: int, budget: int, *, whole: bool = False
+    ) -> Iterator[MicroBatch]:
+        """The sequences `index` in micro-batches of at most `budget` tokens on the model's device.
+
+        Args:
+            whole: a group's sequences stay together, whatever the budget says.
+        """
+        return micro_batches(
+            rows,
+            index,
+            columns=columns,
+            budget=budget,
+            pad_id=self.model.pad_id,
+            device=self.model.device,
+            share=self.model.shares_prompts,
+            half=self.model.precision == "bf16",
+            whole=whole,
+        )
+
+    def forward(
+        self, micro: MicroBatch, scored: Tensor, *, entropies: bool = False, entropy_grad: bool = False
+    ) -> Forwarded:
+        """Score the tokens `scored` [B, L] of a micro-batch."""
+        with self.model.computing():
+            # No attention mask: the padding stands on the right, where a causal model does not look.
+            states = self.model.hidden(micro.tokens, position_ids=micro.positions, layout=micro.layout, use_cache=False)
+            logprobs, uncertain = head_logprobs(
+                states,
+                micro.tokens,
+                scored,
+                self.model.head,
+                temperature=self.temperature,
+                entropies=entropies or entropy_grad,
+                entropy_grad=entropy_grad,
+                previous=micro.previous,
+            )
+        return Forwarded(logprobs=logprobs, entropies=uncertain, states=states)
+
+    @torch.no_grad()
+    def score(
+        self,
+        rows: Rows,
+        index: Tensor,
+        *,
+        columns: int,
+        budget: int,
+        entropies: bool = False,
+        prompts: bool = False,
+        net: Any = None,
+    ) -> Scores:
+        """Score the sequences `index` in one pass: completions, and the prompt of the first sequence of each group.
+
+        Args:
+            net: also give its value for the hidden state before each completion token.
+        """
+        position = {int(n): place for place, n in enumerate(index)}
+        size = (len(index), columns)
+        logprobs = torch.zeros(size)
+        entropy, value = (torch.zeros(size) if wanted else None for wanted in (entropies, net is not None))
+        longest = max(len(rows.prompts[int(n)]) for n in index)
+        prompt = torch.zeros(len(index) // rows.group, longest) if prompts else None
+        work = Work()
+        for micro in self.micro_batches(rows, index, columns, budget):
+            firsts = [place for place in micro.prompts if prompts and place.first % rows.group == 0]
+            scored = micro.scored.clone()
+            for place in firsts:
+                scored[place.row, place.column + 1 : place.column + place.length] = True
+            work += replace(micro.work, head_rows=int(scored.sum()))
+            made = self.forward(micro, scored, entropies=entropies)
+            places = torch.tensor([position[int(n)] for n in micro.index])
+            logprobs[places] = micro.as_columns(made.logprobs).cpu()
+            if entropy is not None and made.entropies is not None:
+                entropy[places] = micro.as_columns(made.entropies).cpu()
+            if value is not None:
+                own = net(token_states(micro, made.states).float())
+                value[places] = scatter_columns(micro, own).cpu()
+            for place in firsts if prompt is not None else ():
+                own = made.logprobs[place.row, place.column : place.column + place.length].cpu()
+                prompt[position[place.first] // rows.group, : place.length] = own
+        return Scores(logprobs=logprobs, entropies=entropy, prompt_logprobs=prompt, values=value, work=work)
+
+
+def token_states(micro: MicroBatch, states: Float[Tensor, "B L D"]) -> Float[Tensor, "n D"]:
+    """The hidden state before each scored token, in the order of `scored`; with gradient."""
+    return states.flatten(0, 1).index_select(0, micro.previous[micro.scored])
+
+
+def scatter_columns(micro: MicroBatch, values: Float[Tensor, " n"]) -> Float[Tensor, "M S"]:
+    """Values of the scored tokens, in the order of `token_states`, as completion columns; keeps the gradient."""
+    empty = torch.zeros(micro.mask.shape, dtype=values.dtype, device=values.device)
+    return empty.masked_scatter(micro.mask, values)
+
+
+def prompt_states(micro: MicroBatch, states: Float[Tensor, "B L D"], group: int) -> Float[Tensor, "M D"]:
+    """The mean hidden state of each sequence's prompt but its last token (of a prompt of one token: that token's)."""
+    by_group = {
+        place.first // group: states[place.row, place.column : place.column + max(1, place.length - 1)].mean(dim=0)
+        for place in micro.prompts
+    }
+    return torch.stack([by_group[n // group] for n in micro.index.tolist()])

@@ -1,0 +1,47 @@
+"""The model as it was before training, for methods that compare the policy with it: a frozen copy, or the adapter off."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+
+from progrpo.model import LanguageModel, ModelSettings, load_model
+from progrpo.train.batch import Rows
+from progrpo.train.passes import Passes, Scores
+
+
+class Reference:
+    """Scores sequences under the model before training, at the sampling temperature.
+
+    A model that trains an adapter (as Transformers attaches them) is its own reference with the adapter switched off, at
+    no memory; any other is loaded a second time and frozen.
+
+    Args:
+        settings: of the model before training, not of a checkpoint.
+    """
+
+    def __init__(self, policy: LanguageModel, settings: ModelSettings, temperature: float) -> None:
+        self._adapted = policy.model if getattr(policy.model, "_hf_peft_config_loaded", False) else None
+        model = policy
+        if self._adapted is None:
+            model = load_model(settings.model_copy(update={"gradient_checkpointing": False}))
+            model.model.requires_grad_(False).eval()
+        self._passes = Passes(model, temperature)
+
+    def score(self, rows: Rows, index: Tensor, *, columns: int, budget: int) -> Scores:
+        """Log-probs [N, S] of the sequences `index`, without gradient."""
+        with _without_adapter(self._adapted):
+            return self._passes.score(rows, index, columns=columns, budget=budget)
+
+
+@contextmanager
+def _without_adapter(model: Any) -> Iterator[None]:
+    if model is None:
+        yield
+        return
+    model.disable_adapters()
+    try:
+        yield
+    finally:
+        model.enable_adapters()
