@@ -74,7 +74,7 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
     Raises:
         ConfigError: an override has no "=", or runs through a value that is not a mapping.
     """
-    result = _copy(data)
+    result: dict[str, Any] = _copy(data)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:

@@ -3,6 +3,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from progrpo.methods import StepBatch
 from progrpo.types import RolloutBatch
 
 
@@ -30,5 +31,28 @@ def rollout_batch() -> Callable[..., RolloutBatch]:
             "prompt_mask": torch.tensor([[False, True, True], [False, True, False]]),
         }
         return RolloutBatch(**(fields | changes))
+
+    return make
+
+
+@pytest.fixture
+def step_batch(rollout_batch: Callable[..., RolloutBatch]) -> Callable[..., StepBatch]:
+    """The optimiser step of `rollout_batch`, under the policy that sampled."""
+
+    def make(**changes: object) -> StepBatch:
+        batch = rollout_batch()
+        fields = {
+            "advantages": torch.tensor([1.0, -0.5, -0.5, 0.0, 0.0, 0.0])[:, None].expand(6, 3),
+            "mask": batch.mask,
+            "logprobs": batch.logprobs,
+            "old_logprobs": batch.logprobs,
+            "entropies": batch.entropies,
+            "correct": batch.correct,
+            "judged": batch.judged,
+            "truncated": batch.truncated,
+            "pool": torch.zeros(6, dtype=torch.long),
+            "generator": torch.Generator().manual_seed(0),
+        }
+        return StepBatch(**(fields | changes))
 
     return make

@@ -8,7 +8,7 @@ import torch
 
 from progrpo import methods, plugins
 from progrpo.errors import ConfigError, PluginError
-from progrpo.methods import Method
+from progrpo.methods import Method, StepBatch
 from progrpo.settings import Choice
 from progrpo.types import RolloutBatch
 
@@ -68,7 +68,9 @@ def own_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     return load
 
 
-def test_a_method_outside_the_tree(own_method: Callable[[str, str], Method], rollout_batch: Make) -> None:
+def test_a_method_outside_the_tree(
+    own_method: Callable[[str, str], Method], rollout_batch: Make, step_batch: Callable[..., StepBatch]
+) -> None:
     method = own_method(
         "twice",
         """
@@ -84,7 +86,7 @@ def test_a_method_outside_the_tree(own_method: Callable[[str, str], Method], rol
     )
     batch = rollout_batch()
     assert torch.equal(method.advantages(batch).values, 2 * methods.load(Choice(name="grpo")).advantages(batch).values)
-    assert method.clip_range(None) == (0.5, 0.5)
+    assert method.clip_range(step_batch()) == (0.5, 0.5)
 
 
 def test_unknown_hook_is_refused_with_the_nearest(own_method: Callable[[str, str], Method]) -> None:

@@ -12,7 +12,7 @@ Make = Callable[..., RolloutBatch]
 
 def test_clip_higher_and_group_tokens(rollout_batch: Make) -> None:
     method = methods.load(Choice(name="dapo"))
-    assert method.clip_range(None) == (0.2, 0.28)
+    assert (method.params.clip_low, method.params.clip_high) == (0.2, 0.28)
     # groups of 3 and 9 tokens, P = 2: 1/(2*3) and 1/(2*9)
     weights = method.weights(torch.tensor([[1, 2], [4, 5]]), 10)
     assert weights.flatten().tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 18, 1 / 18])

@@ -9,7 +9,7 @@ def test_it_defines_nothing() -> None:
 
 def test_its_settings_are_eq_3() -> None:
     method = methods.load(Choice(name="grpo"))
-    assert method.clip_range(None) == (0.2, 0.2)
+    assert (method.params.clip_low, method.params.clip_high) == (0.2, 0.2)
     assert method.params.aggregate == "sequence"
     assert method.needs == frozenset()
     assert method.check(16) == []

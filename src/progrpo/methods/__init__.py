@@ -118,7 +118,6 @@ class Method:
 
         What is added follows the method's own normalisation and is not normalised itself; dropped sequences get none.
         """
-        batch = replace(batch, state=self.state)
         if shape := self._hook("shape_reward"):
             batch = replace(batch, rewards=shape(batch, self.params))
         keep_hook, hook = self._hook("sequence_keep"), self._hook("advantages")

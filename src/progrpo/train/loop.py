@@ -4,7 +4,6 @@ import logging
 
 from progrpo.evaluate import run_evaluation
 from progrpo.methods import Advantages
-from progrpo.rollout.generate import completion_seeds, run_rollout
 from progrpo.rollout.verify import Verifier
 from progrpo.seeds import derive_seed
 from progrpo.train import checkpoint
@@ -14,6 +13,7 @@ from progrpo.train.metrics import default_confidence, rollout_metrics, rollout_r
 from progrpo.train.minibatch import make_minibatch, part_of
 from progrpo.train.profile import Profiler
 from progrpo.train.record import RunDirectory
+from progrpo.train.sampling import sample
 from progrpo.train.scoring import refreshed_advantages, sampling_policy_batch
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Listener, Trainer, prepare, resolve
@@ -59,28 +59,14 @@ def train(
 def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
     """One pass of Alg. 1's while loop: a rollout, and its optimiser steps one after another. Returns the steps done."""
     settings = trainer.settings
-    size, group, per_rollout = settings.batch.prompts, settings.batch.group, settings.batch.steps_per_rollout
+    per_rollout = settings.batch.steps_per_rollout
 
     # 1. Sampling phase (lines 7-9): G completions of each problem, verified.
     trainer.listen("phase", {"name": "generate"})
-    taken = trainer.stream.take(done // per_rollout * size, size)
-    rollout = run_rollout(
-        [problem for _, problem in taken],
-        model=trainer.model,
-        engine=trainer.engine,
-        verifier=trainer.verifier,
-        sampling=settings.sampling,
-        seeds=[
-            completion_seeds(settings.seed, "train", done, epoch, problem=problem, group=group)
-            for epoch, problem in taken
-        ],
-        # Recorded tokens come with their prompts', so that other methods can be scored on the same rollouts.
-        prompt_logprobs=trainer.engine_scores and ("prompt_logprobs" in trainer.method.needs or settings.record.tokens),
-    )
+    rollout, of_sampling = sample(trainer, done)
     clock.add("generate", rollout.generate_s)
     clock.add("verify", rollout.verify_s)
     clock.add("verify_hidden", rollout.verify_hidden_s)
-    trainer.verifier.require_trustworthy([verdict for group in rollout.groups for verdict in group.verdicts])
 
     # 2. and 3. Advantages, and what the method makes of them (lines 10-27), from the policy that sampled.
     with clock.phase("score"):
@@ -93,12 +79,16 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
             from_engine=trainer.engine_scores,
             failed=settings.verify.failed,
             budget=settings.batch.micro_tokens,
+            state=trainer.method.state,
             reference=trainer.reference,
         )
         advantages = trainer.method.advantages(batch)
         confidence = default_confidence(batch)
-        of_rollout = rollout_metrics(
-            rollout.groups, batch, advantages, confidence=confidence, canonical=trainer.verifier.canonical
+        of_rollout = (
+            rollout_metrics(
+                rollout.groups, batch, advantages, confidence=confidence, canonical=trainer.verifier.canonical
+            )
+            | of_sampling
         )
     with clock.phase("write"):
         every = settings.record.rollouts_every

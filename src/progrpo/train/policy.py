@@ -18,11 +18,19 @@ class Policy:
 
     Args:
         steps: of the whole run, for the schedule.
-        net: a module of the method's own; its parameters follow the model's in the optimiser.
+        net: a module of the method's own; its parameters follow the model's in the optimiser, at `net_lr_factor` times the
+            learning rate, and its gradient is clipped by itself.
     """
 
     def __init__(
-        self, model: LanguageModel, optim: OptimSettings, *, steps: int, temperature: float, net: Any = None
+        self,
+        model: LanguageModel,
+        optim: OptimSettings,
+        *,
+        steps: int,
+        temperature: float,
+        net: Any = None,
+        net_lr_factor: float = 1.0,
     ) -> None:
         from transformers import get_scheduler
 
@@ -30,10 +38,13 @@ class Policy:
         self.net = None if net is None else net.to(model.device)
         self._passes = Passes(model, temperature)
         self._grad_clip = optim.grad_clip
-        modules = [model.model, *([] if self.net is None else [self.net])]
-        self.parameters = [parameter for one in modules for parameter in one.parameters() if parameter.requires_grad]
+        self.parameters = [parameter for parameter in model.model.parameters() if parameter.requires_grad]
+        self._net_parameters = [] if self.net is None else list(self.net.parameters())
+        groups: list[dict[str, Any]] = [{"params": self.parameters}]
+        if self._net_parameters:
+            groups.append({"params": self._net_parameters, "lr": optim.lr * net_lr_factor})
         self.optimizer = torch.optim.AdamW(
-            self.parameters,
+            groups,
             lr=optim.lr,
             betas=optim.betas,
             eps=optim.eps,
@@ -89,7 +100,7 @@ class Policy:
 
     def zero_grad(self) -> None:
         """Set every gradient to 0 (not None: a step in which no sequence has an advantage still decays momentum)."""
-        for parameter in self.parameters:
+        for parameter in (*self.parameters, *self._net_parameters):
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             else:
@@ -101,8 +112,13 @@ class Policy:
         self.schedule.step()
 
     def clip_gradient(self) -> float:
-        """Clip the whole gradient's norm to `optim.grad_clip`; the norm before. inf or nan if the gradient is."""
-        return float(torch.nn.utils.clip_grad_norm_(self.parameters, self._grad_clip))
+        """Clip the norm of the model's gradient, and of the net's, to `optim.grad_clip`; the model's norm before. inf or nan
+        if either gradient is."""
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self._grad_clip))
+        if not self._net_parameters:
+            return norm
+        own = float(torch.nn.utils.clip_grad_norm_(self._net_parameters, self._grad_clip))
+        return norm if own < float("inf") else own
 
     def state_dict(self) -> dict[str, Any]:
         own = {} if self.net is None else {"net": self.net.state_dict()}

@@ -1,6 +1,7 @@
 """Log-probs of the sampling policy for the ratio, c(q) and c(o): one source for all three, and no pass too many."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -22,6 +23,7 @@ def sampling_policy_batch(
     from_engine: bool,
     failed: FailedAs,
     budget: int,
+    state: dict[str, Any],
     reference: Reference | None = None,
 ) -> tuple[RolloutBatch, Work]:
     """The rollout under the policy that sampled it, and what it cost to know.
@@ -42,7 +44,7 @@ def sampling_policy_batch(
     if "values" in needs:
         scores = policy.score(rows, index, columns=columns, budget=budget, entropies=False, prompts=False, values=True)
         batch, work = replace(batch, values=scores.values), work + scores.work
-    return batch, work
+    return replace(batch, state=state), work
 
 
 def refreshed_advantages(

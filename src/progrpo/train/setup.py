@@ -117,7 +117,14 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     stream = ProblemStream(problems, seed=settings.seed, shuffle=settings.data.shuffle, per_rollout=size)
     temperature = settings.sampling.temperature
     net = method.make_net(model.model.config.get_text_config().hidden_size)
-    policy = Policy(model, settings.optim, steps=settings.steps, temperature=temperature, net=net)
+    policy = Policy(
+        model,
+        settings.optim,
+        steps=settings.steps,
+        temperature=temperature,
+        net=net,
+        net_lr_factor=getattr(method.params, "net_lr_factor", 1.0),
+    )
     reference = Reference(model, settings.model, temperature) if "ref_logprobs" in method.needs else None
     engine = engines.load(settings.engine, model)
     if latest is not None:

@@ -1,0 +1,40 @@
+"""80/20: only the tokens of highest entropy train, and only they count in the mean.
+
+    J over the ⌈0.2 · tokens⌉ tokens with the largest entropy H_t of the current policy, all tokens of the step being ranked
+    together
+
+The released code ranks the tokens of each micro-batch (`pool: micro`). The other tokens leave the divisor as well: without
+that the step would silently be five times smaller.
+
+Source: arXiv:2506.01939, Eq. 6; Shenzhi-Wang/Beyond-the-80-20-Rule-RLVR@6f5dda6 core_algos.py.
+Evidence: code.
+Reproduce: the defaults (DAPO's clip, token mean).
+"""
+
+from pydantic import Field
+from torch import Tensor
+
+from progrpo import methods
+from progrpo.algo.aggregate import How
+from progrpo.methods._pools import top_share
+
+NEEDS = frozenset({"entropies", "refresh"})
+
+
+class Params(methods.Params):
+    clip_high: float = Field(0.28, ge=0)
+    aggregate: How = "token"
+    fraction: float = Field(0.2, gt=0, le=1)
+    """Share of the tokens that train; 1 trains on all."""
+    pool: methods.Pool = "step"
+
+
+def reweight(step: methods.StepBatch, params: Params) -> methods.Reweighted:
+    entropies = step.entropies
+    if entropies is None:
+        return methods.Reweighted()
+
+    def top(mask: Tensor) -> Tensor:
+        return top_share(entropies, mask, params.fraction, at_least=1, rounding="ceil")
+
+    return methods.Reweighted(keep=step.per_pool(top))

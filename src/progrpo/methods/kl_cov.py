@@ -1,0 +1,49 @@
+"""KL-Cov: a penalty on the tokens whose log-probability and advantage covary most, no clipping.
+
+    cov_t = (A_t − mean A) · (log π_t − mean log π),    J_t = ρ_t A_t − coef · |log π_t − log π_old,t|  on the top k
+    k = max(1, ⌊ratio · tokens⌋)
+
+The means and the top k are over all tokens of the step (`pool: step`); the released code takes those of the micro-batch
+(`pool: micro`). The gradient flows through |·| and vanishes where π = π_old, so it acts from the second step of a rollout on.
+
+Source: arXiv:2505.22617, Eq. 11 and 12; PRIME-RL/Entropy-Mechanism-of-RL@8850579 core_algos.py.
+Evidence: code.
+Reproduce: ratio=0.002 for 7B, 0.0002 for 32B, coef=1 (its scripts); verl's port has ratio=0.0002, coef=0.1.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from progrpo import methods
+from progrpo.algo.aggregate import How
+from progrpo.algo.surrogate import log_ratio
+from progrpo.methods._pools import covariance, top_share
+
+NEEDS = frozenset({"refresh"})
+PRESETS = {"7b": {"ratio": 2e-3}, "32b": {"ratio": 2e-4}, "verl": {"ratio": 2e-4, "coef": 0.1}}
+
+
+class Params(methods.Params):
+    aggregate: How = "token"
+    ratio: float = Field(2e-3, ge=0, le=1)
+    """Share of the tokens that are penalised; 0 penalises none and leaves the unclipped surrogate."""
+    coef: float = Field(1.0, ge=0)
+    """Weight of the penalty, in units of the advantage per nat."""
+    pool: methods.Pool = "step"
+
+
+def reweight(step: methods.StepBatch, params: Params) -> methods.Reweighted:
+    def top(mask: Tensor) -> Tensor:
+        cov = covariance(step.advantages, step.logprobs, mask)
+        return top_share(cov, mask, params.ratio, at_least=1 if params.ratio else 0, rounding="floor")
+
+    return methods.Reweighted(marks=step.per_pool(top))
+
+
+def token_loss(micro: methods.MicroView, surrogate: Tensor, params: Params) -> Tensor:
+    difference = log_ratio(micro.logprobs, micro.old_logprobs)
+    objective = difference.exp() * micro.advantages
+    if micro.marks is None:
+        return objective
+    return torch.where(micro.marks, objective - params.coef * difference.abs(), objective)

@@ -1,0 +1,79 @@
+"""The rollout of one step: P problems, G completions of each; sampled again where the method wants mixed groups alone."""
+
+from collections.abc import Sequence
+
+from progrpo.rollout.generate import Rollout, completion_seeds, run_rollout
+from progrpo.train.setup import Trainer
+from progrpo.types import Group, Ratio
+
+_TAKEN = "sampling/taken"
+
+
+def sample(trainer: Trainer, done: int) -> tuple[Rollout, dict[str, Ratio]]:
+    """Sample the problems that come next, and verify.
+
+    A method with `max_rounds` above 1 (dynamic sampling, arXiv:2503.14476) keeps the groups that are neither all right nor
+    all wrong and goes on with further problems until there are P of them, at most `max_rounds` times; what is then missing
+    is filled up with groups that are not mixed. How many problems were taken is kept in the checkpoint.
+
+    Returns:
+        The rollout, and how it was sampled: keys as in docs/metrics.md.
+
+    Raises:
+        VerifierError: too many verdicts failed.
+    """
+    settings, state = trainer.settings, trainer.method.state
+    size, rounds = settings.batch.prompts, getattr(trainer.method.params, "max_rounds", 1)
+    start = done // settings.batch.steps_per_rollout * size
+    if rounds == 1:
+        rollout = _round(trainer, done, start)
+        return rollout, {}
+    made: list[Rollout] = []
+    mixed: list[Group] = []
+    while len(made) < rounds and len(mixed) < size:
+        made.append(_round(trainer, done, state.get(_TAKEN, 0)))
+        state[_TAKEN] = state.get(_TAKEN, 0) + size
+        mixed += [group for group in made[-1].groups if is_mixed(group)]
+    others = [group for rollout in made for group in rollout.groups if not is_mixed(group)]
+    sampled = sum(len(rollout.groups) for rollout in made)
+    whole = Rollout(
+        groups=tuple([*mixed, *others][:size]),
+        generate_s=sum(rollout.generate_s for rollout in made),
+        verify_s=sum(rollout.verify_s for rollout in made),
+        verify_busy_s=sum(rollout.verify_busy_s for rollout in made),
+    )
+    return whole, {
+        "rollout/rounds": Ratio(len(made), 1),
+        "rollout/mixed_groups": Ratio(len(mixed), sampled),
+        "tokens/generated": Ratio(_tokens([group for rollout in made for group in rollout.groups]), 1),
+    }
+
+
+def is_mixed(group: Group) -> bool:
+    """Whether some of the judged completions are correct and some are not."""
+    correct = {verdict.correct for verdict in group.verdicts if not verdict.failed}
+    return len(correct) == 2
+
+
+def _round(trainer: Trainer, done: int, start: int) -> Rollout:
+    settings = trainer.settings
+    taken = trainer.stream.take(start, settings.batch.prompts)
+    rollout = run_rollout(
+        [problem for _, problem in taken],
+        model=trainer.model,
+        engine=trainer.engine,
+        verifier=trainer.verifier,
+        sampling=settings.sampling,
+        seeds=[
+            completion_seeds(settings.seed, "train", done, epoch, problem=problem, group=settings.batch.group)
+            for epoch, problem in taken
+        ],
+        # Recorded tokens come with their prompts', so that other methods can be scored on the same rollouts.
+        prompt_logprobs=trainer.engine_scores and ("prompt_logprobs" in trainer.method.needs or settings.record.tokens),
+    )
+    trainer.verifier.require_trustworthy([verdict for group in rollout.groups for verdict in group.verdicts])
+    return rollout
+
+
+def _tokens(groups: Sequence[Group]) -> int:
+    return sum(len(completion.token_ids) for group in groups for completion in group.completions)
