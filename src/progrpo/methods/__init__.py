@@ -118,8 +118,10 @@ class Method:
 
         What is added follows the method's own normalisation and is not normalised itself; dropped sequences get none.
         """
-        if shape := self._hook("shape_reward"):
-            batch = replace(batch, rewards=shape(batch, self.params))
+        shape = self._hook("shape_reward")
+        shaped = shape(batch, self.params) if shape else batch.rewards
+        if shaped is not batch.rewards:
+            batch = replace(batch, rewards=shaped)
         keep_hook, hook = self._hook("sequence_keep"), self._hook("advantages")
         keep = keep_hook(batch, self.params) if keep_hook else None
         made: Advantages = hook(batch, self.params) if hook else Advantages(values=base_advantages(batch, self.params))
