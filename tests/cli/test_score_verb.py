@@ -85,20 +85,53 @@ def test_a_failed_verdict_is_neutral_as_in_training(tmp_path: Path) -> None:
 
 
 def test_weights_are_those_of_the_runs_optimiser_steps(tmp_path: Path) -> None:
-    rows = [*group("p", tokens=False), *group("q", tokens=False, length=3)]
+    rows = [*group("p"), *(cut(row, 3) for row in group("q"))]
     # sequence weights 1 / (8 * length), times 4 * 6 + 4 * 3 = 36 tokens: 0.75 and 1.5
     whole = scored(tmp_path / "a", rows, methods=["grpo"])
-    assert column(whole, "grpo", "token_weights") == pytest.approx([a * w for w in (0.75, 1.5) for a in GRPO])
+    expected = [[a * w] * n for w, n in ((0.75, 6), (1.5, 3)) for a in GRPO]
+    assert column(whole, "grpo", "token_weights") == [pytest.approx(one) for one in expected]
     # a step per group: 1 / (4 * length) times 4 * length tokens
     config = {"batch": {"prompts": 2, "minibatch_prompts": 1}}
     parts = scored(tmp_path / "b", rows, methods=["grpo"], config=config)
-    assert column(parts, "grpo", "token_weights") == pytest.approx([*GRPO, *GRPO])
+    expected = [[a] * n for n in (6, 3) for a in GRPO]
+    assert column(parts, "grpo", "token_weights") == [pytest.approx(one) for one in expected]
+
+
+def test_weights_of_tokens_that_a_method_treats_apart(tmp_path: Path) -> None:
+    # Entropies 0.5 but for the second token of the first completion: it alone is among the 1/24 most uncertain tokens, and
+    # trains with its advantage on a mean over one token, in units of one over 24.
+    rows = group("p")
+    rows[0]["entropies"] = [0.5, 0.9, 0.5, 0.5, 0.5, 0.5]
+    found = scored(tmp_path, rows, "high_entropy.fraction=0.04", methods=["high_entropy"])
+    assert column(found, "high_entropy", "token_weights")[0] == pytest.approx([0, 24 * GRPO[0], 0, 0, 0, 0])
+    assert not any(any(one) for one in column(found, "high_entropy", "token_weights")[1:])
+
+
+def test_predicted_entropy_changes_need_slopes(tmp_path: Path) -> None:
+    assert "predicted_dH" not in scored(tmp_path / "a", group("p"), methods=["grpo"])[0]
+    rows = [row | {"entropy_slopes": [0.1, 0, 0, 0, 0, -0.3]} for row in group("p")]
+    # Each token's dJ/dlog p is its advantage over 24 tokens; the slopes of a completion sum to -0.2.
+    found = column(scored(tmp_path / "b", rows, methods=["grpo"]), "grpo", "predicted_dH")
+    assert found == pytest.approx([-0.2 * advantage / 24 for advantage in GRPO])
+
+
+def test_methods_that_need_a_model_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ProgrpoError, match="method 'ppo' reads values, token_states, which a rollouts file does not hold"
+    ):
+        scored(tmp_path, group("p"), methods=["ppo"])
+
+
+def cut(row: dict[str, Any], length: int) -> dict[str, Any]:
+    """The row with the first tokens of its completion alone."""
+    return row | {"length": length} | {name: row[name][:length] for name in ("token_ids", "logprobs", "entropies")}
 
 
 def test_a_fixed_length_is_the_runs_limit(tmp_path: Path) -> None:
     # 1 / (4 * 12) times 24 tokens = 0.5, of an advantage of 0.75 or -0.25
     rows = scored(tmp_path, group("p"), methods=["dr_grpo"], config={"sampling": {"max_new_tokens": 12}})
-    assert column(rows, "dr_grpo", "token_weights") == pytest.approx([0.375, -0.125, -0.125, -0.125])
+    expected = [[weight] * 6 for weight in (0.375, -0.125, -0.125, -0.125)]
+    assert column(rows, "dr_grpo", "token_weights") == [pytest.approx(one) for one in expected]
 
 
 def test_rewards_suffice_for_methods_that_read_no_log_probs(tmp_path: Path) -> None:

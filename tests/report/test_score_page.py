@@ -45,7 +45,8 @@ def test_tokens_have_texts_probabilities_and_the_least_likely_marked(tmp_path: P
     assert first["tokens"]["probabilities"] == [0.5, 0.9, 0.9, 0.9, 0.9, 0.9]
     assert first["tokens"]["low"] == [1, 1, 0, 0, 0, 0]  # a tie goes to the earlier token
     assert third["tokens"]["low"] == [1, 1, 0, 0, 0, 0]
-    assert first["weights"] == first["advantages"]  # all lengths are equal: each token weighs one over the tokens
+    # All lengths are equal: each token weighs one over the tokens, times the advantage.
+    assert first["tokens"]["weights"] == pytest.approx(first["advantages"], abs=1e-3)
     assert "Token texts come from the tokenizer of embedded:countdown." in page
 
 

@@ -141,7 +141,16 @@ def _rows(scoring: "Scoring") -> str:
             "confidence": one.confidence,
             "recorded": one.recorded,
             "advantages": dict(zip(labels, one.advantages, strict=True)),
-            "token_weights": dict(zip(labels, one.weights, strict=True)),
+            **(
+                {}
+                if one.weights is None
+                else {"token_weights": {k: v.tolist() for k, v in zip(labels, one.weights, strict=True)}}
+            ),
+            **(
+                {}
+                if one.entropy_changes is None
+                else {"predicted_dH": dict(zip(labels, one.entropy_changes, strict=True))}
+            ),
         }
         for one in scoring.completions
     )

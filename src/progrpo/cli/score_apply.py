@@ -16,6 +16,7 @@ from progrpo.report.score import ScoredCompletion, ScoredMethod, Scoring
 from progrpo.report.score_read import RolloutFile
 from progrpo.settings import Choice, apply_overrides
 from progrpo.train.batch import make_rollout_batch
+from progrpo.train.offline import entropy_changes, require_no_model, token_gradients
 from progrpo.types import RolloutBatch
 
 _TOKENS = "a run records them with record.tokens=true"
@@ -71,6 +72,7 @@ def apply_methods(files: Sequence[RolloutFile], chosen: Mapping[str, Method]) ->
         ),
         completions=tuple(completions),
         files=tuple(str(file.path) for file in files),
+        steps=sum(-(-len(file.groups) // file.step_groups) for file in files),
         notes=tuple(note for file in files for note in _file_notes(file)),
     )
 
@@ -79,10 +81,11 @@ def _score(file: RolloutFile, chosen: Mapping[str, Method], *, first: int) -> li
     """The completions of a file; its groups are numbered from `first`."""
     applied = [_apply(file, label, method) for label, method in chosen.items()]
     confidence, low = _least_certain(file) if file.tokens else (None, None)
+    changes = [_entropy_changes(file, gradients) for _, gradients, _ in applied]
     found = []
     for p, group in enumerate(file.groups):
         for g, (completion, verdict) in enumerate(zip(group.completions, group.verdicts, strict=True)):
-            n = p * len(group.completions) + g
+            n, length = p * len(group.completions) + g, len(completion.token_ids)
             found.append(
                 ScoredCompletion(
                     group=first + p,
@@ -91,26 +94,42 @@ def _score(file: RolloutFile, chosen: Mapping[str, Method], *, first: int) -> li
                     problem=group.problem,
                     completion=completion,
                     verdict=verdict,
-                    advantages=tuple(float(values[p, g]) for values, _ in applied),
-                    weights=tuple(float(weights[p, g]) for _, weights in applied),
+                    advantages=tuple(float(values[p, g]) for values, _, _ in applied),
+                    weights=_rows_of([weights for _, _, weights in applied], n, length),
+                    entropy_changes=None if None in changes else tuple(one[n] for one in changes if one is not None),
                     confidence=file.recorded[p][g]["confidence"] if confidence is None else _known(confidence[n]),
                     recorded=file.recorded[p][g]["advantage"],
-                    low=None if low is None else low[n, : len(completion.token_ids)],
+                    low=None if low is None else low[n, :length],
                 )
             )
     return found
 
 
-def _apply(file: RolloutFile, label: str, method: Method) -> tuple[Tensor, Tensor]:
-    """Advantages [P, G], and the weight [P, G] of each token in units of one over the tokens of its optimiser step."""
-    values = method.advantages(_batch(file, label, method)).values
+def _rows_of(weights: Sequence[Tensor | None], n: int, length: int) -> tuple[Tensor, ...] | None:
+    known = [one[n, :length] for one in weights if one is not None]
+    return tuple(known) if len(known) == len(weights) else None
+
+
+def _entropy_changes(file: RolloutFile, gradients: Tensor | None) -> Sequence[float] | None:
+    slopes = make_rollout_batch(file.groups, frozenset()).entropy_slopes
+    return None if gradients is None or slopes is None else entropy_changes(gradients, slopes)
+
+
+def _apply(file: RolloutFile, label: str, method: Method) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Advantages [P, G]; dJ/dlog-prob [N, S] of each token; the same in units of one over the tokens of its optimiser step."""
+    require_no_model(method)
+    batch = _batch(file, label, method)
+    advantages = method.advantages(batch)
+    values = advantages.values
     wrong = values[~values.isfinite()]
     if wrong.numel():
         raise PluginError(f"method {label!r} gives an advantage of {float(wrong[0])} on {file.path}; expected a number")
-    lengths = torch.tensor([[len(one.token_ids) for one in group.completions] for group in file.groups])
+    if not file.tokens:
+        return values, None, None
+    gradients = token_gradients(method, batch, advantages, step_groups=file.step_groups, longest=file.longest)
     # A run cuts a rollout into the mini-batches of its optimiser steps in the order of the file.
-    steps = torch.split(lengths, file.step_groups)
-    return values, values * torch.cat([method.weights(step, file.longest) * step.sum() for step in steps])
+    counts = [step.sum().expand(step.numel()) for step in torch.split(batch.lengths, file.step_groups)]
+    return values, gradients, gradients * torch.cat(counts)[:, None]
 
 
 def _batch(file: RolloutFile, label: str, method: Method) -> RolloutBatch:

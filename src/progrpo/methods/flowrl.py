@@ -10,7 +10,7 @@ Where the released code departs from the paper: the paper clips w = π/π_old of
 
 Source: arXiv:2509.15207, Eq. 6 and Sec. 3.3; Xuekai-Zhu/FlowRL@decbc57; verl-recipe flowrl/.
 Evidence: code; the paper's clipping second-hand.
-Reproduce: the defaults; `variant: released` for the code.
+Reproduce: the defaults; `preset: released` for the code.
 """
 
 from typing import Literal

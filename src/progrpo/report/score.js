@@ -160,13 +160,18 @@ function showChosen(data, one) {
 
   const by = place("colour").elements.by.value;
   const members = data.completions.filter((other) => other.group === one.group);
-  const largest = Math.max(...members.flatMap(({ weights }) => weights.map(Math.abs)));
-  const advantages = data.methods.map((_, m) => `advantage ${number(one.advantages[m], 3, true)}, weight of each token ${number(one.weights[m], 3, true)}`);
+  const largest = Math.max(0, ...members.flatMap(({ tokens }) => (tokens ? tokens.weights.flat().map(Math.abs) : [])));
+  const spread = (weights) => (Array.isArray(weights)
+    ? `weights of its tokens ${number(Math.min(...weights), 3, true)} to ${number(Math.max(...weights), 3, true)}`
+    : `weight of each token ${number(weights, 3, true)}`);
+  const weights = (m) => (one.tokens ? `, ${spread(one.tokens.weights[m])}` : "");
+  const advantages = data.methods.map((_, m) => `advantage ${number(one.advantages[m], 3, true)}${weights(m)}`);
+  const weightAt = (m, t) => (Array.isArray(one.tokens.weights[m]) ? one.tokens.weights[m][t] : one.tokens.weights[m]);
   let panels;
   if (one.tokens === null) {
     panels = [panel(["completion"], data.methods.map((name, m) => `${name}: ${advantages[m]}`).join("; "), [one.text])];
   } else if (by === "weight") {
-    panels = data.methods.map((_, m) => panel([methodName(data, m)], advantages[m], tokenSpans(one, () => byWeight(one.weights[m], largest))));
+    panels = data.methods.map((_, m) => panel([methodName(data, m)], advantages[m], tokenSpans(one, (t) => byWeight(weightAt(m, t), largest))));
   } else {
     panels = [panel(["probability when sampled"], `c(o) ${number(one.confidence, 3)}`, tokenSpans(one, (t) => byProbability(one.tokens.probabilities[t])))];
   }

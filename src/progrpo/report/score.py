@@ -31,9 +31,11 @@ class ScoredCompletion:
 
     Attributes:
         group: number of its group, counted over all files. file: where it was read. index: its place in the group.
-        advantages: one per method. weights: of each of its tokens in the loss at ratio 1, one per method: advantage times
-            sequence weight, in units of one over the tokens of the optimiser step, so that a mean over all tokens of the
-            step gives each token the advantage itself.
+        advantages: one per method.
+        weights: [T] of each of its tokens in the loss at ratio 1, for each method: the gradient of the objective with respect
+            to the token's log-probability, in units of one over the tokens of the optimiser step, so that a mean over all
+            tokens of the step gives each token the advantage itself. None where the file holds no tokens.
+        entropy_changes: its part in the first-order change of the entropy, for each method; None where not recorded.
         confidence: c(o) by Eq. 6's default reading, in [0, 1]; from the tokens, else as recorded. None: not known.
         recorded: the advantage that the run trained on. None: not in the file.
         low: [T] whether a token counts among the 20 % least likely. None where the file holds no tokens.
@@ -46,7 +48,8 @@ class ScoredCompletion:
     completion: Completion
     verdict: Verdict
     advantages: tuple[float, ...]
-    weights: tuple[float, ...]
+    weights: tuple[Tensor, ...] | None
+    entropy_changes: tuple[float, ...] | None
     confidence: float | None
     recorded: float | None
     low: Tensor | None
@@ -68,12 +71,15 @@ class MethodStatistics:
         untied_fraction: share that this one orders, of the pairs within a group that the first ties.
         correlation: Pearson's; None where either has no spread.
         recorded_distance: largest distance from the advantages in the file; None where it holds none.
+        entropy_change: `policy/predicted_dH` of the first optimiser steps that the file makes, mean over them; None where
+            the file holds no slopes.
     """
 
     mean: float
     spread: float
     zero_fraction: float
     recorded_distance: float | None
+    entropy_change: float | None = None
     flipped_fraction: float | None = None
     reversed_fraction: float | None = None
     untied_fraction: float | None = None
@@ -88,6 +94,8 @@ class Scoring:
     completions: tuple[ScoredCompletion, ...]
     files: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
+    steps: int = 1
+    """Optimiser steps that the files make."""
 
     @cached_property
     def values(self) -> np.ndarray:
@@ -114,6 +122,7 @@ def statistics(scoring: Scoring) -> list[MethodStatistics]:
             "spread": float(own.std()),
             "zero_fraction": float((own == 0).mean()),
             "recorded_distance": None if np.isnan(distances).all() else float(np.nanmax(distances)),
+            "entropy_change": _entropy_change(scoring, number),
         }
         if number:
             facts |= _against(scoring, number)
@@ -144,6 +153,12 @@ def prompt_text(problem: Problem) -> str:
         return problem.prompt
     parts = [message if isinstance(message, Mapping) else {"content": message} for message in problem.prompt]
     return "\n".join(f"{part.get('role', '?')}: {part.get('content', '')}" for part in parts)
+
+
+def _entropy_change(scoring: Scoring, number: int) -> float | None:
+    parts = [one.entropy_changes for one in scoring.completions]
+    known = [part[number] for part in parts if part is not None]
+    return math.fsum(known) / scoring.steps if len(known) == len(parts) else None
 
 
 def _against(scoring: Scoring, number: int) -> dict[str, float | None]:

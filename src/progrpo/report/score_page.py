@@ -120,8 +120,9 @@ def page_data(
 
     Returns:
         {"methods": [label], "groups": [{"name", "prompt", "answer"}], "completions": [{"group", "index", "status",
-        "detail", "cut", "text", "confidence", "advantages", "weights", "tokens"}]}. Tokens are null where the file holds
-        none, else {"ids", "texts", "probabilities", "entropies", "low"}, texts null where nothing spells them.
+        "detail", "cut", "text", "confidence", "advantages", "tokens"}]}. Tokens are null where the file holds none, else
+        {"ids", "texts", "probabilities", "entropies", "low", "weights"}: texts null where nothing spells them, weights a
+        list for each method, or one number where all tokens have the same.
     """
     several = len(scoring.files) > 1
     unspelled, completions = 0, []
@@ -139,7 +140,6 @@ def page_data(
                     "text": shortened(one.completion.text) if tokens is None else one.completion.text,
                     "confidence": one.confidence,
                     "advantages": one.advantages,
-                    "weights": one.weights,
                     "tokens": tokens,
                 }
             )
@@ -164,7 +164,13 @@ def _tokens(one: ScoredCompletion, spelling: Spelling) -> dict[str, Any] | None:
         "probabilities": [_rounded(value) for value in one.completion.logprobs.exp().tolist()],
         "entropies": [_rounded(value) for value in one.completion.entropies.tolist()],
         "low": one.low.int().tolist(),
+        "weights": [_weights(values.tolist()) for values in one.weights or ()],
     }
+
+
+def _weights(values: list[float]) -> list[float] | float:
+    rounded = [_rounded(value) for value in values]
+    return rounded[0] if len(set(rounded)) == 1 else rounded
 
 
 def _texts(tokenizer: Any, ids: list[int], text: str) -> list[str] | None:

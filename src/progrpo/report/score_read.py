@@ -121,7 +121,7 @@ def _row(line: bytes, place: str) -> dict[str, Any]:
     _require(row, place, "status", lambda value: value in STATUSES, f"one of {', '.join(STATUSES)}")
     _require(row, place, "finish", lambda value: value in ("stop", "length"), "stop or length")
     _require(row, place, "reward", _is_finite, "a finite number")
-    for name in ("token_ids", "prompt_ids", "logprobs", "entropies", "prompt_logprobs"):
+    for name in ("token_ids", "prompt_ids", "logprobs", "entropies", "entropy_slopes", "prompt_logprobs"):
         if name in row:
             row[name] = _tensor(row[name], f"{place}: {name!r}", ids=name.endswith("_ids"))
     if "entropies" in row and not bool(torch.isfinite(row["entropies"]).all()):
@@ -144,6 +144,7 @@ def _require(row: Mapping[str, Any], place: str, key: str, holds: Any, expected:
 def _require_aligned(row: Mapping[str, Any], place: str) -> None:
     """Raises DataError where a row with token ids lacks a column that belongs to them, or the columns differ in length."""
     pairs = [("logprobs", "token_ids"), ("entropies", "token_ids")]
+    pairs += [("entropy_slopes", "token_ids")] if "entropy_slopes" in row else []
     pairs += [("prompt_logprobs", "prompt_ids")] if "prompt_logprobs" in row else []
     for name, ids in pairs:
         for key in (name, ids):
@@ -217,6 +218,7 @@ def _completion(row: Mapping[str, Any], tokens: bool) -> Completion:
         token_ids=row["token_ids"] if tokens else torch.zeros(row["length"], dtype=torch.long),
         logprobs=row["logprobs"] if tokens else nothing,
         entropies=row["entropies"] if tokens else nothing,
+        entropy_slopes=row.get("entropy_slopes") if tokens else None,
     )
 
 

@@ -11,6 +11,11 @@ STATISTICS = (
     ("zero_fraction", "exactly 0, %", "completions that the method does not train on"),
     ("recorded_distance", "distance to recorded", "largest distance from the advantage that the run recorded"),
     (
+        "entropy_change",
+        "predicted dH",
+        "first-order change of the entropy by an optimiser step, nats per unit of learning rate on the logits",
+    ),
+    (
         "flipped_fraction",
         "signs flipped, %",
         "completions with the other sign, of those to which the first method gives no 0",
@@ -31,11 +36,11 @@ STATISTICS = (
 
 
 def value_of(one: MethodStatistics, key: str) -> str:
-    """A statistic without its unit; of the recorded distance two digits, for it is rounding or a difference."""
+    """A statistic without its unit; two digits of those whose size is what matters."""
     value: float | None = getattr(one, key)
     if value is None:
         return NOTHING
-    if key == "recorded_distance":
+    if key in ("recorded_distance", "entropy_change"):
         return f"{value:.2g}".replace("-", _MINUS)
     if key.endswith("_fraction"):
         return f"{100 * value:.1f}"

@@ -102,6 +102,8 @@ def _token_columns(group: Group, index: int) -> dict[str, Any]:
         "logprobs": completion.logprobs.tolist(),
         "entropies": completion.entropies.tolist(),
     }
+    if completion.entropy_slopes is not None:
+        row["entropy_slopes"] = completion.entropy_slopes.tolist()
     if group.prompt_logprobs is not None:
         row["prompt_logprobs"] = group.prompt_logprobs.tolist()
     return row

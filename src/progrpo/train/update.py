@@ -21,7 +21,7 @@ Dump = Callable[[dict[str, Any]], str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Decided:
+class Decided:
     """What holds for the whole step.
 
     Attributes:
@@ -55,7 +55,7 @@ def update(
     """
     whole = "whole_groups" in method.needs
     step = _pooled(policy, method, batch, budget, whole)
-    decided = _decide(method, batch, step, longest, skip_zero)
+    decided = decide(method, batch, step, longest, skip_zero)
     stats, work = _Stats(), batch.work
     policy.zero_grad()
     columns = batch.step.mask.shape[1]
@@ -87,7 +87,8 @@ def _pooled(policy: Policy, method: Method, batch: MiniBatch, budget: int, whole
     return replace(batch.step, pool=pool)
 
 
-def _decide(method: Method, batch: MiniBatch, step: StepBatch, longest: int, skip_zero: bool) -> _Decided:
+def decide(method: Method, batch: MiniBatch, step: StepBatch, longest: int, skip_zero: bool) -> Decided:
+    """What the method makes of a whole step before any pass: see `Decided`."""
     made = method.reweight(step)
     advantages = step.advantages if made.advantages is None else made.advantages
     mask = step.mask if made.keep is None else step.mask & made.keep
@@ -99,11 +100,11 @@ def _decide(method: Method, batch: MiniBatch, step: StepBatch, longest: int, ski
         acting = advantages if made.weights is None else advantages * made.weights
         useful = (acting.masked_fill(~mask, 0.0) != 0).any(dim=1)
     chosen = useful.nonzero()[:, 0] if skip_zero else torch.arange(len(useful))
-    return _Decided(advantages=advantages, mask=mask, weights=weights, low=low, high=high, chosen=chosen, made=made)
+    return Decided(advantages=advantages, mask=mask, weights=weights, low=low, high=high, chosen=chosen, made=made)
 
 
 def _view(
-    policy: Policy, method: Method, batch: MiniBatch, decided: _Decided, micro: MicroBatch
+    policy: Policy, method: Method, batch: MiniBatch, decided: Decided, micro: MicroBatch
 ) -> tuple[MicroView, Tensor]:
     """One forward pass, as the method sees it; and which sequences of the step it holds, [M]."""
     place = micro.index - batch.first
@@ -137,7 +138,7 @@ def _view(
     return view, place
 
 
-def _step(policy: Policy, batch: MiniBatch, decided: _Decided, dump: Dump) -> dict[str, Ratio]:
+def _step(policy: Policy, batch: MiniBatch, decided: Decided, dump: Dump) -> dict[str, Ratio]:
     """Clip the gradient and step; what is to be said of the whole of it."""
     norm = policy.clip_gradient()
     count = len(decided.weights)

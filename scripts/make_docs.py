@@ -1,0 +1,187 @@
+"""Write the tables of docs/paper_index.md that are made from the docstrings of src/progrpo/methods/*.py.
+
+    python scripts/make_docs.py
+
+A method's docstring begins with one line that says what it does, and holds the entries "Source:", "Evidence:" and
+"Reproduce:". An entry goes on over several lines, to the next entry or a blank line. A source is parted by semicolons; each
+part is a paper or a repository, and what follows its first ", Eq.", ", Sec.", ", Alg." or ", Tab." is the place in it. Only
+what stands between the two markers of the page is rewritten.
+"""
+
+import ast
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from progrpo import plugins
+
+ROOT = Path(__file__).parent.parent
+METHODS = ROOT / "src" / "progrpo" / "methods"
+PAGE = ROOT / "docs" / "paper_index.md"
+BEGIN = "<!-- made by scripts/make_docs.py from src/progrpo/methods/*.py: begin -->"
+END = "<!-- made by scripts/make_docs.py from src/progrpo/methods/*.py: end -->"
+ENTRIES = ("Source", "Evidence", "Reproduce")
+
+_ENTRY = re.compile(rf"^({'|'.join(ENTRIES)}):[ ]*(.*)$")
+_ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
+_REPOSITORY = re.compile(r"(?<![\w/])([\w.-]+/[\w.-]+)@([0-9a-f]{7,40})")
+_PLACE = re.compile(r",\s+(?=(?:Eq|Sec|Alg|Tab|App)[a-z]*\b)")
+_SETTING = re.compile(r"(?<![\w`.])[a-z][a-z_0-9.]*=[^\s;,()]*[^\s;,().]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """What the file of one method says of itself.
+
+    Attributes:
+        summary: the first line of its docstring.
+        source, evidence, reproduce: the entries of the docstring, on one line each.
+        settings: its own settings with their defaults, "name=value", as one would write them on the command line.
+        presets: names.
+    """
+
+    name: str
+    summary: str
+    source: str
+    evidence: str
+    reproduce: str
+    settings: tuple[str, ...]
+    presets: tuple[str, ...]
+
+
+def read(path: Path) -> Entry:
+    """Read a method's file without importing it.
+
+    Raises:
+        ValueError: its docstring lacks an entry, or has one twice.
+    """
+    tree = ast.parse(path.read_text("utf-8"))
+    docstring = ast.get_docstring(tree) or ""
+    found = entries(docstring)
+    if missing := [name for name in ENTRIES if not found.get(name)]:
+        raise ValueError(f"{path}: the docstring has no line that starts with {missing[0]}: and says something")
+    return Entry(
+        name=path.stem,
+        summary=docstring.split("\n")[0],
+        source=found["Source"],
+        evidence=found["Evidence"],
+        reproduce=found["Reproduce"],
+        settings=tuple(_settings(tree)),
+        presets=tuple(_presets(tree)),
+    )
+
+
+def entries(docstring: str) -> dict[str, str]:
+    """The entries of a docstring: name -> text on one line, without the full stop at its end.
+
+    Raises:
+        ValueError: an entry stands there twice.
+    """
+    found: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for line in docstring.split("\n"):
+        if match := _ENTRY.match(line):
+            if match[1] in found:
+                raise ValueError(f"the docstring has {match[1]}: twice")
+            current = found.setdefault(match[1], [match[2]])
+        elif not line.strip():
+            current = None
+        elif current is not None:
+            current.append(line.strip())
+    return {name: " ".join(lines).strip().removesuffix(".") for name, lines in found.items()}
+
+
+def tables(methods: Sequence[Entry]) -> str:
+    """Both tables, a row for each method."""
+    what = ["| method | what it does | its own settings and their defaults; presets |", "|---|---|---|"]
+    whence = ["| method | source | equations | file | what reproduces it | evidence |", "|---|---|---|---|---|---|"]
+    for method in methods:
+        own = ", ".join(f"`{setting}`" for setting in method.settings)
+        if method.presets:
+            own = "; ".join(filter(None, [own, "presets " + ", ".join(f"`{name}`" for name in method.presets)]))
+        what.append(_row(f"`{method.name}`", _prose(method.summary), own))
+        source, equations = _source(method.source)
+        file = f"`methods/{method.name}.py`"
+        whence.append(
+            _row(f"`{method.name}`", source, equations, file, _prose(method.reproduce), _prose(method.evidence))
+        )
+    return "\n".join([*what, "", *whence])
+
+
+def rewrite(page: str, made: str) -> str:
+    """The page with `made` between its markers.
+
+    Raises:
+        ValueError: it has not exactly one marker of each kind, in this order.
+    """
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
+        raise ValueError(f"expected the lines {BEGIN!r} and {END!r} once each, in this order")
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n{made}\n{END}{rest.split(END)[1]}"
+
+
+def main() -> None:
+    methods = [read(METHODS / f"{name}.py") for name in plugins.names("methods")]
+    PAGE.write_text(rewrite(PAGE.read_text("utf-8"), tables(methods)), encoding="utf-8")
+
+
+def _settings(tree: ast.Module) -> list[str]:
+    return [
+        f"{node.target.id}={_plain(node.value)}"
+        for own in tree.body
+        if isinstance(own, ast.ClassDef) and own.name == "Params"
+        for node in own.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    ]
+
+
+def _plain(default: ast.expr | None) -> str:
+    """A default as one would write it in YAML; that of `Field(default, ...)` is its first argument."""
+    value = default.args[0] if isinstance(default, ast.Call) and default.args else default
+    if value is None:
+        return ""
+    plain = ast.literal_eval(value)
+    if plain is None:
+        return "null"
+    return str(plain).lower() if isinstance(plain, bool) else str(plain)
+
+
+def _presets(tree: ast.Module) -> list[str]:
+    return [
+        name
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "PRESETS"
+        for name in ast.literal_eval(node.value)
+    ]
+
+
+def _source(text: str) -> tuple[str, str]:
+    """Where a method comes from, with links, and the places; these name their paper where there are several."""
+    parts = [_PLACE.split(part.strip(), maxsplit=1) for part in text.split(";")]
+    papers = sum(bool(_ARXIV.search(part[0])) for part in parts)
+    places = []
+    for part in parts:
+        if len(part) == 2:
+            paper = _ARXIV.search(part[0])
+            places.append(_prose(part[1]) + (f" ({paper[1]})" if paper and papers > 1 else ""))
+    return "; ".join(_prose(part[0]) for part in parts), "; ".join(places)
+
+
+def _prose(text: str) -> str:
+    """Text of a docstring as Markdown in a table: links, settings as code, and no accidental markup."""
+    pieces = re.split(r"(`[^`]*`)", text)  # odd ones are code already
+    for index in range(0, len(pieces), 2):
+        piece = pieces[index].replace("*", r"\*")
+        piece = _SETTING.sub(lambda match: f"`{match[0]}`", piece)
+        piece = _ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", piece)
+        pieces[index] = _REPOSITORY.sub(r"[\1@\2](https://github.com/\1/tree/\2)", piece)
+    return "".join(pieces)
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+if __name__ == "__main__":
+    main()
