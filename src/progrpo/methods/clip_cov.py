@@ -11,6 +11,8 @@ Evidence: code.
 Reproduce: the defaults are its 7B script (ratio clipped to [0, 2], covariances between 1 and 5, 2e-4 of the tokens).
 """
 
+import math
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -46,7 +48,8 @@ def reweight(step: methods.StepBatch, params: Params) -> methods.Reweighted:
     def spared(mask: Tensor) -> Tensor:
         cov = covariance(step.advantages, step.logprobs, mask)
         candidates = (mask & ~clipped & (cov > params.cov_low) & (cov < params.cov_high)).flatten()
-        wanted = max(1, int(params.ratio * int(mask.sum()))) if params.ratio else 0
+        # A ratio such as 0.29 of 100 tokens must be 29, whatever 0.29 is in binary.
+        wanted = max(1, math.floor(params.ratio * int(mask.sum()) + 1e-9)) if params.ratio else 0
         found = candidates.nonzero()[:, 0]
         chosen = found[order.flatten()[found].argsort()[:wanted]]
         return torch.ones(mask.numel()).index_fill(0, chosen, 0.0).view(mask.shape)

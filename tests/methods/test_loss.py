@@ -1,0 +1,163 @@
+"""How `Method.loss` puts a step together, by hand.
+
+One group of two: A = 0.70711, -0.70711 (sample standard deviation, eps 0), completions of 2 and 1 tokens.
+"""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from progrpo import methods
+from progrpo.methods import Method
+from progrpo.settings import Choice
+from progrpo.types import RolloutBatch
+from stand_ins.naive_methods_b import NAN, batch_of, columns, take_step
+
+MakeModule = Callable[[str], str]
+A = 0.7071068
+
+
+@pytest.fixture
+def batch() -> RolloutBatch:
+    return batch_of([[1.0, 0.0]], [[0.5, 0.5], [0.4]], entropies=columns([[0.3, 0.7], [0.9]]))
+
+
+@pytest.fixture
+def own(make_module: MakeModule) -> Callable[..., Method]:
+    def make(source: str, **settings: object) -> Method:
+        name = make_module(f"'''Made up.'''\nimport torch\nfrom progrpo import methods\n{source}")
+        return methods.load(Choice(name=name, eps=0.0, **settings))
+
+    return make
+
+
+def rows(*values: list[float]) -> torch.Tensor:
+    return columns(list(values))
+
+
+def test_dropped_sequences_leave_the_tokens_of_the_mean(own: Callable[..., Method]) -> None:
+    source = "def sequence_keep(batch, params):\n    return batch.judged"
+    batch = batch_of([[1.0, 0.0, NAN]], [[0.5, 0.5], [0.4], [0.4, 0.5, 0.6]])
+    # token: 3 of the 6 tokens are left. A w = 0.70711 / 3 each
+    found = take_step(own(source, aggregate="token"), batch, batch.logprobs)
+    assert torch.allclose(found.gradient, rows([-A / 3, -A / 3], [A / 3], [0.0, 0.0, 0.0]), atol=1e-6)
+    # without the hook the third has advantage 0 and stays in the mean
+    plain = take_step(own("", aggregate="token"), batch, batch.logprobs)
+    assert torch.allclose(plain.gradient, rows([-A / 6, -A / 6], [A / 6], [0.0, 0.0, 0.0]), atol=1e-6)
+    # likewise the tokens of the group
+    found = take_step(own(source, aggregate="group_token"), batch, batch.logprobs)
+    assert torch.allclose(found.gradient, rows([-A / 3, -A / 3], [A / 3], [0.0, 0.0, 0.0]), atol=1e-6)
+
+
+KEEP = """
+def reweight(step, params):
+    keep = torch.tensor([[True, False], [True, True]])
+    return methods.Reweighted(keep=keep)
+"""
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "expected"),
+    [
+        # two tokens are left of three; 1/(N len) with a length of 1 each; and a constant
+        ("token", [-A / 2, 0.0, A / 2]),
+        ("group_token", [-A / 2, 0.0, A / 2]),
+        ("sequence", [-A / 2, 0.0, A / 2]),
+        ("fixed", [-A / 32, 0.0, A / 32]),
+    ],
+)
+def test_tokens_that_are_not_kept_leave_the_denominators(
+    own: Callable[..., Method], batch: RolloutBatch, aggregate: str, expected: list[float]
+) -> None:
+    found = take_step(own(KEEP, aggregate=aggregate), batch, batch.logprobs)
+    assert torch.allclose(found.gradient, rows(expected[:2], expected[2:]), atol=1e-6)
+
+
+WEIGHTS = """
+def reweight(step, params):
+    return methods.Reweighted(weights=torch.tensor([[0.0, 3.0], [0.5, 9.0]]))
+"""
+
+
+@pytest.mark.parametrize(("aggregate", "share"), [("token", (3, 3)), ("sequence", (4, 2))])
+def test_weights_do_not_enter_the_denominators(
+    own: Callable[..., Method], batch: RolloutBatch, aggregate: str, share: tuple[int, int]
+) -> None:
+    # token: 1/3 each; sequence: 1/(2*2) and 1/(2*1); times 0, 3 and 0.5
+    found = take_step(own(WEIGHTS, aggregate=aggregate), batch, batch.logprobs)
+    expected = rows([0.0, -3 * A / share[0]], [0.5 * A / share[1]])
+    assert torch.allclose(found.gradient, expected, atol=1e-6)
+    assert found.loss == pytest.approx(float(expected.sum()), abs=1e-6)
+
+
+def test_advantages_of_the_step_take_the_place_of_the_rollout_s(
+    own: Callable[..., Method], batch: RolloutBatch
+) -> None:
+    source = "def reweight(step, params):\n    return methods.Reweighted(advantages=2 * step.advantages)"
+    found = take_step(own(source), batch, batch.logprobs)
+    assert torch.allclose(found.gradient, rows([-2 * A / 4, -2 * A / 4], [2 * A / 2]), atol=1e-6)
+
+
+def test_token_loss_takes_the_place_of_the_surrogate_and_sees_it(
+    own: Callable[..., Method], batch: RolloutBatch
+) -> None:
+    # J = surrogate + 2 log p: the derivative of each token grows by 2
+    source = "def token_loss(micro, surrogate, params):\n    return surrogate + 2 * micro.logprobs"
+    found = take_step(own(source), batch, batch.logprobs)
+    assert torch.allclose(found.gradient, rows([-(A + 2) / 4, -(A + 2) / 4], [-(2 - A) / 2]), atol=1e-6)
+
+
+def test_token_loss_is_weighted_too(own: Callable[..., Method], batch: RolloutBatch) -> None:
+    source = WEIGHTS + "def token_loss(micro, surrogate, params):\n    return 2 * micro.logprobs"
+    found = take_step(own(source), batch, batch.logprobs)
+    assert torch.allclose(found.gradient, rows([0.0, -6 / 4], [-1 / 2]), atol=1e-6)
+
+
+def test_extra_loss_stands_beside_the_objective(own: Callable[..., Method], batch: RolloutBatch) -> None:
+    plain = take_step(own(""), batch, batch.logprobs)
+    source = "def extra_loss(micro, params):\n    return 5 * micro.logprobs[micro.mask].sum()"
+    found = take_step(own(source), batch, batch.logprobs)
+    assert found.own == plain.own
+    assert found.loss == pytest.approx(plain.loss + 5 * float(batch.logprobs.sum()))
+    assert torch.allclose(found.gradient, plain.gradient + 5 * batch.mask, atol=1e-6)
+
+
+def test_group_loss_takes_the_place_of_all_but_the_regularisers(
+    own: Callable[..., Method], batch: RolloutBatch
+) -> None:
+    source = "def group_loss(micro, params):\n    return 5 * micro.logprobs[micro.mask].sum()\n"
+    unused = "def token_loss(micro, surrogate, params):\n    raise AssertionError('not to be called')"
+    found = take_step(own(source + unused), batch, batch.logprobs)
+    assert found.loss == found.own
+    assert torch.equal(found.gradient, 5.0 * batch.mask)
+    # the entropy bonus: mean over tokens as the objective, (0.3 + 0.7)/4 + 0.9/2 = 0.7
+    bonus = take_step(own(source, entropy_coef=0.1), batch, batch.logprobs, entropies=batch.entropies)
+    assert bonus.own == found.own
+    assert bonus.loss == pytest.approx(found.loss - 0.07, abs=1e-5)
+    expected = rows([-0.1 / 4, -0.1 / 4], [-0.1 / 2])
+    assert torch.allclose(bonus.gradient, found.gradient)
+    assert torch.allclose(bonus.gradients["entropies"], expected, atol=1e-7)
+
+
+def test_what_is_not_kept_is_in_no_regulariser(own: Callable[..., Method], batch: RolloutBatch) -> None:
+    found = take_step(own(KEEP, entropy_coef=0.1), batch, batch.logprobs, entropies=batch.entropies)
+    assert torch.allclose(found.gradients["entropies"], rows([-0.05, 0.0], [-0.05]), atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("source", "settings", "may"),
+    [
+        ("", {}, True),
+        (KEEP, {}, True),
+        ("", {"kl_coef": 0.1}, False),
+        ("", {"entropy_coef": 0.1}, False),
+        ("def token_loss(micro, surrogate, params): ...", {}, False),
+        ("def extra_loss(micro, params): ...", {}, False),
+        ("def group_loss(micro, params): ...", {}, False),
+    ],
+)
+def test_an_advantage_of_zero_may_have_a_gradient(
+    own: Callable[..., Method], source: str, settings: dict[str, float], may: bool
+) -> None:
+    assert own(source, **settings).may_skip_zero is may

@@ -1,0 +1,245 @@
+"""One optimiser step of a method on made-up log-probs, without a model: what `train/update.py` does around `Method.loss`."""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from progrpo.methods import Advantages, Method, MicroView, Reweighted
+from progrpo.train.batch import Rows, column_mask
+from progrpo.train.minibatch import make_minibatch
+from progrpo.types import RolloutBatch
+
+Ragged = list[list[float]]
+PADDING = {"now": -3.3, "ref": 4.4, "entropies": 99.0, "values": 5.5}
+"""What stands behind the last token: numbers that would show."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """Completions of unequal lengths as lists; sequence n belongs to problem n // group.
+
+    Attributes:
+        rewards: one per sequence, nan where there is no verdict.
+        now, old, ref: log-probs of the tokens under the policy being trained, the one that sampled, the one before training.
+        entropies: of the policy being trained. values: of the method's net at the rollout.
+    """
+
+    group: int
+    rewards: list[float]
+    old: Ragged
+    now: Ragged
+    ref: Ragged
+    entropies: Ragged
+    values: Ragged
+
+    @property
+    def tokens(self) -> list[tuple[int, int]]:
+        return [(n, t) for n, row in enumerate(self.now) for t in range(len(row))]
+
+    @property
+    def lengths(self) -> Tensor:
+        return torch.tensor([len(row) for row in self.now])  # [N]
+
+    def padded(self, name: str) -> Tensor:
+        """One of the ragged fields as [N, S]."""
+        ragged: Ragged = getattr(self, name)
+        width = max(1, *(len(row) for row in ragged), 1)
+        fill = PADDING.get(name, 0.0)
+        return torch.tensor([[*row, *[fill] * (width - len(row))] for row in ragged])
+
+    def rollout(self) -> RolloutBatch:
+        rewards = torch.tensor(self.rewards).view(-1, self.group)
+        old = self.padded("old")
+        return RolloutBatch(
+            rewards=rewards,
+            correct=rewards > 0.5,
+            truncated=torch.zeros(rewards.shape, dtype=torch.bool),
+            lengths=self.lengths.view(rewards.shape),
+            mask=column_mask(self.lengths, old.shape[1]),
+            logprobs=old,
+            entropies=self.padded("entropies"),
+            ref_logprobs=self.padded("ref"),
+            values=self.padded("values"),
+        )
+
+
+def make_case(group: int, rewards: Sequence[float], old: Ragged, **others: Ragged) -> Case:
+    """A case worked out by hand: what is not given is the sampling policy's, or 0."""
+    zeros = [[0.0] * len(row) for row in old]
+    fields = {"now": old, "ref": old, "entropies": zeros, "values": zeros} | others
+    return Case(group=group, rewards=list(rewards), old=old, **fields)
+
+
+def random_case(seed: int, *, unjudged: float = 0.1, empty: float = 0.05, drift: float = 0.3) -> Case:
+    """One to three problems of two to four completions of up to four tokens.
+
+    Args:
+        unjudged: probability of a completion without a verdict. empty: of one without a token.
+        drift: standard deviation of a token's log-ratio.
+    """
+    draw = random.Random(seed)
+    problems, group = draw.randint(1, 3), draw.randint(2, 4)
+    lengths = [0 if draw.random() < empty else draw.randint(1, 4) for _ in range(problems * group)]
+    lengths[draw.randrange(len(lengths))] = 4
+
+    def rows(token: Callable[[], float]) -> Ragged:
+        return [[token() for _ in range(length)] for length in lengths]
+
+    def near(values: Ragged) -> Ragged:
+        return [[value + draw.gauss(0, drift) for value in row] for row in values]
+
+    old = rows(lambda: -draw.uniform(0.05, 3.0))
+    rewards = [draw.choice([0.0, 1.0, 1.0, round(draw.uniform(-1, 1), 2)]) for _ in lengths]
+    return Case(
+        group=group,
+        rewards=[math.nan if draw.random() < unjudged else reward for reward in rewards],
+        old=old,
+        now=near(old),
+        ref=near(old),
+        entropies=rows(lambda: draw.uniform(0.0, 3.0)),
+        values=rows(lambda: draw.uniform(-1.0, 1.0)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Taken:
+    """A step that was taken.
+
+    Attributes:
+        loss: of the whole step. objective: its part without penalties and further losses, as it is logged.
+        gradient: of the loss, with respect to the log-probs. entropy_gradient: to the entropies.
+        made: what the method decided for the whole step.
+    """
+
+    loss: float
+    objective: float
+    gradient: Ragged
+    entropy_gradient: Ragged
+    advantages: Advantages
+    made: Reweighted
+
+
+def take_step(
+    method: Method,
+    case: Case,
+    *,
+    parts: Sequence[Sequence[int]] | None = None,
+    seed: int = 0,
+    net: Any = None,
+    token_states: Tensor | None = None,
+    prompt_states: Tensor | None = None,
+) -> Taken:
+    """Advantages, what is decided for the step, and the loss of each micro-batch with its gradient.
+
+    Args:
+        parts: the sequences of each micro-batch; None for one of all. They are the pools where the method says so.
+        token_states: [tokens, D] in row order, prompt_states: [P, D]; leaves, whose gradient is left in them.
+    """
+    rollout, index = case.rollout(), list(range(len(case.now)))
+    parts = [index] if parts is None else parts
+    leaves = {name: case.padded(name).requires_grad_() for name in ("now", "entropies")}
+    advantages = method.advantages(rollout)
+    refreshed = replace(rollout, logprobs=leaves["now"].detach()) if "refresh" in method.needs else None
+    nothing = torch.zeros(0, dtype=torch.long)
+    rows = Rows(prompts=(nothing,) * len(index), completions=(nothing,) * len(index), group=case.group)
+    problems = slice(0, len(rollout.rewards))
+    batch = make_minibatch(rows, rollout, advantages, problems, seed=seed, now=refreshed)
+    step = batch.step
+    if getattr(method.params, "pool", "step") == "micro":
+        number = {n: place for place, part in enumerate(parts) for n in part}
+        step = replace(step, pool=torch.tensor([number[n] for n in index]))
+
+    made = method.reweight(step)
+    tokens = step.advantages if made.advantages is None else made.advantages
+    mask = step.mask if made.keep is None else step.mask & made.keep
+    weights = method.weights(mask.sum(dim=1).view(batch.lengths.shape), 9).flatten()
+    low, high = method.clip_range(replace(step, advantages=tokens, mask=mask))
+
+    loss = objective = 0.0
+    for part in parts:
+        place = torch.tensor(part)
+        view = MicroView(
+            logprobs=leaves["now"][place],
+            old_logprobs=step.old_logprobs[place],
+            advantages=tokens[place],
+            mask=mask[place],
+            weights=weights[place],
+            sequences=place,
+            group=case.group,
+            count=int((weights > 0).sum()),
+            correct=step.correct.flatten()[place],
+            marks=None if made.marks is None else made.marks[place],
+            carried={name: values[place] for name, values in batch.carried.items()},
+            entropies=leaves["entropies"][place] if "entropy_grad" in method.needs else None,
+            ref_logprobs=rollout.ref_logprobs[place] if "ref_logprobs" in method.needs else None,
+            token_states=None if token_states is None else _of_sequences(token_states, case, part),
+            as_columns=_to_columns(rollout.mask[place]),
+            prompt_states=None if prompt_states is None else prompt_states[place // case.group],
+            net=net,
+        )
+        total, own = method.loss(
+            view,
+            *(value[place] if isinstance(value, Tensor) else value for value in (low, high)),
+            None if made.weights is None else made.weights[place],
+        )
+        if total.requires_grad:  # as in a micro-batch without a token that is trained
+            total.backward()
+        loss, objective = loss + float(total.detach()), objective + float(own.detach())
+    return Taken(
+        loss=loss,
+        objective=objective,
+        gradient=_gradient(leaves["now"], rollout.mask),
+        entropy_gradient=_gradient(leaves["entropies"], rollout.mask),
+        advantages=advantages,
+        made=made,
+    )
+
+
+def split(case: Case) -> list[list[int]]:
+    """Two micro-batches that cut through the groups."""
+    index = range(len(case.now))
+    return [[n for n in index if n % 3 != 1][::-1], [n for n in index if n % 3 == 1]]
+
+
+def slopes(function: Callable[[Ragged], float], at: Ragged, step: float = 1e-5) -> Ragged:
+    """The gradient of a function of floats, by central differences."""
+
+    def moved(n: int, t: int, by: float) -> float:
+        return function([[value + by * ((n, t) == (i, j)) for j, value in enumerate(row)] for i, row in enumerate(at)])
+
+    return [
+        [(moved(n, t, step) - moved(n, t, -step)) / (2 * step) for t in range(len(row))] for n, row in enumerate(at)
+    ]
+
+
+def require_same(taken: Taken, loss: Callable[[Ragged], float], case: Case) -> None:
+    """The step's loss and its gradient are those of `loss`, up to the rounding of float32."""
+    assert taken.loss == pytest.approx(loss(case.now), rel=1e-4, abs=1e-5)
+    require_close(taken.gradient, slopes(loss, case.now))
+
+
+def require_close(one: Ragged, other: Ragged) -> None:
+    largest = max(abs(value) for row in other for value in row)
+    for own, expected in zip(one, other, strict=True):
+        assert own == pytest.approx(expected, rel=1e-4, abs=1e-6 + 1e-5 * largest)
+
+
+def _of_sequences(states: Tensor, case: Case, part: Sequence[int]) -> Tensor:
+    by_sequence = states.split(case.lengths.tolist())
+    return torch.cat([by_sequence[n] for n in part])
+
+
+def _to_columns(mask: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda values: torch.zeros(mask.shape, dtype=values.dtype).masked_scatter(mask, values)
+
+
+def _gradient(leaf: Tensor, mask: Tensor) -> Ragged:
+    gradient = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+    assert not gradient[~mask].any(), "padding has a gradient"
+    return [row[own].tolist() for row, own in zip(gradient, mask, strict=True)]

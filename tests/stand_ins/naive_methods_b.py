@@ -1,0 +1,237 @@
+"""Whole optimiser steps of a method on made-up log-probs, and formulas as plain loops over numbers without autograd."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from progrpo.methods import Method, MicroView
+from progrpo.train.batch import Rows
+from progrpo.train.minibatch import make_minibatch, part_of
+from progrpo.train.update import decide
+from progrpo.types import RolloutBatch
+
+Table = list[list[float]]
+"""A number for each token of each sequence, or for each completion of each problem."""
+Token = Callable[[float, float, float], tuple[float, float]]
+"""Log-prob now, when sampled, and advantage -> objective of the token, and its derivative by the log-prob now."""
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Outcome:
+    """The loss of a step, its part that is the objective's, and the gradient of the loss by each input and the net."""
+
+    loss: float
+    own: float
+    gradients: dict[str, Tensor]
+
+    @property
+    def gradient(self) -> Tensor:
+        """[N, S] by the log-probs."""
+        return self.gradients["logprobs"]
+
+
+def batch_of(rewards: Table, probabilities: Table, **more: Any) -> RolloutBatch:
+    """A rollout from the probabilities of its tokens, row by row; a completion is correct where its reward is above 0."""
+    values = torch.tensor(rewards)
+    lengths = torch.tensor([len(row) for row in probabilities]).view(values.shape)
+    fields = {
+        "rewards": values,
+        "correct": values > 0,
+        "truncated": torch.zeros(values.shape, dtype=torch.bool),
+        "lengths": lengths,
+        "mask": torch.arange(int(lengths.max()))[None, :] < lengths.flatten()[:, None],
+        "logprobs": columns(probabilities).clamp(min=1e-30).log() * (columns(probabilities) > 0),
+    }
+    return RolloutBatch(**(fields | more))
+
+
+def columns(rows: Table) -> Tensor:
+    """Rows of unequal length as a rectangle [N, S], 0 on the right."""
+    width = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[0.0] * (width - len(row))] for row in rows])
+
+
+def random_batch(
+    seed: int, *, problems: int = 3, group: int = 3, width: int = 6, failed: float = 0.15, lowest: float = -4.0
+) -> RolloutBatch:
+    """Ragged completions, some empty, some without a verdict; every tensor that a method can ask for."""
+    draw = torch.Generator().manual_seed(seed)
+    correct, lost, empty = (torch.rand(problems, group, generator=draw) < share for share in (0.5, failed, 0.1))
+    lengths = torch.randint(1, width + 1, (problems, group), generator=draw).masked_fill(empty, 0)
+    lengths[0, 0] = width
+    mask = torch.arange(width)[None, :] < lengths.flatten()[:, None]
+    prompt_mask = torch.arange(5)[None, :] < torch.randint(2, 6, (problems, 1), generator=draw)
+    prompt_mask[:, 0] = False
+
+    def logprobs() -> Tensor:
+        return lowest * torch.rand(mask.shape, generator=draw) * mask
+
+    right = correct & ~lost
+    return RolloutBatch(
+        rewards=correct.float().masked_fill(lost, NAN),
+        correct=right | (lost & ((right | lost).all(dim=1) & right.any(dim=1))[:, None]),
+        truncated=torch.zeros_like(correct),
+        lengths=lengths,
+        mask=mask,
+        logprobs=logprobs(),
+        entropies=2 * torch.rand(mask.shape, generator=draw) * mask,
+        prompt_logprobs=lowest * torch.rand(prompt_mask.shape, generator=draw) * prompt_mask,
+        prompt_mask=prompt_mask,
+        ref_logprobs=logprobs(),
+        values=torch.randn(mask.shape, generator=draw) * mask,
+        problems=tuple(f"problem {p}" for p in range(problems)),
+    )
+
+
+def drifted(batch: RolloutBatch, seed: int, scale: float) -> Tensor:
+    """Log-probs of a policy some way from the one that sampled."""
+    noise = torch.randn(batch.mask.shape, generator=torch.Generator().manual_seed(seed + 10_000))
+    return (batch.logprobs + scale * noise).clamp(max=-1e-3) * batch.mask
+
+
+def take_step(
+    method: Method,
+    batch: RolloutBatch,
+    logprobs: Tensor,
+    *,
+    parts: Sequence[Tensor] | None = None,
+    net: Any = None,
+    **inputs: Tensor,
+) -> Outcome:
+    """What `train/update.py` does with a mini-batch, the forward pass apart.
+
+    Args:
+        logprobs: [N, S] now. parts: sequences of each micro-batch; None for one of all.
+        inputs: entropies [N, S], states [N, S, D] and prompt_states [N, D] of the forward pass, where the method reads them.
+    """
+    problems, group = batch.rewards.shape
+    everything = slice(0, problems)
+    rows = Rows(prompts=(), completions=(), group=group)
+    advantages = part_of(method.advantages(batch), everything, group)
+    now = replace(batch, logprobs=logprobs.detach()) if "refresh" in method.needs else None
+    made = make_minibatch(rows, batch, advantages, everything, seed=0, now=now)
+    step, decided = made.step, decide(method, made, made.step, 16, skip_zero=False)
+    acting, mask, weights, again = decided.advantages, decided.mask, decided.weights, decided.made
+    live = {name: value.clone().requires_grad_() for name, value in ({"logprobs": logprobs} | inputs).items()}
+    loss = own = 0.0
+    for index in parts or [torch.arange(len(mask))]:
+        view = MicroView(
+            logprobs=live["logprobs"][index],
+            old_logprobs=step.old_logprobs[index],
+            advantages=acting[index],
+            mask=mask[index],
+            weights=weights[index],
+            sequences=index,
+            group=group,
+            count=int((weights > 0).sum()),
+            correct=step.correct.flatten()[index],
+            marks=None if again.marks is None else again.marks[index],
+            carried={name: values[index] for name, values in made.carried.items()},
+            entropies=live["entropies"][index] if "entropies" in live else None,
+            ref_logprobs=None if made.ref_logprobs is None else made.ref_logprobs[index],
+            token_states=live["states"][index][batch.mask[index]] if "states" in live else None,
+            as_columns=lambda values, own=batch.mask[index]: torch.zeros(own.shape).masked_scatter(own, values),
+            prompt_states=live["prompt_states"][index] if "prompt_states" in live else None,
+            net=net,
+        )
+        bounds = [value[index] if isinstance(value, Tensor) else value for value in (decided.low, decided.high)]
+        total, objective = method.loss(view, *bounds, None if again.weights is None else again.weights[index])
+        total.backward()
+        loss, own = loss + float(total.detach()), own + float(objective.detach())
+    gradients = {name: torch.zeros_like(value) if value.grad is None else value.grad for name, value in live.items()}
+    if net is not None:
+        gradients["net"] = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+        net.zero_grad()
+    return Outcome(loss=loss, own=own, gradients=gradients)
+
+
+def assert_same_step(found: Outcome, loss: float, gradient: Table, rows: Tensor) -> None:
+    """Loss and gradient are those of the loops, and the gradient is 0 outside the completions, `rows` [N, S]."""
+    expected = columns([*gradient, [0.0] * rows.shape[1]])[:-1].double()
+    assert math.isclose(found.loss, loss, rel_tol=1e-4, abs_tol=1e-5)
+    assert torch.allclose(found.gradient.double(), expected, rtol=2e-4, atol=1e-6)
+    assert not found.gradient[~rows].any()
+
+
+def lengths_of(batch: RolloutBatch) -> list[int]:
+    return [int(length) for length in batch.lengths.flatten()]
+
+
+def rewards_of(batch: RolloutBatch) -> Table:
+    return [[float(reward) for reward in row] for row in batch.rewards]
+
+
+def tokens_of(values: Tensor, lengths: Sequence[int]) -> Table:
+    return [[float(value) for value in row[:length]] for row, length in zip(values, lengths, strict=True)]
+
+
+def naive_grpo(rewards: Table, *, history: Table | None = None) -> Table:
+    """(r - mean) / (sample standard deviation + 1e-6) within each group, or within all that a problem was given so far
+    (`history`); 0 where all are equal and where there is no verdict."""
+    made = []
+    for place, row in enumerate(rewards):
+        known = [r for r in (row if history is None else history[place]) if not math.isnan(r)]
+        if len(set(known)) < 2:
+            made.append([0.0] * len(row))
+            continue
+        mean = sum(known) / len(known)
+        deviation = math.sqrt(sum((r - mean) ** 2 for r in known) / (len(known) - 1))
+        made.append([0.0 if math.isnan(r) else (r - mean) / (deviation + 1e-6) for r in row])
+    return made
+
+
+def each_token(values: Table, lengths: Sequence[int]) -> Table:
+    """A value of each completion as one of each of its tokens."""
+    flat = [value for row in values for value in row]
+    return [[value] * length for value, length in zip(flat, lengths, strict=True)]
+
+
+def sequence_mean(lengths: Sequence[int]) -> list[float]:
+    return [1 / (len(lengths) * length) if length else 0.0 for length in lengths]
+
+
+def token_mean(lengths: Sequence[int], kept: Sequence[bool]) -> list[float]:
+    total = sum(length for length, keep in zip(lengths, kept, strict=True) if keep)
+    return [1 / total if keep and length else 0.0 for length, keep in zip(lengths, kept, strict=True)]
+
+
+def group_token_mean(lengths: Sequence[int], group: int) -> list[float]:
+    problems = len(lengths) // group
+    made = []
+    for n, length in enumerate(lengths):
+        first = n // group * group
+        made.append(1 / (problems * sum(lengths[first : first + group])) if length else 0.0)
+    return made
+
+
+def clipped(low: float, high: float) -> Token:
+    """min(r A, clip(r, low, high) A)."""
+
+    def token(now: float, old: float, advantage: float) -> tuple[float, float]:
+        ratio = math.exp(now - old)
+        inside = min(max(ratio, low), high)
+        if ratio * advantage <= inside * advantage:
+            return ratio * advantage, ratio * advantage
+        return inside * advantage, 0.0
+
+    return token
+
+
+def naive_loss(
+    now: Table, old: Table, advantages: Table, weights: Sequence[float], token: Token
+) -> tuple[float, Table]:
+    """- sum_n w_n sum_t J_nt, and its derivative by each log-prob now."""
+    loss, gradient = 0.0, []
+    for n, row in enumerate(now):
+        gradient.append([0.0] * len(row))
+        for t, value in enumerate(row):
+            objective, slope = token(value, old[n][t], advantages[n][t])
+            loss -= weights[n] * objective
+            gradient[n][t] = -weights[n] * slope
+    return loss, gradient
