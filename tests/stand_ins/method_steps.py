@@ -158,7 +158,7 @@ def take_step(
     made = method.reweight(step)
     tokens = step.advantages if made.advantages is None else made.advantages
     mask = step.mask if made.keep is None else step.mask & made.keep
-    weights = method.weights(mask.sum(dim=1).view(batch.lengths.shape), 9).flatten()
+    weights = method.weights(mask.sum(dim=1).view(batch.kept.shape), 9, batch.kept).flatten()
     low, high = method.clip_range(replace(step, advantages=tokens, mask=mask))
 
     loss = objective = 0.0

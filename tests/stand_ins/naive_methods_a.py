@@ -144,9 +144,9 @@ def overlong(length: int, *, limit: int, buffer: int) -> float:
 def flowrl(
     case: Case, log_z: Sequence[float], *, beta: float, importance: str, low: float = 0.2, high: float = 0.2
 ) -> Loss:
-    """1/N sum of w (log Z + mean log pi - beta A - mean log pi_ref)^2 over the sequences that have a token."""
+    """1/N sum of w (log Z + mean log pi - beta A - mean log pi_ref)^2 over the sequences that have a token and a verdict."""
     advantages = group_relative(case.rewards, case.group)
-    present = [n for n, row in enumerate(case.now) if row]
+    present = [n for n, row in enumerate(case.now) if row and not math.isnan(case.rewards[n])]
     weights = {}
     for n in present:
         weight = math.exp(sum(case.now[n]) - sum(case.old[n]))
@@ -162,7 +162,7 @@ def flowrl(
             length = len(now[n])
             delta = log_z[n] + sum(now[n]) / length - beta * advantages[n] - sum(case.ref[n]) / length
             total += weights[n] * delta**2
-        return total / len(present)
+        return total / max(1, len(present))
 
     return loss
 

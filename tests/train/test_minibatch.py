@@ -48,7 +48,7 @@ def test_a_minibatch_holds_the_rows_of_its_problems() -> None:
     assert torch.equal(made.step.old_logprobs, batch.logprobs[own])
     for name in ("correct", "judged", "truncated"):
         assert torch.equal(getattr(made.step, name), getattr(batch, name)[1:2]), name
-    assert torch.equal(made.lengths, batch.lengths[1:2])
+    assert made.kept.all()
     assert torch.equal(made.ref_logprobs, batch.ref_logprobs[own])
     assert made.slopes is None
     assert made.step.pool.tolist() == [0, 0, 0]
@@ -61,7 +61,7 @@ def test_dropped_sequences_have_no_tokens_and_no_length() -> None:
     made = make_minibatch(ROWS, batch, Advantages(values=torch.ones(1, 3), keep=keep), slice(0, 1), seed=0)
     assert not made.step.mask[1].any()
     assert torch.equal(made.step.mask[[0, 2]], batch.mask[[0, 2]])
-    assert made.lengths.tolist() == [[int(batch.lengths[0, 0]), 0, int(batch.lengths[0, 2])]]
+    assert made.kept.tolist() == [[True, False, True]]
 
 
 def test_advantages_of_tokens_take_the_place_of_those_of_sequences() -> None:

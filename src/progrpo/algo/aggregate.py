@@ -16,6 +16,7 @@ def sequence_weights(
     *,
     how: How = "group_token",
     fixed_length: int | None = None,
+    kept: Bool[Tensor, "P G"] | None = None,
 ) -> Float[Tensor, "P G"]:
     """The weight w of each sequence in  J = sum_n w[n] * sum_t J[n,t].
 
@@ -32,6 +33,8 @@ def sequence_weights(
     Args:
         lengths: completion tokens, >= 0, of all sequences of the step.
         fixed_length: > 0, in tokens; needed by "fixed" alone.
+        kept: sequences that count in N, and the groups with one of them in P; the others weigh 0. None keeps all, the
+            empty ones too.
 
     Returns:
         float32, >= 0; an empty sequence (and an empty group) weighs 0.
@@ -41,21 +44,23 @@ def sequence_weights(
         ValueError: fixed_length is missing for "fixed" or not positive.
     """
     require_shape(lengths=(lengths, (None, None)))
-    tokens = lengths.double()
-    problems, group = lengths.shape
+    counted = torch.ones_like(lengths, dtype=torch.bool) if kept is None else kept
+    require_shape(kept=(counted, tuple(lengths.shape)))
+    tokens = lengths.double().masked_fill(~counted, 0.0)
+    problems, sequences = int(counted.any(dim=1).sum()), int(counted.sum())
     match how:
         case "group_token":
             inverse = problems * tokens.sum(dim=1, keepdim=True).expand_as(tokens)
         case "token":
             inverse = tokens.sum().expand_as(tokens)
         case "sequence":
-            inverse = problems * group * tokens
+            inverse = sequences * tokens
         case "fixed":
             if fixed_length is None or fixed_length <= 0:
                 raise ValueError(f"fixed_length: 'fixed' needs a positive number of tokens, got {fixed_length}")
-            inverse = torch.full_like(tokens, problems * group * fixed_length)
+            inverse = torch.full_like(tokens, sequences * fixed_length)
     weights = torch.where(inverse > 0, 1 / inverse.clamp(min=1), torch.zeros_like(inverse))
-    return weights.masked_fill(lengths == 0, 0.0).float()
+    return weights.masked_fill(tokens == 0, 0.0).float()
 
 
 def weighted_sum(

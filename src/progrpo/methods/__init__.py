@@ -6,6 +6,7 @@ A method file may define, and nothing else that is public and callable:
     NEEDS        tensors it reads beyond rewards, verdicts and log-probs (a frozenset of names from `NEEDABLE`), or
     needs        needs(params) -> frozenset, where that depends on its settings
     check        check(params, group) -> list of warnings about settings that are legal and probably unwise
+    TOKEN_LEVEL  True: its advantages are per token, so nothing can be added to them (see `add_to`)
     net          net(width, params) -> torch module of its own, trained by the same optimiser, kept in the checkpoint,
                  never seen by engines; `width` is the model's
     add_to       add_to(advantages [P, G], batch, params) -> Advantages: what it adds to another method's advantages, for
@@ -22,7 +23,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor
 
@@ -64,6 +65,8 @@ NEEDABLE = {
 }
 
 _OTHER_NAMES = frozenset({"needs", "check", "net", "add_to"})
+
+_PER_TOKEN = "method {name}: add needs advantages of whole sequences, and this method gives each token its own"
 
 Pool = Literal["step", "micro"]
 """Where a method takes statistics over tokens: of the whole optimiser step, or of each micro-batch, as much released code
@@ -144,10 +147,13 @@ class Method:
         low, high = hook(step, self.params)
         return low, high
 
-    def weights(self, lengths: Int[Tensor, "P G"], longest: int) -> Float[Tensor, "P G"]:
-        """One weight per sequence of an optimiser step; `longest` is the run's completion limit in tokens."""
+    def weights(
+        self, lengths: Int[Tensor, "P G"], longest: int, kept: Bool[Tensor, "P G"] | None = None
+    ) -> Float[Tensor, "P G"]:
+        """One weight per sequence of an optimiser step; `longest` is the run's completion limit in tokens, `kept` the
+        sequences that were not dropped."""
         fixed = self.params.fixed_length or longest
-        return sequence_weights(lengths, how=self.params.aggregate, fixed_length=fixed)
+        return sequence_weights(lengths, how=self.params.aggregate, fixed_length=fixed, kept=kept)
 
     def loss(
         self,
@@ -195,9 +201,7 @@ class Method:
 
     def _with_added(self, made: Advantages, batch: RolloutBatch) -> Advantages:
         if made.tokens is not None:
-            raise ConfigError(
-                f"method {self.name}: add needs advantages of whole sequences, and this method gives each token its own"
-            )
+            raise ConfigError(_PER_TOKEN.format(name=self.name))
         assert self.added is not None
         more: Advantages = self.added.module.add_to(made.values, batch, self.added.params)
         return replace(
@@ -233,6 +237,8 @@ def load(choice: Choice) -> Method:
     _check_contract(choice.name, module)
     settings = _with_preset(choice, module)
     added = _added(settings.pop("add", None), choice.name)
+    if added is not None and getattr(module, "TOKEN_LEVEL", False):
+        raise ConfigError(_PER_TOKEN.format(name=choice.name))
     params = parse(getattr(module, "Params", Params), settings, where=f"method {choice.name}")
     needs = set(module.needs(params) if hasattr(module, "needs") else getattr(module, "NEEDS", frozenset()))
     if unknown := sorted(needs - NEEDABLE.keys()):

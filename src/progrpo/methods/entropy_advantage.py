@@ -16,6 +16,7 @@ from progrpo import methods
 from progrpo.types import Ratio, RolloutBatch
 
 NEEDS = frozenset({"entropies"})
+TOKEN_LEVEL = True
 
 
 class Params(methods.Params):

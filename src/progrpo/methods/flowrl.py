@@ -21,6 +21,7 @@ from torch import Tensor
 
 from progrpo import methods
 from progrpo.algo.surrogate import MAX_LOG_RATIO
+from progrpo.types import RolloutBatch
 
 NEEDS = frozenset({"ref_logprobs", "prompt_states"})
 PRESETS = {"released": {"importance": "none"}, "port": {"importance": "max10"}}
@@ -33,6 +34,11 @@ class Params(methods.Params):
     """w: clipped to [1 − clip_low, 1 + clip_high], as it is, or at most 10."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """In the network of Z; above 0 the gradient depends on how the step is cut into micro-batches."""
+
+
+def sequence_keep(batch: RolloutBatch, params: Params) -> Tensor:
+    """A completion without a verdict has no advantage to match."""
+    return batch.judged
 
 
 def net(width: int, params: Params) -> torch.nn.Module:

@@ -22,6 +22,7 @@ from progrpo.algo.gae import generalised_advantages
 from progrpo.types import Ratio, RolloutBatch
 
 NEEDS = frozenset({"values", "token_states"})
+TOKEN_LEVEL = True
 
 
 class Params(methods.Params):

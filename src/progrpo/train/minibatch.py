@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from progrpo.methods import Advantages, StepBatch
@@ -20,7 +20,7 @@ class MiniBatch:
     Attributes:
         rows: all N sequences of the rollout. first: the first of this mini-batch among them.
         step: the K sequences as the method sees them.
-        lengths: [p, G] completion tokens; 0 for sequences that are dropped.
+        kept: [p, G] sequences that are not dropped.
         ref_logprobs, slopes: [K, S] (see `RolloutBatch`), or None. carried: [K, S] from the method's advantages.
         work: of the scoring passes that were made for this step, to be counted with its own.
     """
@@ -28,7 +28,7 @@ class MiniBatch:
     rows: Rows
     first: int
     step: StepBatch
-    lengths: Int[Tensor, "p G"]
+    kept: Bool[Tensor, "p G"]
     ref_logprobs: Float[Tensor, "K S"] | None = None
     slopes: Float[Tensor, "K S"] | None = None
     carried: Mapping[str, Float[Tensor, "K S"]] = field(default_factory=dict)
@@ -86,7 +86,7 @@ def make_minibatch(
         rows=rows,
         first=problems.start * group,
         step=step,
-        lengths=batch.lengths[problems].masked_fill(~kept, 0),
+        kept=kept,
         ref_logprobs=_part(batch.ref_logprobs, index),
         slopes=_part(batch.entropy_slopes, index),
         carried=advantages.carried,

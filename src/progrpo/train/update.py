@@ -92,7 +92,7 @@ def decide(method: Method, batch: MiniBatch, step: StepBatch, longest: int, skip
     made = method.reweight(step)
     advantages = step.advantages if made.advantages is None else made.advantages
     mask = step.mask if made.keep is None else step.mask & made.keep
-    weights = method.weights(mask.sum(dim=1).view(batch.lengths.shape), longest).flatten()  # [K]
+    weights = method.weights(mask.sum(dim=1).view(batch.kept.shape), longest, batch.kept).flatten()  # [K]
     low, high = method.clip_range(replace(step, advantages=advantages, mask=mask))
     useful = mask.any(dim=1)
     # Micro-batches that are pools must stay what they were when the statistics were taken.
