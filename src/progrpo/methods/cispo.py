@@ -2,7 +2,7 @@
 
     J = 1/(tokens of the group) Σ_i Σ_t sg(clip(ρ_it, 1 − ε_low, 1 + ε_high)) · A_i · log π_it
 
-Source: arXiv:2506.13585, Eq. 4 and 5; TRL's ScaleRL recipe for the upper bound.
+Source: arXiv:2506.13585; TRL's ScaleRL recipe for the upper bound.
 Evidence: paper for the form; the paper gives no ε: it switches the lower bound off and tunes the upper one.
 Reproduce: the defaults bound the ratio by 0 and 5, as TRL's recipe; verl's example has clip_high=0.2.
 """

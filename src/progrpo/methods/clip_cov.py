@@ -6,7 +6,7 @@
 The draw comes from the step's own seed. Statistics are over all tokens of the step (`pool: step`); the released code
 takes those of the micro-batch (`pool: micro`).
 
-Source: arXiv:2505.22617, Eq. 10; PRIME-RL/Entropy-Mechanism-of-RL@8850579 core_algos.py and recipe/dapo/*.sh.
+Source: arXiv:2505.22617; PRIME-RL/Entropy-Mechanism-of-RL@8850579 core_algos.py and recipe/dapo/*.sh.
 Evidence: code.
 Reproduce: the defaults are its 7B script (ratio clipped to [0, 2], covariances between 1 and 5, 2e-4 of the tokens).
 """

@@ -7,7 +7,7 @@
 verl's recipe pools the tokens of the whole step instead: aggregate=token. The reward of the paper is +1/−1
 (reward.name=dapo_math), of which the advantages see nothing but the constant eps.
 
-Source: arXiv:2503.14476, Eq. 8, 11, 13; verl-recipe dapo/ for max_rounds.
+Source: arXiv:2503.14476, Eq. 8 and 13; verl-recipe dapo/ for max_rounds.
 Evidence: paper, and code for max_rounds.
 Reproduce: max_rounds=10 and limit_tokens=20480, buffer_tokens=4096; the defaults are the loss alone, so that methods can be
 compared on equal rollouts.

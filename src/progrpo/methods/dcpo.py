@@ -9,7 +9,7 @@ Problems are known by their id; what was seen of each (number, sum, sum of squar
 checkpoint. Where the released code departs from the paper: it averages tokens over each micro-batch; the paper, and this
 file, within each completion.
 
-Source: arXiv:2509.02333, Eq. 5 to 9; lime-RL/DCPO@01787b0 core_algos.py.
+Source: arXiv:2509.02333; lime-RL/DCPO@01787b0 core_algos.py.
 Evidence: code.
 Reproduce: the defaults; its run script exports clip_high=0.28.
 """

@@ -4,7 +4,7 @@
 
 H is the entropy of the policy that sampled, a constant of the update.
 
-Source: arXiv:2506.14758, Eq. 5 and 6.
+Source: arXiv:2506.14758.
 Evidence: second-hand for the constants; a third-party port (Linn3a/siren@fa59a8d) has κ = 1.
 Reproduce: alpha=0.4 with GRPO, 0.1 with PPO; kappa=2; rewards +1/−1.
 """

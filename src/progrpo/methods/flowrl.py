@@ -8,7 +8,7 @@ policy. w is a constant of the update. The objective logged as policy/objective 
 Where the released code departs from the paper: the paper clips w = π/π_old of the whole completion to [1−ε, 1+ε]
 (`importance: ppo`); the code computes that and uses the unclipped one (`none`); verl's port caps it at 10 (`max10`).
 
-Source: arXiv:2509.15207, Eq. 6 and Sec. 3.3; Xuekai-Zhu/FlowRL@decbc57; verl-recipe flowrl/.
+Source: arXiv:2509.15207; Xuekai-Zhu/FlowRL@decbc57; verl-recipe flowrl/.
 Evidence: code; the paper's clipping second-hand.
 Reproduce: the defaults; `preset: released` for the code.
 """

@@ -4,8 +4,8 @@
 
 policy/clip_low, policy/clip_high and policy/ratio speak of the tokens' own ratios, which this method does not use.
 
-Source: arXiv:2507.18071, Eq. 5 and 7.
-Evidence: paper; the range from its Sec. 5.1.
+Source: arXiv:2507.18071.
+Evidence: paper, with its range.
 Reproduce: the defaults; four optimiser steps per rollout.
 """
 

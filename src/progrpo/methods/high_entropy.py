@@ -6,7 +6,7 @@
 The released code ranks the tokens of each micro-batch (`pool: micro`). The other tokens leave the divisor as well: without
 that the step would silently be five times smaller.
 
-Source: arXiv:2506.01939, Eq. 6; Shenzhi-Wang/Beyond-the-80-20-Rule-RLVR@6f5dda6 core_algos.py.
+Source: arXiv:2506.01939; Shenzhi-Wang/Beyond-the-80-20-Rule-RLVR@6f5dda6 core_algos.py.
 Evidence: code.
 Reproduce: the defaults (DAPO's clip, token mean).
 """

@@ -6,7 +6,7 @@
 The means and the top k are over all tokens of the step (`pool: step`); the released code takes those of the micro-batch
 (`pool: micro`). The gradient flows through |·| and vanishes where π = π_old, so it acts from the second step of a rollout on.
 
-Source: arXiv:2505.22617, Eq. 11 and 12; PRIME-RL/Entropy-Mechanism-of-RL@8850579 core_algos.py.
+Source: arXiv:2505.22617; PRIME-RL/Entropy-Mechanism-of-RL@8850579 core_algos.py.
 Evidence: code.
 Reproduce: ratio=0.002 for 7B, 0.0002 for 32B, coef=1 (its scripts); verl's port has ratio=0.0002, coef=0.1.
 """

@@ -2,7 +2,7 @@
 
     A = −1 for wrong completions; J = mean over their tokens
 
-Source: arXiv:2506.01347, Eq. 5; TianHongZXY/RLVR-Decomposed@a5d4e7c.
+Source: arXiv:2506.01347; TianHongZXY/RLVR-Decomposed@a5d4e7c.
 Evidence: code.
 Reproduce: the defaults.
 """

@@ -7,7 +7,7 @@ optimiser step of a rollout, so leave batch.minibatch_prompts at null.
 
 Source: Williams 1992; arXiv:2602.05281, Eq. 1.
 Evidence: paper.
-Reproduce: the defaults; `baseline: mean` subtracts the mean reward of the step.
+Reproduce: the defaults; `baseline: mean` subtracts the mean reward of the rollout.
 """
 
 from typing import Literal

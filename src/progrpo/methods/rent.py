@@ -5,7 +5,7 @@
 H is the entropy of the policy that sampled. A control of the opposite sign to ProGRPO; verdicts play no part. Its format
 gate (a completion without an answer counts as entropy 7) is not hosted.
 
-Source: arXiv:2505.22660, Eq. 3; satrams/rent-rl@5d4d38a ray_trainer.py.
+Source: arXiv:2505.22660; satrams/rent-rl@5d4d38a ray_trainer.py.
 Evidence: code.
 Reproduce: group of 5, k3 penalty 0.001 (the default here), optim.lr=1e-6.
 """

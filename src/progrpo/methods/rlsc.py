@@ -5,7 +5,7 @@
 p is the probability of the whole completion; it underflows for long ones, and then a is all that is left: imitation of
 its own samples. A control of the opposite sign to ProGRPO; verdicts play no part.
 
-Source: arXiv:2506.06395, Eq. 9 and 10.
+Source: arXiv:2506.06395.
 Evidence: paper.
 Reproduce: a=0.1 (a=0 is its basic form), 16 samples at temperature 0.5, optim.lr=1e-5, 10 to 20 steps.
 """

@@ -2,7 +2,7 @@
 
     A = λ for correct completions, −1 for wrong ones; no baseline
 
-Source: arXiv:2506.01347, Eq. 10; TianHongZXY/RLVR-Decomposed@a5d4e7c.
+Source: arXiv:2506.01347; TianHongZXY/RLVR-Decomposed@a5d4e7c.
 Evidence: code.
 Reproduce: lam=0.1.
 """
