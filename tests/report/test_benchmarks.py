@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from made_up_runs import MakeRun, write_benchmark, write_model
 
-from progrpo.report.averages import average, shared_benchmarks
+from progrpo.report.averages import average, of_one_kind, shared_benchmarks
 from progrpo.report.benchmarks import Comparison, compare_benchmarks
 from progrpo.report.read import load_runs
 
@@ -84,6 +84,45 @@ def test_evaluations_made_otherwise_get_a_reason_and_no_difference(tmp_path: Pat
     assert [gap.reason for gap in second.gaps] == ["the first run has no such evaluation"]
 
 
+def test_an_evaluation_that_the_first_run_has_but_not_whole_is_not_called_absent(tmp_path: Path) -> None:
+    a, b = two_models(tmp_path)
+    write_benchmark(a, "aime24", (1, 2, 3)).unlink()
+    write_benchmark(b, "aime24", (1, 2, 3))
+    found = compared(a, b)
+    assert [gap.reason for gap in found.tables[0].gaps] == [
+        "that of the first run is left out: a header without rows (aime24-paper.jsonl is gone); evaluate again"
+    ]
+    assert found.notes == (
+        "a: aime24-paper is left out: a header without rows (aime24-paper.jsonl is gone); evaluate again.",
+    )
+
+
+def test_runs_without_any_evaluation_are_named(tmp_path: Path, make_run: MakeRun) -> None:
+    a, b = two_models(tmp_path)
+    write_benchmark(a, "aime24", (1, 2), header={"complete": False})
+    found = compared(a, b, make_run("c"))
+    assert found.notes == (
+        "a: aime24-paper is left out: cut short, or still being written, at 2 of 2 problems.",
+        "b: nothing evaluated yet.",
+    )
+    assert [found.state(run) for run in range(3)] == [
+        "no finished evaluation",
+        "nothing evaluated yet",
+        "evaluated only",
+    ]
+
+
+def test_means_by_category_are_those_of_the_headers(tmp_path: Path) -> None:
+    a, b = two_models(tmp_path)
+    write_benchmark(a, "mmlu_pro", (1, 0), n=1, header={"by_category": {"law": {"pass@1": 0.25}, "art": {"x": 1.0}}})
+    write_benchmark(b, "mmlu_pro", (1, 0), n=1)
+    write_benchmark(b, "gpqa", (1, 0), header={"by_category": ["no", "mapping"]})
+    gpqa, mmlu = compared(a, b).tables
+    # One row per category; of each run one number per tested measure, here Pass@1 alone.
+    assert mmlu.categories == [("art", [[None], [None]]), ("law", [[0.25], [None]])]
+    assert gpqa.categories == []
+
+
 def test_presets_never_meet(tmp_path: Path) -> None:
     a, b = two_models(tmp_path)
     write_benchmark(a, "aime24", (1, 2), preset="paper")
@@ -127,6 +166,18 @@ def test_averages_are_over_benchmarks_that_all_runs_share(tmp_path: Path) -> Non
     assert sure is not None
     assert (sure.low, sure.mean, sure.high) == pytest.approx((0.625, 0.625, 0.625))
     assert average(shared.benchmarks, 0, "maj@4") is None
+
+
+def test_benchmarks_of_other_kinds_are_never_averaged(tmp_path: Path) -> None:
+    (a, _) = two_models(tmp_path)
+    write_benchmark(a, "countdown", (2, 2), n=2)
+    write_benchmark(a, "gpqa", (2, 2))
+    (found,) = map(of_one_kind, shared_benchmarks(compared(a).benchmarks))
+    assert (found.names, found.other_kinds, found.powers) == ("gpqa-paper", ("countdown-paper",), (1, 2, 4))
+    write_benchmark(a, "aime24", (2, 2))
+    write_benchmark(a, "amc23", (2, 2))
+    (found,) = map(of_one_kind, shared_benchmarks(compared(a).benchmarks))
+    assert (found.names, found.other_kinds) == ("aime24-paper, amc23-paper", ("gpqa-paper", "countdown-paper"))
 
 
 def test_an_average_among_some_runs_needs_only_theirs(tmp_path: Path) -> None:

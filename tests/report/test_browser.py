@@ -28,10 +28,10 @@ FLAGS = [
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium")]
 
 
-def dom(page: str, folder: Path) -> str:
+def dom(page: str, folder: Path, *flags: str) -> str:
     file = folder / "page.html"
     file.write_text(page, encoding="utf-8")
-    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={folder / 'profile'}", file.as_uri()]
+    command = [str(CHROMIUM), *FLAGS, *flags, f"--user-data-dir={folder / 'profile'}", file.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
@@ -99,3 +99,27 @@ def test_a_page_with_nothing_to_dispute_is_ready_too(tmp_path: Path) -> None:
     found = dom(make_page(load_runs([path]), title="t"), tmp_path)
     assert 'data-ready="yes"' in found
     assert 'id="dispute"' not in found
+
+
+MEASURE = """<script>
+document.title = [...document.querySelectorAll(".broad")].map((box) => box.scrollWidth - box.clientWidth).join(" ")
+  + " | " + (document.documentElement.scrollWidth - innerWidth);
+</script></body>"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_tables_fit_a_laptop_and_the_page_a_phone(tmp_path: Path, width: int) -> None:
+    path = write_model(tmp_path / "Qwen-Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B-Instruct")
+    measures = {"distinct_2": 0.25, "self_bleu_4": 0.5, "semantic_cosine": 0.75}
+    pooled = {f"{key}/pooled": value for key, value in measures.items()}
+    for task in ("aime24", "aime25", "amc23", "math500", "minerva", "olympiadbench", "livecodebench"):
+        write_benchmark(path, task, (16, 8), n=32, measures=measures, over_task=pooled)
+    page = make_page(load_runs([path]), title="t").replace("</body>", MEASURE)
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    found = re.search(r"<title>([-\d ]*) \| (-?\d+)</title>", dom(page, tmp_path, f"--window-size={width},900"))
+    assert found is not None
+    hidden = [int(pixels) for pixels in found[1].split()]
+    assert len(hidden) == 7 + 3  # of the benchmarks, and Tables 2, 3 and 5
+    assert int(found[2]) <= 0  # nothing makes the page itself wider than the window
+    if width == 1280:
+        assert max(hidden) <= 0

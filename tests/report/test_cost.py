@@ -47,6 +47,7 @@ def test_a_verifier_that_took_no_time_hid_none(make_run: MakeRun) -> None:
     assert hidden_share(load_runs([path])[0]) is None
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_the_page_shows_what_it_cost(make_run: MakeRun) -> None:
     old, new = make_run("old"), make_run("new", accounted=True)
     page = make_page(load_runs([old, new]), title="t")

@@ -43,6 +43,8 @@ def test_recorded_values_are_taken_as_they_are(tmp_path: Path) -> None:
     write_benchmark(a, "aime24", (2, 2), measures=recorded, over_task={"self_bleu_4/pooled": 0.875})
     (table,) = tables(a)
     assert numbers(table, 0) == recorded | {"pass@1": 50.0, "self_bleu_4/pooled": 0.875}
+    assert table.words == ("run", "model")  # how and by whom is one for all its rows
+    assert table.caption.startswith("All evaluated with n 4, temperature 0.6, top-p 0.95, limit 64. Distinct-2")
     assert "as the evaluation recorded them" in table.caption
     assert "on aime24-paper" in table.title
 

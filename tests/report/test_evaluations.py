@@ -7,7 +7,7 @@ import pytest
 from made_up_runs import MakeRun, write_benchmark, write_model
 
 from progrpo.errors import DataError
-from progrpo.report.evaluations import HELD_OUT, Evaluation, evaluations_of, why_apart
+from progrpo.report.evaluations import HELD_OUT, Evaluation, LeftOut, evaluations_of, why_apart
 from progrpo.report.read import load_runs
 
 
@@ -113,27 +113,30 @@ def test_held_out_evaluations_are_benchmarks_too(make_run: MakeRun) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "note"),
+    ("damage", "why"),
     [
-        ("unfinished", "a: aime24-paper is left out, its header says that it was cut short."),
-        ("no header", "a: aime24-paper is left out, it has no header aime24-paper.json: it was cut short"),
-        ("cut", "a: aime24-paper is left out, it holds 2 problems where its header says 3."),
-        ("empty", "a: aime24-paper is left out, it holds 0 problems"),
+        ("unfinished", "cut short, or still being written, at 2 of 3 problems"),
+        ("not begun", "cut short, or still being written, at 0 of 3 problems"),
+        ("no header", "rows without a header aime24-paper.json"),
+        ("cut", "2 problems where its header says 3; evaluate again"),
+        ("empty", "a header without rows (aime24-paper.jsonl is empty); evaluate again"),
+        ("gone", "a header without rows (aime24-paper.jsonl is gone); evaluate again"),
     ],
 )
-def test_an_evaluation_cut_short_is_left_out_and_named(tmp_path: Path, damage: str, note: str) -> None:
+def test_an_evaluation_cut_short_is_left_out_and_named(tmp_path: Path, damage: str, why: str) -> None:
     file = write_benchmark(write_model(tmp_path / "a"), "aime24", (1, 2, 3))
     head = file.with_suffix(".json")
-    if damage == "unfinished":
+    if damage in ("unfinished", "not begun"):
         head.write_text(json.dumps({**json.loads(head.read_text()), "complete": False}))
-    elif damage == "no header":
+    if damage == "no header":
         head.unlink()
+    elif damage in ("not begun", "gone"):
+        file.unlink()
     else:
-        file.write_text(file.read_text()[:-20] if damage == "cut" else "")
-    found, notes = evaluations_of(load_runs([tmp_path / "a"]))
+        file.write_text("" if damage == "empty" else file.read_text()[:-20])
+    found, left_out = evaluations_of(load_runs([tmp_path / "a"]))
     assert found == [[]]
-    assert len(notes) == 1
-    assert notes[0].startswith(note)
+    assert left_out == [LeftOut(run=0, name="aime24-paper", why=why)]
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 import re
 
 import pytest
-from made_up_runs import MakeRun, write_jsonl
+from made_up_runs import MakeRun, write_jsonl, write_run
 
+from progrpo.report.drawing import Drawing
 from progrpo.report.figures import cost_figures, figures
-from progrpo.report.read import load_runs
+from progrpo.report.read import Run, load_runs
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_all_figures_of_a_progrpo_run(make_run: MakeRun) -> None:
     drawn = figures(load_runs([make_run("a"), make_run("b", shift=0.1)]))
     assert [one.name for one in drawn] == [
@@ -36,6 +38,7 @@ def test_all_figures_of_a_progrpo_run(make_run: MakeRun) -> None:
         ("tokens/head_share", "tokens"),
     ],
 )
+@pytest.mark.usefixtures("unrendered")
 def test_a_figure_without_data_is_left_out(make_run: MakeRun, absent: str, figure: str) -> None:
     path = make_run("a", shift=0.1, accounted=True)
     (run,) = load_runs([path])
@@ -58,9 +61,19 @@ def test_no_metrics_no_figures(make_run: MakeRun) -> None:
     assert cost_figures(load_runs([path])) == []
 
 
-def test_svg_takes_size_colours_and_font_from_the_page(make_run: MakeRun) -> None:
-    runs = load_runs([make_run("a", shift=0.1, accounted=True), make_run("b")])
-    for drawing in (*figures(runs), *cost_figures(runs)):
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    folder = tmp_path_factory.mktemp("figures")
+    return load_runs([write_run(folder / "a", shift=0.1, accounted=True), write_run(folder / "b")])
+
+
+@pytest.fixture(scope="module")
+def drawn(two_runs: list[Run]) -> list[Drawing]:
+    return [*figures(two_runs), *cost_figures(two_runs)]
+
+
+def test_svg_takes_size_colours_and_font_from_the_page(drawn: list[Drawing]) -> None:
+    for drawing in drawn:
         assert re.match(r'<svg viewBox="0 0 360 [\d.]+" role="img"', drawing.svg)
         assert "var(--soft)" in drawing.svg
         assert "#0102" not in drawing.svg
@@ -69,10 +82,9 @@ def test_svg_takes_size_colours_and_font_from_the_page(make_run: MakeRun) -> Non
         assert "http" not in drawing.svg
 
 
-def test_ids_are_unique_over_the_page_and_the_same_every_time(make_run: MakeRun) -> None:
-    runs = load_runs([make_run("a", shift=0.1, accounted=True), make_run("b")])
-    first, again = ("".join(one.svg for one in (*figures(runs), *cost_figures(runs))) for _ in range(2))
-    assert first == again
+def test_ids_are_unique_over_the_page_and_the_same_every_time(two_runs: list[Run], drawn: list[Drawing]) -> None:
+    first = "".join(one.svg for one in drawn)
+    assert first == "".join(one.svg for one in (*figures(two_runs), *cost_figures(two_runs)))
     ids = re.findall(r'\bid="([^"]*)"', first)
     assert ids
     assert len(ids) == len(set(ids))

@@ -145,6 +145,21 @@ def test_tables_6_and_7_of_a_sweep(make_run: MakeRun) -> None:
     assert named(tables, "table-7-held-out").columns[0].key == "countdown (held-out)"
 
 
+def test_ablations_never_average_benchmarks_of_other_kinds(make_run: MakeRun) -> None:
+    paths = [make_run(f"r{index}", method={"name": "progrpo", "alpha": index / 2}) for index in (1, 2)]
+    for path in paths:
+        write_benchmark(path, "gpqa", (4, 4), preset=None)
+        write_benchmark(path, "countdown", (0, 0), preset=None)
+    sweep, forms = (named(made(*paths), name) for name in ("table-6", "table-7"))
+    assert cells(sweep, 0) == {AVERAGE: "100.0 / 100.0"}  # of gpqa alone
+    assert sweep.columns[0].label == "gpqa"
+    assert (
+        "Over the benchmark gpqa, where the paper has six. Of another kind, and not averaged with it: countdown."
+        in sweep.caption
+    )
+    assert cells(forms, 0) == {"gpqa": "100.0 / 100.0", "countdown": "0.0 / 0.0"}
+
+
 def test_one_strength_is_no_sweep(make_run: MakeRun) -> None:
     paths = [make_run("a"), make_run("b", method={"name": "progrpo", "alpha": 0.3})]
     tables = made(*paths)

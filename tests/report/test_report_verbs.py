@@ -1,19 +1,27 @@
+import json
 import re
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from made_up_runs import MakeRun, write_benchmark, write_model
 from typer.testing import CliRunner
 
 from progrpo.cli import app
 from progrpo.errors import ConfigError, RunDirectoryError
 
+pytestmark = pytest.mark.usefixtures("unrendered")
 
-def invoke(*arguments: object) -> str:
+
+def invoked(*arguments: object) -> Result:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "160"})
     if result.exception is not None:
         raise result.exception
-    return result.output
+    return result
+
+
+def invoke(*arguments: object) -> str:
+    return invoked(*arguments).stdout
 
 
 def test_report_writes_into_the_run_directory(make_run: MakeRun) -> None:
@@ -87,3 +95,62 @@ def test_no_run_there(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match="nothing there"):
         invoke("compare", tmp_path / "absent", "--out", tmp_path / "x.html")
     assert not (tmp_path / "x.html").exists()
+
+
+def test_incomplete_evaluations_are_named_on_stderr(tmp_path: Path) -> None:
+    paths = [write_model(tmp_path / name) for name in ("whole", "cut", "gone", "empty")]
+    for path in paths[:3]:
+        file = write_benchmark(path, "aime24", (0,) * 256, n=1)
+        if path.name == "cut":
+            header = json.loads(file.with_suffix(".json").read_text())
+            file.with_suffix(".json").write_text(json.dumps(header | {"complete": False}))
+            file.write_text("".join(file.read_text().splitlines(keepends=True)[:64]))
+        elif path.name == "gone":
+            file.unlink()
+    notes = [
+        "note: cut: aime24-paper is left out: cut short, or still being written, at 64 of 256 problems.",
+        "note: gone: aime24-paper is left out: a header without rows (aime24-paper.jsonl is gone); evaluate again.",
+        "note: empty: nothing evaluated yet.",
+    ]
+    assert invoked("compare", *paths, "--out", tmp_path / "x.html").stderr.splitlines() == notes
+    for path, note in zip(paths[1:], notes, strict=True):
+        assert invoked("report", path).stderr.splitlines() == [note]
+        assert note.split(": ", 1)[1] in (path / "report.html").read_text("utf-8")
+
+
+def test_nothing_to_compare_is_said(make_run: MakeRun, tmp_path: Path) -> None:
+    a, b = make_run("a"), make_run("b")
+    out = ("--out", tmp_path / "x.html")
+    assert invoked("compare", a, b, *out).stderr == ""
+    assert invoked("compare", a, *out).stderr == "note: one run, and nothing to compare it with; name two or more.\n"
+    twice = b / ".." / "a"
+    assert (
+        invoked("compare", a, b, twice, *out).stderr == f"note: {twice} was given before: it is compared with itself.\n"
+    )
+
+
+@pytest.mark.parametrize("place", ["file/x.html", "folder.html", "full/x.html"])
+def test_a_page_that_cannot_be_written_is_named(make_run: MakeRun, tmp_path: Path, place: str) -> None:
+    path = make_run("a")
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.html").mkdir()
+    (tmp_path / "full" / "x-tables").mkdir(parents=True)
+    (tmp_path / "full" / "x-tables" / ".progrpo-tables").mkdir()  # the list of files cannot be written over it
+    with pytest.raises(RunDirectoryError, match=re.escape(str(tmp_path / place))) as raised:
+        invoke("compare", path, "--out", tmp_path / place)
+    assert "\n" not in str(raised.value)
+    assert not list(tmp_path.glob(".*.writing"))
+
+
+def test_other_problems_are_not_compared(make_run: MakeRun, tmp_path: Path) -> None:
+    a, b = make_run("a"), make_run("b")
+    for file in b.glob("evaluations/*"):
+        file.write_text(file.read_text().replace('"problem": "', '"problem": "x'))
+    output = invoke("compare", a, b, "--out", tmp_path / "x.html")
+    assert "other problems, not compared" in output
+    section = output[output.index("difference to a") : output.index("benchmarks") if "benchmarks" in output else None]
+    assert "step" not in section
+    page = (tmp_path / "x.html").read_text("utf-8")
+    row = page[page.index("<h3>Difference to") : page.index("The intervals are over problems")]
+    assert 'colspan="6">Other problems, not compared.</td>' in row
+    assert "Each run minus" not in row

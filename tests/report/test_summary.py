@@ -39,6 +39,18 @@ def test_differences_are_paired_by_problem_not_by_position(make_run: MakeRun) ->
     assert difference.counts == {"pass@1": (3, 0, 0), "distinct_correct": (1, 2, 0)}
 
 
+def test_runs_evaluated_on_other_problems_have_no_difference(make_run: MakeRun) -> None:
+    paths = [make_run(name) for name in ("a", "other", "same-names")]
+    for path, old, new in zip(
+        paths[1:], ('"problem": "', '"prompt": "'), ('"problem": "x', '"prompt": "x'), strict=True
+    ):
+        for file in path.glob("evaluations/*"):
+            file.write_text(file.read_text().replace(old, new))
+    for difference in summarise(load_runs(paths)).differences:
+        assert (difference.problems, difference.counts) == (0, {})
+        assert set(difference.cells.values()) == {None}
+
+
 def test_each_difference_has_its_own_last_shared_step(make_run: MakeRun) -> None:
     paths = [make_run("a"), make_run("cut"), make_run("b"), make_run("never")]
     (paths[1] / "evaluations/step-000003.jsonl").unlink()

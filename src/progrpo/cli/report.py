@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from progrpo.errors import ConfigError
+from progrpo.errors import ConfigError, RunDirectoryError
 from progrpo.files import write_whole
 from progrpo.report.benchmarks import Comparison, Gap
 from progrpo.report.evaluations import HELD_OUT
@@ -24,19 +24,22 @@ PERCENT = Measure(key="", label="", unit="%", percent=True)
 
 
 def run_report(run: Path) -> None:
-    """Write RUN/report.html, its tables into RUN/report-tables/, and print the page's path."""
+    """Write RUN/report.html, its tables into RUN/report-tables/, and print the page's path; on stderr, what is left out."""
     runs = load_runs([run])
     out = run / "report.html"
-    _write(runs, make_tables(runs), out, title=f"Run {runs[0].name}")
+    made = make_tables(runs)
+    _write(runs, made, out, title=f"Run {runs[0].name}")
+    _say(made.comparison.notes)
     Console(soft_wrap=True, highlight=False).print(str(out), markup=False)
 
 
 def run_compare(runs: Sequence[Path], out: Path) -> None:
     """Write one page for several runs, and its tables beside it (page.html: page-tables/); print their last held-out
-    results, their benchmarks, and the page's path.
+    results, their benchmarks, and the page's path; on stderr, what is left out or compared with itself.
 
     Raises:
         ConfigError: `out` is not named like a page; a run directory's own files are never overwritten.
+        RunDirectoryError: the page cannot be written there.
     """
     if out.suffix not in (".html", ".htm"):
         raise ConfigError(f"--out: expected a file name that ends in .html, got {str(out)!r}")
@@ -44,6 +47,7 @@ def run_compare(runs: Sequence[Path], out: Path) -> None:
     made = make_tables(loaded)
     title = "Comparison of runs" if len(loaded) > 1 else f"Run {loaded[0].name}"
     _write(loaded, made, out, title=title)
+    _say([*_nothing_to_compare(runs), *made.comparison.notes])
     console = Console(soft_wrap=True, highlight=False)
     for table in (*tables(loaded, summarise(loaded)), *benchmark_tables(loaded, made.comparison)):
         console.print(table)
@@ -63,7 +67,8 @@ def tables(runs: Sequence[Run], summary: Summary) -> list[Table]:
         table = _table(f"difference to {runs[0].name}, paired by problem", summary.measures, percent="points")
         for difference in summary.differences:
             cells = [_cell(measure, difference.cells[measure.key], signed=True) for measure in summary.measures]
-            table.add_row(Text(f"{runs[difference.run].name}\nstep {difference.step}"), *cells)
+            about = f"step {difference.step}" if difference.problems else "other problems, not compared"
+            table.add_row(Text(f"{runs[difference.run].name}\n{about}"), *cells)
         found.append(table)
     return found
 
@@ -105,11 +110,36 @@ def _gap_cells(gap: Gap | None) -> list[Text]:
 
 
 def _write(runs: Sequence[Run], made: Tables, out: Path, *, title: str) -> None:
-    """The page, and the folder of its tables beside it."""
+    """The page, and the folder of its tables beside it.
+
+    Raises:
+        RunDirectoryError: the system refuses to write them.
+    """
+    if out.is_dir():
+        raise RunDirectoryError(f"{out}: expected the name of a page to write, got a directory")
     page = make_page(runs, title=title, made=made)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, page)
-    write_tables(made.paper, out.with_name(f"{out.stem}-tables"))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(out, page)
+        write_tables(made.paper, out.with_name(f"{out.stem}-tables"))
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise RunDirectoryError(f"{out}: the page or its tables cannot be written there ({why})") from None
+
+
+def _say(notes: Sequence[str]) -> None:
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    for note in notes:
+        console.print(f"note: {note}", markup=False)
+
+
+def _nothing_to_compare(runs: Sequence[Path]) -> list[str]:
+    """Sentences on a comparison of one run, and of runs with themselves."""
+    if len(runs) == 1:
+        return ["one run, and nothing to compare it with; name two or more."]
+    places = [run.resolve() for run in runs]
+    again = dict.fromkeys(str(run) for index, run in enumerate(runs) if places[index] in places[:index])
+    return [f"{run} was given before: it is compared with itself." for run in again]
 
 
 def _table(title: str, measures: Sequence[Measure], percent: str = "%") -> Table:

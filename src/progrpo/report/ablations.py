@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from progrpo.report.averages import Shared, average, shared_benchmarks
+from progrpo.report.averages import Shared, average, of_one_kind, shared_benchmarks
 from progrpo.report.benchmarks import MATHEMATICS, Comparison, interval, pass_measure
 from progrpo.report.paper import AVERAGE, REMARKS
 from progrpo.report.read import Run, is_number
@@ -35,7 +35,7 @@ def _strengths(runs: Sequence[Run], comparison: Comparison) -> tuple[list[PaperT
     if len(swept) < 2:
         return [], note
     tables = []
-    for group in _groups(comparison, alphas):
+    for group in map(of_one_kind, _groups(comparison, alphas)):
         if len({alphas[run] for run in group.runs}) < 2:
             continue
         columns = [_average_column(group)]
@@ -77,7 +77,8 @@ def _forms(runs: Sequence[Run], comparison: Comparison) -> tuple[list[PaperTable
         columns = [
             Column(key=one.name, label=name, parts=parts) for one, name in zip(group.benchmarks, names, strict=True)
         ]
-        columns += [_average_column(group)] if len(columns) > 1 else []
+        alike = all(one.task in MATHEMATICS for one in group.benchmarks)
+        columns += [_average_column(group)] if len(columns) > 1 and alike else []
         rows = [
             TableRow(
                 run=run,
@@ -149,6 +150,8 @@ def _over(group: Shared) -> str:
         if {one.task for one in group.benchmarks} == set(MATHEMATICS)
         else ", where the paper has six."
     )
+    if group.other_kinds:
+        text += f" Of another kind, and not averaged with it: {', '.join(group.other_kinds)}."
     if group.left_out:
         text += f" Left out, because not all runs have them under the same conditions: {', '.join(group.left_out)}."
     return text

@@ -1,11 +1,11 @@
 """Averages over benchmarks: only over those that all runs share, with an interval over the problems of each."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from progrpo.report.benchmarks import Benchmark
+from progrpo.report.benchmarks import MATHEMATICS, Benchmark
 from progrpo.statistics import LEVEL, RESAMPLES, Interval
 
 _SEED = 20_260_206
@@ -19,6 +19,7 @@ class Shared:
         runs: those that have an evaluation of this preset.
         left_out: names of the preset's benchmarks that some run lacks, or that a run has under other conditions.
         powers: k of the Pass@k that all have.
+        other_kinds: names of benchmarks that are shared too, and not averaged with these.
     """
 
     preset: str | None
@@ -26,6 +27,7 @@ class Shared:
     benchmarks: tuple[Benchmark, ...]
     left_out: tuple[str, ...]
     powers: tuple[int, ...]
+    other_kinds: tuple[str, ...] = ()
 
     @property
     def names(self) -> str:
@@ -46,12 +48,28 @@ def shared_benchmarks(benchmarks: Sequence[Benchmark], among: Collection[int] | 
         runs = tuple(run for run in having if among is None or run in among)
         kept = tuple(benchmark for benchmark in group if runs and set(runs) <= set(benchmark.comparable))
         if kept:
-            powers = set.intersection(*(set(benchmark.powers(runs)) for benchmark in kept))
             left_out = tuple(benchmark.name for benchmark in group if benchmark not in kept)
             found.append(
-                Shared(preset=preset, runs=runs, benchmarks=kept, left_out=left_out, powers=tuple(sorted(powers)))
+                Shared(preset=preset, runs=runs, benchmarks=kept, left_out=left_out, powers=_powers(kept, runs))
             )
     return found
+
+
+def of_one_kind(group: Shared) -> Shared:
+    """What of a group may be averaged: the paper's mathematical benchmarks; without any of them, its first benchmark alone."""
+    mathematical = tuple(one for one in group.benchmarks if one.task in MATHEMATICS)
+    kept = mathematical or group.benchmarks[:1]
+    return replace(
+        group,
+        benchmarks=kept,
+        left_out=tuple(name for name in group.left_out if not mathematical or name.split("-")[0] in MATHEMATICS),
+        powers=_powers(kept, group.runs),
+        other_kinds=tuple(one.name for one in group.benchmarks if one not in kept),
+    )
+
+
+def _powers(benchmarks: Sequence[Benchmark], runs: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted(set.intersection(*(set(benchmark.powers(runs)) for benchmark in benchmarks))))
 
 
 def average(benchmarks: Sequence[Benchmark], run: int, key: str) -> Interval | None:

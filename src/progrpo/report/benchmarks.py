@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from progrpo.report.evaluations import HELD_OUT, Evaluation, evaluations_of, why_apart
+from progrpo.report.evaluations import HELD_OUT, Evaluation, LeftOut, evaluations_of, why_apart
 from progrpo.report.read import Run
 from progrpo.report.wording import Measure
 from progrpo.statistics import Interval, bootstrap_mean, holm, paired_difference, sign_flip_test, win_tie_loss
@@ -24,6 +24,8 @@ ORDER = (
     *("livecodebench", "codeforces", "humaneval_plus", "gpqa", "mmlu_pro"),
 )
 """Benchmarks as the paper lists them; others follow by name."""
+
+UNEVALUATED = "nothing evaluated yet"
 
 _PRESETS = ("paper", None, "recommended", HELD_OUT)
 
@@ -94,6 +96,13 @@ class Compared:
     results: tuple[Result, ...]
     gaps: tuple[Gap, ...]
 
+    @property
+    def categories(self) -> list[tuple[str, list[list[float | None]]]]:
+        """(category, for each of `results` its means in the `tested` measures), where problems have a category."""
+        means = [self.benchmark.evaluations[result.run].by_category for result in self.results]
+        names = sorted({name for one in means for name in one})
+        return [(name, [[one.get(name, {}).get(key) for key in self.tested] for one in means]) for name in names]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Comparison:
@@ -101,16 +110,29 @@ class Comparison:
 
     benchmarks: tuple[Benchmark, ...]
     tables: tuple[Compared, ...]
+    left_out: tuple[LeftOut, ...]
     notes: tuple[str, ...]
-    """On evaluations that are left out."""
+    """Sentences on evaluations that are left out, and on runs that have none at all."""
+
+    def state(self, run: int) -> str:
+        """How far the evaluations of a run are, in words."""
+        if any(run in benchmark.evaluations for benchmark in self.benchmarks):
+            return "evaluated only"
+        return "no finished evaluation" if any(one.run == run for one in self.left_out) else UNEVALUATED
 
 
 def compare_benchmarks(runs: Sequence[Run]) -> Comparison:
     """Read every finished evaluation of the runs and compare those that were made alike."""
-    found, notes = evaluations_of(runs)
+    found, left_out = evaluations_of(runs)
     benchmarks = _benchmarks(found)
-    tables = [_compared(benchmark, len(runs)) for benchmark in benchmarks]
-    return Comparison(benchmarks=benchmarks, tables=_adjusted(tables), notes=tuple(notes))
+    of_first = {one.name: one.why for one in left_out if one.run == 0}
+    tables = [_compared(benchmark, len(runs), of_first) for benchmark in benchmarks]
+    notes = [f"{runs[one.run].name}: {one.name} is left out: {one.why}." for one in left_out]
+    having = {one.run for one in left_out}
+    notes += [
+        f"{run.name}: {UNEVALUATED}." for index, run in enumerate(runs) if not found[index] and index not in having
+    ]
+    return Comparison(benchmarks=benchmarks, tables=_adjusted(tables), left_out=tuple(left_out), notes=tuple(notes))
 
 
 def interval(values: Sequence[float]) -> Interval | None:
@@ -143,16 +165,27 @@ def _place(benchmark: Benchmark) -> tuple[int, int, str]:
     return preset, task, benchmark.name
 
 
-def _compared(benchmark: Benchmark, runs: int) -> Compared:
+def _compared(benchmark: Benchmark, runs: int, of_first: Mapping[str, str]) -> Compared:
+    """One benchmark's tables.
+
+    Args:
+        of_first: why an evaluation of the first run is left out, by name.
+    """
     measures, tested = _measures(benchmark)
     base = benchmark.evaluations.get(0)
+    why = of_first.get(benchmark.name)
+    absent = f"that of the first run is left out: {why}" if why else "the first run has no such evaluation"
     return Compared(
         benchmark=benchmark,
         measures=measures,
         tested=tested,
         results=tuple(_result(run, one, measures) for run, one in benchmark.evaluations.items()),
         gaps=tuple(
-            _gap(benchmark, run, base, measures, tested) for run in range(1, runs) if run in benchmark.evaluations
+            Gap(run=run, reason=absent, cells={}, counts={}, p={}, adjusted={})
+            if base is None
+            else _gap(benchmark, run, base, measures, tested)
+            for run in range(1, runs)
+            if run in benchmark.evaluations
         ),
     )
 
@@ -188,11 +221,8 @@ def _made(evaluation: Evaluation) -> str:
     return f"{len(evaluation.problems):,} problems, {preset}{step}; {evaluation.sampling}"
 
 
-def _gap(
-    benchmark: Benchmark, run: int, base: Evaluation | None, measures: Sequence[Measure], tested: Sequence[str]
-) -> Gap:
-    reason = "the first run has no such evaluation" if base is None else benchmark.apart.get(run, "")
-    if base is None or reason:
+def _gap(benchmark: Benchmark, run: int, base: Evaluation, measures: Sequence[Measure], tested: Sequence[str]) -> Gap:
+    if reason := benchmark.apart.get(run):
         return Gap(run=run, reason=reason, cells={}, counts={}, p={}, adjusted={})
     cells: dict[str, Interval | None] = {}
     counts, p = {}, {}

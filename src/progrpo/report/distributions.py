@@ -1,5 +1,6 @@
 """Figures of token statistics, one point per completion: box plots, histograms, densities and a scatter."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,18 @@ import numpy as np
 import scipy.stats
 
 from progrpo.report.benchmarks import Benchmark
-from progrpo.report.drawing import INK, Panel, Panels, canvas, panel_canvas, run_colour, run_marker, to_svg
+from progrpo.report.drawing import (
+    INK,
+    PAPER,
+    Panel,
+    Panels,
+    canvas,
+    panel_canvas,
+    run_colour,
+    run_marker,
+    to_svg,
+    value_axis,
+)
 from progrpo.report.evaluations import STATISTICS
 from progrpo.report.read import Run
 
@@ -40,9 +52,8 @@ class Drawn:
             temperature = self.benchmark.evaluations[next(iter(self.values))].conditions.get(
                 "temperature", "of sampling"
             )
-            which = (
-                f"at the sampling temperature {temperature}, before top-p and top-k (not all runs recorded them at 1)"
-            )
+            which = f"at the sampling temperature {temperature}, before top-p and top-k"
+            which += "" if temperature == "1" else " (not all runs recorded them at 1)"
         counts = " or ".join(f"{n:,}" for n in sorted({len(values) for values in self.values.values()}))
         text = f"{self.benchmark.name}, {counts} completions per run; token statistics {which}."
         left = [*self.missing, *self.benchmark.apart]
@@ -142,16 +153,19 @@ def _scatter(runs: Sequence[Run], drawn: Drawn) -> Panels:
     problem = half_solved(drawn.benchmark, shown)
     name = "one-problem"
     with canvas() as (figure, axes):
-        for run in shown:
-            points = getattr(drawn.benchmark.evaluations[run].problems[problem], drawn.kind)
+        for mark in marks_of(drawn, problem):
+            colour = run_colour(mark.run)
             axes.plot(
-                *(points[:, PROBABILITY], points[:, LOW]),
-                linestyle="none",
-                color=run_colour(run),
-                marker=run_marker(run),
-                alpha=0.75,
-                markeredgewidth=0,
+                *([mark.probability], [mark.low]),
+                color=colour,
+                marker=run_marker(mark.run),
+                markersize=_MARK * min(mark.count, _LARGEST) ** 0.5,
+                alpha=0.7,
+                markerfacecolor=colour if mark.right else "none",
+                markeredgecolor=PAPER if mark.right else colour,
+                markeredgewidth=0.6 if mark.right else 1.3,
             )
+        value_axis(axes)
         axes.set_xlabel("mean probability", loc="right")
         axes.set_title("mean of the lowest 20 %")
         svg = to_svg(figure, name + "-0")
@@ -160,10 +174,43 @@ def _scatter(runs: Sequence[Run], drawn: Drawn) -> Panels:
         title="The completions of one problem",
         panels=(Panel(name=name + "-0", label=problem, svg=svg),),
         caption=f"As the paper's Fig. 8: mean probability of a completion's tokens, and of the 20 % least likely of them. "
-        f"{drawn.benchmark.name}; the problem is the one whose completions, of all runs shown, are correct nearest to half the "
-        "time (the first of equals): " + _counts(runs, drawn, problem),
+        f"The area of a mark grows with the completions that lie at its point. {drawn.benchmark.name}; the problem is the one "
+        "whose completions, of all runs shown, are correct nearest to half the time (the first of equals): "
+        + _counts(runs, drawn, problem),
         runs=shown,
+        marks=(("correct", True), ("not correct", False)),
     )
+
+
+_MARK = 5.0
+"""Size of the mark of one completion, in units of 1/72 inch."""
+_LARGEST = 16
+"""Completions from which on a mark grows no further."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mark:
+    """The `count` completions of one run that lie at one point, all `right` or none."""
+
+    run: int
+    right: bool
+    probability: float
+    low: float
+    count: int
+
+
+def marks_of(drawn: Drawn, problem: str) -> list[Mark]:
+    """The completions of a problem as marks, the largest first, so that they hide no smaller one."""
+    points: Counter[tuple[int, bool, float, float]] = Counter()
+    for run in drawn.values:
+        scores = drawn.benchmark.evaluations[run].problems[problem]
+        for right, values in zip(scores.right, getattr(scores, drawn.kind), strict=True):
+            if np.isfinite(values).all():
+                points[run, right, round(float(values[PROBABILITY]), 4), round(float(values[LOW]), 4)] += 1
+    return [
+        Mark(run=run, right=right, probability=probability, low=low, count=count)
+        for (run, right, probability, low), count in sorted(points.items(), key=lambda item: (-item[1], item[0]))
+    ]
 
 
 def _counts(runs: Sequence[Run], drawn: Drawn, problem: str) -> str:
@@ -191,7 +238,7 @@ def _boxes(name: str, label: str, values: Mapping[int, np.ndarray]) -> Panel:
         axes.yaxis.set_visible(False)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
-        axes.locator_params(axis="x", nbins=5)
+        value_axis(axes)
         return Panel(name=name, label=label, svg=to_svg(figure, name))
 
 
@@ -204,7 +251,7 @@ def _histogram(name: str, label: str, values: Mapping[int, np.ndarray]) -> Panel
             axes.stairs(shares, edges, color=run_colour(run), linewidth=1.3)
         axes.set_title("% of completions")
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}")
-        axes.locator_params(axis="x", nbins=5)
+        value_axis(axes)
         return Panel(name=name, label=label, svg=to_svg(figure, name))
 
 
@@ -218,7 +265,7 @@ def _density(name: str, label: str, values: Mapping[int, np.ndarray]) -> Panel:
                 axes.plot(xs, ys, color=run_colour(run))
         axes.set_ylim(bottom=0)
         axes.set_xlabel(_LABELS[ENTROPY], loc="right")
-        axes.locator_params(axis="x", nbins=5)
+        value_axis(axes)
         return Panel(name=name, label=label, svg=to_svg(figure, name))
 
 

@@ -22,7 +22,6 @@ _DISTINCT = Measure(key="distinct_2", label="Distinct-2", unit="", digits=3)
 _SELF_BLEU = Measure(key="self_bleu_4", label="Self-BLEU-4", unit="", digits=3)
 _COSINE = Measure(key="semantic_cosine", label="Semantic cosine", unit="", digits=3)
 _POOLED = "/pooled"
-_WORDS = ("run", "model", "evaluated with", "source")
 
 
 def diversity_tables(runs: Sequence[Run], comparison: Comparison) -> list[tuple[list[PaperTable], str]]:
@@ -61,21 +60,18 @@ def _raw(runs: Sequence[Run], benchmark: Benchmark) -> PaperTable:
         evaluation = benchmark.evaluations[run]
         accuracy = Value.of(interval(list(evaluation.values("pass@1").values())), columns[0].parts[0])
         cells = ((accuracy,), *((found[run].get(key),) for key in keys))
-        rows.append(
-            TableRow(
-                run=run, texts=(runs[run].name, model(runs[run].config), evaluation.sampling, "this run"), cells=cells
-            )
-        )
+        rows.append(TableRow(run=run, texts=(runs[run].name, model(runs[run].config)), cells=cells))
     source = "as the evaluation recorded them" if recorded else "computed from the completions for this page"
     return PaperTable(
         name=file_name("5", benchmark.preset),
         title=f"Table 5 (accuracy, and diversity of correct solutions) on {benchmark.name}, {of_preset(benchmark.preset)}",
-        caption=f"Distinct-2 and Self-BLEU-4 {source}. Within a problem: over its correct completions, mean over the problems "
+        caption=f"All evaluated with {benchmark.evaluations[benchmark.comparable[0]].sampling}. "
+        f"Distinct-2 and Self-BLEU-4 {source}. Within a problem: over its correct completions, mean over the problems "
         "with at least two. Pooled: over all correct completions of the benchmark at once, which is what the paper's "
         '"dataset level" says literally. Higher Distinct-2, lower Self-BLEU and cosine are more diverse; all of them move '
         "with the number of correct completions, so runs of different accuracy are compared in the count-matched table. "
         + (f"{REMARKS[5]}" if benchmark.task == "aime24" else "The paper's table is of AIME 2024."),
-        words=_WORDS,
+        words=("run", "model"),
         lead=2,
         columns=tuple(columns),
         rows=tuple(rows),

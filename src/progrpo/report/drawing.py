@@ -1,6 +1,7 @@
 """One style for all figures, and SVG that takes its colours and its font from the page it stands in."""
 
 import io
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -26,6 +27,12 @@ _VARIABLES = {INK: "--ink", SOFT: "--soft", GRID: "--rule", PAPER: "--paper"} | 
 PANEL_WIDTH, PANEL_HEIGHT = 3.3, 2.5
 """Of a small drawing, in inches: its type stays as large as that of the others where it is a phone wide."""
 
+_STEPS = [1, 2, 2.5, 5, 10]
+"""Between ticks, times a power of ten."""
+_CHARACTER, _EDGES = 6.0, 40.0
+"""Width of a character of a tick label, and of what stands beside an axis, in units of 1/72 inch."""
+_ONE_PERCENT = 0.01
+
 _WIDTH, _HEIGHT = 5.0, 3.0  # inches of 72 units: type of 10 units stays readable where the page is a phone wide
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -33,6 +40,7 @@ _STYLE: dict[str, Any] = {
     "text.color": INK,
     "text.parse_math": False,
     "axes.edgecolor": SOFT,
+    "axes.formatter.useoffset": False,
     "axes.facecolor": "none",
     "axes.labelcolor": SOFT,
     "axes.linewidth": 0.7,
@@ -73,6 +81,8 @@ class Drawing:
     """Further entries of the legend: (label, colour)."""
     labels: tuple[str, ...] = ()
     """What the legend calls the runs; empty for their names."""
+    marks: tuple[tuple[str, bool], ...] = ()
+    """Entries of the legend for marks: (label, whether filled)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +108,8 @@ class Panels:
     keys: tuple[tuple[str, str], ...] = ()
     """See `Drawing`."""
     labels: tuple[str, ...] = ()
+    """See `Drawing`."""
+    marks: tuple[tuple[str, bool], ...] = ()
     """See `Drawing`."""
 
 
@@ -142,12 +154,44 @@ def doubling_axis(axes: Axes, ks: Sequence[int]) -> None:
     axes.set_xlabel("k", loc="right")
 
 
+def value_axis(axes: Axes) -> None:
+    """An x axis of values, with as many ticks as their labels have room; call it when everything is drawn."""
+    figure = axes.get_figure(root=True)
+    room = ((figure.get_figwidth() if figure else _WIDTH) * 72 - _EDGES) / _CHARACTER
+    low, high = axes.get_xlim()
+    for ticks in range(5, 0, -1):
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=ticks, steps=_STEPS))
+        shown = [value for value in axes.xaxis.get_majorticklocs() if low <= value <= high]
+        labels = axes.xaxis.get_major_formatter().format_ticks(shown)
+        if sum(len(label) + 2 for label in labels) <= room:
+            return
+
+
 def unit_axis(axes: Axes, unit: str) -> None:
-    """Name the unit of y above the axis, where a long one has room; "%" reads fractions as percentages."""
+    """Name the unit of y above the axis, where a long one has room; "%" reads fractions as percentages. Call it when
+    everything is drawn."""
+    percent = unit.startswith("%")
     axes.set_title(unit)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
-    if unit.startswith("%"):
+    _within_range(axes, percent)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=_STEPS))
+    if percent:
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}")
+
+
+def _within_range(axes: Axes, percent: bool) -> None:
+    """Keep the margins of y out of where no value can be: below 0 and, of shares, above 1."""
+    smallest, largest = axes.dataLim.intervaly
+    if not 0 <= smallest <= largest < math.inf:
+        return
+    low, high = axes.get_ylim()
+    if percent:
+        high = max(high, _ONE_PERCENT) if largest else _ONE_PERCENT
+        high = min(high, 1.0) if largest <= 1 else high
+    elif not largest:
+        high = 1.0
+    axes.set_ylim(max(low, 0.0), high)
+    for line in axes.lines:  # marks on the edge are drawn whole
+        line.set_clip_on(False)
 
 
 def to_svg(figure: Figure, name: str) -> str:

@@ -39,6 +39,7 @@ class Scores:
         length: tokens, mean over completions. truncated: share cut at the limit. None where the rows do not say.
         raw, tempered: [n, 3] the `STATISTICS` of each completion, at temperature 1 and at that of sampling; a row of a
             completion without tokens is nan. None where no completion has them.
+        right: whether each completion is correct, in the order of their rows.
         offset: where its row begins in the file, in bytes.
     """
 
@@ -50,6 +51,7 @@ class Scores:
     truncated: float | None
     raw: np.ndarray | None
     tempered: np.ndarray | None
+    right: tuple[bool, ...]
     offset: int
 
 
@@ -63,6 +65,7 @@ class Evaluation:
         conditions: what two evaluations must share to be compared, as words by name.
         problems: scores by problem, in the order of the file.
         over_task: numbers of the whole task that are no mean over problems.
+        by_category: means of each measure by category of the problems; empty where they have none.
         environment: versions, machine and command, as recorded; empty for a held-out evaluation, which has its run's.
         step: of training, for a held-out evaluation.
     """
@@ -74,6 +77,7 @@ class Evaluation:
     problems: Mapping[str, Scores]
     over_task: Mapping[str, float]
     path: Path
+    by_category: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     step: int | None = None
 
@@ -128,8 +132,17 @@ class Evaluation:
                 yield from_row(json.loads(file.readline()))
 
 
-def evaluations_of(runs: Sequence[Run]) -> tuple[list[list[Evaluation]], list[str]]:
-    """The finished evaluations of each run by name, and sentences on those left out.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """An evaluation that cannot be used: the index of its run, its name, and why, in words."""
+
+    run: int
+    name: str
+    why: str
+
+
+def evaluations_of(runs: Sequence[Run]) -> tuple[list[list[Evaluation]], list[LeftOut]]:
+    """The finished evaluations of each run by name, and those left out.
 
     A run's held-out evaluation is the last one that all runs with any share, else its own last.
 
@@ -138,21 +151,19 @@ def evaluations_of(runs: Sequence[Run]) -> tuple[list[list[Evaluation]], list[st
     """
     shared = last_shared_evaluation([run for run in runs if run.evaluations])
     found: list[list[Evaluation]] = []
-    notes: list[str] = []
-    for run in runs:
+    left_out: list[LeftOut] = []
+    for index, run in enumerate(runs):
         mine = []
         if run.evaluations:
             mine.append(_held_out(run, shared if shared is not None else max(run.evaluations)))
-        for path in sorted((run.path / "evaluations").glob("*.jsonl")):
-            if path.stem.startswith("step-"):
-                continue
-            read = _benchmark(path)
+        for name in _names(run.path / "evaluations"):
+            read = _benchmark(run.path / "evaluations" / f"{name}.jsonl")
             if isinstance(read, str):
-                notes.append(f"{run.name}: {path.stem} is left out, {read}.")
+                left_out.append(LeftOut(run=index, name=name, why=read))
             else:
                 mine.append(read)
         found.append(mine)
-    return found, notes
+    return found, left_out
 
 
 def why_apart(one: Evaluation, reference: Evaluation) -> str:
@@ -187,11 +198,17 @@ def _held_out(run: Run, step: int) -> Evaluation:
     )
 
 
+def _names(folder: Path) -> list[str]:
+    """The benchmarks of which a folder holds rows or a header."""
+    files = [*folder.glob("[!.]*.jsonl"), *folder.glob("[!.]*.json")]
+    return sorted({path.stem for path in files if not path.stem.startswith("step-")})
+
+
 def _benchmark(path: Path) -> Evaluation | str:
     """A benchmark's evaluation; in words, why it cannot be used."""
     head = path.with_suffix(".json")
     if not head.is_file():
-        return f"it has no header {head.name}: it was cut short, or is still being written"
+        return f"rows without a header {head.name}"
     try:
         header = json.loads(head.read_text("utf-8"))
     except json.JSONDecodeError as error:
@@ -199,12 +216,14 @@ def _benchmark(path: Path) -> Evaluation | str:
     if not isinstance(header, dict):
         raise DataError(f"{head}: expected a JSON object, got {type(header).__name__}; evaluate again")
     if header.get("complete") is not True:
-        return "its header says that it was cut short"
-    problems, digest = _read(path)
+        return f"cut short, or still being written, at {_rows(path):,} of {_count(header.get('problems'))} problems"
+    problems, digest = _read(path) if path.is_file() else ({}, "")
+    if not problems:
+        return f"a header without rows ({path.name} is {'empty' if path.is_file() else 'gone'}); evaluate again"
     excluded = sorted(str(one["problem"]) for one in header.get("excluded") or ())  # their golds do not verify
     wanted = header.get("problems", len(problems) + len(excluded)) - len(excluded)
-    if len(problems) != wanted or not problems:
-        return f"it holds {len(problems)} problems where its header says {wanted}"
+    if len(problems) != wanted:
+        return f"{len(problems)} problems where its header says {wanted}; evaluate again"
     settings = dict(header.get("settings") or {}) | {"n": _completions(problems)}
     preset = header.get("preset")
     return Evaluation(
@@ -214,9 +233,31 @@ def _benchmark(path: Path) -> Evaluation | str:
         conditions=_conditions(preset, settings, " ".join([header.get("digest") or digest, *excluded])),
         problems=problems,
         over_task={name: value for name, value in (header.get("over_task") or {}).items() if is_number(value)},
+        by_category=_by_category(header.get("by_category")),
         path=path,
         environment=header.get("environment") or {},
     )
+
+
+def _rows(path: Path) -> int:
+    """Whole lines of a file; 0 where there is none."""
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        return sum(line.endswith(b"\n") for line in file)
+
+
+def _count(number: object) -> str:
+    return f"{number:,}" if isinstance(number, int) else "an unknown number of"
+
+
+def _by_category(means: object) -> dict[str, dict[str, float]]:
+    known = means if isinstance(means, dict) else {}
+    return {
+        str(category): {key: value for key, value in of.items() if is_number(value)}
+        for category, of in known.items()
+        if isinstance(of, dict)
+    }
 
 
 def _conditions(preset: str | None, settings: Mapping[str, Any], digest: str) -> dict[str, str]:
@@ -287,6 +328,7 @@ def _scores(row: Row, offset: int) -> Scores:
         truncated=finishes.count("length") / len(finishes) if samples and None not in finishes else None,
         raw=_statistics([sample.get("raw") or {} for sample in samples]),
         tempered=_statistics(samples),
+        right=tuple(sample["status"] == "correct" for sample in samples),
         offset=offset,
     )
 

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ def make_page(runs: Sequence[Run], *, title: str, made: Tables | None = None) ->
     cost_columns, cost_cells = cost_table(runs)
     page = environment.get_template("page.html").render(
         title=title,
-        runs=[_head(run) for run in runs],
+        runs=[_head(run, comparison.state(index)) for index, run in enumerate(runs)],
+        trained=any(run.trained for run in runs),
         made_with=_made_with(runs),
         colours=RUN_COLOURS,
         differing=differing_settings(runs),
@@ -87,13 +88,34 @@ def differing_settings(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     """Settings in which runs differ, with each run's value; where a run was written to is none."""
     settings = [wording.flat(run.config) for run in runs]
     keys = sorted({key for one in settings for key in one} - {"out"})
-    rows = [(key, [one.get(key, _NOT_SET) for one in settings]) for key in keys]
+    rows = [
+        (
+            key,
+            [
+                one[key] if key in one else _without(key, run, one, settings)
+                for run, one in zip(runs, settings, strict=True)
+            ],
+        )
+        for key in keys
+    ]
     # A directory that was only evaluated has no settings of training: that it lacks them is no difference.
     told = [
-        (key, values, {value for run, value in zip(runs, values, strict=True) if run.trained or value != _NOT_SET})
+        (
+            key,
+            values,
+            {value for run, value, one in zip(runs, values, settings, strict=True) if run.trained or key in one},
+        )
         for key, values in rows
     ]
     return [(key, values) for key, values, differing in told if len(differing) > 1]
+
+
+def _without(key: str, run: Run, own: Mapping[str, str], settings: Sequence[Mapping[str, str]]) -> str:
+    """What stands for a setting that a run does not record: a dash where it has none of that name, which is so where
+    every run that records it has another method (task, engine, ...)."""
+    name = f"{key.partition('.')[0]}.name"
+    having = {one.get(name) for one in settings if key in one}
+    return wording.NOTHING if not run.trained or (name in own and own[name] not in having) else _NOT_SET
 
 
 def final_values(runs: Sequence[Run]) -> list[tuple[str, list[tuple[object, int] | None]]]:
@@ -111,13 +133,18 @@ def _natural(key: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", key)]
 
 
-def _head(run: Run) -> dict[str, Any]:
-    """What the top of the page says about a run."""
+def _head(run: Run, state: str) -> dict[str, Any]:
+    """What the top of the page says about a run.
+
+    Args:
+        state: of its evaluations, which is the progress of a run without training.
+    """
     return {
         "name": run.name,
+        "trained": run.trained,
         "path": str(run.path),
         "method": wording.method(run.config),
-        "progress": wording.progress(run.steps_done, run.steps_planned) if run.trained else "evaluated only",
+        "progress": wording.progress(run.steps_done, run.steps_planned) if run.trained else state,
         "steps_done": run.steps_done,
         "seed": run.config.get("seed", wording.NOTHING),
         "model": wording.model(run.config),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 
-from progrpo.report.averages import Shared, average
+from progrpo.report.averages import Shared, average, of_one_kind
 from progrpo.report.benchmarks import Benchmark, interval
 from progrpo.report.drawing import (
     Panel,
@@ -47,10 +47,13 @@ def pass_at_k_panels(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> Pa
 
 
 def average_panels(runs: Sequence[Run], shared: Sequence[Shared]) -> Panels | None:
-    """Average Pass@k over the benchmarks that all runs share, one panel per preset, named by the form of the advantage."""
-    drawn = [group for group in shared if len(group.powers) > 1]
+    """Average Pass@k over the benchmarks of one kind that all runs share, one panel per preset, named by the form of the
+    advantage; None without two training runs, whose forms could be compared."""
+    trained = [group for group in map(of_one_kind, shared) if sum(runs[run].trained for run in group.runs) > 1]
+    drawn = [group for group in trained if len(group.powers) > 1]
     if not drawn:
         return None
+    alone = all(len(group.benchmarks) == 1 for group in drawn)
     panels = []
     for index, group in enumerate(drawn):
         curves = {run: {k: average(group.benchmarks, run, f"pass@{k}") for k in group.powers} for run in group.runs}
@@ -58,9 +61,14 @@ def average_panels(runs: Sequence[Run], shared: Sequence[Shared]) -> Panels | No
     shown = tuple(sorted({run for group in drawn for run in group.runs}))
     return Panels(
         name="average-pass",
-        title="Average Pass@k by the form of the advantage",
+        title=f"{'' if alone else 'Average '}Pass@k by the form of the advantage".strip(),
         panels=tuple(panels),
-        caption="As the paper's Fig. 5: mean over benchmarks of Pass@k, each benchmark with the same weight. "
+        caption="As the paper's Fig. 5"
+        + (
+            ", but of one benchmark. "
+            if alone
+            else ": mean over benchmarks of Pass@k, each benchmark with the same weight. "
+        )
         + " ".join(_averaged(group) for group in drawn)
         + " Bands: 95 % intervals over the problems of these benchmarks. c(q), c(o): confidence of the prompt and of the "
         "completion.",
@@ -84,7 +92,10 @@ def left_out_of(group: Shared) -> str:
 
 
 def _averaged(group: Shared) -> str:
-    return f"{_of(group)}: {group.names}.{left_out_of(group)}"
+    text = f"{_of(group)}: {group.names}{' alone, which is no average' if len(group.benchmarks) == 1 else ''}."
+    if group.other_kinds:
+        text += f" Of another kind, and not averaged with it: {', '.join(group.other_kinds)}."
+    return text + left_out_of(group)
 
 
 def _of(group: Shared) -> str:

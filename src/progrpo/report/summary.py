@@ -35,6 +35,7 @@ class Difference:
     step: int
     """The last evaluation that both have."""
     problems: int
+    """On which both were evaluated; 0: there is no difference."""
     cells: Mapping[str, Interval | None]
     counts: Mapping[str, tuple[int, int, int]]
     """(wins, ties, losses) in problems, for the measures of `COUNTED`."""
@@ -134,12 +135,18 @@ def _difference(
 ) -> Difference:
     cells: dict[str, Interval | None] = {}
     counts = {}
+    same = _same_problems(rows, baseline)
     for measure in measures:
         theirs, ours = _values(baseline, measure.key), _values(rows, measure.key)
-        both = [problem for problem in theirs if problem in ours]
+        both = [problem for problem in theirs if problem in ours and problem in same]
         pair = [ours[problem] for problem in both], [theirs[problem] for problem in both]
         cells[measure.key] = paired_difference(*pair) if both else None
         if both and measure.key in COUNTED:
             counts[measure.key] = win_tie_loss(*pair)
-    problems = max((cell.problems for cell in cells.values() if cell is not None), default=0)
-    return Difference(run=run, step=step, problems=problems, cells=cells, counts=counts)
+    return Difference(run=run, step=step, problems=len(same), cells=cells, counts=counts)
+
+
+def _same_problems(rows: Sequence[Row], others: Sequence[Row]) -> set[str]:
+    """Problems of both; an id with another prompt or answer is another problem."""
+    known = {row["problem"]: (row.get("prompt"), row.get("answer")) for row in others}
+    return {row["problem"] for row in rows if known.get(row["problem"]) == (row.get("prompt"), row.get("answer"))}
