@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+
 from study import MEASURES, ROOT, interval, rows, run_directory, show
 
 VARIANTS = {
