@@ -28,6 +28,8 @@ benchmarks: .venv/installed
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/verifiers.py
+	$(BIN)/python benchmarks/diversity.py
+	$(BIN)/python benchmarks/methods.py
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

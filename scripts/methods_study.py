@@ -3,7 +3,7 @@
     python scripts/methods_study.py --out runs/methods --seeds 3 --jobs 2
 
 writes OUT/table.md and OUT/methods.svg, which docs/results.md shows. Each run is recipes/demo/grpo.yaml with the method's
-settings below: 50 rollouts of 8 problems x 16 completions, 4 optimiser steps on each, so that what acts only off-policy
+settings below: 50 rollouts of 16 problems x 16 completions, 4 optimiser steps on each, so that what acts only off-policy
 (clipping, KL-Cov) has something to act on. No method was tuned; each has its file's defaults, or what the comment says. A
 finished run is not made again. Intervals are Student's 95 % over seeds; methods stand in the order of the list, for a
 ranking would say more than three seeds can.
@@ -46,7 +46,7 @@ VARIANTS = {
     "rent": "{name: rent}",
 }
 SHARED = (
-    *("steps=200", "batch.prompts=8", "batch.minibatch_prompts=2", "optim.lr=2e-4", "task.test_size=100"),
+    *("steps=200", "batch.minibatch_prompts=4", "optim.lr=1.5e-4", "task.test_size=100"),
     *("evaluate.every=200", "checkpoint.every=200", "record.rollouts_every=0"),
 )
 

@@ -8,7 +8,8 @@ takes those of the micro-batch (`pool: micro`).
 
 Source: arXiv:2505.22617; PRIME-RL/Entropy-Mechanism-of-RL@8850579 core_algos.py and recipe/dapo/*.sh.
 Evidence: code.
-Reproduce: the defaults are its 7B script (ratio clipped to [0, 2], covariances between 1 and 5, 2e-4 of the tokens).
+Reproduce: the defaults are its 7B script (ratio clipped to [0, 2], covariances between 1 and 5, 2e-4 of the tokens);
+`preset: released` for the code's pools.
 """
 
 import math
@@ -23,6 +24,7 @@ from progrpo.algo.surrogate import log_ratio
 from progrpo.methods._pools import covariance
 
 NEEDS = frozenset({"refresh"})
+PRESETS = {"released": {"pool": "micro"}}
 
 
 class Params(methods.Params):

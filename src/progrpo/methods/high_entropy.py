@@ -8,7 +8,7 @@ that the step would silently be five times smaller.
 
 Source: arXiv:2506.01939; Shenzhi-Wang/Beyond-the-80-20-Rule-RLVR@6f5dda6 core_algos.py.
 Evidence: code.
-Reproduce: the defaults (DAPO's clip, token mean).
+Reproduce: the defaults (DAPO's clip, token mean); `preset: released` for the code's pools.
 """
 
 from pydantic import Field
@@ -19,6 +19,7 @@ from progrpo.algo.aggregate import How
 from progrpo.methods._pools import top_share
 
 NEEDS = frozenset({"entropies", "refresh"})
+PRESETS = {"released": {"pool": "micro"}}
 
 
 class Params(methods.Params):

@@ -8,7 +8,8 @@ The means and the top k are over all tokens of the step (`pool: step`); the rele
 
 Source: arXiv:2505.22617; PRIME-RL/Entropy-Mechanism-of-RL@8850579 core_algos.py.
 Evidence: code.
-Reproduce: ratio=0.002 for 7B, 0.0002 for 32B, coef=1 (its scripts); verl's port has ratio=0.0002, coef=0.1.
+Reproduce: ratio=0.002 for 7B, 0.0002 for 32B, coef=1 (its scripts), `preset: released` for the code's pools; verl's port has
+ratio=0.0002, coef=0.1.
 """
 
 import torch
@@ -21,7 +22,12 @@ from progrpo.algo.surrogate import log_ratio
 from progrpo.methods._pools import covariance, top_share
 
 NEEDS = frozenset({"refresh"})
-PRESETS = {"7b": {"ratio": 2e-3}, "32b": {"ratio": 2e-4}, "verl": {"ratio": 2e-4, "coef": 0.1}}
+PRESETS = {
+    "7b": {"ratio": 2e-3},
+    "32b": {"ratio": 2e-4},
+    "released": {"pool": "micro"},
+    "verl": {"ratio": 2e-4, "coef": 0.1, "pool": "micro"},
+}
 
 
 class Params(methods.Params):
