@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progrpo.measures import Params
-from progrpo.measures.pass_at_k import estimate, measure, powers_of_two
+from progrpo.measures.pass_at_k import Params, estimate, measure, powers_of_two
 from progrpo.types import Judged, Sample
 
 cases = st.integers(1, 1024).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n)))
@@ -55,3 +54,6 @@ def test_measure_by_hand() -> None:
     assert found == pytest.approx({"pass@1": 1 / 3, "pass@2": 3 / 5, "pass@4": 14 / 15, "pass@6": 1})
     assert powers_of_two(1) == [1]
     assert powers_of_two(8) == [1, 2, 4, 8]
+    every = measure(Judged(problem="p", samples=samples), Params(every=True))
+    assert list(every) == [f"pass@{k}" for k in range(1, len(samples) + 1)]
+    assert every.items() >= found.items()

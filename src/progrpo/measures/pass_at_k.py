@@ -2,8 +2,13 @@
 
 import math
 
-from progrpo.measures import Params
+from progrpo.settings import Settings
 from progrpo.types import Judged
+
+
+class Params(Settings):
+    every: bool = False
+    """Every k from 1 to n; false takes 1, 2, 4, ... and n, which a curve needs."""
 
 
 def estimate(n: int, c: int, k: int) -> float:
@@ -26,8 +31,9 @@ def estimate(n: int, c: int, k: int) -> float:
 
 
 def measure(judged: Judged, params: Params) -> dict[str, float]:
-    """pass@1, pass@2, pass@4, ... up to n, and pass@n."""
-    return {f"pass@{k}": estimate(judged.n, judged.correct, k) for k in powers_of_two(judged.n)}
+    """pass@1, pass@2, pass@4, ... up to n, and pass@n; or pass@k for every k."""
+    ks = range(1, judged.n + 1) if params.every else powers_of_two(judged.n)
+    return {f"pass@{k}": estimate(judged.n, judged.correct, k) for k in ks}
 
 
 def powers_of_two(n: int) -> list[int]:
