@@ -49,12 +49,16 @@ SHARED = (
     *("steps=200", "batch.minibatch_prompts=4", "optim.lr=1.5e-4", "task.test_size=100"),
     *("evaluate.every=200", "checkpoint.every=200", "record.rollouts_every=0"),
 )
+# Without an importance ratio only the first optimiser step of a rollout follows the gradient: with four REINFORCE
+# breaks down. The same 50 rollouts, one step each.
+ONE_STEP = ("steps=50", "batch.minibatch_prompts=null", "evaluate.every=50", "checkpoint.every=50")
+OWN = {"reinforce": ONE_STEP, "rlsc": ONE_STEP}
 
 
 def train(out: Path, variant: str, seed: int, extra: Sequence[str]) -> None:
     folder = run_directory(out, variant.replace(" ", "-"), seed)
     command = [sys.executable, "-m", "progrpo", "train", str(ROOT / "recipes" / "demo" / "grpo.yaml"), "--resume"]
-    command += [f"out={folder}", f"seed={seed}", f"method={VARIANTS[variant]}", *SHARED, *extra]
+    command += [f"out={folder}", f"seed={seed}", f"method={VARIANTS[variant]}", *SHARED, *OWN.get(variant, ()), *extra]
     subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
     print(f"done {variant} seed {seed}", flush=True)
 
