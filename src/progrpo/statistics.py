@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.stats
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -80,7 +79,9 @@ def sign_flip_test(values: Sequence[float] | np.ndarray, baseline: Sequence[floa
     differing = differences[differences != 0]
     if differing.size < 2:
         return 1.0
-    found = scipy.stats.permutation_test(
+    from scipy.stats import permutation_test
+
+    found = permutation_test(
         (differing,),
         np.mean,
         permutation_type="samples",

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from progrpo import methods
-from progrpo.algo.divergence import MAX_LOG_RATIO, Divergence, kl_estimate
+from progrpo.algo.divergence import Divergence, kl_estimate
+from progrpo.algo.surrogate import MAX_LOG_RATIO
 from progrpo.errors import ShapeError
 from progrpo.settings import Choice
 from stand_ins.method_steps import Case, Ragged, make_case, random_case, require_close, slopes, split, take_step
@@ -163,3 +164,9 @@ def test_with_any_method_the_penalty_is_added_as_the_objective_is_averaged(name:
             [[a + b for a, b in zip(*rows, strict=True)] for rows in zip(plain.gradient, more, strict=True)],
         )
         require_close(taken.entropy_gradient, [[-0.2 * factor] * n for factor, n in zip(factors, lengths, strict=True)])
+
+
+def test_a_token_that_neither_policy_gives_is_no_divergence() -> None:
+    never = torch.full((1, 1), -math.inf)
+    for kind in KINDS:
+        assert kl_estimate(never, never, kind=kind).item() == 0.0

@@ -183,6 +183,10 @@ def test_errors_come_before_the_model(tmp_path: Path, monkeypatch: pytest.Monkey
         evaluate("m", tmp_path, "evaluate.measures=[pass_at]")
     with pytest.raises(ConfigError, match="the model is the first argument"):
         evaluate("m", tmp_path, "model.path=x")
+    with pytest.raises(ConfigError, match="evaluate: .*evaluate"):
+        evaluate("m", tmp_path, "evaluate=3")
+    with pytest.raises(ConfigError, match="path: string should have at least 1 character"):
+        evaluate("", tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(RunDirectoryError, match="is no run directory"):
         evaluate("m", tmp_path)

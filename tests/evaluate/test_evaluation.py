@@ -87,7 +87,7 @@ def test_parts_change_nothing(tiny_model: LanguageModel) -> None:
         assert [sample.text for sample in one.samples] == [sample.text for sample in other.samples]
         assert one.samples[0].raw != one.samples[0].tempered
     assert whole.means["entropy"] == pytest.approx(parts.means["entropy"], rel=1e-5)
-    assert whole.statuses == parts.statuses
+    assert [verdict.status for verdict in whole.verdicts] == [verdict.status for verdict in parts.verdicts]
 
 
 def test_only_the_first_problems(tiny_model: LanguageModel) -> None:

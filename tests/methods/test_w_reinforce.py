@@ -8,10 +8,9 @@ from progrpo.methods import Method
 from progrpo.settings import Choice
 from progrpo.types import RolloutBatch
 from stand_ins.naive_methods_b import (
-    NAN,
+    NOW,
     Table,
     assert_same_step,
-    batch_of,
     clipped,
     columns,
     drifted,
@@ -20,13 +19,11 @@ from stand_ins.naive_methods_b import (
     naive_loss,
     random_batch,
     rewards_of,
+    right_wrong_wrong_lost,
     take_step,
     token_mean,
     tokens_of,
 )
-
-OLD = [[0.2, 0.8], [0.2], [0.8, 0.5, 0.5], [0.5]]
-NOW = [[0.3, 0.4], [0.3], [0.4, 0.5, 0.5], [0.9]]
 
 
 def load(**settings: object) -> Method:
@@ -35,8 +32,7 @@ def load(**settings: object) -> Method:
 
 @pytest.fixture
 def batch() -> RolloutBatch:
-    """Right, wrong, wrong, and one without a verdict."""
-    return batch_of([[1.0, 0.0, 0.0, NAN]], OLD)
+    return right_wrong_wrong_lost()
 
 
 def test_by_hand(batch: RolloutBatch) -> None:

@@ -235,3 +235,13 @@ def naive_loss(
             loss -= weights[n] * objective
             gradient[n][t] = -weights[n] * slope
     return loss, gradient
+
+
+OLD = [[0.2, 0.8], [0.2], [0.8, 0.5, 0.5], [0.5]]
+NOW = [[0.3, 0.4], [0.3], [0.4, 0.5, 0.5], [0.9]]
+"""Probabilities of the tokens of four completions, when sampled and now; see `right_wrong_wrong_lost`."""
+
+
+def right_wrong_wrong_lost() -> RolloutBatch:
+    """Right, wrong, wrong, and one without a verdict."""
+    return batch_of([[1.0, 0.0, 0.0, NAN]], OLD)

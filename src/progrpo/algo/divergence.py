@@ -7,10 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from progrpo.algo.shapes import require_shape
+from progrpo.algo.surrogate import log_ratio
 
 Divergence = Literal["k1", "k2", "k3"]
-
-MAX_LOG_RATIO = 20.0
 
 
 def kl_estimate(
@@ -30,13 +29,13 @@ def kl_estimate(
         logprobs: with gradient. ref_logprobs: no gradient flows into them.
 
     Returns:
-        float32; d is limited to ±20, where the gradient is 0.
+        float32; d is limited as `algo.surrogate.log_ratio` limits it, to ±20, where the gradient is 0.
 
     Raises:
         ShapeError: shapes disagree.
     """
     require_shape(logprobs=(logprobs, (None, None)), ref_logprobs=(ref_logprobs, tuple(logprobs.shape)))
-    difference = (ref_logprobs.detach().float() - logprobs.float()).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    difference = -log_ratio(logprobs, ref_logprobs)
     match kind:
         case "k1":
             return -difference

@@ -123,11 +123,11 @@ def _request(n: int | None, preset: str | None, overrides: Sequence[str]) -> Req
     base: dict[str, Any] = {"evaluate": {"raw": True, "measures": chosen}}
     if n is not None:
         base["evaluate"]["n"] = n
+    request = parse(Request, apply_overrides(base, overrides), where="evaluate")
     chosen_n = apply_overrides({}, overrides).get("evaluate", {}).get("n")
     if chosen_n is not None and (n is not None or preset is not None):
         other = f"--preset {preset} says" if preset else f"-n {n} says already"
         raise ConfigError(f"evaluate.n={chosen_n}: {other} how many completions; give one of the two")
-    request = parse(Request, apply_overrides(base, overrides), where="evaluate")
     if "path" in request.model:
         raise ConfigError("model.path: the model is the first argument; leave the setting out")
     return request
@@ -145,10 +145,10 @@ def _preset(name: str | None) -> PresetName | None:
 def _model(path: str, request: Request) -> tuple[ModelSettings, Path | None]:
     """The model's settings; and the run directory, where `path` is one and its latest checkpoint is meant."""
     if not (Path(path) / "config.yaml").is_file():
-        first = Path(path).parts[0]
-        if not Path(path).exists() and len(Path(path).parts) > 1 and Path(first).is_dir():
+        parts = Path(path).parts
+        if len(parts) > 1 and Path(parts[0]).is_dir() and not Path(path).exists():
             raise ModelError(
-                f"{path}: no such folder in {first}/; expected a run directory, a model folder or a hub id"
+                f"{path}: no such folder in {parts[0]}/; expected a run directory, a model folder or a hub id"
             )
         return parse(ModelSettings, {**request.model, "path": path}, where="evaluate"), None
     run = Path(path)

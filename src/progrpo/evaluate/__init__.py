@@ -1,6 +1,5 @@
 """Evaluate a model on problems: n completions of each, verified, kept with what their tokens say, and measured."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -75,16 +74,11 @@ class Evaluation:
     problems: tuple[Judged, ...]
     means: Mapping[str, float]
     verdicts: tuple[Verdict, ...]
-    seconds: float
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """One row per problem as written to disk."""
         return [to_row(problem) for problem in self.problems]
-
-    @property
-    def statuses(self) -> Counter[str]:
-        return Counter(verdict.status for verdict in self.verdicts)
 
     @property
     def failed(self) -> float:
@@ -110,18 +104,12 @@ def run_evaluation(
     settings: EvaluateSettings,
     max_new_tokens: int,
     seed: int,
-    on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Sample, verify and measure (see `evaluate_parts`).
-
-    Args:
-        on_progress: called with problems done and problems in all.
-    """
+    """Sample, verify and measure (see `evaluate_parts`)."""
     problems = problems[: settings.problems] if settings.problems else problems
     chosen = settings.load_measures(verifier)
-    judged: list[Judged] = []
+    found: list[Judged] = []
     verdicts: list[Verdict] = []
-    seconds = 0.0
     for part in evaluate_parts(
         problems,
         model=model,
@@ -132,14 +120,9 @@ def run_evaluation(
         max_new_tokens=max_new_tokens,
         seed=seed,
     ):
-        judged += part.problems
+        found += part.problems
         verdicts += part.verdicts
-        seconds += part.seconds
-        if on_progress:
-            on_progress(len(judged), len(problems))
-    return Evaluation(
-        problems=tuple(judged), means=mean_over_problems(judged), verdicts=tuple(verdicts), seconds=seconds
-    )
+    return Evaluation(problems=tuple(found), means=mean_over_problems(found), verdicts=tuple(verdicts))
 
 
 def evaluate_parts(

@@ -47,17 +47,8 @@ def _strengths(runs: Sequence[Run], comparison: Comparison) -> tuple[list[PaperT
             )
             for run in sorted(group.runs, key=lambda run: (alphas[run], run))
         ]
-        tables.append(
-            PaperTable(
-                name=file_name("6", group.preset),
-                title=f"Table 6 (strength of the confidence term), {of_preset(group.preset)}",
-                caption=f"{_over(group)} {_otherwise(runs, group.runs, {'method.alpha', 'method.name'})}{REMARKS[6]}",
-                words=("strength", "run", "model"),
-                lead=2,
-                columns=tuple(columns),
-                rows=tuple(rows),
-            )
-        )
+        keys = {"method.alpha", "method.name"}
+        tables.append(_ablation(6, "strength of the confidence term", "strength", runs, group, keys, columns, rows))
     return tables, note
 
 
@@ -88,18 +79,30 @@ def _forms(runs: Sequence[Run], comparison: Comparison) -> tuple[list[PaperTable
             for run in group.runs
         ]
         form_keys = {f"method.{key}" for key in ("name", "preset", "baseline", "alpha", "apply_to", "skip")}
-        tables.append(
-            PaperTable(
-                name=file_name("7", group.preset),
-                title=f"Table 7 (form of the advantage), {of_preset(group.preset)}",
-                caption=f"{_over(group)} {_otherwise(runs, group.runs, form_keys)}{REMARKS[7]}",
-                words=("form", "run", "model"),
-                lead=2,
-                columns=tuple(columns),
-                rows=tuple(rows),
-            )
-        )
+        tables.append(_ablation(7, "form of the advantage", "form", runs, group, form_keys, columns, rows))
     return tables, note
+
+
+def _ablation(
+    number: int,
+    subject: str,
+    word: str,
+    runs: Sequence[Run],
+    group: Shared,
+    varied: Collection[str],
+    columns: Sequence[Column],
+    rows: Sequence[TableRow],
+) -> PaperTable:
+    """Table 6 or 7; `varied` are the settings it is about, and others in which runs differ are named."""
+    return PaperTable(
+        name=file_name(str(number), group.preset),
+        title=f"Table {number} ({subject}), {of_preset(group.preset)}",
+        caption=f"{_over(group)} {_otherwise(runs, group.runs, varied)}{REMARKS[number]}",
+        words=(word, "run", "model"),
+        lead=2,
+        columns=tuple(columns),
+        rows=tuple(rows),
+    )
 
 
 def _groups(comparison: Comparison, among: Collection[int]) -> list[Shared]:

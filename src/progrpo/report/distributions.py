@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.stats
 
 from progrpo.report.benchmarks import Benchmark
 from progrpo.report.drawing import (
@@ -271,6 +270,8 @@ def _density(name: str, label: str, values: Mapping[int, np.ndarray]) -> Panel:
 
 def _densities(values: Mapping[int, np.ndarray]) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray | None]]]:
     """(run, (points, density)); without a density where all values are one, which no kernel can be fitted to."""
+    from scipy.stats import gaussian_kde
+
     joined = np.concatenate(list(values.values()))
     low, high = joined.min(), joined.max()
     for run, data in values.items():
@@ -279,4 +280,4 @@ def _densities(values: Mapping[int, np.ndarray]) -> Iterator[tuple[int, tuple[np
         else:
             reach = 3 * data.std(ddof=1) * len(data) ** -0.2  # three widths of the kernel, by Scott's rule
             xs = np.linspace(max(0.0, low - reach), high + reach, _GRID)
-            yield run, (xs, scipy.stats.gaussian_kde(data)(xs))
+            yield run, (xs, gaussian_kde(data)(xs))
