@@ -27,6 +27,9 @@ from vs_trl.machine import PeakMemory, synchronize
 from vs_trl.steps import Step
 from vs_trl.workloads import BETAS, CLIP, GRAD_CLIP, Run
 
+LONG_S = 10.0
+"""A phase that takes longer is told as it ends, for the case that the step is cut."""
+
 
 class Peer:
     """A GRPOTrainer; `run` makes its steps.
@@ -123,7 +126,10 @@ class _Watch(TrainerCallback):
             started = time.perf_counter()
             result = method(*args, **kwargs)
             synchronize(self._device)
-            self._seconds[phase] += time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            self._seconds[phase] += seconds
+            if seconds > LONG_S and phase != "all":
+                print(f"trl: {phase} {seconds:.1f} s, of a step that goes on", flush=True)
             return result
 
         return timed

@@ -51,7 +51,7 @@ class SlotCache:
         self.heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         self.width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self.shape = shape
-        self._dtype = torch.bfloat16 if model.precision == "bf16" else model.model.dtype
+        self.dtype = torch.bfloat16 if model.precision == "bf16" else model.model.dtype
         self._device = model.device
         layers = range(config.num_hidden_layers)
         self.prompt_keys = [self._empty(shape.groups, shape.prompt) for _ in layers]
@@ -59,7 +59,9 @@ class SlotCache:
         length = shape.completion if reserve else 0
         self.keys = [self._empty(shape.rows, length) for _ in layers]
         self.values = [self._empty(shape.rows, length) for _ in layers]
-        self.prompt_mask = torch.full((shape.groups, 1, 1, shape.prompt), -torch.inf, device=self._device)
+        self.prompt_mask = torch.full(
+            (shape.groups, 1, 1, shape.prompt), -torch.inf, dtype=self.dtype, device=self._device
+        )
 
     def keep_prompts(self, slots: Sequence[int], starts: Sequence[int], lengths: Sequence[int]) -> "KeepPrompts":
         """What fills the prompts of groups `slots` from a packed line on which they start at `starts`."""
@@ -94,7 +96,7 @@ class SlotCache:
 
     def _empty(self, count: int, length: int) -> Tensor:
         # Zeros, not garbage: a masked key must not be nan, or 0 * nan would reach the sum.
-        return torch.zeros(count, self.heads, length, self.width, dtype=self._dtype, device=self._device)
+        return torch.zeros(count, self.heads, length, self.width, dtype=self.dtype, device=self._device)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -118,7 +120,7 @@ class Decode:
         row: [R] 0 to R - 1. place: [R] group slot * G + rank in the group; groups * G for a row that is none.
         length: [R] own tokens stored before this one.
         groups: group slots in use. span: own tokens looked at, more than the greatest length.
-        mask: [R, 1, 1, span] 0 or -inf; None where all rows see all of the span.
+        mask: [R, 1, 1, span] 0 or -inf, of the cache's dtype; None where all rows see all of the span.
         prompt_mask: likewise of the prompts; None where all are as long as the longest.
     """
 
@@ -169,14 +171,13 @@ def _attention(
     scale: float,
 ) -> tuple[Tensor, Tensor]:
     """softmax(query key^T * scale + mask) value, and the log of the softmax's denominator [n, K, m] in float32."""
-    half = None if mask is None else mask.to(query.dtype)
     if query.device.type == "cpu":
         out, total = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            query, key, value, attn_mask=half, scale=scale
+            query, key, value, attn_mask=mask, scale=scale
         )
         return out, total
     if query.device.type == "cuda" and key.shape[2] % _ALIGNED == 0:
-        bias = None if half is None else half.expand(*query.shape[:3], key.shape[2])
+        bias = None if mask is None else mask.expand(*query.shape[:3], key.shape[2])
         out, total, _, _ = torch.ops.aten._scaled_dot_product_efficient_attention(
             query, key, value, bias, True, scale=scale
         )

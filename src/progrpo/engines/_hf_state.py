@@ -46,7 +46,8 @@ class Rows:
         mask = None
         if not even:
             ahead = torch.arange(span, device=length.device)[None] > length[:, None]
-            mask = torch.zeros(ahead.shape, device=length.device).masked_fill_(ahead, -torch.inf)[:, None, None]
+            mask = torch.zeros(ahead.shape, dtype=self.cache.dtype, device=length.device)
+            mask = mask.masked_fill_(ahead, -torch.inf)[:, None, None]
         layout = Decode(
             cache=self.cache,
             row=self.index[:rows],
