@@ -16,10 +16,11 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from study import MEASURES, ROOT, interval, rows, run_directory, show
+from study import ROOT, interval, last, run_directory, start, table
 
 VARIANTS = {
     "grpo": "{name: grpo}",
@@ -56,63 +57,85 @@ OWN = {"reinforce": ONE_STEP, "rlsc": ONE_STEP}
 
 
 def train(out: Path, variant: str, seed: int, extra: Sequence[str]) -> None:
-    folder = run_directory(out, variant.replace(" ", "-"), seed)
+    folder = run_directory(out, variant, seed)
     command = [sys.executable, "-m", "progrpo", "train", str(ROOT / "recipes" / "demo" / "grpo.yaml"), "--resume"]
     command += [f"out={folder}", f"seed={seed}", f"method={VARIANTS[variant]}", *SHARED, *OWN.get(variant, ()), *extra]
     subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
     print(f"done {variant} seed {seed}", flush=True)
 
 
-def last(out: Path, variant: str, seeds: range) -> np.ndarray:
-    """[seeds, measures] at the last evaluation."""
-    found = [rows(out, variant.replace(" ", "-"), seed) for seed in seeds]
-    ends = [[row for row in run if "evaluate/pass@1" in row][-1] for run in found]
-    return np.array([[row[f"evaluate/{name}"] for name in MEASURES] for row in ends])
-
-
-def start(out: Path, variant: str, seed: int) -> list[float]:
-    first = next(row for row in rows(out, variant.replace(" ", "-"), seed) if row["step"] == 0)
-    return [first[f"evaluate/{name}"] for name in MEASURES]
-
-
-def table(out: Path, variants: Sequence[str], seeds: range) -> str:
-    lines = ["| method | Pass@1, % | Pass@32, % | distinct correct | entropy, nats |", "|---|---|---|---|---|"]
-    before = start(out, variants[0], seeds[0])
-    values = [show(value, 0, name).split(" ")[0] for value, name in zip(before, MEASURES, strict=True)]
-    lines.append("| before training | " + " | ".join(values) + " |")
-    for variant in variants:
-        found = last(out, variant, seeds)
-        cells = [show(*interval(found[:, index]), name) for index, name in enumerate(MEASURES)]
-        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
 def picture(out: Path, variants: Sequence[str], seeds: range) -> Path:
-    """Pass@1 against distinct solutions, one cross per method: mean and interval over seeds both ways."""
+    """Pass@1 against distinct solutions: all methods on the left, on the right those that end above the start."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 5.5), layout="constrained")
-    axes = figure.add_subplot()
-    before = start(out, variants[0], seeds[0])
-    axes.plot(100 * before[0], before[2], "k*", markersize=11)
-    axes.annotate(
-        "before training", (100 * before[0], before[2]), xytext=(6, 6), textcoords="offset points", fontsize=8
-    )
-    for index, variant in enumerate(variants):
+    figure = Figure(figsize=(12, 6.2), layout="constrained")
+    whole, close = figure.subplots(1, 2, width_ratios=(1, 2))
+    first = start(out, variants[0], seeds[0])
+    before = (100 * first[0], first[2])
+    points = {}
+    for variant in variants:
         found = last(out, variant, seeds)
-        (accuracy, across), (distinct, along) = interval(100 * found[:, 0]), interval(found[:, 2])
-        ours = variant in ("progrpo", "equilibrium")
-        colour = "C3" if ours else "0.35"
-        axes.errorbar(accuracy, distinct, xerr=across, yerr=along, fmt="o", markersize=4, linewidth=0.8, color=colour)
-        offset = (5, 4 if index % 2 else -9)
-        style = {"color": colour, "fontsize": 8, "weight": "bold" if ours else "normal"}
-        axes.annotate(variant, (accuracy, distinct), xytext=offset, textcoords="offset points", **style)
-    axes.set_xlabel("Pass@1 on held-out problems, %")
-    axes.set_ylabel("distinct correct solutions in 32 completions")
-    axes.grid(alpha=0.3)
+        points[variant] = Point(*interval(100 * found[:, 0]), *interval(found[:, 2]))
+    near = {variant: point for variant, point in points.items() if point.accuracy > before[0]}
+    for variant, point in points.items():
+        whole.plot(point.accuracy, point.distinct, "o", markersize=4, color=colour(variant))
+        if variant not in near:
+            name(whole, variant, (point.accuracy, point.distinct))
+    for axes in (whole, close):
+        axes.plot(*before, "k*", markersize=11)
+        name(axes, "before training", before)
+        axes.set_xlabel("Pass@1 on held-out problems, %")
+        axes.grid(alpha=0.25)
+    whole.set_ylabel("distinct correct solutions in 32 completions")
+    whole.set_title("all", fontsize=10)
+    close.set_title("those above the start, with intervals over seeds", fontsize=10)
+    for variant, point in near.items():
+        style = {"color": colour(variant), "linewidth": 0.8}
+        close.errorbar(
+            point.accuracy, point.distinct, xerr=point.across, yerr=point.along, fmt="none", alpha=0.35, **style
+        )
+        close.plot(point.accuracy, point.distinct, "o", markersize=5, **style)
+    # The points lie too close for names beside them: these stand in a column, in the order of height.
+    order = sorted(near, key=lambda variant: near[variant].distinct)
+    for variant, height in zip(order, np.linspace(0.03, 0.97, len(order)), strict=True):
+        point = near[variant]
+        close.annotate(
+            variant,
+            (point.accuracy, point.distinct),
+            xytext=(1.03, height),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=9,
+            color=colour(variant),
+            arrowprops={
+                "arrowstyle": "-",
+                "linewidth": 0.4,
+                "color": colour(variant),
+                "relpos": (0, 0.5),
+                "shrinkA": 0,
+                "shrinkB": 3,
+            },
+        )
     path = out / "methods.svg"
     figure.savefig(path, metadata={"Date": None})
     return path
+
+
+class Point(NamedTuple):
+    """Means, and half-widths of their intervals, of Pass@1 in % and of distinct solutions."""
+
+    accuracy: float
+    across: float
+    distinct: float
+    along: float
+
+
+def colour(variant: str) -> str:
+    return "C3" if variant in ("progrpo", "equilibrium") else "k" if variant == "grpo" else "0.45"
+
+
+def name(axes: Any, text: str, at: tuple[float, float]) -> None:
+    axes.annotate(text, at, xytext=(6, 6), textcoords="offset points", fontsize=9)
 
 
 def main() -> None:

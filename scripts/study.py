@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import t
 
 ROOT = Path(__file__).parent.parent
 GRPO = "{name: grpo, clip_high: 0.28, aggregate: group_token}"
@@ -35,8 +36,6 @@ VARIANTS = {
     "group-mean-correct-2": "{name: progrpo, baseline: group_mean, alpha: 2.0, apply_to: correct}",
 }
 MEASURES = ("pass@1", "pass@32", "distinct_correct", "entropy")
-T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
-"""Student's 97.5 % quantile by number of seeds (degrees of freedom one less)."""
 
 
 def train(out: Path, variant: str, seed: int, extra: Sequence[str]) -> None:
@@ -48,7 +47,7 @@ def train(out: Path, variant: str, seed: int, extra: Sequence[str]) -> None:
 
 
 def run_directory(out: Path, variant: str, seed: int) -> Path:
-    return out / f"{variant}-seed{seed}"
+    return out / f"{variant.replace(' ', '-')}-seed{seed}"
 
 
 def rows(out: Path, variant: str, seed: int) -> list[dict[str, float]]:
@@ -62,9 +61,15 @@ def last(out: Path, variant: str, seeds: range) -> np.ndarray:
     return np.array([[row[f"evaluate/{name}"] for name in MEASURES] for row in ends])
 
 
+def start(out: Path, variant: str, seed: int) -> list[float]:
+    """Measures before the first step."""
+    first = next(row for row in rows(out, variant, seed) if row["step"] == 0)
+    return [first[f"evaluate/{name}"] for name in MEASURES]
+
+
 def interval(values: np.ndarray) -> tuple[float, float]:
     """Mean and half-width of Student's 95 % interval."""
-    return float(values.mean()), T_975[len(values)] * float(values.std(ddof=1)) / len(values) ** 0.5
+    return float(values.mean()), float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1)) / len(values) ** 0.5
 
 
 def show(mean: float, half: float, name: str, *, signed: bool = False) -> str:
@@ -75,8 +80,8 @@ def show(mean: float, half: float, name: str, *, signed: bool = False) -> str:
 
 def table(out: Path, variants: Sequence[str], seeds: range) -> str:
     lines = ["| variant | Pass@1, % | Pass@32, % | distinct correct | entropy, nats |", "|---|---|---|---|---|"]
-    start = next(row for row in rows(out, variants[0], seeds[0]) if row["step"] == 0)
-    values = [show(start[f"evaluate/{name}"], 0, name).split(" ")[0] for name in MEASURES]
+    before = start(out, variants[0], seeds[0])
+    values = [show(value, 0, name).split(" ")[0] for value, name in zip(before, MEASURES, strict=True)]
     lines.append("| before training | " + " | ".join(values) + " |")
     base = last(out, "grpo", seeds) if "grpo" in variants else None
     for variant in variants:
