@@ -216,8 +216,8 @@ class RolloutBatch:
         truncated: [P, G] cut at the length limit.
         lengths: [P, G] completion tokens.
         mask: [N, S] True on completion tokens; column t is the completion's token t, rows are padded on the right.
-        logprobs: [N, S] under the policy that sampled (or, where the method's needs name "refresh", under the policy
-            just before this optimiser step); 0 where masked.
+        logprobs: [N, S] under the policy that sampled (or, where the needs name "refresh_advantages", under the policy
+            just before a later optimiser step); 0 where masked.
         entropies: [N, S] likewise, in nats; None unless the method's needs name it.
         prompt_logprobs: [P, Q] and prompt_mask: [P, Q] (False on padding and on the first token); None likewise.
         ref_logprobs: [N, S] under the model before training; None likewise. values: [N, S] of the method's net; likewise.

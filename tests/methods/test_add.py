@@ -32,11 +32,6 @@ def load(name: str, add: object = None, **settings: object) -> Method:
     return methods.load(Choice(name=name, **settings, **({} if add is None else {"add": add})))
 
 
-def batch_for(name: str, seed: int) -> RolloutBatch:
-    # RENT gives a completion without a verdict a reward like any other
-    return random_batch(seed, failed=0.0 if name == "rent" else 0.15)
-
-
 def confidence(logprobs: list[float]) -> float:
     lowest = sorted(logprobs)[: math.ceil(len(logprobs) / 5)]
     return math.exp(sum(lowest) / len(lowest))
@@ -66,7 +61,7 @@ def naive_shift(batch: RolloutBatch) -> Table:
 def test_the_shift_follows_the_method_s_own_advantages(name: str) -> None:
     seen = 0
     for seed in range(20):
-        batch = batch_for(name, seed)
+        batch = random_batch(seed, failed=0.15)
         plain = load(name).advantages(batch)
         # a method with a memory must meet each batch once
         made = load(name, {"name": "progrpo", "alpha": 0.7}).advantages(replace(batch, state={}))
@@ -83,7 +78,7 @@ def test_the_shift_follows_the_method_s_own_advantages(name: str) -> None:
 @pytest.mark.parametrize("name", OTHERS)
 def test_alpha_zero_changes_no_bit(name: str) -> None:
     for seed in range(10):
-        batch = batch_for(name, seed)
+        batch = random_batch(seed, failed=0.15)
         logprobs = drifted(batch, seed, 0.3)
         plain, zero = load(name), load(name, {"name": "progrpo", "alpha": 0.0})
         one = plain.advantages(replace(batch, state={}))
@@ -100,7 +95,72 @@ def test_alpha_zero_changes_no_bit(name: str) -> None:
 
 def test_its_needs_are_the_needs_of_both() -> None:
     assert load("rent", "progrpo").needs == {"entropies", "ref_logprobs", "prompt_logprobs"}
-    assert load("grpo", {"name": "progrpo", "logprobs_from": "current"}).needs == {"prompt_logprobs", "refresh"}
+    current = {"name": "progrpo", "logprobs_from": "current"}
+    assert load("grpo", current).needs == {"prompt_logprobs", "refresh_advantages"}
+    assert load("kl_cov", current).needs == {"prompt_logprobs", "refresh_advantages", "refresh"}
+    assert load("kl_cov", current).own_needs == {"refresh"}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_added_reaches_the_gradient(name: str) -> None:
+    if name == "flowrl":  # has a net; its loss reads the advantages (test_flowrl.py)
+        return
+    reached = 0
+    for seed in range(8):
+        batch = random_batch(seed, failed=0.0)
+        logprobs = drifted(batch, seed, 0.1)
+        plain, shifted = (
+            take_step(load(name, {"name": "progrpo", "alpha": alpha}), replace(batch, state={}), logprobs).gradient
+            for alpha in (0.0, 0.7)
+        )
+        reached += not torch.allclose(plain, shifted, atol=1e-6)
+    assert reached >= 3
+
+
+def moved(batch: RolloutBatch) -> RolloutBatch:
+    """The same rollout under a policy that has gone on."""
+    return replace(
+        batch,
+        logprobs=torch.where(batch.mask, batch.logprobs - 0.4, 0.0),
+        entropies=batch.entropies + torch.rand(batch.entropies.shape, generator=torch.Generator().manual_seed(0)),
+        prompt_logprobs=torch.where(batch.prompt_mask, batch.prompt_logprobs - 0.2, 0.0),
+    )
+
+
+@pytest.mark.parametrize("name", ["kl_cov", "clip_cov", "high_entropy"])
+def test_a_method_that_reads_the_policy_anew_leaves_the_shift_as_it_was(name: str) -> None:
+    batch = random_batch(1, failed=0.0)
+    method = load(name, {"name": "progrpo", "alpha": 0.7})
+    own = method.advantages(batch)
+    assert torch.equal(method.renewed_advantages(own, batch, moved(batch)).values, own.values)
+
+
+@pytest.mark.parametrize("name", ["grpo", "rent", "reinforce", "kl_cov", "nsr"])
+def test_a_renewed_shift_leaves_the_method_s_own_advantages_as_they_were(name: str) -> None:
+    batch = random_batch(1, failed=0.1)
+    method = load(name, {"name": "progrpo", "alpha": 0.7, "logprobs_from": "current"})
+    own, now = method.advantages(batch), moved(batch)
+    renewed = method.renewed_advantages(own, batch, now)
+    kept = torch.ones_like(own.values, dtype=torch.bool) if own.keep is None else own.keep
+    expected = torch.where(kept, load(name).advantages(batch).values + 0.7 * torch.tensor(naive_shift(now)), 0.0)
+    assert torch.allclose(renewed.values, expected, atol=1e-5)
+    assert not torch.allclose(renewed.values, own.values, atol=1e-3)
+
+
+def test_its_warning_is_heard() -> None:
+    (warning,) = load("grpo", "progrpo").check(32)
+    assert warning in methods.load(Choice(name="progrpo")).check(32)
+    # By the population's deviation the smallest advantage of a group of 32 is sqrt(1/31), by the sample's a little less.
+    (other,) = load("grpo", "progrpo", ddof=0).check(32)
+    assert "mixed group, 0.18;" in other
+    assert load("reinforce", "progrpo").check(32) == []  # its own advantages, of which the theorem does not speak
+
+
+@pytest.mark.parametrize("key", ["kl_coef", "aggregate", "ddof"])
+def test_settings_that_nobody_would_read_are_refused(key: str) -> None:
+    value = {"kl_coef": 0.1, "aggregate": "token", "ddof": 0}[key]
+    with pytest.raises(ConfigError, match=f"method grpo: add.{key}: .* set method.{key}"):
+        load("grpo", {"name": "progrpo", key: value})
 
 
 def test_its_presets_and_settings() -> None:
@@ -148,8 +208,8 @@ def add_to(advantages, batch, params):
     )
     batch = random_batch(0, failed=0.0)
     batch = replace(batch, rewards=torch.tensor([[1.0, 0.0, 1.0]] * 3))
-    # rewards 1 0 1 are shaped to 3 1 3; advantages 30 10 30; added: 93 31 93; the second is dropped
+    # rewards 1 0 1 are shaped to 3 1 3; advantages 30 10 30; with the verifier's rewards 91 30 91; the second is dropped
     made = load(own, added).advantages(batch)
-    assert made.values.tolist() == [[93.0, 0.0, 93.0]] * 3
+    assert made.values.tolist() == [[91.0, 0.0, 91.0]] * 3
     assert made.keep.tolist() == [[True, False, True]] * 3
     assert load(own).advantages(batch).values.tolist() == [[30.0, 0.0, 30.0]] * 3

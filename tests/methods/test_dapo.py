@@ -71,6 +71,26 @@ def test_a_completion_without_a_verdict_keeps_none(rollout_batch: Make) -> None:
     assert method.advantages(batch).values[0, 1] == 0.0
 
 
+def test_with_dynamic_sampling_groups_that_fill_up_are_not_trained_on(rollout_batch: Make) -> None:
+    # The second group is all right: by the penalty of its second completion it has advantages, but no part in the loss.
+    settings = {"limit_tokens": 10, "buffer_tokens": 4, "aggregate": "group_token"}
+    batch = replace(
+        rollout_batch(rewards=torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]])),
+        lengths=torch.tensor([[1, 1, 1], [1, 10, 1]]),
+    )
+    assert batch.correct.tolist() == [[True, False, False], [True, True, True]]
+    once = methods.load(Choice(name="dapo", **settings)).advantages(batch)
+    assert bool(once.values[1].abs().min() > 0.1)
+    assert bool(once.keep.all())
+    method = methods.load(Choice(name="dapo", max_rounds=3, **settings))
+    made = method.advantages(batch)
+    assert made.keep.tolist() == [[True] * 3, [False] * 3]
+    assert torch.equal(made.values[0], once.values[0])
+    assert made.values[1].tolist() == [0.0, 0.0, 0.0]
+    # One group is left: 1/(1 * 3), not 1/(2 * 3).
+    assert method.weights(batch.lengths, 10, made.keep).flatten().tolist() == pytest.approx([1 / 3] * 3 + [0.0] * 3)
+
+
 def test_without_a_limit_there_is_no_penalty(rollout_batch: Make) -> None:
     batch = rollout_batch(lengths=torch.full((2, 3), 10**6))
     method = methods.load(Choice(name="dapo"))

@@ -1,16 +1,20 @@
 import math
+from dataclasses import replace
 
 import pytest
 
 from progrpo import methods
 from progrpo.errors import ConfigError
 from progrpo.settings import Choice
+from progrpo.train.batch import Rows
+from progrpo.train.minibatch import make_minibatch
 from stand_ins.method_steps import Case, make_case, random_case, require_close, require_same, split, take_step
 from stand_ins.naive_methods_a import covariances, kl_cov, marked_count
 
 # One right completion of two tokens and a wrong one of two: A = +-sqrt(1/2), mean 0. Log-probs -1, -3, -5 and -3 have the
 # mean -3, so the covariances are 2A, 0, 2A (-A * -2) and 0.
 OLD = [[-1.0, -3.0], [-5.0, -3.0]]
+MOVED = [[-1.1, -3.1], [-5.1, -3.1]]
 A = math.sqrt(0.5)
 
 
@@ -57,7 +61,7 @@ def test_the_penalty_has_no_gradient_on_the_policy_that_sampled() -> None:
 @pytest.mark.parametrize(("ratio", "tokens"), [(0.0, 0), (1e-4, 1), (0.3, 1), (0.5, 2), (0.74, 2), (1.0, 4)])
 def test_at_least_one_token_is_marked_unless_the_ratio_is_0(ratio: float, tokens: int) -> None:
     # of 4 tokens, rounded down
-    taken = take_step(methods.load(Choice(name="kl_cov", ratio=ratio)), make_case(2, [1.0, 0.0], OLD))
+    taken = take_step(methods.load(Choice(name="kl_cov", ratio=ratio)), make_case(2, [1.0, 0.0], OLD, now=MOVED))
     assert int(taken.made.marks.sum()) == tokens
 
 
@@ -117,3 +121,21 @@ def test_presets_and_needs() -> None:
     assert methods.load(Choice(name="kl_cov")).needs == {"refresh"}
     with pytest.raises(ConfigError, match="ratio"):
         methods.load(Choice(name="kl_cov", ratio=1.5))
+
+
+def test_rounding_in_the_first_step_of_a_rollout_is_no_penalty() -> None:
+    # Nobody has moved: the training pass gives the numbers of the sampling one but for the last bit, of which |.| would
+    # make a gradient of +-coef on the marked tokens.
+    own, grpo = (methods.load(Choice(name=name)) for name in ("kl_cov", "grpo"))
+    batch = random_case(0).rollout()
+    first = make_minibatch(
+        Rows(prompts=(), completions=(), group=batch.rewards.shape[1]),
+        batch,
+        own.advantages(batch),
+        slice(0, len(batch.rewards)),
+        seed=0,
+    ).step
+    assert not own.reweight(first).marks.any()
+    later = replace(first, logprobs=first.logprobs - 0.1)
+    assert int(own.reweight(later).marks.sum()) == 1  # max(1, floor(0.002 n))
+    assert grpo.reweight(first).marks is None

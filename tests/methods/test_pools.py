@@ -134,9 +134,10 @@ def test_the_pool_of_a_micro_batch_is_a_step_of_its_own(name: str) -> None:
     method = methods.load(Choice(name=name, pool="micro", **POOLED[name]))
     old = [[-0.2, -1.5, -0.7], [-2.0, -0.3], [-0.4, -1.1], [-0.9, -2.2, -0.1, -1.3]]
     entropies = [[0.3, 1.2, 0.8], [2.0, 0.1], [0.5, 0.6], [1.9, 1.8, 1.7, 0.2]]
-    case = make_case(2, [1.0, 0.0, 0.0, 1.0], old, entropies=entropies)
+    now = [[value - 0.1 for value in row] for row in old]
+    case = make_case(2, [1.0, 0.0, 0.0, 1.0], old, now=now, entropies=entropies)
     both = decided(take_step(method, case, parts=[[0, 1], [2, 3]]).made)
-    alone = make_case(2, [1.0, 0.0], old[:2], entropies=entropies[:2])
+    alone = make_case(2, [1.0, 0.0], old[:2], now=now[:2], entropies=entropies[:2])
     assert both[:2, :3].equal(decided(take_step(method, alone).made))
     assert both[:2, :3].any()
 

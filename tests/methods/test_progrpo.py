@@ -131,7 +131,7 @@ def test_needs_follow_the_settings() -> None:
 
     assert needs() == {"prompt_logprobs"}
     assert needs(low_by="entropy") == {"prompt_logprobs", "entropies"}
-    assert needs(logprobs_from="current") == {"prompt_logprobs", "refresh"}
+    assert needs(logprobs_from="current") == {"prompt_logprobs", "refresh_advantages"}
 
 
 def test_confidences_without_prompt_logprobs(rollout_batch: Make) -> None:

@@ -10,7 +10,7 @@ A method file may define, and nothing else that is public and callable:
     net          net(width, params) -> torch module of its own, trained by the same optimiser, kept in the checkpoint,
                  never seen by engines; `width` is the model's
     add_to       add_to(advantages [P, G], batch, params) -> Advantages: what it adds to another method's advantages, for
-                 `method.add`
+                 `method.add`; the batch has the verifier's rewards, whatever the other method made of them
     and the hooks of `HOOKS`.
 
 A method that must remember something from rollout to rollout writes it into `batch.state`, a dictionary of its own that
@@ -55,7 +55,8 @@ HOOKS: dict[str, str] = {
 NEEDABLE = {
     "prompt_logprobs": "[P, Q] of the rollout",
     "entropies": "[N, S] of the rollout",
-    "refresh": "log-probs (and entropies) recomputed before each optimiser step, advantages from them",
+    "refresh": "log-probs (and entropies) of the policy as it is before each optimiser step, in `StepBatch`",
+    "refresh_advantages": "likewise, and this method's advantages, or what it adds, computed from them",
     "ref_logprobs": "[N, S] under the model as it was before training",
     "values": "[N, S] of the method's net at the rollout: net(states before each token) -> one number each",
     "entropy_grad": "entropies with gradient in the training pass",
@@ -104,6 +105,7 @@ class Method:
     """A method chosen and set up; nobody asks its name again.
 
     Attributes:
+        needs: of the method and of what is added to it. own_needs: of the method alone.
         added: the method whose `add_to` follows this one's advantages (`method.add`); None without.
         state: what the method remembers, kept in the checkpoint.
     """
@@ -112,6 +114,7 @@ class Method:
     module: ModuleType
     params: Any
     needs: frozenset[str]
+    own_needs: frozenset[str]
     added: "Method | None" = None
     state: dict[str, Any] = field(default_factory=dict)
 
@@ -121,18 +124,26 @@ class Method:
 
         What is added follows the method's own normalisation and is not normalised itself; dropped sequences get none.
         """
-        shape = self._hook("shape_reward")
-        shaped = shape(batch, self.params) if shape else batch.rewards
-        if shaped is not batch.rewards:
-            batch = replace(batch, rewards=shaped)
-        keep_hook, hook = self._hook("sequence_keep"), self._hook("advantages")
-        keep = keep_hook(batch, self.params) if keep_hook else None
-        made: Advantages = hook(batch, self.params) if hook else Advantages(values=base_advantages(batch, self.params))
-        if self.added is not None:
-            made = self._with_added(made, batch)
-        if keep is not None:
-            made = replace(made, values=made.values.masked_fill(~keep, 0.0), keep=keep)
-        return made
+        shaped, keep_hook = self._shaped(batch), self._hook("sequence_keep")
+        keep = keep_hook(shaped, self.params) if keep_hook else None
+        return _dropped(self._with_added(self._own_advantages(shaped), batch), keep)
+
+    def renewed_advantages(self, own: Advantages, then: RolloutBatch, now: RolloutBatch) -> Advantages:
+        """The advantages of some problems before a later optimiser step of their rollout.
+
+        What needs "refresh_advantages" (the method, or what is added) is computed from the policy as it is now; the rest,
+        and which sequences are dropped, stays as it was.
+
+        Args:
+            own: of these problems, as they were. then, now: these problems, under the policy that sampled and as it is.
+        """
+        if "refresh_advantages" not in self.needs:
+            return own
+        anew = "refresh_advantages" in self.own_needs
+        values = own.values if own.plain is None else own.plain
+        made = self._own_advantages(self._shaped(now)) if anew else replace(own, values=values)
+        added_anew = self.added is not None and "refresh_advantages" in self.added.needs
+        return _dropped(self._with_added(made, now if added_anew else then), own.keep)
 
     def reweight(self, step: StepBatch) -> Reweighted:
         hook = self._hook("reweight")
@@ -195,18 +206,34 @@ class Method:
         return net
 
     def check(self, group: int) -> list[str]:
-        """The method's warnings about its settings at this group size."""
+        """The method's warnings about its settings at this group size, and those of what is added."""
         hook = self._hook("check")
-        return list(hook(self.params, group)) if hook else []
+        found = list(hook(self.params, group)) if hook else []
+        if self.added is not None and self._hook("advantages") is None:  # else nobody knows how it normalises
+            normal = {name: getattr(self.params, name) for name in ("scale", "ddof", "eps")}
+            found += replace(self.added, params=self.added.params.model_copy(update=normal)).check(group)
+        return found
+
+    def _shaped(self, batch: RolloutBatch) -> RolloutBatch:
+        hook = self._hook("shape_reward")
+        shaped = hook(batch, self.params) if hook else batch.rewards
+        return batch if shaped is batch.rewards else replace(batch, rewards=shaped)
+
+    def _own_advantages(self, shaped: RolloutBatch) -> Advantages:
+        hook = self._hook("advantages")
+        made: Advantages = (
+            hook(shaped, self.params) if hook else Advantages(values=base_advantages(shaped, self.params))
+        )
+        return made
 
     def _with_added(self, made: Advantages, batch: RolloutBatch) -> Advantages:
+        if self.added is None:
+            return made
         if made.tokens is not None:
             raise ConfigError(_PER_TOKEN.format(name=self.name))
-        assert self.added is not None
         more: Advantages = self.added.module.add_to(made.values, batch, self.added.params)
-        return replace(
-            made, values=more.values, stats={**made.stats, **more.stats}, columns={**made.columns, **more.columns}
-        )
+        stats, columns = {**made.stats, **more.stats}, {**made.columns, **more.columns}
+        return replace(made, values=more.values, plain=made.values, stats=stats, columns=columns)
 
     def _regularisers(self, micro: MicroView) -> Tensor:
         found = micro.logprobs.new_zeros(())
@@ -219,6 +246,10 @@ class Method:
 
     def _hook(self, name: str) -> Any:
         return getattr(self.module, name, None)
+
+
+def _dropped(made: Advantages, keep: Bool[Tensor, "P G"] | None) -> Advantages:
+    return made if keep is None else replace(made, values=made.values.masked_fill(~keep, 0.0), keep=keep)
 
 
 def base_advantages(batch: RolloutBatch, params: Params) -> Float[Tensor, "P G"]:
@@ -247,19 +278,32 @@ def load(choice: Choice) -> Method:
         )
     needs |= {"ref_logprobs"} if params.kl_coef else set()
     needs |= {"entropy_grad"} if params.entropy_coef else set()
-    needs |= added.needs if added is not None else set()
-    return Method(name=choice.name, module=module, params=params, needs=frozenset(needs), added=added)
+    everything = needs | (added.needs if added is not None else set())
+    return Method(
+        name=choice.name,
+        module=module,
+        params=params,
+        needs=frozenset(everything),
+        own_needs=frozenset(needs),
+        added=added,
+    )
 
 
 def _added(settings: Any, name: str) -> Method | None:
     """The method of `method.add`: its name, or {name: ..., key: value}."""
     if settings is None:
         return None
-    added = load(Choice(name=settings) if isinstance(settings, str) else Choice(**settings))
+    chosen = Choice(name=settings) if isinstance(settings, str) else Choice(**settings)
+    added = load(chosen)
     if not hasattr(added.module, "add_to"):
         raise ConfigError(f"method {name}: add={added.name}: that method defines no add_to; progrpo does")
     if added.name == name:
         raise ConfigError(f"method {name}: add={name}: it would be added to itself; change its own settings instead")
+    if idle := sorted(chosen.params.keys() & Params.model_fields.keys()):
+        raise ConfigError(
+            f"method {name}: add.{idle[0]}: what is added changes advantages alone; its {idle[0]} would be read by nobody: "
+            f"set method.{idle[0]}"
+        )
     return added
 
 

@@ -24,6 +24,7 @@ class Advantages:
         tokens: [N, S] where each token has its own advantage; they replace `values` in the update. None: `values` is used
             for all tokens of a sequence.
         keep: [P, G] sequences to train on; set by the loader from the hook `sequence_keep`.
+        plain: [P, G] the values before something was added to them; set by the loader; None where nothing was.
         carried: [N, S] values per token that `MicroView.carried` gives back in the update (returns of a value net).
         stats: metrics for this step, keys as in docs/metrics.md.
         columns: [P, G] values written beside each completion in the rollouts file.
@@ -32,6 +33,7 @@ class Advantages:
     values: Float[Tensor, "P G"]
     tokens: Float[Tensor, "N S"] | None = None
     keep: Bool[Tensor, "P G"] | None = None
+    plain: Float[Tensor, "P G"] | None = None
     carried: Mapping[str, Float[Tensor, "N S"]] = field(default_factory=dict)
     stats: Mapping[str, Ratio] = field(default_factory=dict)
     columns: Mapping[str, Float[Tensor, "P G"]] = field(default_factory=dict)
@@ -43,8 +45,8 @@ class StepBatch:
 
     Attributes:
         advantages: [K, S] of each token. mask: [K, S] completion tokens of the sequences that are kept.
-        logprobs: [K, S] under the policy as it is before this step where the needs name "refresh", else those of the
-            policy that sampled (the same in a rollout's first step).
+        logprobs: [K, S] under the policy as it is before this step where the needs name "refresh" (or
+            "refresh_advantages"), else those of the policy that sampled; the same numbers in a rollout's first step.
         old_logprobs: [K, S] under the policy that sampled.
         entropies: [K, S] in nats, of the policy of `logprobs`; None unless the needs name "entropies".
         correct, judged, truncated: [p, G].

@@ -27,7 +27,7 @@ class Params(methods.Params):
     aggregate: How = "group_token"
     max_rounds: int = Field(1, ge=1)
     """Rollouts that may be made for one batch of mixed groups; 1 samples once and trains on what came. What is missing
-    after the last is filled up with groups that are not mixed, which have no gradient; rollout/rounds counts."""
+    after the last is filled up with groups that are not mixed, and these are not trained on; rollout/rounds counts."""
     limit_tokens: int | None = Field(None, gt=0)
     """Longest completion without the full overlong penalty, in tokens; None for no penalty."""
     buffer_tokens: int | None = Field(None, gt=0)
@@ -40,6 +40,13 @@ class Params(methods.Params):
         if self.limit_tokens is not None and self.buffer_tokens is not None and self.buffer_tokens > self.limit_tokens:
             raise ValueError(f"buffer_tokens={self.buffer_tokens} exceeds limit_tokens={self.limit_tokens}")
         return self
+
+
+def sequence_keep(batch: RolloutBatch, params: Params) -> Tensor:
+    """With dynamic sampling mixed groups alone: the overlong penalty gives the others advantages, too."""
+    mixed = batch.correct.any(dim=1) & ~batch.correct.all(dim=1)
+    everything = torch.ones_like(batch.correct)
+    return everything if params.max_rounds == 1 else everything & mixed[:, None]
 
 
 def shape_reward(batch: RolloutBatch, params: Params) -> Tensor:

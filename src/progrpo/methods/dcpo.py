@@ -6,8 +6,8 @@
     negative advantages: J at least 10 A (dual clip)
 
 Problems are known by their id; what was seen of each (number, sum, sum of squares of its rewards) is kept in the
-checkpoint. Where the released code departs from the paper: it averages tokens over each micro-batch; the paper, and this
-file, within each completion.
+checkpoint; their variance is that of all of them together. The sources disagree on the mean over tokens: within each
+completion (this file), none (`aggregate: fixed`; the Chinese README), over each micro-batch (the released code).
 
 Source: arXiv:2509.02333; lime-RL/DCPO@01787b0 core_algos.py.
 Evidence: code.

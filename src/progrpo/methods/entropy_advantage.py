@@ -2,7 +2,8 @@
 
     A_t ← A_t + min(α · H_t, |A_t| / κ)
 
-H is the entropy of the policy that sampled, a constant of the update.
+H is the entropy of the policy that sampled, a constant of the update. The third-party port below takes that of the current
+policy in each micro-batch instead, which is the same in the first step of a rollout.
 
 Source: arXiv:2506.14758.
 Evidence: second-hand for the constants; a third-party port (Linn3a/siren@fa59a8d) has κ = 1.

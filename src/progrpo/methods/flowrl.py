@@ -6,7 +6,8 @@ A is GRPO's advantage. Z is a network of three layers on the mean hidden state o
 policy. w is a constant of the update. The objective logged as policy/objective is −L.
 
 Where the released code departs from the paper: the paper clips w = π/π_old of the whole completion to [1−ε, 1+ε]
-(`importance: ppo`); the code computes that and uses the unclipped one (`none`); verl's port caps it at 10 (`max10`).
+(`importance: ppo`); the code computes that and uses the unclipped one (`none`); verl's port has variants for both, and one
+that caps it at 10 (`max10`).
 
 Source: arXiv:2509.15207; Xuekai-Zhu/FlowRL@decbc57; verl-recipe flowrl/.
 Evidence: code; the paper's clipping second-hand.

@@ -4,7 +4,9 @@
     k = max(1, ⌊ratio · tokens⌋)
 
 The means and the top k are over all tokens of the step (`pool: step`); the released code takes those of the micro-batch
-(`pool: micro`). The gradient flows through |·| and vanishes where π = π_old, so it acts from the second step of a rollout on.
+(`pool: micro`). The gradient flows through |·| and is 0 where π = π_old, so the penalty acts from the second step of a
+rollout on. In the first the two differ by rounding alone, of which |·| would make a full gradient of no meaning: no token is
+marked there (the released code marks, and has it so where its old log-probs come from another pass).
 
 Source: arXiv:2505.22617; PRIME-RL/Entropy-Mechanism-of-RL@8850579 core_algos.py.
 Evidence: code.
@@ -44,7 +46,7 @@ def reweight(step: methods.StepBatch, params: Params) -> methods.Reweighted:
         cov = covariance(step.advantages, step.logprobs, mask)
         return top_share(cov, mask, params.ratio, at_least=1 if params.ratio else 0, rounding="floor")
 
-    return methods.Reweighted(marks=step.per_pool(top))
+    return methods.Reweighted(marks=step.per_pool(top) & (step.logprobs != step.old_logprobs))
 
 
 def token_loss(micro: methods.MicroView, surrogate: Tensor, params: Params) -> Tensor:

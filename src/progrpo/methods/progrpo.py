@@ -67,7 +67,7 @@ def needs(params: Params) -> frozenset[str]:
     if params.low_by == "entropy":
         names.add("entropies")
     if params.logprobs_from == "current":
-        names.add("refresh")
+        names.add("refresh_advantages")
     return frozenset(names)
 
 

@@ -27,10 +27,10 @@ class Params(methods.Params):
 
 
 def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
-    """1 for every completion: none is worth more than another."""
+    """1 for every completion: none is worth more than another, unless something is added."""
     return methods.Advantages(values=torch.ones_like(batch.rewards))
 
 
 def token_loss(micro: methods.MicroView, surrogate: Tensor, params: Params) -> Tensor:
     whole = torch.where(micro.mask, micro.logprobs.detach(), 0.0).sum(dim=1).exp()  # [M]
-    return (whole + params.a)[:, None] * micro.logprobs
+    return (whole + params.a)[:, None] * micro.advantages * micro.logprobs

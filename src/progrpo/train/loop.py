@@ -139,9 +139,9 @@ def step_on(
     size = settings.minibatch_prompts or settings.prompts
     problems = slice(part * size, (part + 1) * size)
     own, now, stats = part_of(advantages, problems, settings.group), None, {}
-    if part and "refresh" in trainer.method.needs:
+    if part and trainer.method.needs & {"refresh", "refresh_advantages"}:
         now, own, work = refreshed_advantages(
-            batch, rows, trainer.policy, trainer.method, problems=problems, budget=settings.micro_tokens
+            batch, own, rows, trainer.policy, trainer.method, problems=problems, budget=settings.micro_tokens
         )
         stats = dict(own.stats)
     seed = derive_seed(trainer.settings.seed, "step", step)

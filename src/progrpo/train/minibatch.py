@@ -42,6 +42,7 @@ def part_of(advantages: Advantages, problems: slice, group: int) -> Advantages:
         values=advantages.values[problems],
         tokens=None if advantages.tokens is None else advantages.tokens[index],
         keep=None if advantages.keep is None else advantages.keep[problems],
+        plain=None if advantages.plain is None else advantages.plain[problems],
         carried={name: values[index] for name, values in advantages.carried.items()},
     )
 

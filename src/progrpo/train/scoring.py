@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from progrpo.methods import Advantages, Method
 from progrpo.rollout.verify import FailedAs
@@ -12,6 +13,9 @@ from progrpo.train.policy import Policy
 from progrpo.train.reference import Reference
 from progrpo.train.work import Work
 from progrpo.types import Group, RolloutBatch
+
+_PER_TOKEN = ("mask", "logprobs", "entropies", "entropy_slopes", "ref_logprobs", "values")
+"""Fields of a rollout with a row per sequence."""
 
 
 def sampling_policy_batch(
@@ -48,11 +52,15 @@ def sampling_policy_batch(
 
 
 def refreshed_advantages(
-    batch: RolloutBatch, rows: Rows, policy: Policy, method: Method, *, problems: slice, budget: int
+    batch: RolloutBatch, own: Advantages, rows: Rows, policy: Policy, method: Method, *, problems: slice, budget: int
 ) -> tuple[RolloutBatch, Advantages, Work]:
-    """Some of the problems with log-probs of the policy as it is now, their advantages, and what those cost."""
+    """Some of the problems with log-probs of the policy as it is now, their advantages, and what those cost.
+
+    Args:
+        own: the advantages of these problems as they were computed for the rollout.
+    """
     refreshed, work = rescore(batch, rows, policy, method.needs, problems=problems, budget=budget)
-    return refreshed, method.advantages(refreshed), work
+    return refreshed, method.renewed_advantages(own, part_of_batch(batch, problems, rows.group), refreshed), work
 
 
 def rescore(
@@ -75,19 +83,30 @@ def rescore(
         prompt_mask = column_mask(lengths, scores.prompt_logprobs.shape[1])
         prompt_mask[:, 0] = False
     scored = replace(
+        part_of_batch(batch, problems, group),
+        logprobs=scores.logprobs,
+        entropies=scores.entropies,
+        prompt_logprobs=scores.prompt_logprobs,
+        prompt_mask=prompt_mask,
+    )
+    return scored, scores.work
+
+
+def part_of_batch(batch: RolloutBatch, problems: slice, group: int) -> RolloutBatch:
+    """Some of the problems of a rollout."""
+    index = slice(problems.start * group, problems.stop * group)
+
+    def part(values: Tensor | None, where: slice) -> Any:
+        return None if values is None else values[where]
+
+    return replace(
         batch,
         rewards=batch.rewards[problems],
         correct=batch.correct[problems],
         truncated=batch.truncated[problems],
         lengths=batch.lengths[problems],
-        mask=batch.mask[index],
-        logprobs=scores.logprobs,
-        entropies=scores.entropies,
-        prompt_logprobs=scores.prompt_logprobs,
-        prompt_mask=prompt_mask,
         problems=batch.problems[problems],
-        entropy_slopes=None if batch.entropy_slopes is None else batch.entropy_slopes[index],
-        ref_logprobs=None if batch.ref_logprobs is None else batch.ref_logprobs[index],
-        values=None if batch.values is None else batch.values[index],
+        prompt_logprobs=part(batch.prompt_logprobs, problems),
+        prompt_mask=part(batch.prompt_mask, problems),
+        **{name: part(getattr(batch, name), index) for name in _PER_TOKEN},
     )
-    return scored, scores.work
