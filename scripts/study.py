@@ -78,24 +78,25 @@ def show(mean: float, half: float, name: str, *, signed: bool = False) -> str:
     return f"{mean * scale:{sign}.{digits}f} ± {half * scale:.{digits}f}"
 
 
-def table(out: Path, variants: Sequence[str], seeds: range) -> str:
+def table(out: Path, variants: Sequence[str], seeds: range, base: str = "grpo") -> str:
+    """What each variant ends with, and its differences to `base` where that is one of them."""
     lines = ["| variant | Pass@1, % | Pass@32, % | distinct correct | entropy, nats |", "|---|---|---|---|---|"]
     before = start(out, variants[0], seeds[0])
     values = [show(value, 0, name).split(" ")[0] for value, name in zip(before, MEASURES, strict=True)]
     lines.append("| before training | " + " | ".join(values) + " |")
-    base = last(out, "grpo", seeds) if "grpo" in variants else None
     for variant in variants:
         found = last(out, variant, seeds)
         cells = [show(*interval(found[:, i]), name) for i, name in enumerate(MEASURES)]
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")
-    if base is not None:
+    if base in variants:
+        level = last(out, base, seeds)
         lines += [
             "",
-            "| less grpo, paired by seed | Pass@1 | Pass@32 | distinct correct | entropy |",
+            f"| less {base}, paired by seed | Pass@1 | Pass@32 | distinct correct | entropy |",
             "|---|---|---|---|---|",
         ]
-        for variant in [name for name in variants if name != "grpo"]:
-            found = last(out, variant, seeds) - base
+        for variant in [name for name in variants if name != base]:
+            found = last(out, variant, seeds) - level
             cells = [show(*interval(found[:, i]), name, signed=True) for i, name in enumerate(MEASURES)]
             lines.append(f"| {variant} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
