@@ -213,3 +213,20 @@ def add_to(advantages, batch, params):
     assert made.values.tolist() == [[91.0, 0.0, 91.0]] * 3
     assert made.keep.tolist() == [[True, False, True]] * 3
     assert load(own).advantages(batch).values.tolist() == [[30.0, 0.0, 30.0]] * 3
+
+
+def test_a_method_renewed_leaves_an_old_shift_as_it_was(make_module: MakeModule) -> None:
+    own = make_module(
+        '''
+"""The log-prob of a completion as its advantage, before each optimiser step."""
+from progrpo import methods
+NEEDS = frozenset({"refresh_advantages"})
+def advantages(batch, params):
+    return methods.Advantages(values=batch.logprobs.sum(dim=1).view(batch.rewards.shape))
+'''
+    )
+    batch = random_batch(1, failed=0.0)
+    method, now = load(own, {"name": "progrpo", "alpha": 0.7}), moved(batch)
+    renewed = method.renewed_advantages(method.advantages(batch), batch, now)
+    expected = now.logprobs.sum(dim=1).view(batch.rewards.shape) + 0.7 * torch.tensor(naive_shift(batch))
+    assert torch.allclose(renewed.values, expected, atol=1e-5)
