@@ -1,12 +1,12 @@
 """Train every method on countdown from the same start, over several seeds, and draw accuracy against diversity.
 
-    python scripts/methods_study.py --out runs/methods --seeds 3 --jobs 2
+    python scripts/methods_study.py --out runs/methods --seeds 5 --jobs 2
 
 writes OUT/table.md and OUT/methods.svg, which docs/results.md shows. Each run is recipes/demo/grpo.yaml with the method's
 settings below: 50 rollouts of 16 problems x 16 completions, 4 optimiser steps on each, so that what acts only off-policy
 (clipping, KL-Cov) has something to act on. No method was tuned; each has its file's defaults, or what the comment says. A
 finished run is not made again. Intervals are Student's 95 % over seeds; methods stand in the order of the list, for a
-ranking would say more than three seeds can.
+ranking would say more than a few seeds can.
 """
 
 import argparse

@@ -183,7 +183,7 @@ def _known(value: Tensor) -> float | None:
 def _method_notes(method: Method, files: Sequence[RolloutFile]) -> tuple[str, ...]:
     anew = "training reads the policy anew before each optimiser step; this is what the first step of a rollout sees"
     sizes = sorted({len(group.completions) for file in files for group in file.groups})
-    found = [anew] if method.needs & {"refresh", "refresh_advantages"} else []
+    found = [anew] if method.refreshes else []
     return (*found, *(note for size in sizes for note in method.check(size)))
 
 

@@ -105,7 +105,7 @@ class Method:
     """A method chosen and set up; nobody asks its name again.
 
     Attributes:
-        needs: of the method and of what is added to it. own_needs: of the method alone.
+        own_needs: of the method alone; `needs` has those of what is added to it, too.
         added: the method whose `add_to` follows this one's advantages (`method.add`); None without.
         state: what the method remembers, kept in the checkpoint.
     """
@@ -113,10 +113,18 @@ class Method:
     name: str
     module: ModuleType
     params: Any
-    needs: frozenset[str]
     own_needs: frozenset[str]
     added: "Method | None" = None
     state: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return self.own_needs | (self.added.needs if self.added is not None else frozenset())
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether the policy is read anew before the later optimiser steps of a rollout."""
+        return not self.needs.isdisjoint({"refresh", "refresh_advantages"})
 
     def advantages(self, batch: RolloutBatch) -> Advantages:
         """Reward shaping, the method's advantages or GRPO's, what `method.add` adds, and which sequences are dropped; in
@@ -137,12 +145,13 @@ class Method:
         Args:
             own: of these problems, as they were. then, now: these problems, under the policy that sampled and as it is.
         """
-        if "refresh_advantages" not in self.needs:
-            return own
-        anew = "refresh_advantages" in self.own_needs
-        values = own.values if own.plain is None else own.plain
-        made = self._own_advantages(self._shaped(now)) if anew else replace(own, values=values)
         added_anew = self.added is not None and "refresh_advantages" in self.added.needs
+        if "refresh_advantages" in self.own_needs:
+            made = self._own_advantages(self._shaped(now))
+        elif added_anew and own.plain is not None:
+            made = replace(own, values=own.plain)
+        else:
+            return own
         return _dropped(self._with_added(made, now if added_anew else then), own.keep)
 
     def reweight(self, step: StepBatch) -> Reweighted:
@@ -217,7 +226,7 @@ class Method:
     def _shaped(self, batch: RolloutBatch) -> RolloutBatch:
         hook = self._hook("shape_reward")
         shaped = hook(batch, self.params) if hook else batch.rewards
-        return batch if shaped is batch.rewards else replace(batch, rewards=shaped)
+        return batch if shaped is batch.rewards else replace(batch, rewards=shaped)  # a copy reads every field
 
     def _own_advantages(self, shaped: RolloutBatch) -> Advantages:
         hook = self._hook("advantages")
@@ -278,19 +287,11 @@ def load(choice: Choice) -> Method:
         )
     needs |= {"ref_logprobs"} if params.kl_coef else set()
     needs |= {"entropy_grad"} if params.entropy_coef else set()
-    everything = needs | (added.needs if added is not None else set())
-    return Method(
-        name=choice.name,
-        module=module,
-        params=params,
-        needs=frozenset(everything),
-        own_needs=frozenset(needs),
-        added=added,
-    )
+    return Method(name=choice.name, module=module, params=params, own_needs=frozenset(needs), added=added)
 
 
 def _added(settings: Any, name: str) -> Method | None:
-    """The method of `method.add`: its name, or {name: ..., key: value}."""
+    """The method of `method.add`: its name, or {name: ..., key: value}. Of a preset counts what `add_to` reads."""
     if settings is None:
         return None
     chosen = Choice(name=settings) if isinstance(settings, str) else Choice(**settings)

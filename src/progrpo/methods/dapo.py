@@ -44,9 +44,8 @@ class Params(methods.Params):
 
 def sequence_keep(batch: RolloutBatch, params: Params) -> Tensor:
     """With dynamic sampling mixed groups alone: the overlong penalty gives the others advantages, too."""
-    mixed = batch.correct.any(dim=1) & ~batch.correct.all(dim=1)
-    everything = torch.ones_like(batch.correct)
-    return everything if params.max_rounds == 1 else everything & mixed[:, None]
+    mixed = batch.correct.any(dim=1, keepdim=True) & ~batch.correct.all(dim=1, keepdim=True)
+    return (mixed | (params.max_rounds == 1)).expand_as(batch.correct)
 
 
 def shape_reward(batch: RolloutBatch, params: Params) -> Tensor:

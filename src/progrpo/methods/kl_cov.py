@@ -6,7 +6,7 @@
 The means and the top k are over all tokens of the step (`pool: step`); the released code takes those of the micro-batch
 (`pool: micro`). The gradient flows through |·| and is 0 where π = π_old, so the penalty acts from the second step of a
 rollout on. In the first the two differ by rounding alone, of which |·| would make a full gradient of no meaning: no token is
-marked there (the released code marks, and has it so where its old log-probs come from another pass).
+marked there, as the released code would.
 
 Source: arXiv:2505.22617; PRIME-RL/Entropy-Mechanism-of-RL@8850579 core_algos.py.
 Evidence: code.

@@ -139,7 +139,7 @@ def step_on(
     size = settings.minibatch_prompts or settings.prompts
     problems = slice(part * size, (part + 1) * size)
     own, now, stats = part_of(advantages, problems, settings.group), None, {}
-    if part and trainer.method.needs & {"refresh", "refresh_advantages"}:
+    if part and trainer.method.refreshes:
         now, own, work = refreshed_advantages(
             batch, own, rows, trainer.policy, trainer.method, problems=problems, budget=settings.micro_tokens
         )

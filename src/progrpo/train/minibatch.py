@@ -47,6 +47,16 @@ def part_of(advantages: Advantages, problems: slice, group: int) -> Advantages:
     )
 
 
+def part_of_batch(batch: RolloutBatch, problems: slice, group: int) -> RolloutBatch:
+    """Some of the problems of a rollout."""
+    index = slice(problems.start * group, problems.stop * group)
+    by_problem = ("rewards", "correct", "truncated", "lengths", "problems", "prompt_logprobs", "prompt_mask")
+    by_sequence = ("mask", "logprobs", "entropies", "entropy_slopes", "ref_logprobs", "values")
+    places = dict.fromkeys(by_problem, problems) | dict.fromkeys(by_sequence, index)
+    whole = {name: getattr(batch, name) for name in places}
+    return replace(batch, **{name: None if value is None else value[places[name]] for name, value in whole.items()})
+
+
 def make_minibatch(
     rows: Rows,
     batch: RolloutBatch,
@@ -66,20 +76,20 @@ def make_minibatch(
         seed: of the step's random numbers.
     """
     group = rows.group
-    index = slice(problems.start * group, problems.stop * group)
-    current = now or replace(batch, logprobs=batch.logprobs[index], entropies=_part(batch.entropies, index))
+    own = part_of_batch(batch, problems, group)
+    current = now or own
     kept = torch.ones_like(advantages.values, dtype=torch.bool) if advantages.keep is None else advantages.keep
-    mask = batch.mask[index] & kept.flatten()[:, None]
+    mask = own.mask & kept.flatten()[:, None]
     tokens = advantages.tokens
     step = StepBatch(
         advantages=advantages.values.flatten()[:, None].expand(mask.shape) if tokens is None else tokens,
         mask=mask,
         logprobs=current.logprobs,
-        old_logprobs=batch.logprobs[index],
+        old_logprobs=own.logprobs,
         entropies=current.entropies,
-        correct=batch.correct[problems],
-        judged=batch.judged[problems],
-        truncated=batch.truncated[problems],
+        correct=own.correct,
+        judged=own.judged,
+        truncated=own.truncated,
         pool=torch.zeros(len(mask), dtype=torch.long),
         generator=torch.Generator().manual_seed(seed),
     )
@@ -88,12 +98,8 @@ def make_minibatch(
         first=problems.start * group,
         step=step,
         kept=kept,
-        ref_logprobs=_part(batch.ref_logprobs, index),
-        slopes=_part(batch.entropy_slopes, index),
+        ref_logprobs=own.ref_logprobs,
+        slopes=own.entropy_slopes,
         carried=advantages.carried,
         work=work or Work(),
     )
-
-
-def _part(values: Tensor | None, index: slice) -> Tensor | None:
-    return None if values is None else values[index]

@@ -4,18 +4,15 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from progrpo.methods import Advantages, Method
 from progrpo.rollout.verify import FailedAs
 from progrpo.train.batch import Rows, column_mask, make_rollout_batch
+from progrpo.train.minibatch import part_of_batch
 from progrpo.train.policy import Policy
 from progrpo.train.reference import Reference
 from progrpo.train.work import Work
 from progrpo.types import Group, RolloutBatch
-
-_PER_TOKEN = ("mask", "logprobs", "entropies", "entropy_slopes", "ref_logprobs", "values")
-"""Fields of a rollout with a row per sequence."""
 
 
 def sampling_policy_batch(
@@ -90,23 +87,3 @@ def rescore(
         prompt_mask=prompt_mask,
     )
     return scored, scores.work
-
-
-def part_of_batch(batch: RolloutBatch, problems: slice, group: int) -> RolloutBatch:
-    """Some of the problems of a rollout."""
-    index = slice(problems.start * group, problems.stop * group)
-
-    def part(values: Tensor | None, where: slice) -> Any:
-        return None if values is None else values[where]
-
-    return replace(
-        batch,
-        rewards=batch.rewards[problems],
-        correct=batch.correct[problems],
-        truncated=batch.truncated[problems],
-        lengths=batch.lengths[problems],
-        problems=batch.problems[problems],
-        prompt_logprobs=part(batch.prompt_logprobs, problems),
-        prompt_mask=part(batch.prompt_mask, problems),
-        **{name: part(getattr(batch, name), index) for name in _PER_TOKEN},
-    )
