@@ -46,6 +46,56 @@ def sequence_confidence(
         ShapeError: shapes disagree.
         ValueError: fraction outside (0, 1].
     """
+    average = _low_average(logprobs, mask, fraction, entropy, rounding, mean)
+    return average.exp() if mean == "geometric" else average
+
+
+def sequence_log_confidence(
+    logprobs: Float[Tensor, "N S"],
+    mask: Bool[Tensor, "N S"],
+    *,
+    fraction: float = 0.2,
+    entropy: Float[Tensor, "N S"] | None = None,
+    rounding: Rounding = "ceil",
+    mean: Literal["geometric", "arithmetic"] = "geometric",
+) -> Float[Tensor, " N"]:
+    """The logarithm of `sequence_confidence`, in nats, <= 0; without the detour over a probability that may underflow.
+
+    With fraction=1 and the geometric mean it is the mean log-probability of all tokens. Arguments, nan and errors are those
+    of `sequence_confidence`; no gradient.
+    """
+    average = _low_average(logprobs, mask, fraction, entropy, rounding, mean)
+    return average if mean == "geometric" else average.log()
+
+
+def sequence_logprob(logprobs: Float[Tensor, "N S"], mask: Bool[Tensor, "N S"]) -> Float[Tensor, " N"]:
+    """Log-probability of each whole sequence given its prompt.
+
+        log p(x) = sum_t log p(x_t | x_<t)
+
+    Args:
+        logprobs: log-probability of each token itself. mask: True on the tokens that count; the rest may hold anything.
+
+    Returns:
+        In nats, <= 0, float32, without gradient. A row without a valid token gives nan.
+
+    Raises:
+        ShapeError: shapes disagree.
+    """
+    require_shape(logprobs=(logprobs, (None, None)), mask=(mask, tuple(logprobs.shape)))
+    total = logprobs.detach().float().masked_fill(~mask, 0.0).sum(dim=1)
+    return total.masked_fill(~mask.any(dim=1), torch.nan)
+
+
+def _low_average(
+    logprobs: Tensor,
+    mask: Tensor,
+    fraction: float,
+    entropy: Tensor | None,
+    rounding: Rounding,
+    mean: Literal["geometric", "arithmetic"],
+) -> Tensor:
+    """[N] the mean log-probability ("geometric") or probability of each row's least certain tokens."""
     require_shape(logprobs=(logprobs, (None, None)), mask=(mask, tuple(logprobs.shape)))
     if entropy is not None:
         require_shape(entropy=(entropy, tuple(logprobs.shape)))
@@ -62,8 +112,7 @@ def sequence_confidence(
         chosen = values.gather(1, key.sort(dim=1, stable=True).indices[:, :width])  # [N, K]
     kept = torch.arange(width, device=values.device)[None, :] < counts[:, None]
     terms = chosen if mean == "geometric" else chosen.exp()
-    average = terms.masked_fill(~kept, 0.0).sum(dim=1) / counts  # 0/0 = nan for a row without a token
-    return average.exp() if mean == "geometric" else average
+    return terms.masked_fill(~kept, 0.0).sum(dim=1) / counts  # 0/0 = nan for a row without a token
 
 
 def low_count(lengths: Int[Tensor, " N"], *, fraction: float, rounding: Rounding) -> Int[Tensor, " N"]:

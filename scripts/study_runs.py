@@ -1,0 +1,251 @@
+"""The runs of scripts/study.py: what is trained, on which set-up, and the file that keeps what every run ended with.
+
+A run is one method at one strength from one seed on one set-up, in a directory of its own. What is kept of it is one JSON
+object in the results file: its settings, and at every evaluation the measures over the problems that strengths are chosen on
+("choose") and over those that the tables show ("table"). A run found in the file is not made again; one found in its
+directory goes on from its last checkpoint, so that 600 steps cost 450 where 150 were made before.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+CHOOSE_PROBLEMS = 50
+"""Of the 200 held-out problems the first so many choose a strength; the others are the tables'."""
+MEASURES = ("pass@1", "pass@2", "pass@4", "pass@8", "pass@16", "pass@32", "distinct_correct", "entropy", "length")
+LOGGED = ("shift_share", "shift_length_correlation", "negative_correct", "sign_flips", "shift_abs")
+
+
+class Family(NamedTuple):
+    """A method whose strength is one number.
+
+    Attributes:
+        method: its settings, with {strength} where the number goes.
+        strengths: those that are scanned; (None,) for a method without one.
+        long: those of the long comparison; () leaves that to the strength that was chosen.
+        label: for tables and pictures. unit: what the number is called.
+    """
+
+    method: str
+    strengths: tuple[float | None, ...]
+    long: tuple[float | None, ...]
+    label: str
+    unit: str = "alpha"
+
+
+_AMONG_CORRECT = "spread: group_std, baseline: correct_mean, apply_to: correct, skip: all_wrong, alpha: {strength}"
+FAMILIES = {
+    "grpo": Family("{name: grpo}", (None,), (None,), "GRPO"),
+    "dapo": Family("{name: dapo}", (None,), (None,), "DAPO's loss (alpha 0)"),
+    "paper": Family("{name: progrpo, alpha: {strength}}", (0.1, 0.3, 1.0, 3.0), (0.3,), "ProGRPO, paper's default"),
+    "equilibrium": Family(
+        "{name: progrpo, preset: equilibrium, alpha: {strength}}", (0.5, 1.0, 2.0, 3.0), (1.0,), "equilibrium"
+    ),
+    "ucpo": Family("{name: ucpo, clip_high: 0.28, aggregate: group_token, tau: {strength}}", (0.2, 0.5, 0.8, 1.0), (), "UCPO", "tau"),
+    "unlikeliness": Family(
+        "{name: unlikeliness, clip_high: 0.28, aggregate: group_token, beta: {strength}}",
+        (0.25, 0.5, 0.75, 1.0),
+        (),
+        "unlikeliness",
+        "beta",
+    ),
+    "entropy": Family(
+        "{name: dapo, entropy_coef: {strength}}", (0.003, 0.01, 0.03, 0.1), (), "entropy bonus", "coefficient"
+    ),
+    "log_c": Family(
+        "{name: progrpo, score: log_c, " + _AMONG_CORRECT + "}", (0.3, 0.6, 1.0, 1.5), (0.3, 0.6, 1.0), "log c among the correct"
+    ),
+    "log_prob": Family(
+        "{name: progrpo, score: log_prob, " + _AMONG_CORRECT + "}",
+        (0.3, 0.6, 1.0, 1.5),
+        (0.3, 0.6, 1.0),
+        "log p among the correct",
+    ),
+    "log_prob_no_trend": Family(
+        "{name: progrpo, score: log_prob, length_trend: remove, " + _AMONG_CORRECT + "}",
+        (0.3, 0.6, 1.0, 1.5),
+        (),
+        "log p less its trend in the length",
+    ),
+}  # fmt: skip
+"""All but GRPO have ProGRPO's clip range and aggregation, so that they differ from `dapo` by the advantages (or the bonus)."""
+
+
+class Setup(NamedTuple):
+    """Where methods are compared: `recipe` with `settings`, `unit` steps to an evaluation."""
+
+    recipe: str
+    settings: tuple[str, ...]
+    unit: int = 150
+
+
+_COUNTDOWN = ("task.test_size=200", "record.rollouts_every=0", "checkpoint.keep=1")
+SETUPS = {
+    "on_policy": Setup("demo/grpo.yaml", _COUNTDOWN),
+    "four_steps": Setup("demo/grpo.yaml", (*_COUNTDOWN, "batch.minibatch_prompts=4", "optim.lr=1.5e-4"), 600),
+    "group_8": Setup("demo/grpo.yaml", (*_COUNTDOWN, "batch.group=8")),
+}
+"""`on_policy`: recipes/demo/grpo.yaml, one step a rollout of 16 problems x 16 completions. `four_steps`: the same rollouts, four
+steps of 4 problems on each. `group_8`: 16 problems x 8 completions."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One run of the study, to be trained for `steps`."""
+
+    setup: str
+    family: str
+    strength: float | None
+    seed: int
+    steps: int
+
+    @property
+    def name(self) -> str:
+        strength = "" if self.strength is None else f"-{self.strength:g}"
+        return f"{self.setup}-{self.family}{strength}-seed{self.seed}"
+
+    @property
+    def key(self) -> tuple[str, str, float | None, int]:
+        return self.setup, self.family, self.strength, self.seed
+
+    def settings(self, out: Path) -> list[str]:
+        setup = SETUPS[self.setup]
+        method = FAMILIES[self.family].method.replace("{strength}", str(self.strength))
+        return [
+            *(f"out={out / self.name}", f"seed={self.seed}", f"steps={self.steps}", f"method={method}"),
+            *(f"evaluate.every={setup.unit}", f"checkpoint.every={setup.unit}", *setup.settings),
+        ]
+
+
+@dataclass
+class Results:
+    """The results file: one object a run, the longest of each; written whole after every run."""
+
+    path: Path
+    rows: dict[tuple[str, str, float | None, int], dict[str, Any]] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        if self.path.exists():
+            for line in self.path.read_text("utf-8").splitlines():
+                self._take(json.loads(line))
+
+    def add(self, row: dict[str, Any]) -> None:
+        with self._lock:
+            self._take(row)
+            order = sorted(
+                self.rows.values(), key=lambda one: [str(one[k]) for k in ("setup", "family", "strength", "seed")]
+            )
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text("".join(json.dumps(one) + "\n" for one in order), encoding="utf-8")
+
+    def has(self, job: Job) -> bool:
+        row = self.rows.get(job.key)
+        return row is not None and any(point["step"] == job.steps for point in row["curve"])
+
+    def curves(
+        self, setup: str, family: str, strength: float | None, seeds: Iterable[int]
+    ) -> list[list[dict[str, Any]]]:
+        """The evaluations of the runs that are there."""
+        found = [self.rows.get((setup, family, strength, seed)) for seed in seeds]
+        return [row["curve"] for row in found if row is not None]
+
+    def values(
+        self,
+        setup: str,
+        family: str,
+        strength: float | None,
+        seeds: Iterable[int],
+        step: int,
+        measure: str,
+        part: str = "table",
+    ) -> dict[int, float]:
+        """Seed to value at one evaluation, of the runs that reached it."""
+        found: dict[int, float] = {}
+        for seed in seeds:
+            for curve in self.curves(setup, family, strength, [seed]):
+                found |= {seed: point[part][measure] for point in curve if point["step"] == step}
+        return found
+
+    def _take(self, row: dict[str, Any]) -> None:
+        key = (row["setup"], row["family"], row["strength"], row["seed"])
+        if key not in self.rows or self.rows[key]["curve"][-1]["step"] <= row["curve"][-1]["step"]:
+            self.rows[key] = row
+
+
+def run_all(jobs: Sequence[Job], results: Results, out: Path, at_once: int) -> None:
+    """Train what the results file does not have, `at_once` side by side, in the order given."""
+    wanted = [job for job in jobs if not results.has(job)]
+    print(f"{len(jobs)} runs, {len(jobs) - len(wanted)} of them in {results.path}", flush=True)
+    with ThreadPoolExecutor(at_once) as pool:
+        for job in [pool.submit(run, job, results, out) for job in wanted]:
+            job.result()
+
+
+def run(job: Job, results: Results, out: Path) -> None:
+    command = [sys.executable, "-m", "progrpo", "train", str(ROOT / "recipes" / SETUPS[job.setup].recipe), "--resume"]
+    done = subprocess.run(
+        [*command, *job.settings(out)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{job.name} ended with {done.returncode}: {done.stderr[-2000:]}")
+    results.add(summary(job, out / job.name))
+    print(f"done {job.name} to step {job.steps}", flush=True)
+
+
+def summary(job: Job, folder: Path) -> dict[str, Any]:
+    """What the results file keeps of a finished run."""
+    curve = []
+    for path in sorted((folder / "evaluations").glob("step-*.jsonl")):
+        problems = [json.loads(line)["measures"] for line in path.read_text("utf-8").splitlines()]
+        parts = {"choose": problems[:CHOOSE_PROBLEMS], "table": problems[CHOOSE_PROBLEMS:]}
+        curve.append(
+            {"step": int(path.stem.removeprefix("step-"))} | {part: _means(rows) for part, rows in parts.items()}
+        )
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+    unit = SETUPS[job.setup].unit
+    for point in curve:
+        window = [row for row in metrics if point["step"] - unit < row["step"] <= point["step"]]
+        point["logged"] = {
+            name: _mean([row[f"progrpo/{name}"] for row in window if row.get(f"progrpo/{name}") is not None])
+            for name in LOGGED
+            if any(row.get(f"progrpo/{name}") is not None for row in window)
+        }
+    environment = json.loads((folder / "environment.json").read_text("utf-8"))
+    return {
+        "setup": job.setup,
+        "family": job.family,
+        "strength": job.strength,
+        "seed": job.seed,
+        "method": FAMILIES[job.family].method.replace("{strength}", str(job.strength)),
+        "torch": environment["versions"]["torch"],
+        "commit": _commit(),
+        "curve": curve,
+    }
+
+
+def _commit() -> str:
+    return subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def _means(problems: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: _mean([row[name] for row in problems if row.get(name) is not None]) for name in MEASURES}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 6) if values else float("nan")
