@@ -10,6 +10,7 @@ ranking would say more than a few seeds can.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from study import ROOT, interval, last, run_directory, start, table
+from study_pages import interval
+from study_runs import ROOT
 
 VARIANTS = {
     "grpo": "{name: grpo}",
@@ -46,6 +48,7 @@ VARIANTS = {
     "rlsc": "{name: rlsc}",
     "rent": "{name: rent}",
 }
+MEASURES = ("pass@1", "pass@32", "distinct_correct", "entropy")
 SHARED = (
     *("steps=200", "batch.minibatch_prompts=4", "optim.lr=1.5e-4", "task.test_size=100"),
     *("evaluate.every=200", "checkpoint.every=200", "record.rollouts_every=0"),
@@ -121,6 +124,57 @@ def picture(out: Path, variants: Sequence[str], seeds: range) -> Path:
     with rc_context({"svg.hashsalt": "progrpo"}):  # the same runs give the same file
         figure.savefig(path, metadata={"Date": None})
     return path
+
+
+def run_directory(out: Path, variant: str, seed: int) -> Path:
+    return out / f"{variant.replace(' ', '-')}-seed{seed}"
+
+
+def rows(out: Path, variant: str, seed: int) -> list[dict[str, float]]:
+    text = (run_directory(out, variant, seed) / "metrics.jsonl").read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def last(out: Path, variant: str, seeds: range) -> np.ndarray:
+    """[seeds, measures] at the last evaluation."""
+    ends = [[row for row in rows(out, variant, seed) if "evaluate/pass@1" in row][-1] for seed in seeds]
+    return np.array([[row[f"evaluate/{name}"] for name in MEASURES] for row in ends])
+
+
+def start(out: Path, variant: str, seed: int) -> list[float]:
+    """Measures before the first step."""
+    first = next(row for row in rows(out, variant, seed) if row["step"] == 0)
+    return [first[f"evaluate/{name}"] for name in MEASURES]
+
+
+def show(mean: float, half: float, name: str, *, signed: bool = False) -> str:
+    scale, digits = (100, 1) if name.startswith("pass") else (1, 2 if name == "distinct_correct" else 3)
+    sign = "+" if signed else ""
+    return f"{mean * scale:{sign}.{digits}f} ± {half * scale:.{digits}f}"
+
+
+def table(out: Path, variants: Sequence[str], seeds: range, base: str = "grpo") -> str:
+    """What each variant ends with, and its differences to `base` where that is one of them."""
+    lines = ["| variant | Pass@1, % | Pass@32, % | distinct correct | entropy, nats |", "|---|---|---|---|---|"]
+    before = start(out, variants[0], seeds[0])
+    values = [show(value, 0, name).split(" ")[0] for value, name in zip(before, MEASURES, strict=True)]
+    lines.append("| before training | " + " | ".join(values) + " |")
+    for variant in variants:
+        found = last(out, variant, seeds)
+        cells = [show(*interval(found[:, i]), name) for i, name in enumerate(MEASURES)]
+        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+    if base in variants:
+        level = last(out, base, seeds)
+        lines += [
+            "",
+            f"| difference from {base}, paired by seed | Pass@1 | Pass@32 | distinct correct | entropy |",
+            "|---|---|---|---|---|",
+        ]
+        for variant in [name for name in variants if name != base]:
+            found = last(out, variant, seeds) - level
+            cells = [show(*interval(found[:, i]), name, signed=True) for i, name in enumerate(MEASURES)]
+            lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 class Point(NamedTuple):

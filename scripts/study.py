@@ -1,134 +1,91 @@
-"""Train several readings of ProGRPO over several seeds and write the table of docs/results.md.
+"""Which shift keeps exploring, and at what cost? The study of docs/results.md.
 
-    python scripts/study.py --out runs/study --seeds 5 --jobs 2 --variants grpo progrpo equilibrium-1
+    python scripts/study.py scan long --seeds 3 --jobs 2
+    python scripts/study.py                                  # tables and pictures of what there is
 
-Each run is `progrpo train recipes/demo/grpo.yaml` with the variant's method, a larger held-out set and its own seed, on
-one thread, `--jobs` side by side. A finished run is not made again. Intervals are Student's 95 % over seeds; differences
-to grpo are paired by seed. The same command goes on where it was stopped.
+Stages, each of which trains only what the results file does not have, and goes on where it was stopped:
+    scan     every family of scripts/study_runs.py at four strengths, 150 on-policy steps
+    confirm  each at the strength that the scan chose, likewise; for more seeds than the scan
+    long     600 on-policy steps: without a shift, the paper's default, equilibrium, the forms free of scale at three
+             strengths, and the others at the strength that the scan chose
+    robust   without a shift, and the three families that the scan puts first: four steps a rollout, and groups of 8
+
+Every run is recipes/demo/grpo.yaml with the family's method, 200 held-out problems x 32 samples and its own seed, on one thread,
+`--jobs` side by side. Of the 200 problems 50 choose the strengths (by the mean of Pass@1, 2, 4, ... 32) and 150 are the tables'.
+Intervals are Student's 95 % over seeds; differences are paired by seed, tested by paired t-tests with Holm's correction.
+On two cores that nothing else uses 150 steps take about 1.3 minutes a run and 600 about 5.
 """
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import t
 
-ROOT = Path(__file__).parent.parent
-GRPO = "{name: grpo, clip_high: 0.28, aggregate: group_token}"
-VARIANTS = {
-    "grpo": GRPO,
-    "progrpo": "{name: progrpo}",
-    "equilibrium-1": "{name: progrpo, preset: equilibrium, alpha: 1.0}",
-    "equilibrium-2": "{name: progrpo, preset: equilibrium, alpha: 2.0}",
-    "equilibrium-4": "{name: progrpo, preset: equilibrium, alpha: 4.0}",
-    "progrpo-1": "{name: progrpo, alpha: 1.0}",
-    "progrpo-all-wrong": "{name: progrpo, skip: all_wrong}",
-    "one-minus-prompt": "{name: progrpo, baseline: one_minus_prompt}",
-    "none": "{name: progrpo, baseline: none}",
-    "group-mean": "{name: progrpo, baseline: group_mean}",
-    "group-mean-2": "{name: progrpo, baseline: group_mean, alpha: 2.0}",
-    "group-mean-correct-2": "{name: progrpo, baseline: group_mean, alpha: 2.0, apply_to: correct}",
-}
-MEASURES = ("pass@1", "pass@32", "distinct_correct", "entropy")
+from study_pages import KS, Variant, chosen, draw_over_steps, draw_trade, in_setup, page
+from study_runs import FAMILIES, ROOT, SETUPS, Job, Results, run_all
+
+SCANNED = tuple(name for name, family in FAMILIES.items() if family.strengths != (None,))
+PLAIN = tuple(name for name, family in FAMILIES.items() if family.strengths == (None,))
 
 
-def train(out: Path, variant: str, seed: int, extra: Sequence[str]) -> None:
-    command = [sys.executable, "-m", "progrpo", "train", str(ROOT / "recipes" / "demo" / "grpo.yaml"), "--resume"]
-    command += [f"out={run_directory(out, variant, seed)}", f"seed={seed}", f"method={VARIANTS[variant]}"]
-    command += ["task.test_size=200", "evaluate.every=75", "record.rollouts_every=0", "checkpoint.every=75", *extra]
-    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
-    print(f"done {variant} seed {seed}", flush=True)
+def jobs_of(stage: str, results: Results, seeds: Sequence[int]) -> list[Job]:
+    """The runs of a stage, all of one seed before the next, so that what is there early is comparable."""
+    if stage == "scan":
+        variants = [Variant(f, s) for f in (*PLAIN, *SCANNED) for s in FAMILIES[f].strengths]
+        return _jobs("on_policy", variants, seeds, 150)
+    if stage == "confirm":
+        variants = [Variant(f, chosen(results, f, range(3))) for f in SCANNED]
+        return _jobs("on_policy", [*(Variant(f, None) for f in PLAIN), *variants], seeds, 150)
+    if stage == "long":
+        fixed = [Variant(f, s) for f, family in FAMILIES.items() for s in family.long]
+        more = [Variant(f, chosen(results, f, range(3))) for f in ("ucpo", "entropy") if _scanned(results, f)]
+        return _jobs("on_policy", [*fixed, *more], seeds, 600)
+    best = sorted(SCANNED, key=lambda family: -_level(results, family))[:3]
+    variants = [Variant("dapo", None), *(Variant(family, chosen(results, family, range(3))) for family in best)]
+    return [
+        job for setup in SETUPS if setup != "on_policy" for job in _jobs(setup, variants, seeds, SETUPS[setup].unit)
+    ]
 
 
-def run_directory(out: Path, variant: str, seed: int) -> Path:
-    return out / f"{variant.replace(' ', '-')}-seed{seed}"
+def _jobs(setup: str, variants: Sequence[Variant], seeds: Sequence[int], steps: int) -> list[Job]:
+    return [
+        Job(setup=setup, family=family, strength=strength, seed=seed, steps=steps)
+        for seed in seeds
+        for family, strength in variants
+    ]
 
 
-def rows(out: Path, variant: str, seed: int) -> list[dict[str, float]]:
-    text = (run_directory(out, variant, seed) / "metrics.jsonl").read_text("utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+def _scanned(results: Results, family: str) -> bool:
+    return all(results.values("on_policy", family, s, range(3), 150, "pass@1") for s in FAMILIES[family].strengths)
 
 
-def last(out: Path, variant: str, seeds: range) -> np.ndarray:
-    """[seeds, measures] at the last evaluation."""
-    ends = [[row for row in rows(out, variant, seed) if "evaluate/pass@1" in row][-1] for seed in seeds]
-    return np.array([[row[f"evaluate/{name}"] for name in MEASURES] for row in ends])
-
-
-def start(out: Path, variant: str, seed: int) -> list[float]:
-    """Measures before the first step."""
-    first = next(row for row in rows(out, variant, seed) if row["step"] == 0)
-    return [first[f"evaluate/{name}"] for name in MEASURES]
-
-
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """Mean and half-width of Student's 95 % interval."""
-    return float(values.mean()), float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1)) / len(values) ** 0.5
-
-
-def show(mean: float, half: float, name: str, *, signed: bool = False) -> str:
-    scale, digits = (100, 1) if name.startswith("pass") else (1, 2 if name == "distinct_correct" else 3)
-    sign = "+" if signed else ""
-    return f"{mean * scale:{sign}.{digits}f} ± {half * scale:.{digits}f}"
-
-
-def table(out: Path, variants: Sequence[str], seeds: range, base: str = "grpo") -> str:
-    """What each variant ends with, and its differences to `base` where that is one of them."""
-    lines = ["| variant | Pass@1, % | Pass@32, % | distinct correct | entropy, nats |", "|---|---|---|---|---|"]
-    before = start(out, variants[0], seeds[0])
-    values = [show(value, 0, name).split(" ")[0] for value, name in zip(before, MEASURES, strict=True)]
-    lines.append("| before training | " + " | ".join(values) + " |")
-    for variant in variants:
-        found = last(out, variant, seeds)
-        cells = [show(*interval(found[:, i]), name) for i, name in enumerate(MEASURES)]
-        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
-    if base in variants:
-        level = last(out, base, seeds)
-        lines += [
-            "",
-            f"| less {base}, paired by seed | Pass@1 | Pass@32 | distinct correct | entropy |",
-            "|---|---|---|---|---|",
-        ]
-        for variant in [name for name in variants if name != base]:
-            found = last(out, variant, seeds) - level
-            cells = [show(*interval(found[:, i]), name, signed=True) for i, name in enumerate(MEASURES)]
-            lines.append(f"| {variant} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def signal_table(out: Path, variants: Sequence[str], seeds: range) -> str:
-    """The method's own numbers, mean over all steps and seeds."""
-    names = ("prompt_confidence", "completion_confidence", "shift", "shift_abs", "sign_flips")
-    lines = ["| variant | c(q) | c(o) | shift | abs. shift | sign flips, % |", "|---|---|---|---|---|---|"]
-    for variant in variants:
-        found = [row for seed in seeds for row in rows(out, variant, seed) if row.get("progrpo/shift") is not None]
-        if found:
-            means = [float(np.mean([row[f"progrpo/{name}"] for row in found])) for name in names]
-            lines.append(f"| {variant} | " + " | ".join(f"{m:.3f}" for m in means[:4]) + f" | {100 * means[4]:.1f} |")
-    return "\n".join(lines)
+def _level(results: Results, family: str) -> float:
+    """By what strengths are chosen: the best strength's mean of Pass@k, on the problems that choose."""
+    best = chosen(results, family, range(3))
+    values = [results.values("on_policy", family, best, range(3), 150, name, "choose").values() for name in KS]
+    return float(np.mean([list(part) for part in values]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/study"))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("stages", nargs="*", choices=["scan", "confirm", "long", "robust"])
+    parser.add_argument("--out", type=Path, default=Path("runs/study"), help="run directories")
+    parser.add_argument("--results", type=Path, default=ROOT / "docs" / "study.jsonl", help="what is kept of every run")
+    parser.add_argument("--pages", type=Path, default=Path("runs/study"), help="folder for tables and pictures")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["grpo", "progrpo", "equilibrium-1"])
-    parser.add_argument("--set", nargs="*", default=[], help="more settings for all runs, e.g. optim.lr=1e-4")
     args = parser.parse_args()
-    seeds = range(args.seeds)
-    with ThreadPoolExecutor(args.jobs) as pool:
-        jobs = [pool.submit(train, args.out, name, seed, args.set) for seed in seeds for name in args.variants]
-        for job in jobs:
-            job.result()
-    text = "\n\n".join((table(args.out, args.variants, seeds), signal_table(args.out, args.variants, seeds)))
-    (args.out / "table.md").write_text(text + "\n", encoding="utf-8")
+    results, seeds = Results(args.results), range(args.seeds)
+    for stage in args.stages:
+        run_all(jobs_of(stage, results, seeds), results, args.out, args.jobs)
+    every = sorted({seed for *_, seed in results.rows})
+    args.pages.mkdir(parents=True, exist_ok=True)
+    text = page(results, every)
+    (args.pages / "study.md").write_text(text + "\n", encoding="utf-8")
+    if long := in_setup(results, "on_policy", 600):
+        draw_over_steps(results, long, every, args.pages / "study_steps.svg")
+    draw_trade(results, [*PLAIN, *SCANNED], every, 150, args.pages / "study_strengths.svg")
     print(text)
 
 

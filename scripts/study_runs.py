@@ -174,7 +174,7 @@ class Results:
         found: dict[int, float] = {}
         for seed in seeds:
             for curve in self.curves(setup, family, strength, [seed]):
-                found |= {seed: point[part][measure] for point in curve if point["step"] == step}
+                found.update((seed, point[part][measure]) for point in curve if point["step"] == step)
         return found
 
     def _take(self, row: dict[str, Any]) -> None:
@@ -199,6 +199,7 @@ def run(job: Job, results: Results, out: Path) -> None:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(f"{job.name} ended with {done.returncode}: {done.stderr[-2000:]}")
@@ -238,9 +239,8 @@ def summary(job: Job, folder: Path) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    return subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _means(problems: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -1,0 +1,276 @@
+"""Tables and pictures of scripts/study.py, from its results file alone."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from progrpo.statistics import holm
+from study_runs import FAMILIES, SETUPS, Results
+
+BASE = "dapo"
+"""What differences are taken to: the same clip range and aggregation without a shift."""
+SHOWN = ("pass@1", "pass@32", "distinct_correct", "entropy", "length")
+TESTED = ("pass@1", "pass@32", "distinct_correct")
+KS = tuple(f"pass@{k}" for k in (1, 2, 4, 8, 16, 32))
+NAMES = {"distinct_correct": "distinct correct", "entropy": "entropy, nats", "length": "length, tokens"}
+STYLES = {
+    "grpo": ("0.5", "--"),
+    "dapo": ("k", "-"),
+    "paper": ("C1", "-"),
+    "equilibrium": ("C0", "-"),
+    "ucpo": ("C4", "-"),
+    "unlikeliness": ("C5", "-"),
+    "entropy": ("C2", "-"),
+    "log_c": ("C3", "-"),
+    "log_prob": ("C6", "-"),
+    "log_prob_no_trend": ("C6", ":"),
+}
+
+
+class Variant(NamedTuple):
+    family: str
+    strength: float | None
+
+    @property
+    def label(self) -> str:
+        family = FAMILIES[self.family]
+        return family.label if self.strength is None else f"{family.label}, {family.unit} {self.strength:g}"
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """Mean and half-width of Student's 95 % interval; nan of one value."""
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
+    return float(values.mean()), float(half)
+
+
+def chosen(results: Results, family: str, seeds: Iterable[int], step: int = 150) -> float | None:
+    """The strength with the highest mean of Pass@1, 2, 4 ... 32 over seeds, on the problems that no table uses.
+
+    Raises:
+        ValueError: a strength was not scanned.
+    """
+    levels = {}
+    for strength in FAMILIES[family].strengths:
+        found = [results.values("on_policy", family, strength, seeds, step, name, "choose") for name in KS]
+        if not all(found):
+            raise ValueError(
+                f"{family}, strength {strength}: no run of the scan has reached step {step}; run the scan first"
+            )
+        levels[strength] = float(np.mean([list(values.values()) for values in found]))
+    return max(levels, key=lambda strength: levels[strength])
+
+
+def level_table(results: Results, setup: str, variants: Sequence[Variant], seeds: Sequence[int], step: int) -> str:
+    """What each variant ends with: mean and interval over seeds."""
+    lines = [
+        "| variant | seeds | " + " | ".join(_name(name) for name in SHOWN) + " |",
+        "|---|" + "---|" * (len(SHOWN) + 1),
+    ]
+    start = results.curves(setup, variants[0].family, variants[0].strength, seeds)[0][0]["table"]
+    lines.append("| before training | | " + " | ".join(_number(start[name], name) for name in SHOWN) + " |")
+    for variant in variants:
+        values = {name: results.values(setup, *variant, seeds, step, name) for name in SHOWN}
+        if count := len(values["pass@1"]):
+            cells = [_with_interval(np.array(list(values[name].values())), name) for name in SHOWN]
+            lines.append(f"| {variant.label} | {count} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def difference_table(
+    results: Results, setup: str, variants: Sequence[Variant], seeds: Sequence[int], step: int, names: Sequence[str]
+) -> str:
+    """Differences to `BASE`, paired by seed; in bold where the paired t-test keeps p < 0.05 after Holm's correction over
+    all differences of the table."""
+    pairs = {
+        (variant, name): paired(results, setup, variant, seeds, step, name)
+        for variant in variants
+        for name in names
+        if variant.family != BASE
+    }
+    tested = [key for key, values in pairs.items() if len(values) > 1]
+    adjusted = dict(zip(tested, holm([_p_value(pairs[key]) for key in tested]), strict=True))
+    lines = [f"| difference from {FAMILIES[BASE].label} | seeds | " + " | ".join(_name(name) for name in names) + " |"]
+    lines.append("|---|" + "---|" * (len(names) + 1))
+    for variant in variants:
+        if variant.family == BASE or not len(pairs[variant, names[0]]):
+            continue
+        cells = []
+        for name in names:
+            text = _with_interval(pairs[variant, name], name, signed=True)
+            cells.append(f"**{text}**" if adjusted.get((variant, name), 1.0) < 0.05 else text)
+        lines.append(f"| {variant.label} | {len(pairs[variant, names[0]])} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def paired(results: Results, setup: str, variant: Variant, seeds: Sequence[int], step: int, name: str) -> np.ndarray:
+    """Differences to `BASE` of the seeds that both have."""
+    base = results.values(setup, BASE, None, seeds, step, name)
+    own = results.values(setup, *variant, seeds, step, name)
+    return np.array([own[seed] - base[seed] for seed in sorted(own.keys() & base.keys())])
+
+
+def signal_table(results: Results, setup: str, variants: Sequence[Variant], seeds: Sequence[int], step: int) -> str:
+    """The shift's own numbers over the steps before `step`, mean over seeds."""
+    names = {
+        "shift_share": ("share of the advantage, %", 100),
+        "shift_length_correlation": ("correlation with length", 1),
+        "negative_correct": ("correct with A < 0, %", 100),
+        "sign_flips": ("sign flips, %", 100),
+    }
+    lines = ["| variant | " + " | ".join(label for label, _ in names.values()) + " |", "|---|" + "---|" * len(names)]
+    for variant in variants:
+        points = [
+            point["logged"]
+            for curve in results.curves(setup, *variant, seeds)
+            for point in curve
+            if point["step"] == step and point["logged"]
+        ]
+        if points:
+            cells = [f"{scale * np.mean([point[name] for point in points]):.2f}" for name, (_, scale) in names.items()]
+            lines.append(f"| {variant.label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def draw_over_steps(results: Results, variants: Sequence[Variant], seeds: Sequence[int], out: Path) -> None:
+    """Pass@1, Pass@32, distinct solutions and entropy over the steps of the long runs; bands are intervals over seeds."""
+    names = ("pass@1", "pass@32", "distinct_correct", "entropy")
+    figure = _figure(11, 6.2)
+    for axes, name in zip(figure.subplots(2, 2).flat, names, strict=True):
+        for variant in variants:
+            steps = sorted({p["step"] for curve in results.curves("on_policy", *variant, seeds) for p in curve})
+            columns = [
+                np.array(list(results.values("on_policy", *variant, seeds, step, name).values())) for step in steps
+            ]
+            means, halves = np.array([interval(column) for column in columns]).T * _scale(name)
+            colour, line = STYLES[variant.family]
+            alpha = _shade(variant)
+            axes.plot(
+                steps,
+                means,
+                line,
+                color=colour,
+                alpha=alpha,
+                label=variant.label,
+                linewidth=1.3,
+                marker="o",
+                markersize=3,
+            )
+            axes.fill_between(steps, means - halves, means + halves, color=colour, alpha=0.1 * alpha, linewidth=0)
+        axes.set_title(_name(name), fontsize=10)
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.25)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=8, frameon=False)
+    _save(figure, out)
+
+
+def draw_trade(results: Results, families: Sequence[str], seeds: Sequence[int], step: int, out: Path) -> None:
+    """Pass@1 against Pass@32 and against distinct solutions: a curve for each family over its strengths."""
+    figure = _figure(11, 4.6)
+    for axes, other in zip(figure.subplots(1, 2), ("pass@32", "distinct_correct"), strict=True):
+        for family in families:
+            points = []
+            for strength in FAMILIES[family].strengths:
+                pair = [
+                    np.array(list(results.values("on_policy", family, strength, seeds, step, n).values()))
+                    for n in ("pass@1", other)
+                ]
+                if len(pair[0]):
+                    points.append((strength, *interval(100 * pair[0]), *interval(_scale(other) * pair[1])))
+            if not points:
+                continue
+            colour, line = STYLES[family]
+            _, x, dx, y, dy = (np.array(column, dtype=float) for column in zip(*points, strict=True))
+            axes.errorbar(x, y, xerr=dx, yerr=dy, fmt="none", color=colour, alpha=0.25, linewidth=0.8)
+            axes.plot(x, y, line, color=colour, marker="o", markersize=4, linewidth=1.2, label=FAMILIES[family].label)
+            for strength, at_x, _, at_y, _ in points:
+                if strength is not None:
+                    axes.annotate(
+                        f"{strength:g}",
+                        (at_x, at_y),
+                        xytext=(3, 3),
+                        textcoords="offset points",
+                        fontsize=7,
+                        color=colour,
+                    )
+        axes.set_xlabel("Pass@1, %")
+        axes.set_ylabel(_name(other))
+        axes.grid(alpha=0.25)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=8, frameon=False)
+    _save(figure, out)
+
+
+def in_setup(results: Results, setup: str, step: int) -> list[Variant]:
+    """The variants that have runs of `step` steps on a set-up, in the order of the families."""
+    found = {
+        Variant(f, s)
+        for (where, f, s, _), row in results.rows.items()
+        if where == setup and any(p["step"] == step for p in row["curve"])
+    }
+    order = list(FAMILIES)
+    return sorted(found, key=lambda variant: (order.index(variant.family), variant.strength or 0.0))
+
+
+def page(results: Results, seeds: Sequence[int]) -> str:
+    """All tables of what there is."""
+    parts = []
+    for setup, title, step in (
+        ("on_policy", "600 steps, on-policy", 600),
+        ("on_policy", "150 steps, on-policy", 150),
+        *((setup, setup, SETUPS[setup].unit) for setup in SETUPS if setup != "on_policy"),
+    ):
+        variants = in_setup(results, setup, step)
+        if not variants:
+            continue
+        parts += [f"### {title}", level_table(results, setup, variants, seeds, step)]
+        parts.append(difference_table(results, setup, variants, seeds, step, TESTED))
+        if (setup, step) != ("on_policy", 150):
+            parts.append(difference_table(results, setup, variants, seeds, step, KS))
+        parts.append(signal_table(results, setup, variants, seeds, step))
+    return "\n\n".join(parts)
+
+
+def _shade(variant: Variant) -> float:
+    """Of several strengths of one family the smaller are drawn lighter."""
+    long = [strength for strength in FAMILIES[variant.family].long if strength is not None]
+    if len(long) < 2 or variant.strength not in long:
+        return 1.0
+    return 0.4 + 0.6 * long.index(variant.strength) / (len(long) - 1)
+
+
+def _p_value(values: np.ndarray) -> float:
+    return 1.0 if np.ptp(values) == 0 else float(stats.ttest_1samp(values, 0.0).pvalue)
+
+
+def _scale(name: str) -> float:
+    return 100.0 if name.startswith("pass@") else 1.0
+
+
+def _name(name: str) -> str:
+    return f"{name.replace('pass', 'Pass')}, %" if name.startswith("pass@") else NAMES[name]
+
+
+def _number(value: float, name: str, *, signed: bool = False) -> str:
+    digits = {"entropy": 3, "distinct_correct": 2}.get(name, 1)
+    return f"{value * _scale(name):{'+' if signed else ''}.{digits}f}"
+
+
+def _with_interval(values: np.ndarray, name: str, *, signed: bool = False) -> str:
+    mean, half = interval(values)
+    text = _number(mean, name, signed=signed)
+    return text if np.isnan(half) else f"{text} ± {_number(half, name)}"
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(figure: Any, out: Path) -> None:
+    from matplotlib import rc_context
+
+    with rc_context({"svg.hashsalt": "progrpo"}):  # the same runs give the same file
+        figure.savefig(out, metadata={"Date": None})
