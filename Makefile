@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUNS ?= runs/demo
-DEMO := grpo progrpo equilibrium
+DEMO := grpo progrpo balanced
 
 .PHONY: demo test test-slow lint benchmarks clean
 

@@ -1,7 +1,11 @@
-"""Shape annotations of the equations are checked while the tests run (and only then)."""
+"""Shape annotations of the equations are checked while the tests run (and only then); what a test needs beyond Python, git
+and make is a fixture here, which skips where it is missing and says what would let it run."""
 
 import os
+import re
+import shutil
 import time
+from collections import Counter
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -12,14 +16,63 @@ install_import_hook(["progrpo.algo", "progrpo.methods"], "beartype.beartype")
 
 from collections.abc import Callable  # noqa: E402 - the hook above must come first
 from pathlib import Path  # noqa: E402
+from typing import NoReturn  # noqa: E402
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+from progrpo.errors import SandboxError  # noqa: E402
 from progrpo.model import LanguageModel, wrap_model  # noqa: E402
+from progrpo.sandbox import Box  # noqa: E402
+from progrpo.sandbox.isolation import require_isolation  # noqa: E402
 
 CHARACTERS = "0123456789+-*/=,:()?abcdefghijklmnopqrstuvwxyz{}\\"
 CHAT = "{% for m in messages %}{{ m['role'][0] }}:{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}a:{% endif %}"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--insist", action="store_true", help="fail where a test would skip because a program is missing")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was skipped and why, a line for each reason (pytest's -rs: a line for each test)."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    for reason, tests in reasons.most_common():
+        terminalreporter.write_line(f"SKIPPED {tests}: {reason}")
+
+
+@pytest.fixture(scope="session")
+def lacks(pytestconfig: pytest.Config) -> Callable[[str], NoReturn]:
+    """Skip for what this machine lacks, named together with the command that brings it; fail under --insist."""
+
+    def skip(what: str) -> NoReturn:
+        if pytestconfig.getoption("insist"):
+            pytest.fail(what, pytrace=False)
+        pytest.skip(what)
+
+    return skip
+
+
+@pytest.fixture(scope="session")
+def box(lacks: Callable[[str], NoReturn]) -> Box:
+    """The sandbox, proved to hold; for every test that runs a program in it, by whatever way."""
+    if shutil.which("bwrap") is None:
+        lacks("bubblewrap is missing: apt-get install bubblewrap")
+    try:
+        return require_isolation()
+    except SandboxError as error:
+        # Only bubblewrap's own word that the kernel forbids it is a lack; a sandbox that is built and fails is a fault.
+        forbidden = re.search(r"bwrap: .*(namespace|permi)", str(error), re.IGNORECASE)
+        if "does not isolate" in str(error) and not forbidden:
+            raise
+        lacks(" ".join(str(error).split()))
+
+
+@pytest.fixture(scope="session")
+def chromium(lacks: Callable[[str], NoReturn]) -> str:
+    """The path of the browser."""
+    return shutil.which("chromium") or lacks("chromium is missing: apt-get install chromium")
 
 
 @pytest.fixture

@@ -238,3 +238,10 @@ def test_every_key_a_method_logs_is_documented(name: str, tiny_folder: Callable[
 def test_the_table_of_single_methods_names_methods() -> None:
     assert OWN_KEYS
     assert {method for method, _ in OWN_KEYS} <= set(METHODS)
+
+
+def test_every_statement_on_the_method_names_a_test() -> None:
+    named = set(re.findall(r"\[`([a-z_0-9]+)`\]", (ROOT / "docs" / "method.md").read_text("utf-8")))
+    tests = (ROOT / "tests" / "methods" / "test_tabular.py").read_text("utf-8")
+    assert len(named) >= 10
+    assert named <= set(re.findall(r"^def test_(\w+)", tests, re.MULTILINE))

@@ -26,6 +26,10 @@ class DataError(ProgrpoError, ValueError):
     """A data file is missing, empty, or has a row that cannot be used (file and line are named)."""
 
 
+class SplitError(DataError):
+    """A task has no such split at all: nothing is missing that could be supplied, another split is meant."""
+
+
 class ModelError(ProgrpoError, ValueError):
     """A model or tokenizer cannot be used for training (no end-of-text token, no such folder, ...)."""
 

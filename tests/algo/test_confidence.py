@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progrpo.algo.confidence import low_count, sequence_confidence
+from progrpo.algo.confidence import low_count, sequence_confidence, sequence_log_confidence, sequence_logprob
 from progrpo.errors import ShapeError
 
 
@@ -134,3 +134,26 @@ def test_shapes_are_compared() -> None:
 def test_fraction_out_of_range_is_refused(fraction: float) -> None:
     with pytest.raises(ValueError, match="fraction: expected a value in"):
         sequence_confidence(torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool), fraction=fraction)
+
+
+def test_the_logarithm_by_hand_and_where_the_probability_underflows() -> None:
+    # the lowest of five: log 0.5; of -200 only the log is left
+    logprobs = torch.tensor([[-0.1, -0.2, math.log(0.5), -0.3, -0.4], [-200.0, -0.2, -0.3, -0.1, -0.1]])
+    mask = torch.ones(2, 5, dtype=torch.bool)
+    assert sequence_log_confidence(logprobs, mask).tolist() == pytest.approx([math.log(0.5), -200.0])
+    assert sequence_confidence(logprobs, mask).tolist() == pytest.approx([0.5, 0.0])
+    # of all tokens, the mean: -(0.1 + 0.2 + 0.69315 + 0.3 + 0.4) / 5
+    assert sequence_log_confidence(logprobs, mask, fraction=1.0)[0].item() == pytest.approx(-0.33863, abs=1e-5)
+    # the mean of the two lowest probabilities 0.5 and exp(-0.4) = 0.67032: log 0.58516
+    assert sequence_log_confidence(logprobs, mask, fraction=0.4, mean="arithmetic")[0].item() == pytest.approx(
+        math.log(0.58516), abs=1e-5
+    )
+
+
+def test_the_log_probability_of_a_whole_sequence() -> None:
+    logprobs = torch.tensor([[-1.0, -0.5, 7.0], [3.0, 3.0, 3.0]])
+    mask = torch.tensor([[True, True, False], [False] * 3])
+    found = sequence_logprob(logprobs, mask)
+    assert found[0].item() == -1.5
+    assert math.isnan(found[1].item())
+    assert math.isnan(sequence_log_confidence(logprobs, mask)[1].item())

@@ -110,7 +110,7 @@ def test_group_mean_shifts_sum_to_zero_and_ignore_what_a_prompt_adds(seed: int) 
     assert torch.allclose(shift, moved, atol=1e-6)
 
 
-@pytest.mark.parametrize("baseline", ["prompt", "group_mean", "one_minus_prompt", "one", "none"])
+@pytest.mark.parametrize("baseline", ["prompt", "group_mean", "correct_mean", "one_minus_prompt", "one", "none"])
 def test_permuting_a_group_permutes_the_result(baseline: str) -> None:
     order = [2, 0, 3, 1]
     straight = reweight_advantages(A, RIGHT, PROMPT, CONFIDENCE, alpha=0.7, baseline=baseline)

@@ -10,7 +10,7 @@ import torch
 from progrpo.algo.logprobs import token_logprobs
 from progrpo.types import Problem, Verdict
 
-pytest.importorskip("trl")
+pytest.importorskip("trl", reason="trl is missing: pip install -e '.[dev]'")
 pytestmark = pytest.mark.slow
 
 ROLLOUTS = 2

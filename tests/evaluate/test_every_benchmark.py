@@ -63,6 +63,7 @@ def test_math_and_choice(model: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "olympiadbench" in shown
 
 
+@pytest.mark.usefixtures("box")
 @pytest.mark.parametrize("name", CODE)
 def test_code(model: Path, tmp_path: Path, name: str) -> None:
     run(model, [name], tmp_path, "verify.check_gold=false")

@@ -89,7 +89,7 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def encoder() -> _embeddings.Encoder:
     for package in _embeddings.PACKAGES:
-        pytest.importorskip(package)
+        pytest.importorskip(package, reason=f"{package} is missing: pip install -e '.[dev]'")
     return _embeddings.encoder("cpu")
 
 

@@ -5,12 +5,14 @@ Confidences (one lowest token each, since ceil(0.2 n) = 1 for n <= 5): 0.5, 0.2,
 Group 2: all right, advantages 0. Confidences 0.9, 0.5, 0.3; prompt 0.4.
 """
 
+import math
 from collections.abc import Callable
 
 import pytest
 import torch
 
 from progrpo import methods
+from progrpo.errors import ConfigError
 from progrpo.methods import progrpo
 from progrpo.settings import Choice
 from progrpo.types import RolloutBatch
@@ -141,7 +143,99 @@ def test_confidences_without_prompt_logprobs(rollout_batch: Make) -> None:
     assert result.stats["progrpo/prompt_confidence"].value is None
 
 
-def test_every_reading_of_the_paper_is_a_setting() -> None:
-    readings = {"baseline", "skip", "apply_to", "low_by", "fraction", "rounding", "mean", "logprobs_from", "alpha"}
-    assert readings <= set(progrpo.Params.model_fields)
-    assert set(progrpo.PRESETS) == {"paper", "verl", "theory", "equilibrium"}
+def test_every_variant_of_the_paper_is_a_setting() -> None:
+    variants = {"baseline", "skip", "apply_to", "low_by", "fraction", "rounding", "mean", "logprobs_from", "alpha"}
+    assert variants <= set(progrpo.Params.model_fields)
+    assert set(progrpo.PRESETS) == {"paper", "verl", "theory", "equilibrium", "balanced"}
+
+
+# Group 1 has one correct completion: nothing to compare. Group 2 has log c = log 0.9, log 0.5, log 0.3 (mean -0.66749, sample
+# std 0.54976): z = -1.02252, 0.04666, 0.97586; 2 tanh(z/2) = -0.94218, 0.04666, 0.90514 less its mean.
+BALANCED = [-0.94516, 0.04334, 0.90182]
+
+
+def test_balanced_compares_the_correct_with_each_other(rollout_batch: Make) -> None:
+    assert values(rollout_batch, preset="balanced", alpha=1.0) == pytest.approx([R, W, W, *BALANCED], abs=2e-5)
+    assert values(rollout_batch, preset="balanced") == pytest.approx([R, W, W, *(0.6 * x for x in BALANCED)], abs=2e-5)
+
+
+def test_the_whole_path(rollout_batch: Make) -> None:
+    # log p = log 0.9, log 0.35, log 0.12
+    found = values(rollout_batch, preset="balanced", score="log_prob", alpha=1.0)
+    assert found[3:] == pytest.approx([-0.90430, -0.03869, 0.94299], abs=2e-5)
+
+
+def test_of_all_tokens_log_c_is_the_mean_log_probability(rollout_batch: Make) -> None:
+    # log 0.9, log 0.35 / 2 = -0.52491, log 0.12 / 2 = -1.06013; mean over the three -0.56347, no scale
+    found = values(rollout_batch, preset="balanced", fraction=1.0, spread="none", alpha=1.0)
+    assert found[3:] == pytest.approx([-0.45811, -0.03856, 0.49667], abs=2e-5)
+
+
+def test_the_logarithm_against_the_prompt(rollout_batch: Make) -> None:
+    # log 0.1 - log c over 0.5 0.2 0.6: log of 0.2, 0.5, 1/6
+    found = values(rollout_batch, score="log_c", alpha=0.1)
+    expected = [R + 0.1 * math.log(0.2), W + 0.1 * math.log(0.5), W + 0.1 * math.log(1 / 6), 0.0, 0.0, 0.0]
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_trend_in_the_length_can_be_left_out(rollout_batch: Make) -> None:
+    # lengths 1 2 2, log p -0.10536, -1.04982, -2.12026: the line goes through the first and the mean of the others,
+    # residuals 0, 0.53522, -0.53522; std 0.53522: z = 0, -1, 1; 2 tanh(1/2) = 0.92423
+    found = values(rollout_batch, preset="balanced", score="log_prob", length_trend="remove", alpha=1.0)
+    assert found[3:] == pytest.approx([0.0, -0.92423, 0.92423], abs=2e-5)
+
+
+def test_stats_of_the_balanced_form(rollout_batch: Make) -> None:
+    stats = methods.load(Choice(name="progrpo", preset="balanced", eps=0.0)).advantages(rollout_batch()).stats
+    # 0.6 * (0.94516 + 0.04334 + 0.90182) over |A| = 1.15470 + 2 * 0.57735
+    assert stats["progrpo/shift_share"].value == pytest.approx(0.49112, abs=2e-5)
+    # one of the four correct ones
+    assert stats["progrpo/negative_correct"].value == 0.25
+    # shifts of the second group against lengths 1 2 2: sum of products 0.94516, over sqrt(1.70846 * 2/3)
+    assert stats["progrpo/shift_length_correlation"].value == pytest.approx(0.88562, abs=2e-5)
+    assert stats["progrpo/completion_confidence"].value == pytest.approx(0.5)  # c, whatever the score
+
+
+def test_the_share_of_the_default_leaves_out_what_a_group_shares(rollout_batch: Make) -> None:
+    # shifts -0.4 -0.1 -0.5 less their mean -1/3: 0.06667 + 0.23333 + 0.16667, times 0.3; 0 in the second group
+    stats = methods.load(Choice(name="progrpo", eps=0.0)).advantages(rollout_batch()).stats
+    assert stats["progrpo/shift_share"].value == pytest.approx(0.3 * 0.46667 / 2.30940, abs=1e-5)
+    # the all-correct group is left alone; lengths 2 1 3 against the deviations -0.06667, 0.23333, -0.16667
+    assert stats["progrpo/shift_length_correlation"].value == pytest.approx(-0.4 / (0.08667 * 2) ** 0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize("score", ["log_c", "log_prob"])
+def test_a_correct_completion_without_a_verdict_is_not_compared(rollout_batch: Make, score: str) -> None:
+    batch = rollout_batch(rewards=torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, float("nan")]]))
+    method = methods.load(Choice(name="progrpo", preset="balanced", score=score, alpha=1.0, eps=0.0))
+    # two are left: z = +-0.70711, 2 tanh(z/2) = 0.67905
+    assert method.advantages(batch).values[1].tolist() == pytest.approx([-0.67905, 0.67905, 0.0], abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"spread": "group_std"}, "spread=group_std compares the completions .* needs baseline=group_mean or"),
+        ({"length_trend": "remove"}, "length_trend=remove compares"),
+        ({"score": "log_prob"}, "score=log_prob cannot be compared with baseline=prompt: expected one of none"),
+        ({"score": "log_c", "baseline": "one"}, "score=log_c cannot be compared with baseline=one"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        methods.load(Choice(name="progrpo", **settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "warns"),
+    [
+        ({"preset": "balanced"}, False),
+        ({"preset": "balanced", "alpha": 1.0}, False),
+        ({"preset": "balanced", "alpha": 1.01}, True),
+        ({"score": "log_c", "alpha": 0.01}, True),  # no bound
+        ({"score": "log_c", "alpha": 0.0}, False),
+        ({"baseline": "correct_mean", "apply_to": "correct", "alpha": 0.4}, False),  # 7/8 of 0.4 is below 0.354
+    ],
+)
+def test_warnings_of_the_other_scores(settings: dict[str, object], warns: bool) -> None:
+    assert bool(methods.load(Choice(name="progrpo", **settings)).check(8)) is warns

@@ -1,7 +1,6 @@
-"""The page in a browser, where there is one."""
+"""The page in a browser."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from made_up_runs import HOSTILE, MakeRun, rollout_row, write_benchmark, write_j
 from progrpo.report.page import make_page
 from progrpo.report.read import load_runs
 
-CHROMIUM = shutil.which("chromium")
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -25,13 +23,13 @@ FLAGS = [
     "--dump-dom",
 ]
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("chromium")]
 
 
 def dom(page: str, folder: Path, *flags: str) -> str:
     file = folder / "page.html"
     file.write_text(page, encoding="utf-8")
-    command = [str(CHROMIUM), *FLAGS, *flags, f"--user-data-dir={folder / 'profile'}", file.as_uri()]
+    command = ["chromium", *FLAGS, *flags, f"--user-data-dir={folder / 'profile'}", file.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 

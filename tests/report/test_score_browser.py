@@ -1,16 +1,16 @@
-"""The page of `score` in a browser, where there is one."""
+"""The page of `score` in a browser."""
 
 import re
 from pathlib import Path
 
 import pytest
 from made_up_runs import HOSTILE
-from test_browser import CHROMIUM, dom
+from test_browser import dom
 from test_score_page import EMBEDDED, page_of
 
 from stand_ins.rollouts import group
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("chromium")]
 
 
 def test_the_table_is_filled_and_a_completion_shown(tmp_path: Path) -> None:

@@ -80,6 +80,17 @@ def test_flat() -> None:
         ),
         ({"name": "progrpo", "baseline": "none", "apply_to": "correct"}, "−c(o), correct only"),
         ({"name": "progrpo", "preset": "paper"}, "progrpo (preset paper)"),
+        (
+            {
+                **{"name": "progrpo", "baseline": "correct_mean", "score": "log_c", "spread": "group_std", "alpha": 0.6},
+                **{"apply_to": "correct", "skip": "all_wrong"},
+            },
+            "(mean log c(o) of the correct − log c(o)) / std, α 0.6, correct only, all-wrong groups left alone",
+        ),
+        (
+            {"name": "progrpo", "baseline": "group_mean", "score": "log_prob", "length_trend": "remove"},
+            "mean log p(o) − log p(o), less its trend in the length",
+        ),
     ],
 )
 def test_the_form_of_an_advantage(chosen: dict[str, object], form: str) -> None:

@@ -6,11 +6,6 @@ A program without a fence of its own is put into one. Grouped by what is tried; 
 import json
 from typing import Any
 
-import pytest
-
-from progrpo.errors import SandboxError
-from progrpo.rewards.code import Params, prepare
-
 Row = tuple[str, dict[str, Any], str, str]
 
 SUM = [{"input": "1 2\n", "output": "3\n"}, {"input": "10 -4\n", "output": "6\n"}]
@@ -85,16 +80,6 @@ DIVISOR = {
 
 def of(tests: Any, **more: Any) -> dict[str, Any]:
     return {"tests": tests, **more}
-
-
-def require_sandbox(params: Params) -> None:
-    """Skip where the machine has no namespaces; a sandbox that programs get out of is a failure."""
-    try:
-        prepare(params)
-    except SandboxError as error:
-        if "does not isolate" in str(error) and "did not run" not in str(error):
-            raise
-        pytest.skip(f"this machine cannot isolate: {error}")
 
 
 ROWS: list[Row] = [

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from code_programs import CALL, DIVISOR, REFERENCE, ROWS, SUM, SUM_TACO, require_sandbox
+from code_programs import CALL, DIVISOR, REFERENCE, ROWS, SUM, SUM_TACO
 
 from progrpo import rewards
 from progrpo.errors import SandboxError
@@ -24,11 +24,6 @@ EXACT = Tolerance(1e-6, 1e-6)
 RIGHT = "```python\nprint(sum(map(int, input().split())))\n```"
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> None:
-    require_sandbox(SMALL)
-
-
 def judged(info: dict[str, Any], program: str, params: Params = SMALL) -> Verdict:
     text = program if "`" in program else f"Here it is.\n```python\n{program}\n```"
     return score(text, Problem(id="x", prompt="", info=info), params)
@@ -38,7 +33,7 @@ def detail(info: dict[str, Any], program: str, **changes: Any) -> str:
     return judged(info, program, SMALL.model_copy(update=changes)).detail
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 @pytest.mark.parametrize(("info", "program", "status"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
 def test_table(info: dict[str, Any], program: str, status: str) -> None:
     verdict = judged(info, program)
@@ -51,7 +46,7 @@ def test_table_is_large_and_names_are_unique() -> None:
     assert len({row[0] for row in ROWS}) == len(ROWS) >= 60
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 def test_the_detail_names_the_test_and_the_reason() -> None:
     assert detail({"tests": SUM}, "print(3)") == (
         "test 2 of 2: wrong answer: input '10 -4\\n', expected '6\\n', got '3\\n'"
@@ -72,7 +67,7 @@ def test_the_detail_names_the_test_and_the_reason() -> None:
     assert "ValueError" in detail(DIVISOR, "print('two')")
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 def test_limits_of_time_are_told_apart() -> None:
     assert "more CPU time" in detail({"tests": SUM}, "while True: pass", cpu_s=1, wall_factor=20.0)
     sleep = "import time\ntime.sleep(60)"
@@ -85,7 +80,7 @@ def test_limits_of_time_are_told_apart() -> None:
     assert detail({"tests": CALL}, sleeping, cpu_s=1, wall_factor=1.0).startswith("test 2 of 2: more time than")
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 def test_each_call_has_its_own_cpu_time() -> None:
     """Four calls of 0.7 s each under a limit of 1 s a call."""
     wait = "end = time.process_time() + 0.7\n    while time.process_time() < end: pass"
@@ -95,7 +90,7 @@ def test_each_call_has_its_own_cpu_time() -> None:
     assert verdict.correct, verdict.detail
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 def test_it_stops_at_the_first_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
     complete = _code_run.run
@@ -109,7 +104,7 @@ def test_it_stops_at_the_first_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(started) == 2
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 def test_scripts_share_nothing_and_calls_share_a_process() -> None:
     script = "import os\nprint(os.path.exists('seen'))\nopen('seen', 'w').close()"
     assert judged({"tests": [{"input": "", "output": "False"}] * 2}, script).correct
@@ -119,7 +114,7 @@ def test_scripts_share_nothing_and_calls_share_a_process() -> None:
     assert judged({"tests": {"fn_name": "f", "inputs": [[], []], "outputs": [1, 1]}}, fresh).correct
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 def test_expected_outputs_never_go_in(monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "expectedsecret"
     given: list[bytes] = []
@@ -139,7 +134,7 @@ def test_expected_outputs_never_go_in(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(secret.encode() in data for data in given)
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 def test_a_published_test_is_run_without_the_program_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     _code_run._trusted.cache_clear()
     given = []
@@ -159,7 +154,7 @@ def test_a_published_test_is_run_without_the_program_and_once(monkeypatch: pytes
     ]
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 def test_the_checkers_own_failure_is_not_the_programs() -> None:
     tests = {"tests": SUM, "checker": "while True: pass"}
     verdict = judged(tests, "print(3)", SMALL.model_copy(update={"cpu_s": 1}))
@@ -167,7 +162,7 @@ def test_the_checkers_own_failure_is_not_the_programs() -> None:
     assert "the checker did not judge (cpu)" in verdict.detail
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 @pytest.mark.parametrize(
     ("said", "status"),
     [
@@ -190,7 +185,7 @@ def test_a_sandbox_that_fails_is_a_crash(monkeypatch: pytest.MonkeyPatch) -> Non
         prepare(SMALL)
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 def test_a_program_that_did_not_start_is_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     box = code._box(SMALL)
     monkeypatch.setattr(code, "_box", lambda params: replace(box, bubblewrap="/no/bwrap"))
@@ -200,7 +195,7 @@ def test_a_program_that_did_not_start_is_a_crash(monkeypatch: pytest.MonkeyPatch
         assert "the sandbox did not start" in verdict.detail
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 def test_options() -> None:
     cut = "```python\nprint(sum(map(int, input().split())))\n"
     assert judged({"tests": SUM}, cut, SMALL.model_copy(update={"allow_unterminated": True})).correct
@@ -218,7 +213,7 @@ def test_options() -> None:
     assert not judged(third, "def f(): return 1 / 3", SMALL.model_copy(update={"compare": "lcb"})).correct
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 @pytest.mark.parametrize(
     ("info", "fault"),
     [
@@ -362,7 +357,7 @@ def test_values(expected: Any, got: Any, strict: bool, same: bool) -> None:
     assert same_value(expected, got, EXACT, strict=strict) is same
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 def test_values_cross_the_wall_unchanged() -> None:
     values = [
         None, True, 0, -5, 2**63, -(10**5000), 0.1, -0.0, 1e300, float("inf"), "", "a\n\"\\\0ü\ud800", b"\0\xff", 1 + 2j,
@@ -428,7 +423,7 @@ def test_settings_are_checked() -> None:
             Params.model_validate(wrong)
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 def test_in_the_pool_of_workers() -> None:
     """As training calls it: other processes, some completions decided before, gold checked."""
     choice = Choice.model_validate({"name": "code", "cpu_s": 1, "wall_factor": 2})
@@ -442,7 +437,7 @@ def test_in_the_pool_of_workers() -> None:
         assert verifier.gold_faults(problems) == [None, "the problem has no tests"]
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 def test_installed_packages_can_be_allowed() -> None:
     import numpy
 
@@ -464,7 +459,7 @@ def test_many_members_that_are_cheap_are_read() -> None:
     assert _code_values.value_of(text.encode()) == set(range(20_000))
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 def test_a_value_made_to_break_the_comparison_is_wrong() -> None:
     info = {"tests": [{"input": "1", "output": '{"1": 1}', "fn_name": "f"}]}
     verdict = score("```python\ndef f(n):\n    return {10**5000: 1}\n```", Problem(id="p", prompt="", info=info), SMALL)

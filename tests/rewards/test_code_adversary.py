@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from code_programs import require_sandbox
 
 from progrpo.rewards.code import Params, score
-from progrpo.sandbox import bubblewrap
+from progrpo.sandbox import Box, bubblewrap
 from progrpo.types import Problem, Verdict
 
 SMALL = Params(cpu_s=1, wall_factor=2, memory_mib=192, disk_mib=1, output_mib=1, processes=8, total_s=20)
@@ -75,13 +74,8 @@ class Machine:
         return int(self.listener.getsockname()[1])
 
 
-@pytest.fixture(scope="module")
-def _sandbox() -> None:
-    require_sandbox(SMALL)
-
-
 @pytest.fixture
-def machine(_sandbox: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+def machine(box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """Everything outside is open to every user: only the walls protect it. Checked afterwards: nothing has changed, nobody
     called, no process is left, and a right program is correct."""
     canary = tmp_path / "tests.json"

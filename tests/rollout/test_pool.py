@@ -165,7 +165,8 @@ def test_ctrl_c_leaves_no_orphan(module: str, tmp_path: Path) -> None:
     script.write_text(
         textwrap.dedent(
             f"""
-            import sys
+            import signal, sys
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
             sys.path.insert(0, {str(tmp_path)!r})
             from progrpo.rollout.pool import WorkerPool
             if __name__ == "__main__":

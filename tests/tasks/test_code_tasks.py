@@ -10,10 +10,8 @@ import pytest
 
 from progrpo import rewards, tasks
 from progrpo.errors import ConfigError, DataError
-from progrpo.rewards.code import Params as CodeParams
 from progrpo.settings import Choice
 from progrpo.types import Problem
-from rewards.code_programs import require_sandbox
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CODE_TASKS = ("deepcoder", "livecodebench", "codeforces", "humaneval_plus")
@@ -57,11 +55,6 @@ PROGRAMS: list[tuple[dict[str, Any], str, int, str, str]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> None:
-    require_sandbox(CodeParams())
-
-
 def load(choice: dict[str, Any], split: str = "test", **settings: Any) -> Sequence[Problem]:
     return tasks.problems(Choice(**{**choice, **settings}), split)
 
@@ -78,7 +71,7 @@ def asked(problem: Problem) -> str:
     return problem.prompt[-1]["content"]
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 @pytest.mark.parametrize(
     ("choice", "split", "index", "right", "wrong"), PROGRAMS, ids=[f"{row[0]['name']}-{row[2]}" for row in PROGRAMS]
 )
@@ -92,7 +85,7 @@ def test_the_tasks_own_reward_tells_right_from_wrong(
         assert verdict.status == status, verdict.detail
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("box")
 @pytest.mark.parametrize(("choice", "split"), [(DEEPCODER, "train"), (HUMANEVAL, "test")])
 def test_published_solutions_pass(choice: dict[str, Any], split: str) -> None:
     reward = rewards.load(tasks.reward(Choice(**choice)))

@@ -6,7 +6,7 @@ import pytest
 from progrpo.errors import ConfigError
 from progrpo.rewards import expression
 from progrpo.settings import Choice, parse
-from progrpo.tasks import countdown, problems
+from progrpo.tasks import _procedural, countdown, problems
 
 SMALL = countdown.Params(
     numbers=3, max_number=6, max_target=20, min_used=2, min_solutions=1, train_size=60, test_size=15
@@ -37,12 +37,12 @@ def test_splits_are_disjoint_across_seeds() -> None:
 
 
 def test_shares_of_the_splits() -> None:
-    counts = dict.fromkeys(countdown.SPLIT_SHARES, 0)
+    counts = dict.fromkeys(_procedural.SPLIT_SHARES, 0)
     for numbers in itertools.combinations_with_replacement(range(1, 11), 3):
         for target in range(1, 31):
             counts[countdown.split_of(numbers, target)] += 1
     total = sum(counts.values())
-    for split, share in countdown.SPLIT_SHARES.items():
+    for split, share in _procedural.SPLIT_SHARES.items():
         assert counts[split] / total == pytest.approx(share, abs=0.02)
 
 

@@ -133,7 +133,7 @@ class Evil:
         self.path = path
 
     def __reduce__(self) -> Any:
-        return (os.system, (f"touch {self.path}",))
+        return (os.system, (f"echo > {self.path}",))
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

@@ -227,12 +227,12 @@ def _standard_scores(
     scores: Float[Tensor, "P G"], among: Bool[Tensor, "P G"], acted_on: Bool[Tensor, "P G"]
 ) -> Float[Tensor, "P G"]:
     """How many standard deviations each score lies below the mean over `among`, softly capped and centred over `acted_on`;
-    0 in groups where either has fewer than two, or `among` no spread."""
+    0 in groups where `among` has fewer than two or no spread (and, being centred, for one that is acted on alone)."""
     below = -_deviation(scores.double(), among)
     count = among.sum(dim=1, keepdim=True)
     variance = below.square().masked_fill(~among, 0.0).sum(dim=1, keepdim=True) / (count - 1).clamp(min=1)
     capped = SOFT_CAP * (below / variance.sqrt() / SOFT_CAP).tanh()
-    acting = acted_on & (count >= 2) & (acted_on.sum(dim=1, keepdim=True) >= 2) & ~_all_equal(scores, among)[:, None]
+    acting = acted_on & (count >= 2) & ~_all_equal(scores, among)[:, None]
     return _deviation(capped, acting).masked_fill(~acting, 0.0).float()
 
 

@@ -105,6 +105,24 @@ def score(
 
 
 @app.command()
+def shift(
+    model: Annotated[str, typer.Argument(help='a model folder, hub id, run directory, or "embedded:countdown"')],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings, e.g. temperature=0.8 task.numbers=3")
+    ] = None,
+    task: Annotated[str | None, typer.Option("--task", help="the task to train on; a run's own without")] = None,
+    n: Annotated[int, typer.Option("-n", "--group", min=2, help="completions per problem, as in training")] = 16,
+    problems: Annotated[int, typer.Option("--problems", min=1, help="problems, drawn from the training split")] = 64,
+    out: Annotated[Path | None, typer.Option("--out", help="the folder for shift.md, shift.svg, shift.json")] = None,
+) -> None:
+    """Say what each variant's shift would do to your model, before training: its share of the advantage, the alpha for
+    10, 20 and 40 %, and the sign flips to expect."""
+    from progrpo.cli.shift import run_shift
+
+    run_shift(model, task, overrides or [], n, problems, out)
+
+
+@app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="two or more run directories, trained or evaluated")],
     out: Annotated[Path, typer.Option("--out", help="the page to write")] = Path("comparison.html"),

@@ -7,26 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from progrpo import engines, measures
+from progrpo.cli.subject import Subject, check_context, find_model, own_task, progress_bar, short_name, task_choice
 from progrpo.engines import Engine
 from progrpo.environment import environment
-from progrpo.errors import ConfigError, DataError, ModelError, RunDirectoryError
+from progrpo.errors import ConfigError, DataError, RunDirectoryError
 from progrpo.evaluate import EvaluateSettings
 from progrpo.evaluate.benchmark import Benchmark, evaluate_benchmark, plan
 from progrpo.evaluate.presets import PRESETS, PresetName, expand
 from progrpo.files import write_whole
-from progrpo.model import EMBEDDED, LanguageModel, ModelSettings, count_parameters, load_model
-from progrpo.rollout.verify import VerifySettings
-from progrpo.settings import Choice, Settings, apply_overrides, parse, read_yaml
-from progrpo.train.checkpoint import latest_folder
-from progrpo.train.settings import EngineChoice
+from progrpo.model import LanguageModel, ModelSettings, count_parameters, load_model
+from progrpo.settings import apply_overrides, parse, read_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -34,21 +30,10 @@ MEASURES = ("pass_at_k", "answers", "distinct_solutions", "coverage", "diversity
 """What is measured unless evaluate.measures says otherwise; a preset adds "semantic", which needs an extra."""
 
 
-class Request(Settings):
+class Request(Subject):
     """What `key=value` may set."""
 
-    seed: int = 0
-    model: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the model but its path (precision, device, ...); those of a run are its own otherwise."""
-    max_new_tokens: int | None = Field(None, gt=0)
-    """Longest completion; None takes the task's: 8,192 for a benchmark (the paper gives reasoning models 32,768 on math)."""
-    task: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the tasks: task.KEY=VALUE for all of them, task.NAME.KEY=VALUE for one."""
-    reward: Choice | None = None
-    """None takes each task's own."""
-    engine: EngineChoice = EngineChoice()
     evaluate: EvaluateSettings = EvaluateSettings()
-    verify: VerifySettings = VerifySettings()
 
 
 def run_evaluate(
@@ -62,11 +47,11 @@ def run_evaluate(
     request = _request(n, preset, overrides)
     for one in measures.load(request.evaluate.measures):
         one.prepare()
-    about, run = _model(path, request)
-    folder = out or run or Path("runs") / f"evaluate-{_short(path)}"
+    about, run = find_model(path, request, where="evaluate")
+    folder = out or run or Path("runs") / f"evaluate-{short_name(path)}"
     trained_on = dict(read_yaml(run / "config.yaml").get("task") or {}) if run is not None else {}
     if not names:
-        names = [_own_task(path, trained_on)]
+        names = [own_task(path, trained_on)]
     benchmarks = _benchmarks(names, n, _preset(preset), request, trained_on)
     _settle(folder, about, run, request.seed)
     from transformers.utils import logging as transformers_logging
@@ -78,12 +63,12 @@ def run_evaluate(
     def load() -> tuple[LanguageModel, Engine]:
         if not loaded:
             model = load_model(about)
-            _check_context(model, max(benchmark.max_new_tokens for benchmark in benchmarks))
+            check_context(model, max(benchmark.max_new_tokens for benchmark in benchmarks))
             loaded.append((model, engines.load(request.engine, model)))
         return loaded[0]
 
     console, headers = Console(soft_wrap=True, highlight=False), []
-    with _bar() as bar:
+    with progress_bar() as bar:
         for benchmark in benchmarks:
             line = bar.add_task(benchmark.name, total=len(benchmark.problems), doing="")
             header = evaluate_benchmark(
@@ -108,16 +93,6 @@ def run_evaluate(
     console.print(f"{folder}; compare it with: progrpo compare {folder} OTHER", markup=False)
 
 
-def _check_context(model: LanguageModel, limit: int) -> None:
-    context = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
-    if context is not None and limit > context:
-        logger.warning(
-            "the model's context is %d tokens and a completion may have %d: what goes beyond it is noise; set max_new_tokens",
-            context,
-            limit,
-        )
-
-
 def _request(n: int | None, preset: str | None, overrides: Sequence[str]) -> Request:
     chosen = [*MEASURES, *(["semantic"] if preset else [])]
     base: dict[str, Any] = {"evaluate": {"raw": True, "measures": chosen}}
@@ -128,8 +103,6 @@ def _request(n: int | None, preset: str | None, overrides: Sequence[str]) -> Req
     if chosen_n is not None and (n is not None or preset is not None):
         other = f"--preset {preset} says" if preset else f"-n {n} says already"
         raise ConfigError(f"evaluate.n={chosen_n}: {other} how many completions; give one of the two")
-    if "path" in request.model:
-        raise ConfigError("model.path: the model is the first argument; leave the setting out")
     return request
 
 
@@ -140,32 +113,6 @@ def _preset(name: str | None) -> PresetName | None:
     if name is None:
         return None
     raise ConfigError(f"--preset: expected one of {', '.join(PRESETS)}, got {name!r}")
-
-
-def _model(path: str, request: Request) -> tuple[ModelSettings, Path | None]:
-    """The model's settings; and the run directory, where `path` is one and its latest checkpoint is meant."""
-    if not (Path(path) / "config.yaml").is_file():
-        parts = Path(path).parts
-        if len(parts) > 1 and Path(parts[0]).is_dir() and not Path(path).exists():
-            raise ModelError(
-                f"{path}: no such folder in {parts[0]}/; expected a run directory, a model folder or a hub id"
-            )
-        return parse(ModelSettings, {**request.model, "path": path}, where="evaluate"), None
-    run = Path(path)
-    checkpoint = latest_folder(run / "checkpoints")
-    if checkpoint is None:
-        raise ModelError(f"{run}: a run directory without a checkpoint; give a model folder, or let the run reach one")
-    own = read_yaml(run / "config.yaml").get("model") or {}
-    return parse(ModelSettings, {**own, **request.model, "path": str(checkpoint)}, where="evaluate"), run
-
-
-def _own_task(path: str, trained_on: Mapping[str, Any]) -> str:
-    """What is evaluated without --task: what a run was trained on, or an embedded model is made for."""
-    if path.startswith(EMBEDDED):
-        return path.removeprefix(EMBEDDED)
-    if "name" not in trained_on:
-        raise ConfigError(f"--task: name what to evaluate {path} on, for instance --task aime24 (progrpo list tasks)")
-    return str(trained_on["name"])
 
 
 def _benchmarks(
@@ -183,14 +130,11 @@ def _benchmarks(
     if preset is not None and n is not None:
         raise ConfigError(f"-n {n}: --preset {preset} says how many completions; give one of the two")
     found = expand(names)
-    own = {key: value for key, value in request.task.items() if key in found and isinstance(value, dict)}
-    shared = {key: value for key, value in request.task.items() if key not in own}
     planned, faults = [], []
     for name in found:
-        start = trained_on if name == trained_on.get("name") else {"name": name}
         try:
             one = plan(
-                Choice(**{**start, **shared, **own.get(name, {})}),
+                task_choice(name, found, request, trained_on),
                 reward=request.reward,
                 settings=request.evaluate,
                 n=n,
@@ -242,25 +186,6 @@ def _is_fresh(folder: Path) -> bool:
     if not folder.is_dir() or any((folder / "evaluations").glob("*")):
         return False
     return all(entry.name in ("evaluations", "environment.json") or entry.name[0] == "." for entry in folder.iterdir())
-
-
-def _short(path: str) -> str:
-    """The last two telling parts of a path or hub id: Qwen-Qwen2.5-7B, a-step-000200."""
-    parts = [part for part in path.replace(":", "/").split("/") if part not in ("", ".", "..", "runs", "checkpoints")]
-    return "-".join(parts[-2:]) or "model"
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        TextColumn("{task.fields[doing]}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("problems"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
 
 
 def measures_table(header: Mapping[str, Any]) -> Table:

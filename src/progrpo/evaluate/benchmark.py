@@ -58,8 +58,9 @@ def plan(
     n: int | None,
     max_new_tokens: int | None,
     preset: PresetName | None,
+    split: str = "test",
 ) -> Benchmark:
-    """Load a task's test problems and settle how it is evaluated, before a model is loaded.
+    """Load a task's problems and settle how it is evaluated, before a model is loaded.
 
     Args:
         reward, max_new_tokens: None takes the task's own. n: None takes the preset's, else what `settings` say.
@@ -75,8 +76,8 @@ def plan(
         require_kept(preset, settings.model_dump(), limit)
         require_default_task(preset, choice.name, params)
         n = samples(module, preset)
-    problems = tuple(tasks.problems(choice, "test"))
-    if hasattr(module, "check"):
+    problems = tuple(tasks.problems(choice, split))
+    if split == "test" and hasattr(module, "check"):
         module.check(params, problems)
     return Benchmark(
         choice=choice,

@@ -1,6 +1,6 @@
 """Coverage: what share of all solutions of a problem the samples reach, and how evenly.
 
-For tasks that know their solutions in canonical form (countdown): the direct measure of exploration.
+For tasks that know their solutions in canonical form (countdown, grid_path): the direct measure of exploration.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Distinct correct solutions: how many different right ways stand among the samples of one problem.
 
-Exact where the verifier gives a canonical form (countdown); with a verifier that gives none it is left out rather than
-guessed, for all problems alike.
+Exact where the verifier gives a canonical form (countdown, grid_path); with a verifier that gives none it is left out rather
+than guessed, for all problems alike.
 """
 
 from progrpo.measures import Params

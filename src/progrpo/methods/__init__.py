@@ -7,6 +7,7 @@ A method file may define, and nothing else that is public and callable:
     needs        needs(params) -> frozenset, where that depends on its settings
     check        check(params, group) -> list of warnings about settings that are legal and probably unwise
     TOKEN_LEVEL  True: its advantages are per token, so nothing can be added to them (see `add_to`)
+    ALARMS       what a run says when one of its metrics leaves a range: {"metric": Alarm(...)}
     net          net(width, params) -> torch module of its own, trained by the same optimiser, kept in the checkpoint,
                  never seen by engines; `width` is the model's
     add_to       add_to(advantages [P, G], batch, params) -> Advantages: what it adds to another method's advantages, for
@@ -33,11 +34,11 @@ from progrpo.algo.aggregate import How, sequence_weights, weighted_sum
 from progrpo.algo.divergence import Divergence, kl_estimate
 from progrpo.algo.surrogate import clipped_surrogate
 from progrpo.errors import ConfigError, PluginError
-from progrpo.methods._data import Advantages, MicroView, Reweighted, StepBatch
+from progrpo.methods._data import Advantages, Alarm, MicroView, Reweighted, StepBatch
 from progrpo.settings import Choice, Settings, parse
 from progrpo.types import RolloutBatch
 
-__all__ = ["Advantages", "MicroView", "Reweighted", "StepBatch"]
+__all__ = ["Advantages", "Alarm", "MicroView", "Reweighted", "StepBatch"]
 
 HOOKS: dict[str, str] = {
     "shape_reward": "shape_reward(batch, params) -> rewards [P, G]: once per rollout, before the advantages",
@@ -125,6 +126,12 @@ class Method:
     def refreshes(self) -> bool:
         """Whether the policy is read anew before the later optimiser steps of a rollout."""
         return not self.needs.isdisjoint({"refresh", "refresh_advantages"})
+
+    @property
+    def alarms(self) -> dict[str, Alarm]:
+        """Of the method and of what is added."""
+        own: dict[str, Alarm] = getattr(self.module, "ALARMS", {})
+        return own | (self.added.alarms if self.added is not None else {})
 
     def advantages(self, batch: RolloutBatch) -> Advantages:
         """Reward shaping, the method's advantages or GRPO's, what `method.add` adds, and which sequences are dropped; in

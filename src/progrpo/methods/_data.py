@@ -39,6 +39,20 @@ class Advantages:
     columns: Mapping[str, Float[Tensor, "P G"]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alarm:
+    """The range in which the mean of a metric should stay, and what a run says when it is left (docs/metrics.md).
+
+    Attributes:
+        low, high: in units of the metric. low_text, high_text: what it means, and the remedy.
+    """
+
+    low: float
+    high: float
+    low_text: str
+    high_text: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class StepBatch:
     """One optimiser step, before it is made: what is decided once for all its micro-batches, without gradient.

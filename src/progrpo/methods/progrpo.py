@@ -61,6 +61,17 @@ PRESETS = {
 all-correct groups; it bears a larger alpha (measured in docs/results.md). `balanced`: the correct completions of a group are
 compared with each other alone, in standard deviations, so that alpha means the same on every model."""
 
+ALARMS = {
+    "progrpo/shift_share": methods.Alarm(
+        low=0.01,
+        high=1.0,
+        low_text="the shift is so small a part of the advantages that this run is GRPO. alpha acts on the spread of the "
+        "confidence within a group, which depends on the model: `progrpo shift MODEL --task TASK` says which alpha acts on "
+        "yours, and preset=balanced does not depend on it",
+        high_text="the shift outweighs the verdicts; a smaller method.alpha gives them back their weight",
+    )
+}
+
 
 class Params(methods.Params):
     clip_high: float = Field(0.28, ge=0)
@@ -179,6 +190,8 @@ def add_to(plain: Tensor, batch: RolloutBatch, params: Params) -> methods.Advant
     shift = confidence_shift(
         batch.correct, of_prompt, of_completion, baseline=baseline, skip=skip, apply_to=apply_to, spread=spread
     )
+    # With alpha 0 nobody expects a shift, and nobody wants to be told that there is none.
+    share = Ratio(*shift_share(plain, params.alpha * shift, batch.judged)) if params.alpha else Ratio(0.0, 0)
     correlation, shifted = correlation_within_groups(shift, batch.lengths, shift != 0)
     flipped = (plain * values) < 0
     right = batch.correct & batch.judged
@@ -189,7 +202,7 @@ def add_to(plain: Tensor, batch: RolloutBatch, params: Params) -> methods.Advant
             "progrpo/completion_confidence": _mean(completion),
             "progrpo/shift": _mean(shift),
             "progrpo/shift_abs": _mean(shift.abs()),
-            "progrpo/shift_share": Ratio(*shift_share(plain, params.alpha * shift, batch.judged)),
+            "progrpo/shift_share": share,
             "progrpo/shift_length_correlation": Ratio(correlation * shifted, shifted),
             "progrpo/sign_flips": Ratio(float(flipped.sum()), float((plain != 0).sum())),
             "progrpo/negative_correct": Ratio(float((right & (values < 0)).sum()), float(right.sum())),
@@ -229,12 +242,12 @@ def _prompt_confidence(
 def _scores(batch: RolloutBatch, params: Params, completion: Tensor, prompt: Tensor) -> tuple[Tensor, Tensor]:
     """What is compared, of completions [P, G] and of prompts [P]; nan where there is no verdict or no token."""
     if params.score == "log_prob":
-        completion = sequence_logprob(batch.logprobs, batch.mask).view(batch.rewards.shape)
+        whole = sequence_logprob(batch.logprobs, batch.mask).view(batch.rewards.shape)
+        completion = whole.masked_fill(~batch.judged, torch.nan)
         prompt = torch.full_like(prompt, torch.nan)  # no baseline that this score admits reads it
     elif params.score == "log_c":
         completion = _completion_confidence(batch, params, of=sequence_log_confidence)
         prompt = _prompt_confidence(batch, params, completion, of=sequence_log_confidence)
-    completion = completion.masked_fill(~batch.judged, torch.nan)
     if params.length_trend == "remove":
         among = batch.judged & batch.correct if params.baseline == "correct_mean" else batch.judged
         completion = without_length_trend(completion, batch.lengths, among)

@@ -72,16 +72,16 @@ DISTINCT = Curves(
 )
 CONFIDENCE = Curves(
     name="confidence",
-    title="Confidence, and the shift it makes",
-    unit="probability",
+    title="Confidence, and the share of the advantage it makes",
+    unit="probability; share",
     layers=(
         Layer(key="progrpo/prompt_confidence", look="smoothed"),
         Layer(key="progrpo/completion_confidence", look="smoothed", dash="--"),
-        Layer(key="progrpo/shift_abs", look="smoothed", dash=":"),
+        Layer(key="progrpo/shift_share", look="smoothed", dash=":"),
     ),
     caption="Runs of ProGRPO only. Solid: c(q) of the prompts (`progrpo/prompt_confidence`); dashed: c(o) of the "
-    "completions (`progrpo/completion_confidence`); dotted: size of the shift before it is multiplied by alpha "
-    "(`progrpo/shift_abs`). Means over {width} rollouts; faint: as logged.",
+    "completions (`progrpo/completion_confidence`); dotted: the shift's share of the advantages "
+    "(`progrpo/shift_share`; below 0.01 the run is GRPO). Means over {width} rollouts; faint: as logged.",
 )
 
 

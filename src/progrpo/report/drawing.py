@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -19,9 +20,11 @@ MARKERS = "osD^vPX*h"
 
 # Colours of the page: matplotlib wants hex, the page wants variables that follow its light or dark scheme.
 INK, SOFT, GRID, PAPER = "#010101", "#010102", "#010103", "#010104"
+RIGHT, WRONG = "#010105", "#010106"
 _RUNS = [f"#0102{index:02x}" for index in range(RUN_COLOURS)]
-_VARIABLES = {INK: "--ink", SOFT: "--soft", GRID: "--rule", PAPER: "--paper"} | {
-    colour: f"--run-{index}" for index, colour in enumerate(_RUNS)
+_VARIABLES = {
+    **{INK: "--ink", SOFT: "--soft", GRID: "--rule", PAPER: "--paper", RIGHT: "--right", WRONG: "--wrong"},
+    **{colour: f"--run-{index}" for index, colour in enumerate(_RUNS)},
 }
 
 PANEL_WIDTH, PANEL_HEIGHT = 3.3, 2.5
@@ -122,16 +125,22 @@ def run_marker(index: int) -> str:
 
 
 @contextmanager
+def sheet(height: float, width: float) -> Iterator[Figure]:
+    """An empty figure in the page's style, whatever the reader's matplotlibrc says; height, width: inches."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)  # type: ignore[arg-type]
+        yield Figure(figsize=(width, height))
+
+
+@contextmanager
 def canvas(height: float = _HEIGHT, width: float = _WIDTH) -> Iterator[tuple[Figure, Axes]]:
-    """Axes in the page's style, whatever the reader's matplotlibrc says.
+    """Axes in the page's style.
 
     Args:
         height, width: inches. The width is the same for all figures that stand alone.
     """
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)  # type: ignore[arg-type]
-        figure = Figure(figsize=(width, height))
+    with sheet(height, width) as figure:
         yield figure, figure.add_subplot()
 
 
@@ -199,10 +208,7 @@ def to_svg(figure: Figure, name: str) -> str:
 
     Ids that something refers to are unique to `name` and the same at every call; the others are left out.
     """
-    matplotlib.rcParams["svg.hashsalt"] = name
-    written = io.StringIO()
-    figure.savefig(written, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    svg = written.getvalue()
+    svg = _written(figure, name)
     svg = svg[svg.index("<svg") :].strip()
     opening, rest = svg.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', opening)
@@ -211,3 +217,22 @@ def to_svg(figure: Figure, name: str) -> str:
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
     return svg
+
+
+def to_file(figure: Figure, name: str) -> str:
+    """SVG for a file of its own: in the page's light colours, with text as outlines; must be called inside `sheet`."""
+    matplotlib.rcParams["svg.fonttype"] = "path"
+    figure.set_facecolor(PAPER)
+    svg = _written(figure, name)
+    css = (Path(__file__).parent / "page.css").read_text("utf-8")
+    light = dict(reversed(re.findall(r"(--[\w-]+): (#\w+);", css)))  # the first of each name: light comes before dark
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, light[variable])
+    return svg
+
+
+def _written(figure: Figure, name: str) -> str:
+    matplotlib.rcParams["svg.hashsalt"] = name
+    written = io.StringIO()
+    figure.savefig(written, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    return written.getvalue()

@@ -18,6 +18,7 @@ from progrpo.report.disputes import disputes
 from progrpo.report.drawing import RUN_COLOURS
 from progrpo.report.figures import cost_figures, figures, paper_figures
 from progrpo.report.paper_tables import Tables, make_tables
+from progrpo.report.headline import headlines
 from progrpo.report.read import Run
 from progrpo.report.samples import completions, disagreements
 from progrpo.report.summary import summarise
@@ -47,6 +48,7 @@ def make_page(runs: Sequence[Run], *, title: str, made: Tables | None = None) ->
     script = "".join((_HERE / name).read_text("utf-8") for name in ("page.js", "disputes.js"))
     browsed = completions(runs) | {"disputes": disputes(runs, comparison.benchmarks)}
     cost_columns, cost_cells = cost_table(runs)
+    summary = summarise(runs)
     page = environment.get_template("page.html").render(
         title=title,
         runs=[_head(run, comparison.state(index)) for index, run in enumerate(runs)],
@@ -54,7 +56,8 @@ def make_page(runs: Sequence[Run], *, title: str, made: Tables | None = None) ->
         made_with=_made_with(runs),
         colours=RUN_COLOURS,
         differing=differing_settings(runs),
-        summary=summarise(runs),
+        summary=summary,
+        headlines=headlines(runs, summary),
         comparison=comparison,
         evaluated_by=_evaluated_by(runs, comparison.benchmarks),
         paper_figures=paper_figures(runs, comparison),

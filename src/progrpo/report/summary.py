@@ -37,6 +37,8 @@ class Difference:
     problems: int
     """On which both were evaluated; 0: there is no difference."""
     cells: Mapping[str, Interval | None]
+    levels: Mapping[str, tuple[float, float]]
+    """By key of the measure: the means of the run and of the first run over the problems that `cells` is over."""
     counts: Mapping[str, tuple[int, int, int]]
     """(wins, ties, losses) in problems, for the measures of `COUNTED`."""
 
@@ -134,16 +136,18 @@ def _difference(
     run: int, step: int, rows: Sequence[Row], baseline: Sequence[Row], measures: Sequence[Measure]
 ) -> Difference:
     cells: dict[str, Interval | None] = {}
-    counts = {}
+    counts, levels = {}, {}
     same = _same_problems(rows, baseline)
     for measure in measures:
         theirs, ours = _values(baseline, measure.key), _values(rows, measure.key)
         both = [problem for problem in theirs if problem in ours and problem in same]
         pair = [ours[problem] for problem in both], [theirs[problem] for problem in both]
         cells[measure.key] = paired_difference(*pair) if both else None
+        if both:
+            levels[measure.key] = (sum(pair[0]) / len(both), sum(pair[1]) / len(both))
         if both and measure.key in COUNTED:
             counts[measure.key] = win_tie_loss(*pair)
-    return Difference(run=run, step=step, problems=len(same), cells=cells, counts=counts)
+    return Difference(run=run, step=step, problems=len(same), cells=cells, levels=levels, counts=counts)
 
 
 def _same_problems(rows: Sequence[Row], others: Sequence[Row]) -> set[str]:

@@ -65,14 +65,16 @@ def method(config: Mapping[str, Any]) -> str:
     return f"{name} ({', '.join(named)})" if named else name
 
 
-_FORMS = {
-    "prompt": "c(q) \N{MINUS SIGN} c(o)",
-    "group_mean": "mean c(o) \N{MINUS SIGN} c(o)",
-    "one_minus_prompt": "1 \N{MINUS SIGN} c(q) \N{MINUS SIGN} c(o)",
-    "one": "1 \N{MINUS SIGN} c(o)",
-    "none": "\N{MINUS SIGN}c(o)",
+_BASELINES = {
+    "prompt": "{s}(q) \N{MINUS SIGN} {s}(o)",
+    "group_mean": "mean {s}(o) \N{MINUS SIGN} {s}(o)",
+    "correct_mean": "mean {s}(o) of the correct \N{MINUS SIGN} {s}(o)",
+    "one_minus_prompt": "1 \N{MINUS SIGN} {s}(q) \N{MINUS SIGN} {s}(o)",
+    "one": "1 \N{MINUS SIGN} {s}(o)",
+    "none": "\N{MINUS SIGN}{s}(o)",
 }
 """The confidence term by the setting `baseline` (arXiv:2602.05281, Eq. 4, Eq. 10, Sec. 4.5)."""
+_SCORES = {"c": "c", "log_c": "log c", "log_prob": "log p"}
 
 
 def advantage_form(config: Mapping[str, Any]) -> str | None:
@@ -80,9 +82,14 @@ def advantage_form(config: Mapping[str, Any]) -> str | None:
     chosen = config.get("method") or {}
     if "name" not in chosen:
         return None
-    if chosen["name"] != "progrpo" or chosen.get("baseline") not in _FORMS:
+    score = _SCORES.get(chosen.get("score", "c"))
+    if chosen["name"] != "progrpo" or chosen.get("baseline") not in _BASELINES or score is None:
         return method(config)
-    form = _FORMS[chosen["baseline"]]
+    form = _BASELINES[chosen["baseline"]].format(s=score)
+    if chosen.get("spread", "none") == "group_std":
+        form = f"({form}) / std"
+    if chosen.get("length_trend", "keep") == "remove":
+        form += ", less its trend in the length"
     if chosen.get("alpha") is not None:
         form += f", α {chosen['alpha']:g}"
     if chosen.get("apply_to", "all") != "all":

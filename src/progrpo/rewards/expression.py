@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from progrpo import rewards
+from progrpo.rewards import _tagged
 from progrpo.types import Problem, Verdict
 
 CANONICAL = True
@@ -48,7 +49,7 @@ def score(text: str, problem: Problem, params: Params) -> Verdict:
     fault = gold_fault(problem, params)
     if fault is not None:
         return Verdict(status="bad_gold", reward=params.wrong_reward, detail=fault)
-    extracted = _extract(text, params.tag)
+    extracted = _tagged.last(text, params.tag)
     if extracted is None:
         return Verdict(status="no_answer", reward=params.wrong_reward, detail=f"no <{params.tag}> in the completion")
     form = None
@@ -207,11 +208,3 @@ def _checked(text: str) -> str:
     if not 0 < len(text) <= MAX_CHARACTERS:
         raise UnreadableError(f"expected 1 to {MAX_CHARACTERS} characters, got {len(text)}")
     return text
-
-
-def _extract(text: str, tag: str | None) -> str | None:
-    if tag is None:
-        return text.strip()
-    end = text.rfind(f"</{tag}>")
-    start = text.rfind(f"<{tag}>", 0, max(end, 0))
-    return text[start + len(tag) + 2 : end].strip() if start >= 0 else None

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from pydantic import Field
 
-from progrpo.errors import DataError
+from progrpo.errors import DataError, SplitError
 from progrpo.settings import Settings
 from progrpo.tasks._rows import SUFFIXES, Row, read_rows
 from progrpo.types import Message, Problem
@@ -95,7 +95,7 @@ def find_files(task: str, sources: Sequence[Source], split: str, params: Publish
     """The split's files (see `published_rows`); what is on the hub is downloaded."""
     source = _source(task, sources, params.source)
     if split not in source.files:
-        raise DataError(f"task {task}: it has no {split} split; it has {', '.join(source.files)}")
+        raise SplitError(f"task {task}: it has no {split} split; it has {', '.join(source.files)}")
     patterns = source.files[split]
     if params.path is not None:
         if params.path.is_file():
@@ -123,9 +123,9 @@ def find_files(task: str, sources: Sequence[Source], split: str, params: Publish
 
 
 def require_test(task: str, split: str) -> None:
-    """Raises DataError where a benchmark is asked for another split than "test"."""
+    """Raises SplitError where a benchmark is asked for another split than "test"."""
     if split != "test":
-        raise DataError(
+        raise SplitError(
             f"task {task} is a benchmark: it has a test split and no {split} split; train on another task, for "
             f"instance dapo_math, and evaluate on this one"
         )

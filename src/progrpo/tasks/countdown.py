@@ -2,27 +2,25 @@
 
 The rules of the television game: each number at most once, every intermediate result a positive whole number.
 
-A problem is its sorted numbers and its target. Its split is a hash of exactly that, so the splits are disjoint by
-construction, whatever the seed; the draw of item i comes from a hash of (seed, split, i), never from seed + i.
+A problem is its sorted numbers and its target; its split is a hash of exactly that.
 """
 
 import random
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import combinations, combinations_with_replacement, product
+from itertools import combinations, combinations_with_replacement, islice, product
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from progrpo.errors import ConfigError
 from progrpo.rewards.expression import Form, apply, combine, number
-from progrpo.seeds import derive_seed
 from progrpo.settings import Settings
+from progrpo.tasks import _procedural
 from progrpo.types import Problem
 
 REWARD = "expression"
 MAX_NEW_TOKENS = 1024
-SPLIT_SHARES = {"pretrain": 0.6, "train": 0.3, "test": 0.1}
 
 WORDS = (
     "Using {rule} of the numbers {numbers}, each at most once, with + - * / and parentheses, write an expression that "
@@ -66,8 +64,7 @@ class Params(Settings):
 def load(split: str, params: Params) -> list[Problem]:
     """The first `train_size` or `test_size` distinct problems of a split ("pretrain" takes train_size too)."""
     size = params.test_size if split == "test" else params.train_size
-    stream = generate(split, params)
-    return [next(stream) for _ in range(size)]
+    return list(islice(generate(split, params), size))
 
 
 def generate(split: str, params: Params) -> Iterator[Problem]:
@@ -76,24 +73,19 @@ def generate(split: str, params: Params) -> Iterator[Problem]:
     Raises:
         ConfigError: unknown split, or 20,000 draws in a row gave nothing new (the setting admits too few problems).
     """
-    if split not in SPLIT_SHARES:
-        raise ConfigError(f"countdown: unknown split {split!r}; expected one of {', '.join(SPLIT_SHARES)}")
-    seen: set[tuple[tuple[int, ...], int]] = set()
-    fruitless = 0
-    index = 0
-    while fruitless < 20_000:
-        rng = random.Random(derive_seed(params.seed, split, index))
-        index += 1
+    _procedural.check_split("countdown", split)
+
+    def draw(rng: random.Random) -> tuple[tuple[int, ...], int] | None:
         numbers = tuple(sorted(rng.randint(1, params.max_number) for _ in range(params.numbers)))
         target = _draw_target(numbers, rng, params)
-        fruitless += 1
-        if target is None or (numbers, target) in seen or split_of(numbers, target) != split:
-            continue
-        seen.add((numbers, target))
-        fruitless = 0
+        return None if target is None or split_of(numbers, target) != split else (numbers, target)
+
+    found = 0
+    for numbers, target in _procedural.draw_distinct(split, params.seed, draw):
+        found += 1
         yield _problem(numbers, target, params)
     raise ConfigError(
-        f"countdown: only {len(seen)} problems of split {split!r} exist or can be found with {params.numbers} numbers "
+        f"countdown: only {found} problems of split {split!r} exist or can be found with {params.numbers} numbers "
         f"up to {params.max_number} and targets up to {params.max_target}; raise one of these or ask for fewer problems"
     )
 
@@ -108,12 +100,7 @@ def enumerate_split(split: str, params: Params) -> Iterator[Problem]:
 
 def split_of(numbers: Sequence[int], target: int) -> str:
     """The one split a problem belongs to: a hash of its sorted numbers and target against the split shares."""
-    position = derive_seed("countdown", ",".join(map(str, sorted(numbers))), target) / 2**63
-    for name, share in SPLIT_SHARES.items():
-        if position < share:
-            return name
-        position -= share
-    return "test"
+    return _procedural.split_by_hash("countdown", ",".join(map(str, sorted(numbers))), target)
 
 
 def solutions(numbers: Sequence[int], params: Params) -> dict[int, frozenset[str]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from progrpo.errors import DataError
+from progrpo.errors import DataError, SplitError
 from progrpo.seeds import derive_seed
 from progrpo.settings import Settings
 from progrpo.tasks._rows import read_rows
@@ -47,7 +47,7 @@ def load(split: str, params: Params) -> list[Problem]:
     if split == "test" and params.test is not None:
         return _read(params.test, params)
     if params.train is None:
-        raise DataError(f"task file: no file for the {split} split; give task.{split}=FILE")
+        raise SplitError(f"task file: no file for the {split} split; give task.{split}=FILE")
     problems = _read(params.train, params)
     if params.test is not None:
         return problems

@@ -95,6 +95,8 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
             )
             | of_sampling
         )
+    for text in trainer.alarms.hear(of_rollout):
+        logger.warning("step %d: %s", done + 1, text)
     with clock.phase("write"):
         every = settings.record.rollouts_every
         if every and done // per_rollout % every == 0:

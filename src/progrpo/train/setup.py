@@ -18,6 +18,7 @@ from progrpo.rollout.generate import fit_prompts
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier
 from progrpo.train import checkpoint
+from progrpo.train.alarms import Alarms
 from progrpo.train.policy import Policy
 from progrpo.train.record import RunDirectory, require_free
 from progrpo.train.reference import Reference
@@ -45,6 +46,7 @@ class Trainer:
     reference: Reference | None
     stream: ProblemStream
     test: tuple[Problem, ...]
+    alarms: Alarms
     done: int
     listen: Listener
 
@@ -149,6 +151,7 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
         reference=reference,
         stream=stream,
         test=tuple(test),
+        alarms=Alarms(method.alarms),
         done=latest.step if latest else 0,
         listen=listen,
     )

@@ -1,0 +1,108 @@
+"""What `evaluate` and `shift` share: which model, which task with which settings, and what is shown meanwhile."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from progrpo.errors import ConfigError, ModelError
+from progrpo.model import EMBEDDED, LanguageModel, ModelSettings
+from progrpo.rollout.verify import VerifySettings
+from progrpo.settings import Choice, Settings, parse, read_yaml
+from progrpo.train.checkpoint import latest_folder
+from progrpo.train.settings import EngineChoice
+
+logger = logging.getLogger(__name__)
+
+
+class Subject(Settings):
+    """What `key=value` may set of the model, its tasks and the verdicts."""
+
+    seed: int = 0
+    model: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the model but its path (precision, device, ...); those of a run are its own otherwise."""
+    max_new_tokens: int | None = Field(None, gt=0)
+    """Longest completion; None takes the task's: 8,192 for a benchmark (the paper gives reasoning models 32,768 on math)."""
+    task: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the tasks: task.KEY=VALUE for all of them, task.NAME.KEY=VALUE for one."""
+    reward: Choice | None = None
+    """None takes each task's own."""
+    engine: EngineChoice = EngineChoice()
+    verify: VerifySettings = VerifySettings()
+
+
+def find_model(path: str, request: Subject, *, where: str) -> tuple[ModelSettings, Path | None]:
+    """The model's settings; and the run directory, where `path` is one and its latest checkpoint is meant.
+
+    Raises:
+        ConfigError: a setting of the model is wrong. ModelError: no such folder, or a run without a checkpoint.
+    """
+    if "path" in request.model:
+        raise ConfigError("model.path: the model is the first argument; leave the setting out")
+    if not (Path(path) / "config.yaml").is_file():
+        parts = Path(path).parts
+        if len(parts) > 1 and Path(parts[0]).is_dir() and not Path(path).exists():
+            raise ModelError(
+                f"{path}: no such folder in {parts[0]}/; expected a run directory, a model folder or a hub id"
+            )
+        return parse(ModelSettings, {**request.model, "path": path}, where=where), None
+    run = Path(path)
+    checkpoint = latest_folder(run / "checkpoints")
+    if checkpoint is None:
+        raise ModelError(f"{run}: a run directory without a checkpoint; give a model folder, or let the run reach one")
+    own = read_yaml(run / "config.yaml").get("model") or {}
+    return parse(ModelSettings, {**own, **request.model, "path": str(checkpoint)}, where=where), run
+
+
+def own_task(path: str, trained_on: Mapping[str, Any]) -> str:
+    """What is evaluated without --task: what a run was trained on, or an embedded model is made for."""
+    if path.startswith(EMBEDDED):
+        return path.removeprefix(EMBEDDED)
+    if "name" not in trained_on:
+        raise ConfigError(f"--task: name what to evaluate {path} on, for instance --task aime24 (progrpo list tasks)")
+    return str(trained_on["name"])
+
+
+def task_choice(name: str, names: Sequence[str], request: Subject, trained_on: Mapping[str, Any]) -> Choice:
+    """One task with its settings: those for all tasks, over them those under its name.
+
+    Args:
+        names: all tasks asked for. trained_on: the task of a run, whose settings are the defaults of the same task.
+    """
+    own = {key: value for key, value in request.task.items() if key in names and isinstance(value, dict)}
+    shared = {key: value for key, value in request.task.items() if key not in own}
+    start = trained_on if name == trained_on.get("name") else {"name": name}
+    return Choice(**{**start, **shared, **own.get(name, {})})
+
+
+def check_context(model: LanguageModel, limit: int) -> None:
+    context = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
+    if context is not None and limit > context:
+        logger.warning(
+            "the model's context is %d tokens and a completion may have %d: what goes beyond it is noise; set max_new_tokens",
+            context,
+            limit,
+        )
+
+
+def short_name(path: str) -> str:
+    """The last two telling parts of a path or hub id: Qwen-Qwen2.5-7B, a-step-000200."""
+    parts = [part for part in path.replace(":", "/").split("/") if part not in ("", ".", "..", "runs", "checkpoints")]
+    return "-".join(parts[-2:]) or "model"
+
+
+def progress_bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        TextColumn("{task.fields[doing]}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("problems"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
