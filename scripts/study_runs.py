@@ -51,7 +51,9 @@ FAMILIES = {
     "equilibrium": Family(
         "{name: progrpo, preset: equilibrium, alpha: {strength}}", (0.5, 1.0, 2.0, 3.0), (1.0,), "equilibrium"
     ),
-    "ucpo": Family("{name: ucpo, clip_high: 0.28, aggregate: group_token, tau: {strength}}", (0.2, 0.5, 0.8, 1.0), (), "UCPO", "tau"),
+    "ucpo": Family(
+        "{name: ucpo, clip_high: 0.28, aggregate: group_token, tau: {strength}}", (0.2, 0.5, 0.8, 1.0), (), "UCPO", "tau"
+    ),
     "unlikeliness": Family(
         "{name: unlikeliness, clip_high: 0.28, aggregate: group_token, beta: {strength}}",
         (0.25, 0.5, 0.75, 1.0),
@@ -63,7 +65,10 @@ FAMILIES = {
         "{name: dapo, entropy_coef: {strength}}", (0.003, 0.01, 0.03, 0.1), (), "entropy bonus", "coefficient"
     ),
     "log_c": Family(
-        "{name: progrpo, score: log_c, " + _AMONG_CORRECT + "}", (0.3, 0.6, 1.0, 1.5), (0.3, 0.6, 1.0), "log c among the correct"
+        "{name: progrpo, score: log_c, " + _AMONG_CORRECT + "}",
+        (0.3, 0.6, 1.0, 1.5),
+        (0.3, 0.6, 1.0),
+        "log c among the correct",
     ),
     "log_prob": Family(
         "{name: progrpo, score: log_prob, " + _AMONG_CORRECT + "}",
@@ -95,8 +100,8 @@ SETUPS = {
     "four_steps": Setup("demo/grpo.yaml", (*_COUNTDOWN, "batch.minibatch_prompts=4", "optim.lr=1.5e-4"), 600),
     "group_8": Setup("demo/grpo.yaml", (*_COUNTDOWN, "batch.group=8")),
 }
-"""`on_policy`: recipes/demo/grpo.yaml, one step a rollout of 16 problems x 16 completions. `four_steps`: the same rollouts, four
-steps of 4 problems on each. `group_8`: 16 problems x 8 completions."""
+"""`on_policy`: recipes/demo/grpo.yaml, one step a rollout of 16 problems x 16 completions. `four_steps`: the same rollouts,
+four steps of 4 problems on each. `group_8`: 16 problems x 8 completions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,7 +26,10 @@ def load_script() -> ModuleType:
 
 
 texts = load_script()
-SMALL: dict[str, dict[str, Any]] = {"countdown": {"numbers": 3, "max_number": 6, "min_used": 2}, "grid_path": {"rows": 4}}
+SMALL: dict[str, dict[str, Any]] = {
+    "countdown": {"numbers": 3, "max_number": 6, "min_used": 2},
+    "grid_path": {"rows": 4},
+}
 
 
 @pytest.mark.parametrize("name", sorted(texts.GAMES))

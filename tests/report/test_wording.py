@@ -82,7 +82,13 @@ def test_flat() -> None:
         ({"name": "progrpo", "preset": "paper"}, "progrpo (preset paper)"),
         (
             {
-                **{"name": "progrpo", "baseline": "correct_mean", "score": "log_c", "spread": "group_std", "alpha": 0.6},
+                **{
+                    "name": "progrpo",
+                    "baseline": "correct_mean",
+                    "score": "log_c",
+                    "spread": "group_std",
+                    "alpha": 0.6,
+                },
                 **{"apply_to": "correct", "skip": "all_wrong"},
             },
             "(mean log c(o) of the correct − log c(o)) / std, α 0.6, correct only, all-wrong groups left alone",

@@ -32,7 +32,11 @@ def _sentence(run: Run, first: Run, difference: Difference, measures: Sequence[M
     levels = [_level(difference, measure) for measure in said]
     clear = [measure.label for measure in said if _beyond(difference, measure)]
     told = ", ".join(levels[:-1]) + (" and " if levels[:-1] else "") + levels[-1]
-    rest = f"clear of chance over problems: {', '.join(clear)}" if clear else "no difference is clear of chance over problems"
+    rest = (
+        f"clear of chance over problems: {', '.join(clear)}"
+        if clear
+        else "no difference is clear of chance over problems"
+    )
     return f"`{run.name}` had {told} after {difference.step} steps, `{first.name}` in brackets; {rest}."
 
 

@@ -17,8 +17,8 @@ from progrpo.report.cost import cost_table
 from progrpo.report.disputes import disputes
 from progrpo.report.drawing import RUN_COLOURS
 from progrpo.report.figures import cost_figures, figures, paper_figures
-from progrpo.report.paper_tables import Tables, make_tables
 from progrpo.report.headline import headlines
+from progrpo.report.paper_tables import Tables, make_tables
 from progrpo.report.read import Run
 from progrpo.report.samples import completions, disagreements
 from progrpo.report.summary import summarise
