@@ -1,7 +1,7 @@
 """Make a small model for a game, out of the pre-training split only: countdown's, which ships in the package, or another.
 
     python scripts/make_embedded_model.py                       (about 6 minutes on 2 idle cores)
-    python scripts/make_embedded_model.py --task grid_path      (writes runs/grid_model)
+    python scripts/make_embedded_model.py --task grid_path      (about 2 minutes; writes runs/grid_model)
 
 A Qwen2 architecture with a character tokenizer learns, by next-token prediction, random answers to the problems of a game
 (see scripts/pretraining_texts.py). The result is a Hugging Face folder. The same seed gives the same folder on the same

@@ -107,5 +107,5 @@ GAMES = {
     "countdown": Game(
         "0123456789+-*/=,: ", "src/progrpo/embedded/countdown", 1500, 128, countdown_examples, draw_countdown
     ),
-    "grid_path": Game(".#SG/:UDLR", "runs/grid_model", 400, 64, path_examples, draw_path),
+    "grid_path": Game(".#SG/:UDLR", "runs/grid_model", 500, 64, path_examples, draw_path),
 }

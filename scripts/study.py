@@ -8,11 +8,13 @@ Stages, each of which trains only what the results file does not have, and goes 
     confirm  each at the strength that the scan chose, likewise; for more seeds than the scan
     long     600 on-policy steps: without a shift, the paper's default, equilibrium, the forms free of scale at three
              strengths, and the others at the strength that the scan chose
-    robust   without a shift, and the three families that the scan puts first: four steps a rollout, and groups of 8
+    robust   without a shift, and the three families that the scan puts first: four steps a rollout, groups
+             of 8, and a second game (recipes/study/grid_path.yaml)
 
 Every run is recipes/demo/grpo.yaml with the family's method, 200 held-out problems x 32 samples and its own seed, on one
 thread, `--jobs` side by side. Of the 200 problems 50 choose the strengths (by the mean of Pass@1, 2, 4, ... 32), and 150 are
-the tables'. Intervals are Student's 95 % over seeds; differences are paired by seed, tested by paired t-tests with Holm's correction.
+the tables'. Intervals are Student's 95 % over seeds; differences are paired by seed and tested by paired t-tests with Holm's
+correction.
 On two cores that nothing else uses 150 steps take about 1.3 minutes a run and 600 about 5.
 """
 

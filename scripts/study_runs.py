@@ -99,9 +99,11 @@ SETUPS = {
     "on_policy": Setup("demo/grpo.yaml", _COUNTDOWN),
     "four_steps": Setup("demo/grpo.yaml", (*_COUNTDOWN, "batch.minibatch_prompts=4", "optim.lr=1.5e-4"), 600),
     "group_8": Setup("demo/grpo.yaml", (*_COUNTDOWN, "batch.group=8")),
+    "grid_path": Setup("study/grid_path.yaml", _COUNTDOWN),
 }
 """`on_policy`: recipes/demo/grpo.yaml, one step a rollout of 16 problems x 16 completions. `four_steps`: the same rollouts,
-four steps of 4 problems on each. `group_8`: 16 problems x 8 completions."""
+four steps of 4 problems on each. `group_8`: 16 problems x 8 completions. `grid_path`: the second game, with the
+model that `python scripts/make_embedded_model.py --task grid_path` makes in runs/grid_model."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,11 +23,17 @@ def names(room: str) -> list[str]:
 
 def summaries(room: str) -> dict[str, str]:
     """Map each variation of a room to the first line of its docstring, read without importing it."""
-    folder = Path(__file__).parent / room
     return {
-        name: (ast.get_docstring(ast.parse((folder / f"{name}.py").read_text("utf-8"))) or "").split("\n")[0]
+        name: (ast.get_docstring(ast.parse(_file(room, name).read_text("utf-8"))) or "").split("\n")[0]
         for name in names(room)
     }
+
+
+def _file(room: str, name: str) -> Path:
+    """Where a variation stands: a module, or a folder of modules with its contract in `__init__.py`."""
+    folder = Path(__file__).parent / room
+    package = folder / name / "__init__.py"
+    return package if package.exists() else folder / f"{name}.py"
 
 
 def load(room: str, name: str) -> ModuleType:

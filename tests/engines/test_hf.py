@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from progrpo import engines
 from progrpo.algo.logprobs import distribution_entropy, token_logprobs
 from progrpo.engines import Engine, Generated, Request, Sampling
-from progrpo.engines._hf_cache import Decode
-from progrpo.engines._hf_graphs import Graphs, round_up
-from progrpo.engines._hf_sampling import invert, sample
-from progrpo.engines._hf_state import Rows
+from progrpo.engines.hf.cache import Decode
+from progrpo.engines.hf.graphs import Graphs, round_up
+from progrpo.engines.hf.sampling import invert, sample
+from progrpo.engines.hf.state import Rows
 from progrpo.model import LanguageModel
 from progrpo.settings import Choice
 

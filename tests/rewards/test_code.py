@@ -10,11 +10,13 @@ from code_programs import CALL, DIVISOR, REFERENCE, ROWS, SUM, SUM_TACO
 
 from progrpo import rewards
 from progrpo.errors import SandboxError
-from progrpo.rewards import _code_run, _code_values, code
-from progrpo.rewards._code_compare import TEXT_RULES, Tolerance, same_value
-from progrpo.rewards._code_extract import extract
-from progrpo.rewards._code_tests import CallTest, PipeTest, UnreadableTestsError, read_tests
+from progrpo.rewards import code
 from progrpo.rewards.code import Params, gold_fault, limit_s, prepare, score, screen
+from progrpo.rewards.code import run as code_run
+from progrpo.rewards.code import values as code_values
+from progrpo.rewards.code.compare import TEXT_RULES, Tolerance, same_value
+from progrpo.rewards.code.extract import extract
+from progrpo.rewards.code.tests import CallTest, PipeTest, UnreadableTestsError, read_tests
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice
 from progrpo.types import Problem, Verdict
@@ -93,13 +95,13 @@ def test_each_call_has_its_own_cpu_time() -> None:
 @pytest.mark.usefixtures("box")
 def test_it_stops_at_the_first_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
-    complete = _code_run.run
+    complete = code_run.run
 
     def counting(*given: Any, **named: Any) -> Any:
         started.append(1)
         return complete(*given, **named)
 
-    monkeypatch.setattr(_code_run, "run", counting)
+    monkeypatch.setattr(code_run, "run", counting)
     judged({"tests": [*SUM, *SUM, *SUM]}, "print(3)")
     assert len(started) == 2
 
@@ -118,13 +120,13 @@ def test_scripts_share_nothing_and_calls_share_a_process() -> None:
 def test_expected_outputs_never_go_in(monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "expectedsecret"
     given: list[bytes] = []
-    complete = _code_run.run
+    complete = code_run.run
 
     def watching(box: Any, source: bytes, **named: Any) -> Any:
         given.extend((source, named["payload"], named.get("stdin", b"")))
         return complete(box, source, **named)
 
-    monkeypatch.setattr(_code_run, "run", watching)
+    monkeypatch.setattr(code_run, "run", watching)
     judged({"tests": [{"input": "1", "output": secret}]}, "print(1)")
     judged({"tests": {"fn_name": "f", "inputs": [[1]], "outputs": [secret]}}, "def f(x): return x")
     judged({"tests": {"entry_point": "f", "inputs": [[1]], "expected": [secret]}}, "def f(x): return x")
@@ -136,15 +138,15 @@ def test_expected_outputs_never_go_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("box")
 def test_a_published_test_is_run_without_the_program_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    _code_run._trusted.cache_clear()
+    code_run._trusted.cache_clear()
     given = []
-    complete = _code_run.run
+    complete = code_run.run
 
     def watching(box: Any, source: bytes, **named: Any) -> Any:
         given.append(named["payload"])
         return complete(box, source, **named)
 
-    monkeypatch.setattr(_code_run, "run", watching)
+    monkeypatch.setattr(code_run, "run", watching)
     for _ in range(2):
         assert judged({"tests": REFERENCE}, "def area(r): return 3.141592653589793 * r * r  # mine").correct
     assert [(b"ref_func" in payload, b"mine" in payload) for payload in given] == [
@@ -363,7 +365,7 @@ def test_values_cross_the_wall_unchanged() -> None:
         None, True, 0, -5, 2**63, -(10**5000), 0.1, -0.0, 1e300, float("inf"), "", "a\n\"\\\0ü\ud800", b"\0\xff", 1 + 2j,
         [], (), {}, set(), [1, [2, (3, {4})]], {"a": {1: (2,)}}, frozenset({(1, 2)}), {(1, 2): [3]},
     ]  # fmt: skip
-    judge = _code_run.Judge.start(code._box(SMALL), SMALL)
+    judge = code_run.Judge.start(code._box(SMALL), SMALL)
     got, ended = judge._call("def same(x): return x", "same", [[value] for value in values if value != -(10**5000)])
     assert ended.ending == "ok"
     assert [repr(value) for value in got] == [repr(value) for value in values if value != -(10**5000)]
@@ -391,8 +393,8 @@ def test_values_cross_the_wall_unchanged() -> None:
     ],
 )
 def test_what_is_no_value_is_refused(text: str) -> None:
-    with pytest.raises(_code_values.UnreadableValueError):
-        _code_values.value_of(text.encode())
+    with pytest.raises(code_values.UnreadableValueError):
+        code_values.value_of(text.encode())
 
 
 def test_shapes_are_read_into_one() -> None:
@@ -413,7 +415,7 @@ def test_shapes_are_read_into_one() -> None:
 
 def test_the_longest_inputs_are_kept_in_their_order() -> None:
     raw = [{"input": "x" * n, "output": str(n)} for n in (3, 1, 5, 4)]
-    kept = _code_run.longest(read_tests(Problem(id="x", prompt="", info={"tests": raw})), 2)
+    kept = code_run.longest(read_tests(Problem(id="x", prompt="", info={"tests": raw})), 2)
     assert [test.expected for test in kept.pipes] == ["5", "4"]
 
 
@@ -456,7 +458,7 @@ def test_installed_packages_can_be_allowed() -> None:
 
 def test_many_members_that_are_cheap_are_read() -> None:
     text = '{"set":[' + ",".join(map(str, range(20_000))) + "]}"
-    assert _code_values.value_of(text.encode()) == set(range(20_000))
+    assert code_values.value_of(text.encode()) == set(range(20_000))
 
 
 @pytest.mark.usefixtures("box")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from progrpo import methods
 from progrpo.engines import Sampling
-from progrpo.engines._hf_sampling import sample
+from progrpo.engines.hf.sampling import sample
 from progrpo.methods import Advantages
 from progrpo.model import LanguageModel
 from progrpo.settings import Choice

@@ -29,8 +29,8 @@ from torch.nn.utils.rnn import pad_sequence
 from progrpo import attention
 from progrpo.algo.logprobs import head_logprobs
 from progrpo.engines import Done, Engine, Generated, Request, Sampling
-from progrpo.engines._hf_results import named
-from progrpo.engines._hf_sampling import kept, sample, uniforms_of
+from progrpo.engines.hf.results import named
+from progrpo.engines.hf.sampling import kept, sample, uniforms_of
 from progrpo.errors import ConfigError, NonFiniteError, PluginError
 from progrpo.model import LanguageModel
 from progrpo.settings import Settings

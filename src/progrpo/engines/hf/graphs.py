@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from progrpo.engines._hf_state import Rows
+from progrpo.engines.hf.state import Rows
 
 _SMALLEST_SPAN = 64
 

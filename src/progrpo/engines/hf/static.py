@@ -12,8 +12,8 @@ from transformers import DynamicCache
 
 from progrpo.algo.logprobs import head_logprobs
 from progrpo.engines import Done, Generated, Request, Sampling
-from progrpo.engines._hf_results import Results
-from progrpo.engines._hf_sampling import kept, sample, uniforms_of
+from progrpo.engines.hf.results import Results
+from progrpo.engines.hf.sampling import kept, sample, uniforms_of
 from progrpo.model import LanguageModel
 
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from progrpo.rewards._math_forms import Based, Chain, Form, Group, Scalar, read
-from progrpo.rewards._math_numbers import Number, numbers_equal
-from progrpo.rewards._math_text import is_words, key
+from progrpo.rewards.math.forms import Based, Chain, Form, Group, Scalar, read
+from progrpo.rewards.math.numbers import Number, numbers_equal
+from progrpo.rewards.math.text import is_words, key
 
 Leaf = Callable[[Form, Form], bool | None]
 """leaf(gold, answer): whether two forms are equal by algebra; None where it does not decide."""

@@ -12,13 +12,14 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from progrpo.engines import Done, Engine, Generated, Request, Sampling, _hf_probe
-from progrpo.engines._hf_cache import Shape
-from progrpo.engines._hf_graphs import Graphs
-from progrpo.engines._hf_slots import SlotDecoder, shape_of
-from progrpo.engines._hf_state import Rows
-from progrpo.engines._hf_waves import WaveDecoder
-from progrpo.engines._hf_weights import SamplerWeights
+from progrpo.engines import Done, Engine, Generated, Request, Sampling
+from progrpo.engines.hf import probe
+from progrpo.engines.hf.cache import Shape
+from progrpo.engines.hf.continuous import SlotDecoder, shape_of
+from progrpo.engines.hf.graphs import Graphs
+from progrpo.engines.hf.state import Rows
+from progrpo.engines.hf.static import WaveDecoder
+from progrpo.engines.hf.weights import SamplerWeights
 from progrpo.model import LanguageModel
 from progrpo.settings import Settings
 
@@ -86,7 +87,7 @@ class HfEngine(Engine):
             def decode(requests: Sequence[Request], sampling: Sampling, way: Way = way) -> list[Generated]:
                 return self._run(requests, sampling, False, None, way, 6)
 
-            fault = _hf_probe.fault(self._model, decode)
+            fault = probe.fault(self._model, decode)
             self._kept = None
             if fault is None:
                 return way

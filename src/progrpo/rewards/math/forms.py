@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from progrpo.rewards._math_numbers import Number, read_number, split_unit
-from progrpo.rewards._math_text import clean, key
+from progrpo.rewards.math.numbers import Number, read_number, split_unit
+from progrpo.rewards.math.text import clean, key
 
 
 @dataclass(frozen=True, slots=True)

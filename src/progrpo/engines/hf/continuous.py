@@ -10,11 +10,11 @@ from torch import Tensor
 from progrpo.algo.logprobs import head_logprobs
 from progrpo.attention.packed import line_up, pack
 from progrpo.engines import Done, Generated, Request, Sampling
-from progrpo.engines._hf_cache import Shape
-from progrpo.engines._hf_graphs import Graphs
-from progrpo.engines._hf_results import Results
-from progrpo.engines._hf_sampling import uniforms_of
-from progrpo.engines._hf_state import Rows
+from progrpo.engines.hf.cache import Shape
+from progrpo.engines.hf.graphs import Graphs
+from progrpo.engines.hf.results import Results
+from progrpo.engines.hf.sampling import uniforms_of
+from progrpo.engines.hf.state import Rows
 
 _PREFILL_TOKENS = 16_384
 """Prompts of at most so many tokens go through the model in one pass."""

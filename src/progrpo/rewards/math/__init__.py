@@ -30,10 +30,10 @@ from functools import lru_cache
 from pydantic import Field
 
 from progrpo import rewards
-from progrpo.rewards import _math_symbolic as symbolic
-from progrpo.rewards._math_compare import Leaf, Rules, compare
-from progrpo.rewards._math_forms import Scalar, read
-from progrpo.rewards._math_text import clean, extract, hedged, is_words, key, too_much
+from progrpo.rewards.math import symbolic as symbolic
+from progrpo.rewards.math.compare import Leaf, Rules, compare
+from progrpo.rewards.math.forms import Scalar, read
+from progrpo.rewards.math.text import clean, extract, hedged, is_words, key, too_much
 from progrpo.types import Problem, Status, Verdict
 
 SLOW = True

@@ -13,8 +13,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from progrpo.rewards._math_forms import Based, Form
-from progrpo.rewards._math_numbers import Number, stands_for
+from progrpo.rewards.math.forms import Based, Form
+from progrpo.rewards.math.numbers import Number, stands_for
 
 T = TypeVar("T")
 

@@ -5,19 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from progrpo.rewards._code_compare import TEXT_RULES, Tolerance, same_value
-from progrpo.rewards._code_tests import PipeTest, Tests, UnreadableTestsError, call_tests
-from progrpo.rewards._code_values import UnreadableValueError, text_of, value_of
+from progrpo.rewards.code.compare import TEXT_RULES, Tolerance, same_value
+from progrpo.rewards.code.params import Params
+from progrpo.rewards.code.tests import PipeTest, Tests, UnreadableTestsError, call_tests
+from progrpo.rewards.code.values import UnreadableValueError, text_of, value_of
 from progrpo.sandbox import Box, Ended, Limits
 from progrpo.sandbox.run import run
 
-if TYPE_CHECKING:
-    from progrpo.rewards.code import Params
-
-_DRIVER = Path(__file__).with_name("_code_driver.py").read_bytes()
-_CHECKER = Path(__file__).with_name("_code_checker.py").read_bytes()
+_DRIVER = Path(__file__).with_name("driver.py").read_bytes()
+_CHECKER = Path(__file__).with_name("checker.py").read_bytes()
 _MODULES: tuple[str, ...] = (
     "string",
     "re",
@@ -68,11 +66,11 @@ class Judge:
     """
 
     box: Box
-    params: "Params"
+    params: Params
     deadline: float
 
     @classmethod
-    def start(cls, box: Box, params: "Params") -> "Judge":
+    def start(cls, box: Box, params: Params) -> "Judge":
         return cls(box, params, time.monotonic() + params.total_s)
 
     def first_failure(self, code: str, tests: Tests) -> Failure | None:
@@ -216,7 +214,7 @@ class Judge:
 
 
 @lru_cache(maxsize=64)
-def _trusted(box: Box, params: "Params", source: str) -> tuple[list[Any], list[Any]]:
+def _trusted(box: Box, params: Params, source: str) -> tuple[list[Any], list[Any]]:
     """Inputs and results of a test source that has to be run; once per process.
 
     Raises:

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from progrpo.engines import Sampling
-from progrpo.engines._hf_cache import Decode, Shape, SlotCache
-from progrpo.engines._hf_sampling import kept, sample
+from progrpo.engines.hf.cache import Decode, Shape, SlotCache
+from progrpo.engines.hf.sampling import kept, sample
 from progrpo.model import LanguageModel
 
 

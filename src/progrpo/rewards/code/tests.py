@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from progrpo.rewards import _code_humaneval
-from progrpo.rewards._code_compare import Tolerance
+from progrpo.rewards.code import humaneval
+from progrpo.rewards.code.compare import Tolerance
 from progrpo.types import Problem
 
 
@@ -137,14 +137,14 @@ def _entry_point(raw: Mapping[str, Any]) -> Tests:
     function, prompt = str(raw["entry_point"]), str(raw.get("prompt") or "")
     if "test" not in raw:
         return Tests(calls=call_tests(raw["inputs"], raw["expected"]), function=function, prompt=prompt)
-    published = _code_humaneval.read(str(raw["test"]))
+    published = humaneval.read(str(raw["test"]))
     calls = () if published.results is None else call_tests(published.inputs, published.results)
     return Tests(
         calls=calls,
         function=function,
         prompt=prompt,
         strict=True,
-        tolerance=Tolerance(published.absolute_tolerance, _code_humaneval.RELATIVE_TOLERANCE),
+        tolerance=Tolerance(published.absolute_tolerance, humaneval.RELATIVE_TOLERANCE),
         trusted_source=published.gold_source if published.results is None else None,
     )
 

@@ -126,7 +126,7 @@ def send(line: str) -> None:
 
 
 def written(value: "Any", depth: int = 0) -> str:
-    """A value as JSON; see `value_of` in _code_values.py for what JSON lacks. Exact types, so that no method of the
+    """A value as JSON; see `value_of` in values.py for what JSON lacks. Exact types, so that no method of the
     program's decides what is written."""
     kind = type(value)
     if value is None:
