@@ -7,7 +7,7 @@ from progrpo import plugins
 from progrpo.errors import PluginError
 
 
-@pytest.mark.parametrize("room", plugins.ROOMS)
+@pytest.mark.parametrize("room", plugins.PACKAGES)
 def test_every_file_loads_and_has_a_one_line_summary(room: str) -> None:
     found = plugins.summaries(room)
     assert found
@@ -22,7 +22,7 @@ def test_unknown_name_suggests_the_nearest() -> None:
 
 
 def test_unknown_room() -> None:
-    with pytest.raises(PluginError, match="no room"):
+    with pytest.raises(PluginError, match="no package"):
         plugins.load("kitchens", "x")
 
 

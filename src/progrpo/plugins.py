@@ -1,62 +1,239 @@
 """Variations by file name: `methods/progrpo.py` *is* the method "progrpo"; nothing else has to be edited.
 
-A dotted path ("mylab.methods.mine") admits code outside this tree on the same contract.
+A dotted path ("mylab.methods.mine") or the path of a file ("./mine.py") admits code outside this tree on the same contract:
+each package says in its `CONTRACT` what a variation may define, and `check_contract` holds all of them to it.
 """
 
 import ast
 import importlib
+import importlib.util
+import inspect
+import math
 import pkgutil
+import symtable
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
+from numbers import Real
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
+from urllib.parse import quote
 
 from progrpo.errors import PluginError
 
-ROOMS = ("methods", "rewards", "tasks", "engines", "measures")
+PACKAGES = ("methods", "rewards", "tasks", "engines", "measures")
+
+_TYPO = 0.8
+"""From this likeness on (`difflib`) a name is taken for a mistyped one even where the module lists it in `__all__`."""
 
 
-def names(room: str) -> list[str]:
-    """List the variations of a room, sorted, without importing them."""
-    folder = Path(__file__).parent / room
+def names(package: str) -> list[str]:
+    """List the variations of a package, sorted, without importing them."""
+    folder = Path(__file__).parent / package
     return sorted(module.name for module in pkgutil.iter_modules([str(folder)]) if not module.name.startswith("_"))
 
 
-def summaries(room: str) -> dict[str, str]:
-    """Map each variation of a room to the first line of its docstring, read without importing it."""
+def summaries(package: str) -> dict[str, str]:
+    """Map each variation of a package to the first line of its docstring, read without importing it."""
     return {
-        name: (ast.get_docstring(ast.parse(_file(room, name).read_text("utf-8"))) or "").split("\n")[0]
-        for name in names(room)
+        name: (ast.get_docstring(ast.parse(_file(package, name).read_text("utf-8"))) or "").split("\n")[0]
+        for name in names(package)
     }
 
 
-def _file(room: str, name: str) -> Path:
+def _file(package: str, name: str) -> Path:
     """Where a variation stands: a module, or a folder of modules with its contract in `__init__.py`."""
-    folder = Path(__file__).parent / room
-    package = folder / name / "__init__.py"
-    return package if package.exists() else folder / f"{name}.py"
+    folder = Path(__file__).parent / package
+    module = folder / name / "__init__.py"
+    return module if module.exists() else folder / f"{name}.py"
 
 
-def load(room: str, name: str) -> ModuleType:
-    """Import the variation `name` of `room`, or the module at a dotted path.
+def load(package: str, name: str) -> ModuleType:
+    """Import the variation `name` of `package`, the module at a dotted path, or a file.
+
+    A file is known by its absolute path: it is run once per process, as an import is, and finds no modules beside it that
+    Python would not find anyway.
 
     Raises:
-        PluginError: no such file; the message names the nearest one.
-        ImportError: the file exists and one of its own imports fails (never hidden as "unknown").
+        PluginError: no such file or module; the message names the nearest one.
+        ImportError: it exists and one of its own imports fails (never hidden as "unknown").
     """
-    if room not in ROOMS:
-        raise PluginError(f"no room {room!r}; expected one of {', '.join(ROOMS)}")
+    if package not in PACKAGES:
+        raise PluginError(f"no package {package!r}; expected one of {', '.join(PACKAGES)}")
+    if _is_file(name):
+        return _load_file(package, name)
     if "." in name:
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not name.startswith(error.name):
-                raise
+        return _load_dotted(package, name)
+    if name not in names(package):
+        raise PluginError(
+            f"{package}: unknown name {name!r}{_hint(name, names(package))} Expected one of: {', '.join(names(package))}"
+        )
+    return importlib.import_module(f"progrpo.{package}.{name}")
+
+
+def label(name: str) -> str:
+    """A name as it may stand in the name of a file: the last part of a dotted path, a file without folder and suffix."""
+    return Path(name).stem if _is_file(name) else name.rpartition(".")[2]
+
+
+def _is_file(name: str) -> bool:
+    return "/" in name or "\\" in name or name.endswith(".py")
+
+
+def _load_file(package: str, name: str) -> ModuleType:
+    path = Path(name).expanduser().resolve()
+    if not path.is_file() or path.suffix != ".py":
+        raise PluginError(
+            f"{package}: {name!r} is no Python file (looked for {path}); a path must be that of a .py file, a plain name "
+            f"one of: {', '.join(names(package))}"
+        )
+    known = "file:" + quote(str(path.with_suffix(""))).replace(".", "%2E")  # a dot would be read as a package
+    if known in sys.modules:
+        return sys.modules[known]
+    spec = importlib.util.spec_from_file_location(known, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{package}: Python cannot import {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[known] = module  # before it runs: dataclasses, pydantic and pickle look their module up
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[known]
+        raise
+    return module
+
+
+def _load_dotted(package: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not name.startswith(error.name):
+            raise
+        raise PluginError(
+            f"{package}: no module {name!r} on the Python path (looked for {error.name!r}); "
+            f"a dotted path must be importable, a plain name must be one of: {', '.join(names(package))}"
+        ) from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contract:
+    """What the modules of a package may define in public.
+
+    Attributes:
+        kind: one of them in a word ("reward"), for messages.
+        names: each public name and what it is. A function is written as it is called, "score(text, problem[, params]) ->
+            Verdict": it must take these arguments by position, and may do without those in brackets.
+        required: of each tuple one name must be there.
+        settings: what `Params` must be a subclass of.
+    """
+
+    kind: str
+    names: Mapping[str, str]
+    settings: type
+    required: tuple[tuple[str, ...], ...] = ()
+
+
+def check_contract(contract: Contract, name: str, module: ModuleType) -> None:
+    """Refuse a module that does not keep its package's contract, before anything of it is used.
+
+    Every public function, constant (UPPER_CASE) and settings class that the module defines itself must be in the contract.
+    What it offers to others beyond that it lists in `__all__`; the rest begins with an underscore.
+
+    Raises:
+        PluginError: an unknown name (the nearest is given), a required one missing, a function that cannot be called as
+            the contract says, or `Params` that are no settings.
+    """
+    where = f"{contract.kind} {name!r}"
+    offered = getattr(module, "__all__", ())
+    for own in _defined_in(module):
+        if own in contract.names or own.startswith("_") or not _concerns(contract, own, getattr(module, own)):
+            continue
+        meant = ["Params"] if isinstance(getattr(module, own), type) else contract.names
+        if own not in offered or get_close_matches(own, meant, cutoff=_TYPO):
             raise PluginError(
-                f"{room}: no module {name!r} on the Python path (looked for {error.name!r}); "
-                f"a dotted path must be importable, a plain name must be one of: {', '.join(names(room))}"
-            ) from error
-    if name not in names(room):
-        near = get_close_matches(name, names(room), n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise PluginError(f"{room}: unknown name {name!r}{hint} Expected one of: {', '.join(names(room))}")
-    return importlib.import_module(f"progrpo.{room}.{name}")
+                f"{where}: unknown {_what(getattr(module, own))} {own!r}{_hint(own, meant)} A {contract.kind} may define: "
+                f"{', '.join(contract.names)}. What is the module's own begins with an underscore or is listed in its __all__"
+            )
+    for choices in contract.required:
+        if not any(hasattr(module, choice) for choice in choices):
+            raise PluginError(f"{where}: {module.__name__} must define {' or '.join(map(contract.names.get, choices))}")
+    _check_functions(contract, where, module)
+    settings = getattr(module, "Params", contract.settings)
+    if not isinstance(settings, type) or not issubclass(settings, contract.settings):
+        base = f"{contract.settings.__module__}.{contract.settings.__qualname__}"
+        raise PluginError(f"{where}: Params must be a subclass of {base}, got {settings!r:.80}")
+
+
+def _check_functions(contract: Contract, where: str, module: ModuleType) -> None:
+    for own, text in contract.names.items():
+        if own == "Params" or not hasattr(module, own):
+            continue
+        value, is_function = getattr(module, own), text.startswith(f"{own}(")
+        if callable(value) != is_function:
+            raise PluginError(f"{where}: {own} is a {_what(value)}; expected {text}")
+        called = text.partition(")")[0]
+        most, least = called.count(",") + 1, called.partition("[")[0].count(",") + 1
+        if is_function and not any(accepts(value, count) for count in range(least, most + 1)):
+            raise PluginError(f"{where}: {own}{inspect.signature(value)} cannot be called as {called})")
+
+
+def accepts(function: object, count: int) -> bool:
+    """Whether a function can be called with so many positional arguments; True where it does not say."""
+    try:
+        signature = inspect.signature(function)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+def number(value: object) -> float | None:
+    """The finite number that a Python, NumPy or torch scalar is; None for anything else."""
+    plain = scalar(value)
+    if not isinstance(plain, Real):
+        return None
+    try:
+        found = float(plain)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def scalar(value: object) -> object:
+    """A NumPy or torch scalar as Python's own; anything else as it is."""
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+
+
+def _defined_in(module: ModuleType) -> list[str]:
+    """The names a module binds itself, by anything but an import; all of its names where it has no source."""
+    try:
+        source = inspect.getsource(module)
+    except (OSError, TypeError):
+        return list(vars(module))
+    symbols = symtable.symtable(source, module.__name__, "exec").get_symbols()
+    return [symbol.get_name() for symbol in symbols if symbol.is_assigned() and symbol.get_name() in vars(module)]
+
+
+def _concerns(contract: Contract, name: str, value: object) -> bool:
+    """Whether a public name could be meant as part of the contract; helper classes, type aliases and loggers could not."""
+    if isinstance(value, type):
+        return issubclass(value, contract.settings) or bool(get_close_matches(name, ["Params"], cutoff=_TYPO))
+    if isinstance(value, ModuleType | TypeVar):
+        return False
+    return name.isupper() or name.upper() in contract.names or (callable(value) and name[0].islower())
+
+
+def _what(value: object) -> str:
+    if isinstance(value, type):
+        return "settings class"
+    return "function" if callable(value) else "module" if isinstance(value, ModuleType) else "constant"
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else "."

@@ -101,7 +101,7 @@ def test_a_method_outside_the_tree(
 
 
 def test_unknown_hook_is_refused_with_the_nearest(own_method: Callable[[str, str], Method]) -> None:
-    with pytest.raises(PluginError, match="unknown hook 'advantage'; did you mean 'advantages'"):
+    with pytest.raises(PluginError, match="unknown function 'advantage'; did you mean 'advantages'"):
         own_method("typo", "def advantage(batch, params): ...")
 
 

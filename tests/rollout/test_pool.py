@@ -1,5 +1,6 @@
 """The pool itself: threads, memory, interruption, and many verdicts with hanging ones among them."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -9,7 +10,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -27,19 +30,23 @@ from progrpo.types import Verdict
 
 SLOW = True
 
-def warm(params):
-    if params == "broken":
-        raise RuntimeError("no warm start")
+class _Served:
+    def __init__(self, settings):
+        self.settings = settings
 
-def echo(value, params):
-    return value, os.getpid(), params
+    def warm(self):
+        if self.settings == "broken":
+            raise RuntimeError("no warm start")
 
-def sleep(seconds, params):
-    time.sleep(seconds)
-    return os.getpid()
+    def echo(self, value):
+        return value, os.getpid(), self.settings
 
-def fill(gigabytes, params):
-    return len(bytearray(int(gigabytes * 2**30)))
+    def sleep(self, seconds):
+        time.sleep(seconds)
+        return os.getpid()
+
+    def fill(self, gigabytes):
+        return len(bytearray(int(gigabytes * 2**30)))
 
 def screen(text, problem, params):
     return Verdict(status="no_answer", reward=0.0, detail=str(os.getpid())) if not text else None
@@ -61,9 +68,13 @@ def module(make_module: Callable[[str], str]) -> str:
 
 @pytest.fixture
 def pool(module: str) -> Iterator[WorkerPool]:
-    made = WorkerPool(module, "settings", limit_s=2.0, workers=2, memory_bytes=2**30)
+    made = WorkerPool(served(module, "settings"), limit_s=2.0, workers=2, memory_bytes=2**30)
     yield made
     made.close()
+
+
+def served(module: str, settings: str) -> Callable[[], Any]:
+    return partial(importlib.import_module(module)._Served, settings)
 
 
 def children() -> list[psutil.Process]:
@@ -142,7 +153,7 @@ def test_another_thread_can_stop_a_run(pool: WorkerPool) -> None:
 
 
 def test_a_worker_that_cannot_start_is_an_error_at_once(module: str) -> None:
-    pool = WorkerPool(module, "broken", limit_s=2.0, workers=1, memory_bytes=2**30)
+    pool = WorkerPool(served(module, "broken"), limit_s=2.0, workers=1, memory_bytes=2**30)
     with pytest.raises(VerifierError, match="did not start"):
         pool.run([("echo", (1,))])
     pool.close()
@@ -168,9 +179,11 @@ def test_ctrl_c_leaves_no_orphan(module: str, tmp_path: Path) -> None:
             import signal, sys
             signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
             sys.path.insert(0, {str(tmp_path)!r})
+            from functools import partial
             from progrpo.rollout.pool import WorkerPool
+            from {module} import _Served
             if __name__ == "__main__":
-                pool = WorkerPool({module!r}, None, limit_s=60, workers=2, memory_bytes=2**30)
+                pool = WorkerPool(partial(_Served, None), limit_s=60, workers=2, memory_bytes=2**30)
                 print(*{{outcome.value for outcome in pool.run([("sleep", (0.3,))] * 2)}}, flush=True)
                 pool.run([("sleep", (50,))] * 2)
             """

@@ -146,8 +146,8 @@ def list_(room: Annotated[str, typer.Argument(help="methods, rewards, tasks, eng
     """List what there is of one kind, with one line each."""
     from progrpo import plugins
 
-    if room not in plugins.ROOMS:
-        raise typer.BadParameter(f"{room!r}: expected one of {', '.join(plugins.ROOMS)}", param_hint="ROOM")
+    if room not in plugins.PACKAGES:
+        raise typer.BadParameter(f"{room!r}: expected one of {', '.join(plugins.PACKAGES)}", param_hint="ROOM")
     found = plugins.summaries(room)
     width = max(len(name) for name in found)
     for name, summary in found.items():

@@ -27,8 +27,8 @@ def run_doctor() -> None:
     if not torch.cuda.is_available():
         typer.echo("gpu          none: training runs on the CPU")
     typer.echo(f"sandbox      {_sandbox()}")
-    for room in plugins.ROOMS:
-        typer.echo(f"{room:<12} {', '.join(plugins.names(room))}")
+    for package in plugins.PACKAGES:
+        typer.echo(f"{package:<12} {', '.join(plugins.names(package))}")
 
 
 def _sandbox() -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from progrpo import methods
+from progrpo import methods, plugins
 from progrpo.algo.confidence import low_count, sequence_confidence
 from progrpo.errors import ConfigError, DataError, PluginError
 from progrpo.methods import Method
@@ -28,7 +28,7 @@ def load_methods(named: Sequence[str], overrides: Sequence[str]) -> dict[str, Me
     Raises:
         ConfigError: a label stands twice, or a setting belongs to none of them. PluginError: an unknown method.
     """
-    pairs = [tuple(word.split("=", 1)) if "=" in word else (word.split(".")[-1], word) for word in named]
+    pairs = [tuple(word.split("=", 1)) if "=" in word else (plugins.label(word), word) for word in named]
     labels = [label for label, _ in pairs]
     for label in labels:
         if labels.count(label) > 1:

@@ -1,4 +1,9 @@
-"""One way to generate = one file. The contract: `Params` and `make(model, params) -> Engine`."""
+"""One way to generate = one file.
+
+The contract:
+    Params          its settings, a `Settings` model
+    make            make(model, params) -> Engine: set it up on a `LanguageModel`
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -91,22 +96,70 @@ class Engine(ABC):
         """
 
 
+CONTRACT = plugins.Contract(
+    kind="engine",
+    names={"Params": "a subclass of progrpo.settings.Settings", "make": "make(model, params) -> Engine"},
+    required=(("Params",), ("make",)),
+    settings=Settings,
+)
+
+
 def load_params(choice: Choice) -> tuple[ModuleType, Any]:
     """Import the chosen engine and validate its settings, without setting it up.
 
     Raises:
-        PluginError: unknown name, or the file lacks `make` or `Params`.
+        PluginError: unknown name, or a file that does not keep the contract.
         ConfigError: unknown or invalid setting.
     """
     module = plugins.load("engines", choice.name)
-    for name in ("make", "Params"):
-        if not callable(getattr(module, name, None)):
-            raise PluginError(f"engine {choice.name!r}: {module.__name__} must define {name}")
+    plugins.check_contract(CONTRACT, choice.name, module)
     return module, parse(module.Params, choice.params, where=f"engine {choice.name}")
 
 
 def load(choice: Choice, model: LanguageModel) -> Engine:
-    """Set up the chosen engine on a model (see `load_params` for the errors)."""
+    """Set up the chosen engine on a model.
+
+    Raises:
+        PluginError: what it makes is no `Engine`; and see `load_params`.
+    """
     module, params = load_params(choice)
-    engine: Engine = module.make(model, params)
+    engine = module.make(model, params)
+    if not isinstance(engine, Engine):
+        raise PluginError(f"engine {choice.name!r}: make gave {engine!r:.80}; expected a progrpo.engines.Engine")
     return engine
+
+
+def check_generated(engine: Engine, requests: Sequence[Request], results: Sequence[Generated]) -> None:
+    """Hold what an engine gave against what was asked: every seed of every request, and a number for every token.
+
+    Raises:
+        PluginError: something is missing, stands in another order or has another length.
+    """
+    name = f"{type(engine).__module__}.{type(engine).__qualname__}"
+    if len(results) != len(requests):
+        raise PluginError(f"engine {name}: generate gave {len(results)} results for {len(requests)} requests")
+    for index, (request, result) in enumerate(zip(requests, results, strict=True)):
+        where = f"engine {name}: result {index}"
+        seeds = tuple(completion.seed for completion in result.completions)
+        if seeds != tuple(request.seeds):
+            raise PluginError(
+                f"{where} has completions of the seeds {seeds}; expected {tuple(request.seeds)}, in order"
+            )
+        if result.prompt_logprobs is not None and result.prompt_logprobs.shape != request.prompt_ids.shape:
+            raise PluginError(
+                f"{where}: prompt_logprobs has shape {tuple(result.prompt_logprobs.shape)}; expected one number for each of "
+                f"{len(request.prompt_ids)} prompt tokens"
+            )
+        for completion in result.completions:
+            for field, values in _per_token(completion).items():
+                if values.shape != completion.token_ids.shape:
+                    raise PluginError(
+                        f"{where}, seed {completion.seed}: {field} has shape {tuple(values.shape)}; expected one number for "
+                        f"each of {len(completion.token_ids)} tokens"
+                    )
+
+
+def _per_token(completion: Completion) -> dict[str, Tensor]:
+    """The per-token tensors of a completion that are there."""
+    names = ("logprobs", "entropies", "entropy_slopes", "raw_logprobs", "raw_entropies")
+    return {name: values for name in names if (values := getattr(completion, name)) is not None}

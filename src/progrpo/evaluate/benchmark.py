@@ -7,13 +7,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from progrpo import rewards, tasks
+from progrpo import plugins, rewards, tasks
 from progrpo.engines import Engine
 from progrpo.environment import digest, environment
 from progrpo.evaluate import EvaluateSettings, evaluate_parts, measured
 from progrpo.evaluate.directory import EvaluationFile
 from progrpo.evaluate.presets import MAX_NEW_TOKENS, PresetName, require_default_task, require_kept, samples
-from progrpo.measures import Measure
+from progrpo.measures import Measure, require_numbers
 from progrpo.model import LanguageModel, ModelSettings, fingerprint
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier, VerifySettings
@@ -46,7 +46,7 @@ class Benchmark:
     @property
     def name(self) -> str:
         """Of its files: the task's, and the preset's where there is one."""
-        task = self.choice.name.rpartition(".")[2]
+        task = plugins.label(self.choice.name)
         return f"{task}-{self.preset}" if self.preset else task
 
 
@@ -191,7 +191,8 @@ def over_task(benchmark: Benchmark, chosen: Sequence[Measure], problems: Sequenc
     for measure in chosen:
         found |= measure.over_task(problems)
     if hasattr(benchmark.module, "summarise"):
-        found |= benchmark.module.summarise(problems, benchmark.params)
+        own = benchmark.module.summarise(problems, benchmark.params)
+        found |= require_numbers(own, where=f"task {benchmark.choice.name!r}: summarise")
     return found
 
 

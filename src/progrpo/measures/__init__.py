@@ -2,10 +2,10 @@
 from the files alone; nothing here imports torch.
 
 The contract:
-    measure         measure(judged, params) -> {name: value} for one problem. Its value over a task is the mean over the
-                    problems; a name that a problem lacks leaves that problem out
+    measure         measure(judged, params) -> {name: finite number} for one problem. Its value over a task is the mean over
+                    the problems; a name that a problem lacks, or has None for, leaves that problem out
     and, where they are needed:
-    over_task       over_task(problems, params) -> {name: value}: numbers of all problems of a task together that are no
+    over_task       over_task(problems, params) -> {name: number}: numbers of all problems of a task together that are no
                     mean over problems (pooled n-grams, a rating)
     Params          its settings, a `Settings` model; without it the measure has none
     prepare         prepare(params): called once before anything is sampled; raises a `ProgrpoError` where the measure
@@ -29,6 +29,21 @@ class Params(Settings):
     """For measures without settings."""
 
 
+CONTRACT = plugins.Contract(
+    kind="measure",
+    names={
+        "measure": "measure(judged, params) -> {name: number}",
+        "over_task": "over_task(problems, params) -> {name: number}",
+        "Params": "a subclass of progrpo.settings.Settings",
+        "prepare": "prepare(params)",
+        "NEEDS_CANONICAL": "True or False",
+        "NEEDS_ANSWERS": "True or False",
+    },
+    required=(("measure",),),
+    settings=Settings,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Measure:
     """A measure chosen and set up, with the defaults of the contract."""
@@ -46,13 +61,13 @@ class Measure:
         return bool(getattr(self.module, "NEEDS_ANSWERS", False))
 
     def measure(self, judged: Judged) -> Mapping[str, float]:
-        values: Mapping[str, float] = self.module.measure(judged, self.params)
-        return values
+        """The values for one problem. Raises PluginError where one is no finite number."""
+        where = f"measure {self.name!r}, problem {judged.problem!r}"
+        return require_numbers(self.module.measure(judged, self.params), where=where)
 
     def over_task(self, problems: Sequence[Judged]) -> Mapping[str, float]:
         hook = getattr(self.module, "over_task", None)
-        values: Mapping[str, float] = hook(problems, self.params) if hook else {}
-        return values
+        return require_numbers(hook(problems, self.params), where=f"measure {self.name!r}: over_task") if hook else {}
 
     def prepare(self) -> None:
         hook = getattr(self.module, "prepare", None)
@@ -64,14 +79,35 @@ def load(choices: Sequence[Choice]) -> list[Measure]:
     """Import the chosen measures and validate their settings.
 
     Raises:
-        PluginError: unknown name, or the file lacks `measure`.
+        PluginError: unknown name, or a file that does not keep the contract.
         ConfigError: unknown or invalid setting.
     """
     found = []
     for choice in choices:
         module = plugins.load("measures", choice.name)
-        if not callable(getattr(module, "measure", None)):
-            raise PluginError(f"measure {choice.name!r}: {module.__name__} must define measure(judged, params)")
+        plugins.check_contract(CONTRACT, choice.name, module)
         params = parse(getattr(module, "Params", Params), choice.params, where=f"measure {choice.name}")
         found.append(Measure(choice.name, module, params))
+    return found
+
+
+def require_numbers(values: object, *, where: str) -> dict[str, float]:
+    """What a measure (or a task's `summarise`) gave, as plain floats; names with None are left out.
+
+    Raises:
+        PluginError: no mapping of names to finite numbers.
+    """
+    if not isinstance(values, Mapping):
+        raise PluginError(f"{where} gave {values!r:.80}; expected a mapping of names to numbers")
+    found = {}
+    for name, value in values.items():
+        if value is None:
+            continue
+        number = plugins.number(value)
+        if number is None or not isinstance(name, str):
+            raise PluginError(
+                f"{where} gave {value!r:.80} for {name!r}; expected a name and a finite number. Leave out, or give None "
+                "for, what has no value"
+            )
+        found[name] = number
     return found

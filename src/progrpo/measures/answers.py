@@ -17,9 +17,11 @@ from progrpo.measures import Params
 from progrpo.measures.pass_at_k import powers_of_two
 from progrpo.types import Judged, Sample
 
+__all__ = ["majority", "normalized"]
+
 NEEDS_ANSWERS = True
 
-MOST_SAMPLES = 1024
+_MOST_SAMPLES = 1024
 """Above it the terms of maj@k leave the range of a float, and maj@k is left out."""
 
 _LAYOUT = re.compile(r"\\(?:left|right|displaystyle|text(?:rm|bf|it)?|mathrm|[,;:!>])(?![a-zA-Z])|[\s$~]")
@@ -37,7 +39,7 @@ def normalized(answer: str) -> str:
     return sign.replace("+", "") + whole + (f".{fraction}" if fraction else "")
 
 
-def key(sample: Sample) -> tuple[str, str] | None:
+def _key(sample: Sample) -> tuple[str, str] | None:
     """What equal answers share; None for a sample that has no answer."""
     if sample.canonical is not None:
         return "canonical", sample.canonical
@@ -62,9 +64,9 @@ def majority(sizes: Sequence[int], shares: Sequence[float], n: int) -> list[floa
     Raises:
         ValueError: outside these ranges.
     """
-    if not (1 <= n <= MOST_SAMPLES and sum(sizes) <= n and len(sizes) == len(shares) and min(sizes, default=1) >= 1):
+    if not (1 <= n <= _MOST_SAMPLES and sum(sizes) <= n and len(sizes) == len(shares) and min(sizes, default=1) >= 1):
         raise ValueError(
-            f"maj@k: expected 1 <= n <= {MOST_SAMPLES} and sizes >= 1 that sum to at most n, one share for each; "
+            f"maj@k: expected 1 <= n <= {_MOST_SAMPLES} and sizes >= 1 that sum to at most n, one share for each; "
             f"got n={n}, {len(sizes)} sizes that sum to {sum(sizes)}, {len(shares)} shares"
         )
     right = np.zeros(n + 1)
@@ -79,13 +81,13 @@ def measure(judged: Judged, params: Params) -> dict[str, float]:
 
     Nothing where a judged sample's answer was not recorded.
     """
-    if any(sample.status in ("correct", "wrong") and key(sample) is None for sample in judged.samples):
+    if any(sample.status in ("correct", "wrong") and _key(sample) is None for sample in judged.samples):
         return {}
-    answers = Counter(found for sample in judged.samples if (found := key(sample)) is not None)
-    correct = Counter(key(sample) for sample in judged.samples if sample.correct)
-    wrong = {key(sample) for sample in judged.samples if sample.status == "wrong"}
+    answers = Counter(found for sample in judged.samples if (found := _key(sample)) is not None)
+    correct = Counter(_key(sample) for sample in judged.samples if sample.correct)
+    wrong = {_key(sample) for sample in judged.samples if sample.status == "wrong"}
     values = {"distinct_answers": float(len(answers)), "distinct_wrong_answers": float(len(wrong))}
-    if judged.n > MOST_SAMPLES:
+    if judged.n > _MOST_SAMPLES:
         return values
     chances = majority(list(answers.values()), [correct[a] / size for a, size in answers.items()], judged.n)
     return values | {f"maj@{k}": chances[k - 1] for k in powers_of_two(judged.n)}
@@ -126,7 +128,7 @@ def _products(counts: np.ndarray, row: np.ndarray) -> np.ndarray:
     return found.reshape(*counts.shape[:-1], -1)
 
 
-@lru_cache(MOST_SAMPLES + 1)
+@lru_cache(_MOST_SAMPLES + 1)
 def _subsets(size: int) -> np.ndarray:
     """[size+1] C(size, k) / 2^size: subsets of each number of samples, scaled so that products stay inside a float."""
     found = np.array([math.comb(size, k) / 2**size for k in range(size + 1)])

@@ -11,6 +11,8 @@ from progrpo.measures import Params
 from progrpo.measures.pass_at_k import estimate, powers_of_two
 from progrpo.types import Judged
 
+__all__ = ["class_entropy", "coverage"]
+
 NEEDS_CANONICAL = True
 
 

@@ -25,6 +25,8 @@ from progrpo.measures._self_bleu import bleu_against_others
 from progrpo.settings import Settings
 from progrpo.types import Judged, Sample
 
+__all__ = ["distinct_n", "expectation_adjusted_distinct", "of_samples", "self_bleu", "semantic_cosine", "unit_rows"]
+
 logger = logging.getLogger(__name__)
 
 

@@ -5,6 +5,8 @@ import math
 from progrpo.settings import Settings
 from progrpo.types import Judged
 
+__all__ = ["estimate", "powers_of_two"]
+
 
 class Params(Settings):
     every: bool = False

@@ -15,6 +15,8 @@ from progrpo.measures.diversity import semantic_cosine, unit_rows
 from progrpo.settings import Settings
 from progrpo.types import Judged
 
+__all__ = ["vendi_score"]
+
 
 class Params(Settings):
     device: str = "auto"
@@ -66,7 +68,7 @@ def over_task(problems: Sequence[Judged], params: Params) -> dict[str, float]:
     return {f"{name}/pooled": value for name, value in found.items()}
 
 
-def of_texts(texts: Sequence[str], device: str = "auto") -> dict[str, float]:
+def _of_texts(texts: Sequence[str], device: str = "auto") -> dict[str, float]:
     """The values of any two or more texts: what `measure` gives for the correct completions."""
     model = encoder(device)
     first, windowed = model.first(texts), model.windowed(texts)
@@ -80,4 +82,4 @@ def of_texts(texts: Sequence[str], device: str = "auto") -> dict[str, float]:
 
 def _of_correct(problems: Sequence[Judged], params: Params) -> dict[str, float]:
     texts = [sample.text for judged in problems for sample in judged.samples if sample.correct]
-    return of_texts(texts, params.device) if len(texts) >= params.min_correct else {}
+    return _of_texts(texts, params.device) if len(texts) >= params.min_correct else {}

@@ -1,6 +1,6 @@
 """One published method = one file of hooks; GRPO is the method that defines none.
 
-A method file may define, and nothing else that is public and callable:
+A method file may define, and nothing else in public:
     Params       its settings, a subclass of `progrpo.methods.Params`
     PRESETS      named sets of settings: {"preset name": {key: value}}
     NEEDS        tensors it reads beyond rewards, verdicts and log-probs (a frozenset of names from `NEEDABLE`), or
@@ -66,7 +66,18 @@ NEEDABLE = {
     "whole_groups": "a group's completions all in one micro-batch",
 }
 
-_OTHER_NAMES = frozenset({"needs", "check", "net", "add_to"})
+_OTHER_NAMES = {
+    "Params": "a subclass of progrpo.methods.Params",
+    "PRESETS": "{preset: {key: value}}",
+    "NEEDS": "a frozenset of names from NEEDABLE",
+    "needs": "needs(params) -> a frozenset of names from NEEDABLE",
+    "check": "check(params, group) -> list of warnings",
+    "TOKEN_LEVEL": "True or False",
+    "ALARMS": "{metric: Alarm}",
+    "net": "net(width, params) -> torch module",
+    "add_to": "add_to(advantages, batch, params) -> Advantages",
+}
+"""What a method may define beside its hooks: name -> what it is (see the head of this module)."""
 
 _PER_TOKEN = "method {name}: add needs advantages of whole sequences, and this method gives each token its own"
 
@@ -99,6 +110,9 @@ class Params(Settings):
     """How it is estimated from the sampled token: see `progrpo.algo.divergence.kl_estimate`."""
     entropy_coef: float = Field(0.0, ge=0)
     """Weight of a bonus on the entropy of the current policy, likewise; 0 computes none."""
+
+
+CONTRACT = plugins.Contract(kind="method", names=_OTHER_NAMES | HOOKS, settings=Params)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -281,7 +295,7 @@ def load(choice: Choice) -> Method:
         ConfigError: unknown preset, unknown or invalid setting.
     """
     module = plugins.load("methods", choice.name)
-    _check_contract(choice.name, module)
+    plugins.check_contract(CONTRACT, choice.name, module)
     settings = _with_preset(choice, module)
     added = _added(settings.pop("add", None), choice.name)
     if added is not None and getattr(module, "TOKEN_LEVEL", False):
@@ -328,14 +342,3 @@ def _with_preset(choice: Choice, module: ModuleType) -> dict[str, Any]:
         known = ", ".join(presets) or "none"
         raise ConfigError(f"method {choice.name}: unknown preset {preset!r}{hint} Presets: {known}")
     return {**presets[preset], **params}
-
-
-def _check_contract(name: str, module: ModuleType) -> None:
-    for attribute, value in vars(module).items():
-        own = getattr(value, "__module__", None) == module.__name__
-        if attribute.startswith("_") or isinstance(value, type) or not callable(value) or not own:
-            continue
-        if attribute not in HOOKS and attribute not in _OTHER_NAMES:
-            near = get_close_matches(attribute, HOOKS, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise PluginError(f"method {name!r}: unknown hook {attribute!r}{hint} Hooks: {', '.join(HOOKS)}")

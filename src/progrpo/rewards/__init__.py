@@ -1,8 +1,10 @@
 """One verifier = one file.
 
 The contract:
-    Params          its settings, a subclass of `progrpo.rewards.Params`
-    score           score(text, problem, params) -> Verdict: judge one completion
+    Params          its settings, a subclass of `progrpo.rewards.Params` (or a `Settings` model that has a `wrong_reward`)
+    score           score(text, problem[, params]) -> Verdict | number | bool | None: judge one completion. A plain number is
+                    its reward, correct if > 0; True and False are correct and wrong; None is no verdict (`bad_gold`, left
+                    out of its group). Anything else, nan and inf included, is `crashed`
     and, where they are needed:
     SLOW            True: `score` may take long or hang; it then runs in a worker process that is killed at the time limit
                     (rollout/verify.py). A file whose answer depends on its settings defines slow(params) -> bool
@@ -19,6 +21,8 @@ The contract:
     warm            warm(params): called when a worker starts, so that heavy imports are not a verdict's time
     prepare         prepare(params): called once, in the process that asks, before the first verdict; raises a `ProgrpoError`
                     where this machine cannot judge
+
+A single function will do: "mylab.rewards:length_ok" or "./my_rewards.py:length_ok" is the reward whose `score` it is.
 """
 
 from dataclasses import dataclass
@@ -28,6 +32,7 @@ from typing import Any
 
 from progrpo import plugins
 from progrpo.errors import PluginError
+from progrpo.rewards._results import as_verdict
 from progrpo.settings import Choice, Settings, parse
 from progrpo.types import Problem, Verdict
 
@@ -43,34 +48,66 @@ class Params(Settings):
     """Reward of every other completion, that without an answer included."""
 
 
+CONTRACT = plugins.Contract(
+    kind="reward",
+    names={
+        "Params": "a subclass of progrpo.settings.Settings",
+        "score": "score(text, problem[, params]) -> Verdict | number | bool | None",
+        "SLOW": "True or False",
+        "slow": "slow(params) -> bool",
+        "CANONICAL": "True or False",
+        "canonical": "canonical(params) -> bool",
+        "ANSWERS": "True or False",
+        "screen": "screen(text, problem, params) -> Verdict | None",
+        "shape": "shape(verdict, tokens, params) -> Verdict",
+        "gold_fault": "gold_fault(problem, params) -> str | None",
+        "limit_s": "limit_s(params) -> float",
+        "warm": "warm(params)",
+        "prepare": "prepare(params)",
+    },
+    required=(("score",),),
+    settings=Settings,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """A reward chosen and set up, with the defaults of the contract."""
+    """A reward chosen and set up, with the defaults of the contract. Verdicts are checked here (see `as_verdict`).
+
+    Attributes:
+        takes_params: whether `score` wants the settings, or text and problem alone.
+    """
 
     name: str
     module: ModuleType
     params: Any
+    takes_params: bool = True
 
     def has(self, function: str) -> bool:
         return callable(getattr(self.module, function, None))
 
     def score(self, text: str, problem: Problem) -> Verdict:
-        verdict: Verdict = self.module.score(text, problem, self.params)
-        return verdict
+        arguments = (text, problem, self.params) if self.takes_params else (text, problem)
+        return as_verdict(self.module.score(*arguments), self.params)
 
     def screen(self, text: str, problem: Problem) -> Verdict | None:
         """What can be decided at once: all of it for a fast reward."""
         if not self.slow:
             return self.score(text, problem)
-        verdict: Verdict | None = self.module.screen(text, problem, self.params) if self.has("screen") else None
-        return verdict
+        found = self.module.screen(text, problem, self.params) if self.has("screen") else None
+        return None if found is None else as_verdict(found, self.params)
 
     def shape(self, verdict: Verdict, tokens: int) -> Verdict:
-        shaped: Verdict = self.module.shape(verdict, tokens, self.params) if self.has("shape") else verdict
-        return shaped
+        if not self.has("shape"):
+            return verdict
+        return as_verdict(self.module.shape(verdict, tokens, self.params), self.params)
 
     def gold_fault(self, problem: Problem) -> str | None:
-        fault: str | None = self.module.gold_fault(problem, self.params) if self.has("gold_fault") else None
+        fault = self.module.gold_fault(problem, self.params) if self.has("gold_fault") else None
+        if not isinstance(fault, str | None):
+            raise PluginError(
+                f"reward {self.name!r}: gold_fault gave {fault!r:.80}; expected text, or None without a fault"
+            )
         return fault
 
     @property
@@ -112,14 +149,26 @@ def load(choice: Choice) -> Reward:
     """Import the chosen reward and validate its settings.
 
     Raises:
-        PluginError: unknown name, or the file lacks `score`.
+        PluginError: unknown name, or a file that does not keep the contract.
         ConfigError: unknown or invalid setting.
     """
-    module = plugins.load("rewards", choice.name)
-    if not callable(getattr(module, "score", None)):
-        raise PluginError(f"reward {choice.name!r}: {module.__name__} must define score(text, problem, params)")
+    module = _module(choice.name)
+    plugins.check_contract(CONTRACT, choice.name, module)
     params = parse(getattr(module, "Params", Params), choice.params, where=f"reward {choice.name}")
-    return Reward(choice.name, module, params)
+    return Reward(choice.name, module, params, takes_params=plugins.accepts(module.score, 3))
+
+
+def _module(name: str) -> ModuleType:
+    """The module of that name; for "module:function" one whose `score` is the function and that defines nothing else."""
+    place, colon, function = name.rpartition(":")
+    if not colon or not function.isidentifier():
+        return plugins.load("rewards", name)
+    score = getattr(plugins.load("rewards", place), function, None)
+    if not callable(score):
+        raise PluginError(f"reward {name!r}: {place} has no function {function!r}; expected MODULE:FUNCTION")
+    module = ModuleType(name)
+    vars(module)["score"] = score
+    return module
 
 
 def load_part(choice: Choice) -> Reward:

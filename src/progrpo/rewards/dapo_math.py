@@ -16,6 +16,8 @@ from typing import Literal
 from progrpo import rewards
 from progrpo.types import Problem, Verdict
 
+__all__ = ["last_box", "normalise"]
+
 _TAIL = 300
 _BOX_TAIL = 100
 _LINE = re.compile(r"(?i)answer\s*:\s*([^\n]+)")

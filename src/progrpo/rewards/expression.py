@@ -19,8 +19,10 @@ from progrpo import rewards
 from progrpo.rewards import _tagged
 from progrpo.types import Problem, Verdict
 
+__all__ = ["apply", "combine", "number", "read_expression", "read_steps"]
+
 CANONICAL = True
-MAX_CHARACTERS = 256
+_MAX_CHARACTERS = 256
 _SYMBOLS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _ALLOWED = re.compile(r"[0-9+\-*/() ]+")
 _STEP = re.compile(r" *([0-9]+) *([+\-*/]) *([0-9]+) *= *([0-9]+) *")
@@ -205,6 +207,6 @@ def _parts(form: Form, kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _checked(text: str) -> str:
     text = text.strip()
-    if not 0 < len(text) <= MAX_CHARACTERS:
-        raise UnreadableError(f"expected 1 to {MAX_CHARACTERS} characters, got {len(text)}")
+    if not 0 < len(text) <= _MAX_CHARACTERS:
+        raise UnreadableError(f"expected 1 to {_MAX_CHARACTERS} characters, got {len(text)}")
     return text

@@ -16,6 +16,8 @@ from progrpo import rewards
 from progrpo.settings import Choice, Settings
 from progrpo.types import Problem, Verdict
 
+__all__ = ["overlong"]
+
 
 class Params(Settings):
     over: Choice = Choice(name="dapo_math")

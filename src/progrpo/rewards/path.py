@@ -11,6 +11,8 @@ from progrpo import rewards
 from progrpo.rewards import _tagged
 from progrpo.types import Problem, Verdict
 
+__all__ = ["MOVES", "follow", "read_grid", "step"]
+
 CANONICAL = True
 MOVES = {"D": (1, 0), "L": (0, -1), "R": (0, 1), "U": (-1, 0)}
 """What a move adds to (row, column); row 0 is the first."""

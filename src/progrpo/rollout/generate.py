@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.profiler import record_function
 
-from progrpo.engines import Engine, Generated, Request, Sampling
+from progrpo.engines import Engine, Generated, Request, Sampling, check_generated
 from progrpo.errors import DataError
 from progrpo.model import LanguageModel, encode_prompt
 from progrpo.rollout.judging import Judging
@@ -75,6 +75,7 @@ def run_rollout(
 
         with record_function("generate"):
             generated = engine.generate(requests, sampling, prompt_logprobs=prompt_logprobs, on_done=done)
+        check_generated(engine, requests, generated)
         sampled = time.perf_counter()
         with record_function("verify"):
             verdicts = judging.finish(generated)

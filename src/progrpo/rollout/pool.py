@@ -5,7 +5,6 @@ calls never notice. Works from any thread, one `run` at a time.
 """
 
 import ctypes
-import importlib
 import multiprocessing
 import os
 import resource
@@ -23,7 +22,7 @@ from typing import Any, Literal
 from progrpo.errors import VerifierError
 
 Call = tuple[str, tuple[Any, ...]]
-"""A function of the module by name, and its arguments before the settings."""
+"""A method of the object by name, and its arguments."""
 
 _STARTUP_LIMIT_S = 120.0
 _STOP_S = 0.1
@@ -52,16 +51,16 @@ class Stopped(Exception):  # noqa: N818 - a signal between two threads, not an e
 
 
 class WorkerPool:
-    """Runs functions `f(*arguments, params)` of one module in worker processes.
+    """Runs methods of an object in worker processes, each of which makes one of its own.
 
     Args:
-        module_name: importable; its optional `warm(params)` is called when a worker starts.
+        make: called without arguments when a worker starts, and then the object's `warm()`. It is pickled: a function of
+            an importable module, or `functools.partial` of one.
         limit_s: wall-clock seconds of one call. workers: processes. memory_bytes: address space of each.
     """
 
-    def __init__(self, module_name: str, params: Any, *, limit_s: float, workers: int, memory_bytes: int) -> None:
-        self._module_name = module_name
-        self._params = params
+    def __init__(self, make: Callable[[], Any], *, limit_s: float, workers: int, memory_bytes: int) -> None:
+        self._make = make
         self._limit_s = limit_s
         self._size = workers
         self._memory_bytes = memory_bytes
@@ -148,17 +147,17 @@ class WorkerPool:
         self._workers[position] = self._start()
 
     def _start(self) -> "_Worker":
-        return self._starter.submit(_Worker, self._module_name, self._params, self._memory_bytes).result()
+        return self._starter.submit(_Worker, self._make, self._memory_bytes).result()
 
 
 class _Worker:
     """One process: starting, then idle or busy with call `index`."""
 
-    def __init__(self, module_name: str, params: Any, memory_bytes: int) -> None:
+    def __init__(self, make: Callable[[], Any], memory_bytes: int) -> None:
         # spawn, not fork: a forked child would inherit torch's threads in an unknown state, and its memory.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        arguments = (theirs, module_name, params, memory_bytes, os.getpid())
+        arguments = (theirs, make, memory_bytes, os.getpid())
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
@@ -236,13 +235,12 @@ def call_here(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outco
     return Outcome(value=value, seconds=time.perf_counter() - started)
 
 
-def _serve(connection: Connection, module_name: str, params: Any, memory_bytes: int, parent: int) -> None:
+def _serve(connection: Connection, make: Callable[[], Any], memory_bytes: int, parent: int) -> None:
     """The worker: answer calls until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with(parent)
-    module = importlib.import_module(module_name)
-    if hasattr(module, "warm"):
-        module.warm(params)
+    served = make()
+    served.warm()
     _limit_memory(memory_bytes)
     connection.send("ready")
     while True:
@@ -250,7 +248,7 @@ def _serve(connection: Connection, module_name: str, params: Any, memory_bytes: 
             name, arguments = connection.recv()
         except (EOFError, OSError):
             return
-        connection.send(call_here(getattr(module, name), (*arguments, params)))
+        connection.send(call_here(getattr(served, name), arguments))
 
 
 def _limit_memory(memory_bytes: int) -> None:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Literal, Self
 
@@ -47,6 +48,7 @@ class Verifier:
     """
 
     def __init__(self, reward: Choice, settings: VerifySettings) -> None:
+        self._choice = reward
         self._reward = rewards.load(reward)
         self._settings = settings
         self._pool: WorkerPool | None = None
@@ -155,8 +157,7 @@ class Verifier:
         with self._lock:
             if self._pool is None:
                 self._pool = WorkerPool(
-                    self._reward.module.__name__,
-                    self._reward.params,
+                    partial(rewards.load, self._choice),
                     limit_s=self._settings.limit_s or self._reward.limit_s,
                     workers=self._settings.workers,
                     memory_bytes=int(self._settings.memory_gib * 2**30),

@@ -2,16 +2,17 @@
 
 The contract:
     Params          its settings, a `Settings` model; those of a published data set build on `tasks._published.Published`
-    load            load(split, params) -> Sequence[Problem], with the splits "train" and "test"
+    load            load(split, params) -> Sequence[Problem], with the splits "train" and "test"; ids are text and unique
     REWARD          the reward that judges it unless the recipe names another: its name, or {"name": ..., key: value};
                     or reward(params) -> either, where that depends on its settings
     and, where they are needed:
     MAX_NEW_TOKENS  tokens a completion may have in `progrpo evaluate` unless told otherwise; 8,192 without it
     SAMPLES         completions per problem under each preset of `progrpo evaluate` ({"paper": 32, "recommended": 64})
-    summarise       summarise(problems, params) -> {name: value}: numbers of the whole task that are no mean over
+    summarise       summarise(problems, params) -> {name: number}: numbers of the whole task that are no mean over
                     problems (a rating), from the `Judged` problems of an evaluation
     check           check(params, problems): called before an evaluation; raises a `DataError` where `summarise` lacks
                     something
+    SOURCES         where the rows of a published data set are read from; for readers, nothing here asks for it
 """
 
 from collections.abc import Sequence
@@ -20,41 +21,69 @@ from typing import Any
 
 from progrpo import plugins
 from progrpo.errors import DataError, PluginError
-from progrpo.settings import Choice, parse
+from progrpo.settings import Choice, Settings, parse
 from progrpo.types import Problem
+
+CONTRACT = plugins.Contract(
+    kind="task",
+    names={
+        "Params": "a subclass of progrpo.settings.Settings",
+        "load": "load(split, params) -> Sequence[Problem]",
+        "REWARD": "a reward: its name, or {name: ..., key: value}",
+        "reward": "reward(params) -> its name, or {name: ..., key: value}",
+        "MAX_NEW_TOKENS": "a number of tokens",
+        "SAMPLES": "{preset: completions per problem}",
+        "summarise": "summarise(problems, params) -> {name: number}",
+        "check": "check(params, problems)",
+        "SOURCES": "where a published data set is read from",
+    },
+    required=(("Params",), ("load",), ("REWARD", "reward")),
+    settings=Settings,
+)
 
 
 def load(choice: Choice) -> tuple[ModuleType, Any]:
     """Import the chosen task and validate its settings.
 
     Raises:
-        PluginError: unknown name, or the file lacks `load` or `Params`.
+        PluginError: unknown name, or a file that does not keep the contract.
         ConfigError: unknown or invalid setting.
     """
     module = plugins.load("tasks", choice.name)
-    for name in ("load", "Params"):
-        if not callable(getattr(module, name, None)):
-            raise PluginError(f"task {choice.name!r}: {module.__name__} must define {name}")
-    if not hasattr(module, "REWARD") and not hasattr(module, "reward"):
-        raise PluginError(f"task {choice.name!r}: {module.__name__} must define REWARD or reward(params)")
+    plugins.check_contract(CONTRACT, choice.name, module)
     return module, parse(module.Params, choice.params, where=f"task {choice.name}")
 
 
 def reward(choice: Choice) -> Choice:
-    """The reward that judges the chosen task unless another is named."""
+    """The reward that judges the chosen task unless another is named.
+
+    Raises:
+        ConfigError: it is neither a name nor {name: ..., key: value}.
+    """
     module, params = load(choice)
     chosen = module.reward(params) if hasattr(module, "reward") else module.REWARD
-    return Choice(name=chosen) if isinstance(chosen, str) else Choice(**chosen)
+    return parse(
+        Choice, {"name": chosen} if isinstance(chosen, str) else chosen, where=f"task {choice.name}: its reward"
+    )
 
 
 def problems(choice: Choice, split: str) -> Sequence[Problem]:
     """Load one split.
 
     Raises:
+        PluginError: what the task loads is no sequence of problems with ids.
         DataError: the split is empty or two of its problems share an id.
     """
     module, params = load(choice)
-    loaded: Sequence[Problem] = module.load(split, params)
+    loaded = module.load(split, params)
+    if not isinstance(loaded, Sequence):
+        raise PluginError(f"task {choice.name!r}: load gave a {type(loaded).__name__}; expected a list of Problem")
+    for index, problem in enumerate(loaded):
+        if not isinstance(problem, Problem) or not isinstance(problem.id, str):
+            raise PluginError(
+                f"task {choice.name!r}: row {index} of split {split!r} is {problem!r:.80}; expected a "
+                "progrpo.types.Problem whose id is text"
+            )
     if len(loaded) == 0:
         raise DataError(f"task {choice.name!r}: split {split!r} has no problems")
     ids = {problem.id for problem in loaded}

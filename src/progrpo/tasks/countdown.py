@@ -19,10 +19,12 @@ from progrpo.settings import Settings
 from progrpo.tasks import _procedural
 from progrpo.types import Problem
 
+__all__ = ["compact_prompt", "enumerate_split", "generate", "solutions", "split_of"]
+
 REWARD = "expression"
 MAX_NEW_TOKENS = 1024
 
-WORDS = (
+_WORDS = (
     "Using {rule} of the numbers {numbers}, each at most once, with + - * / and parentheses, write an expression that "
     "equals {target}; every intermediate result must be a positive whole number. Think first, then give the expression "
     "alone between <answer> and </answer>."
@@ -166,7 +168,7 @@ def _problem(numbers: Sequence[int], target: int, params: Params) -> Problem:
     prompt = compact_prompt(numbers, target)
     if params.style == "words":
         rule = "all" if params.min_used is None else f"at least {params.min_used}"
-        prompt = WORDS.format(rule=rule, numbers=", ".join(map(str, numbers)), target=target)
+        prompt = _WORDS.format(rule=rule, numbers=", ".join(map(str, numbers)), target=target)
     key = f"{'-'.join(map(str, sorted(numbers)))}={target}"
     grammar = "steps" if params.style == "compact" else "expression"
     info = {"numbers": list(numbers), "min_used": params.min_used or params.numbers, "grammar": grammar}

@@ -50,7 +50,7 @@ class Params(Published):
     """Problems kept for the test split; 0 for none."""
 
 
-def sources(language: Language) -> tuple[Source, ...]:
+def _sources(language: Language) -> tuple[Source, ...]:
     """Where the data is published; the folder of open-r1's copy depends on the language."""
     return (
         Source(repo="BytedTsinghua-SIA/DAPO-Math-17k", files={"train": ("data/dapo-math-17k.parquet",)}),
@@ -58,7 +58,7 @@ def sources(language: Language) -> tuple[Source, ...]:
     )
 
 
-SOURCES = sources("all")
+SOURCES = _sources("all")
 
 
 def load(split: str, params: Params) -> list[Problem]:
@@ -70,7 +70,7 @@ def load(split: str, params: Params) -> list[Problem]:
     """
     if split not in ("train", "test"):
         raise DataError(f"task dapo_math: it has the splits train and test, got {split!r}")
-    rows = published_rows("dapo_math", sources(params.language), "train", params, _COLUMNS)
+    rows = published_rows("dapo_math", _sources(params.language), "train", params, _COLUMNS)
     problems, texts = _distinct(rows, params)
     require_count("dapo_math", len(problems), params)
     held_out = set(sorted(texts, key=lambda text: derive_seed("held-out", text))[: params.held_out])

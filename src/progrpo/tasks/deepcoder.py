@@ -37,9 +37,9 @@ SOURCES = (
         },
     ),
 )
-CPU_S = {"primeintellect": 12, "taco": 12, "lcbv5": 6}
+_CPU_S = {"primeintellect": 12, "taco": 12, "lcbv5": 6}
 """CPU seconds of one test in each part."""
-MAX_TESTS = 15
+_MAX_TESTS = 15
 
 _COLUMNS = ("problem", "solutions", "tests", "starter_code", "metadata")
 _FUNCTION = re.compile(r"""["']fn_name["']\s*:\s*["'](\w+)["']""")
@@ -52,8 +52,8 @@ class Params(Published):
 
 def reward(params: Params) -> Mapping[str, Any]:
     """DeepCoder's limits; of several parts the longest. `info["cpu_s"]` of a problem is that of its own part."""
-    cpu_s = max(CPU_S[part] for part in params.parts)
-    return {"name": "code", "max_tests": MAX_TESTS, "cpu_s": cpu_s, "total_s": float(MAX_TESTS * cpu_s)}
+    cpu_s = max(_CPU_S[part] for part in params.parts)
+    return {"name": "code", "max_tests": _MAX_TESTS, "cpu_s": cpu_s, "total_s": float(_MAX_TESTS * cpu_s)}
 
 
 def load(split: str, params: Params) -> list[Problem]:
@@ -97,7 +97,7 @@ def _problem(row: Row, text: str, part: str | None, identity: str, place: str, p
     if function:
         info["fn_name"] = str(function)
     if part is not None:
-        info["cpu_s"] = CPU_S[part]
+        info["cpu_s"] = _CPU_S[part]
     if solution := _solution(row.get("solutions")):
         info["solution"] = solution
     prompt = ask(text, starter=starter, function=info.get("fn_name") or _called(tests))

@@ -35,7 +35,7 @@ from progrpo.types import Problem
 REWARD = {"name": "choice", "options": 4}
 SAMPLES = {"paper": 16, "recommended": 16}
 
-SIZES = {"diamond": 198, "main": 448, "extended": 546}
+_SIZES = {"diamond": 198, "main": 448, "extended": 546}
 
 Subset = Literal["diamond", "main", "extended"]
 
@@ -51,16 +51,16 @@ class Params(Published):
     @model_validator(mode="before")
     @classmethod
     def _size_of_subset(cls, data: Any) -> Any:
-        size = SIZES.get(str(data.get("subset"))) if isinstance(data, dict) else None
+        size = _SIZES.get(str(data.get("subset"))) if isinstance(data, dict) else None
         return data if size is None or "expected" in data else {**data, "expected": size}
 
 
-def sources(subset: Subset) -> tuple[Source, ...]:
+def _sources(subset: Subset) -> tuple[Source, ...]:
     """Where the data is published; each subset is a file."""
     return (Source(repo="Idavidrein/gpqa", files={"test": (f"gpqa_{subset}.csv",)}),)
 
 
-SOURCES = sources("diamond")
+SOURCES = _sources("diamond")
 
 
 def load(split: str, params: Params) -> list[Problem]:
@@ -71,7 +71,7 @@ def load(split: str, params: Params) -> list[Problem]:
             questions than expected.
     """
     require_test("gpqa", split)
-    rows = published_rows("gpqa", sources(params.subset), split, params)
+    rows = published_rows("gpqa", _sources(params.subset), split, params)
     drawn = [_problem(row, place, params) for place, row in rows]
     require_count("gpqa", len(drawn), params, "questions")
     return with_ids([problem for problem, _ in drawn], [identity for _, identity in drawn])

@@ -19,10 +19,12 @@ from progrpo.settings import Settings
 from progrpo.tasks import _procedural
 from progrpo.types import Problem
 
+__all__ = ["compact_prompt", "generate", "solutions", "split_of"]
+
 REWARD = "path"
 MAX_NEW_TOKENS = 1024
 
-WORDS = (
+_WORDS = (
     "In this grid S is the start, G the goal, # a wall and . a free cell:\n{grid}\nFind a path from S to G of at most "
     "{max_moves} moves that hits no wall, stays inside the grid and visits no cell twice. The moves are U (up), D (down), "
     "L (left) and R (right). Think first, then give the moves alone, for instance RRD, between <answer> and </answer>."
@@ -79,7 +81,7 @@ def generate(split: str, params: Params) -> Iterator[Problem]:
     _procedural.check_split("grid_path", split)
 
     def draw(rng: random.Random) -> tuple[str, int] | None:
-        grid = draw_grid(rng, params)
+        grid = _draw_grid(rng, params)
         count = _count(grid, params) if split_of(grid) == split else None
         return None if count is None else (grid, count)
 
@@ -93,7 +95,7 @@ def generate(split: str, params: Params) -> Iterator[Problem]:
     )
 
 
-def draw_grid(rng: random.Random, params: Params) -> str:
+def _draw_grid(rng: random.Random, params: Params) -> str:
     """A grid as one line of text, its start, goal and walls drawn uniformly; perhaps without any path."""
     width = params.columns
     cells = ["."] * (params.rows * width)
@@ -158,6 +160,6 @@ def compact_prompt(grid: str) -> str:
 def _problem(grid: str, count: int, params: Params) -> Problem:
     prompt = compact_prompt(grid)
     if params.style == "words":
-        prompt = WORDS.format(grid=grid.replace("/", "\n"), max_moves=params.max_moves)
+        prompt = _WORDS.format(grid=grid.replace("/", "\n"), max_moves=params.max_moves)
     info = {"grid": grid, "max_moves": params.max_moves}
     return Problem(id=grid, prompt=prompt, info=info, facts={"solutions": count})

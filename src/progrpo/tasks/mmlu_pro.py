@@ -41,12 +41,12 @@ SAMPLES = {"paper": 1, "recommended": 1}
 
 SOURCES = (Source(repo="TIGER-Lab/MMLU-Pro", files={"test": ("data/test-*.parquet",)}),)
 
-EXAMPLES = (Source(repo="TIGER-Lab/MMLU-Pro", files={"validation": ("data/validation-*.parquet",)}),)
+_EXAMPLES = (Source(repo="TIGER-Lab/MMLU-Pro", files={"validation": ("data/validation-*.parquet",)}),)
 """Of their own, so that one file of test rows is never taken for worked examples: theirs is mmlu_pro-validation.jsonl."""
 
 _PADDING = "N/A"
 
-OFFICIAL = (
+_OFFICIAL = (
     "The following are multiple choice questions (with answers) about {subject}. Think step by step and then finish your "
     'answer with "the answer is (X)" where X is the correct letter choice.\n\n\n'
 )
@@ -120,7 +120,7 @@ def _options(row: Row, place: str) -> tuple[tuple[str, ...], str]:
 
 def _official(question: str, options: Sequence[str], category: str, examples: Sequence[str]) -> str:
     asked = f"Question:\n{question}\nOptions:\n{lettered(options, '. ')}\nAnswer: Let's think step by step."
-    return OFFICIAL.format(subject=category) + "".join(examples) + asked
+    return _OFFICIAL.format(subject=category) + "".join(examples) + asked
 
 
 def _examples(params: Params) -> dict[str, list[str]]:
@@ -132,7 +132,7 @@ def _examples(params: Params) -> dict[str, list[str]]:
         )
     where = params.model_copy(update={"path": params.shots_path or params.path, "source": None})
     try:
-        files = find_files("mmlu_pro-validation", EXAMPLES, "validation", where)
+        files = find_files("mmlu_pro-validation", _EXAMPLES, "validation", where)
     except DataError as error:
         raise DataError(
             f"task mmlu_pro: shots={params.shots} needs worked examples, for which task.shots_path=FILE stands in the "
