@@ -12,7 +12,7 @@ import math
 import pkgutil
 import symtable
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Real
@@ -134,6 +134,13 @@ class Contract:
     settings: type
     required: tuple[tuple[str, ...], ...] = ()
 
+    def described(self, name: str) -> str:
+        """A name with what it is."""
+        return self.names[name] if self.is_function(name) else f"{name} ({self.names[name]})"
+
+    def is_function(self, name: str) -> bool:
+        return self.names[name].startswith(f"{name}(")
+
 
 def check_contract(contract: Contract, name: str, module: ModuleType) -> None:
     """Refuse a module that does not keep its package's contract, before anything of it is used.
@@ -158,7 +165,8 @@ def check_contract(contract: Contract, name: str, module: ModuleType) -> None:
             )
     for choices in contract.required:
         if not any(hasattr(module, choice) for choice in choices):
-            raise PluginError(f"{where}: {module.__name__} must define {' or '.join(map(contract.names.get, choices))}")
+            expected = " or ".join(contract.described(choice) for choice in choices)
+            raise PluginError(f"{where}: {module.__name__} must define {expected}")
     _check_functions(contract, where, module)
     settings = getattr(module, "Params", contract.settings)
     if not isinstance(settings, type) or not issubclass(settings, contract.settings):
@@ -170,12 +178,12 @@ def _check_functions(contract: Contract, where: str, module: ModuleType) -> None
     for own, text in contract.names.items():
         if own == "Params" or not hasattr(module, own):
             continue
-        value, is_function = getattr(module, own), text.startswith(f"{own}(")
-        if callable(value) != is_function:
-            raise PluginError(f"{where}: {own} is a {_what(value)}; expected {text}")
+        value = getattr(module, own)
+        if callable(value) != contract.is_function(own):
+            raise PluginError(f"{where}: {own} is a {_what(value)}; expected {contract.described(own)}")
         called = text.partition(")")[0]
         most, least = called.count(",") + 1, called.partition("[")[0].count(",") + 1
-        if is_function and not any(accepts(value, count) for count in range(least, most + 1)):
+        if callable(value) and not any(accepts(value, count) for count in range(least, most + 1)):
             raise PluginError(f"{where}: {own}{inspect.signature(value)} cannot be called as {called})")
 
 
@@ -234,6 +242,6 @@ def _what(value: object) -> str:
     return "function" if callable(value) else "module" if isinstance(value, ModuleType) else "constant"
 
 
-def _hint(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
+def _hint(name: str, known: Collection[str]) -> str:
+    near = [name.upper()] if name.upper() in known else get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else "."
