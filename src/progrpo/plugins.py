@@ -12,13 +12,17 @@ from types import ModuleType
 
 from progrpo.errors import PluginError
 
+_SHARED = {"methods": {"step"}}
+"""Modules of a package that others call and that are no variation."""
+
 ROOMS = ("methods", "rewards", "tasks", "engines", "measures")
 
 
 def names(room: str) -> list[str]:
     """List the variations of a room, sorted, without importing them."""
     folder = Path(__file__).parent / room
-    return sorted(module.name for module in pkgutil.iter_modules([str(folder)]) if not module.name.startswith("_"))
+    found = {module.name for module in pkgutil.iter_modules([str(folder)]) if not module.name.startswith("_")}
+    return sorted(found - _SHARED.get(room, set()))
 
 
 def summaries(room: str) -> dict[str, str]:

@@ -8,8 +8,10 @@ A method file may define, and nothing else that is public and callable:
     check        check(params, group) -> list of warnings about settings that are legal and probably unwise
     TOKEN_LEVEL  True: its advantages are per token, so nothing can be added to them (see `add_to`)
     ALARMS       what a run says when one of its metrics leaves a range: {"metric": Alarm(...)}
+    pool         pool(params) -> "step" or "micro": where it takes statistics over tokens (see `Pool`)
     net          net(width, params) -> torch module of its own, trained by the same optimiser, kept in the checkpoint,
                  never seen by engines; `width` is the model's
+    net_lr_factor  net_lr_factor(params) -> learning rate of the net, as a multiple of the model's
     add_to       add_to(advantages [P, G], batch, params) -> Advantages: what it adds to another method's advantages, for
                  `method.add`; the batch has the verifier's rewards, whatever the other method made of them
     and the hooks of `HOOKS`.
@@ -66,7 +68,7 @@ NEEDABLE = {
     "whole_groups": "a group's completions all in one micro-batch",
 }
 
-_OTHER_NAMES = frozenset({"needs", "check", "net", "add_to"})
+_OTHER_NAMES = frozenset({"needs", "check", "pool", "net", "net_lr_factor", "add_to"})
 
 _PER_TOKEN = "method {name}: add needs advantages of whole sequences, and this method gives each token its own"
 
@@ -126,6 +128,19 @@ class Method:
     def refreshes(self) -> bool:
         """Whether the policy is read anew before the later optimiser steps of a rollout."""
         return not self.needs.isdisjoint({"refresh", "refresh_advantages"})
+
+    @property
+    def pool(self) -> Pool:
+        """Where it takes statistics over tokens."""
+        hook = self._hook("pool")
+        found: Pool = hook(self.params) if hook else "step"
+        return found
+
+    @property
+    def net_lr_factor(self) -> float:
+        """The learning rate of its net, as a multiple of the model's."""
+        hook = self._hook("net_lr_factor")
+        return float(hook(self.params)) if hook else 1.0
 
     @property
     def alarms(self) -> dict[str, Alarm]:
