@@ -25,6 +25,9 @@ from progrpo.errors import PluginError
 
 PACKAGES = ("methods", "rewards", "tasks", "engines", "measures")
 
+_SHARED = {"methods": {"step"}}
+"""Modules of a package that others call and that are no variation."""
+
 _TYPO = 0.8
 """From this likeness on (`difflib`) a name is taken for a mistyped one even where the module lists it in `__all__`."""
 
@@ -32,7 +35,8 @@ _TYPO = 0.8
 def names(package: str) -> list[str]:
     """List the variations of a package, sorted, without importing them."""
     folder = Path(__file__).parent / package
-    return sorted(module.name for module in pkgutil.iter_modules([str(folder)]) if not module.name.startswith("_"))
+    found = {module.name for module in pkgutil.iter_modules([str(folder)]) if not module.name.startswith("_")}
+    return sorted(found - _SHARED.get(package, set()))
 
 
 def summaries(package: str) -> dict[str, str]:

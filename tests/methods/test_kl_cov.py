@@ -5,9 +5,8 @@ import pytest
 
 from progrpo import methods
 from progrpo.errors import ConfigError
+from progrpo.methods.step import make_step
 from progrpo.settings import Choice
-from progrpo.train.batch import Rows
-from progrpo.train.minibatch import make_minibatch
 from stand_ins.method_steps import Case, make_case, random_case, require_close, require_same, split, take_step
 from stand_ins.naive_methods_a import covariances, kl_cov, marked_count
 
@@ -128,13 +127,7 @@ def test_rounding_in_the_first_step_of_a_rollout_is_no_penalty() -> None:
     # make a gradient of +-coef on the marked tokens.
     own = methods.load(Choice(name="kl_cov"))
     batch = random_case(0).rollout()
-    first = make_minibatch(
-        Rows(prompts=(), completions=(), group=batch.rewards.shape[1]),
-        batch,
-        own.advantages(batch),
-        slice(0, len(batch.rewards)),
-        seed=0,
-    ).step
+    first = make_step(batch, own.advantages(batch), slice(0, len(batch.rewards)), seed=0).batch
     assert not own.reweight(first).marks.any()
     later = replace(first, logprobs=first.logprobs - 0.1)
     assert int(own.reweight(later).marks.sum()) == 1  # max(1, floor(0.002 n))

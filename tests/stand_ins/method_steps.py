@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from progrpo.methods import Advantages, Method, MicroView, Reweighted
-from progrpo.train.batch import Rows, column_mask
-from progrpo.train.minibatch import make_minibatch
+from progrpo.methods import Advantages, Method, Reweighted
+from progrpo.methods.step import decide, make_step, micro_loss, micro_view
+from progrpo.train.columns import column_mask
 from progrpo.types import RolloutBatch
 
 Ragged = list[list[float]]
@@ -146,48 +146,28 @@ def take_step(
     leaves = {name: case.padded(name).requires_grad_() for name in ("now", "entropies")}
     advantages = method.advantages(rollout)
     refreshed = replace(rollout, logprobs=leaves["now"].detach()) if "refresh" in method.needs else None
-    nothing = torch.zeros(0, dtype=torch.long)
-    rows = Rows(prompts=(nothing,) * len(index), completions=(nothing,) * len(index), group=case.group)
-    problems = slice(0, len(rollout.rewards))
-    batch = make_minibatch(rows, rollout, advantages, problems, seed=seed, now=refreshed)
-    step = batch.step
-    if getattr(method.params, "pool", "step") == "micro":
+    step = make_step(rollout, advantages, slice(0, len(rollout.rewards)), seed=seed, now=refreshed)
+    pool = None
+    if method.pool == "micro":
         number = {n: place for place, part in enumerate(parts) for n in part}
-        step = replace(step, pool=torch.tensor([number[n] for n in index]))
-
-    made = method.reweight(step)
-    tokens = step.advantages if made.advantages is None else made.advantages
-    mask = step.mask if made.keep is None else step.mask & made.keep
-    weights = method.weights(mask.sum(dim=1).view(batch.kept.shape), 9, batch.kept).flatten()
-    low, high = method.clip_range(replace(step, advantages=tokens, mask=mask))
+        pool = torch.tensor([number[n] for n in index])
+    decided = decide(method, step, longest=9, skip_zero=False, pool=pool)
 
     loss = objective = 0.0
     for part in parts:
         place = torch.tensor(part)
-        view = MicroView(
+        view = micro_view(
+            step,
+            decided,
+            place,
             logprobs=leaves["now"][place],
-            old_logprobs=step.old_logprobs[place],
-            advantages=tokens[place],
-            mask=mask[place],
-            weights=weights[place],
-            sequences=place,
-            group=case.group,
-            count=int((weights > 0).sum()),
-            correct=step.correct.flatten()[place],
-            marks=None if made.marks is None else made.marks[place],
-            carried={name: values[place] for name, values in batch.carried.items()},
             entropies=leaves["entropies"][place] if "entropy_grad" in method.needs else None,
-            ref_logprobs=rollout.ref_logprobs[place] if "ref_logprobs" in method.needs else None,
             token_states=None if token_states is None else _of_sequences(token_states, case, part),
             as_columns=_to_columns(rollout.mask[place]),
             prompt_states=None if prompt_states is None else prompt_states[place // case.group],
             net=net,
         )
-        total, own = method.loss(
-            view,
-            *(value[place] if isinstance(value, Tensor) else value for value in (low, high)),
-            None if made.weights is None else made.weights[place],
-        )
+        total, own = micro_loss(method, view, decided, place)
         if total.requires_grad:  # as in a micro-batch without a token that is trained
             total.backward()
         loss, objective = loss + float(total.detach()), objective + float(own.detach())
@@ -197,7 +177,7 @@ def take_step(
         gradient=_gradient(leaves["now"], rollout.mask),
         entropy_gradient=_gradient(leaves["entropies"], rollout.mask),
         advantages=advantages,
-        made=made,
+        made=decided.made,
     )
 
 

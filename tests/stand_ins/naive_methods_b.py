@@ -8,10 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from progrpo.methods import Method, MicroView
-from progrpo.train.batch import Rows
-from progrpo.train.minibatch import make_minibatch, part_of
-from progrpo.train.update import decide
+from progrpo.methods import Method
+from progrpo.methods.step import decide, make_step, micro_loss, micro_view, part_of
 from progrpo.types import RolloutBatch
 
 Table = list[list[float]]
@@ -104,7 +102,7 @@ def take_step(
     net: Any = None,
     **inputs: Tensor,
 ) -> Outcome:
-    """What `train/update.py` does with a mini-batch, the forward pass apart.
+    """What training does with a mini-batch, the forward pass apart.
 
     Args:
         logprobs: [N, S] now. parts: sequences of each micro-batch; None for one of all.
@@ -112,36 +110,25 @@ def take_step(
     """
     problems, group = batch.rewards.shape
     everything = slice(0, problems)
-    rows = Rows(prompts=(), completions=(), group=group)
     advantages = part_of(method.advantages(batch), everything, group)
     now = replace(batch, logprobs=logprobs.detach()) if "refresh" in method.needs else None
-    made = make_minibatch(rows, batch, advantages, everything, seed=0, now=now)
-    step, decided = made.step, decide(method, made, made.step, 16, skip_zero=False)
-    acting, mask, weights, again = decided.advantages, decided.mask, decided.weights, decided.made
+    step = make_step(batch, advantages, everything, seed=0, now=now)
+    decided = decide(method, step, longest=16, skip_zero=False)
     live = {name: value.clone().requires_grad_() for name, value in ({"logprobs": logprobs} | inputs).items()}
     loss = own = 0.0
-    for index in parts or [torch.arange(len(mask))]:
-        view = MicroView(
+    for index in parts or [torch.arange(len(batch.mask))]:
+        view = micro_view(
+            step,
+            decided,
+            index,
             logprobs=live["logprobs"][index],
-            old_logprobs=step.old_logprobs[index],
-            advantages=acting[index],
-            mask=mask[index],
-            weights=weights[index],
-            sequences=index,
-            group=group,
-            count=int((weights > 0).sum()),
-            correct=step.correct.flatten()[index],
-            marks=None if again.marks is None else again.marks[index],
-            carried={name: values[index] for name, values in made.carried.items()},
             entropies=live["entropies"][index] if "entropies" in live else None,
-            ref_logprobs=None if made.ref_logprobs is None else made.ref_logprobs[index],
             token_states=live["states"][index][batch.mask[index]] if "states" in live else None,
             as_columns=lambda values, own=batch.mask[index]: torch.zeros(own.shape).masked_scatter(own, values),
             prompt_states=live["prompt_states"][index] if "prompt_states" in live else None,
             net=net,
         )
-        bounds = [value[index] if isinstance(value, Tensor) else value for value in (decided.low, decided.high)]
-        total, objective = method.loss(view, *bounds, None if again.weights is None else again.weights[index])
+        total, objective = micro_loss(method, view, decided, index)
         total.backward()
         loss, own = loss + float(total.detach()), own + float(objective.detach())
     gradients = {name: torch.zeros_like(value) if value.grad is None else value.grad for name, value in live.items()}

@@ -2,7 +2,10 @@ import pytest
 import torch
 
 from progrpo.model import LanguageModel
-from progrpo.train.batch import Rows, column_mask, make_rollout_batch, make_rows, micro_batches, pad_columns
+from progrpo.train.columns import column_mask, pad_columns
+from progrpo.train.micro_batch import micro_batches
+from progrpo.train.rollout_batch import make_rollout_batch
+from progrpo.train.rows import Rows, make_rows
 from progrpo.train.work import Work
 from progrpo.types import Group
 

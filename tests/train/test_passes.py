@@ -9,8 +9,10 @@ from torch import Tensor
 
 from progrpo.algo.logprobs import distribution_entropy
 from progrpo.model import LanguageModel
-from progrpo.train.batch import MicroBatch, Rows, make_rows
+from progrpo.train.micro_batch import MicroBatch
 from progrpo.train.passes import Passes, prompt_states, scatter_columns, token_states
+from progrpo.train.rows import Rows, make_rows
+from progrpo.train.scorer import Scorer
 from progrpo.types import Group
 
 TEMPERATURE, COLUMNS, BUDGETS = 1.5, 9, (25, 10_000)
@@ -27,7 +29,7 @@ def rows(groups: tuple[Group, ...]) -> Rows:
 @pytest.fixture(params=[True, False], ids=["packed", "rectangles"])
 def passes(tiny_model: LanguageModel, request: pytest.FixtureRequest) -> Passes:
     assert tiny_model.shares_prompts
-    return Passes(replace(tiny_model, shares_prompts=request.param), TEMPERATURE)
+    return Passes(model := replace(tiny_model, shares_prompts=request.param), Scorer(model, TEMPERATURE))
 
 
 @pytest.fixture

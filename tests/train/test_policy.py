@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from progrpo.model import LanguageModel, ModelSettings, load_model
-from progrpo.train.batch import make_rollout_batch, make_rows
 from progrpo.train.policy import Policy
+from progrpo.train.rollout_batch import make_rollout_batch
+from progrpo.train.rows import make_rows
 from progrpo.train.settings import OptimSettings
 from progrpo.types import Group
 

@@ -15,10 +15,12 @@ from progrpo.engines.hf.sampling import sample
 from progrpo.methods import Advantages
 from progrpo.model import LanguageModel
 from progrpo.settings import Choice
-from progrpo.train.batch import MicroBatch, Rows, make_rollout_batch, make_rows, micro_batches
+from progrpo.train.micro_batch import MicroBatch, micro_batches
 from progrpo.train.minibatch import make_minibatch
-from progrpo.train.passes import Forwarded
 from progrpo.train.policy import Policy
+from progrpo.train.rollout_batch import make_rollout_batch
+from progrpo.train.rows import Rows, make_rows
+from progrpo.train.scorer import Forwarded
 from progrpo.train.settings import OptimSettings
 from progrpo.train.update import update
 from progrpo.types import Group, RolloutBatch

@@ -13,10 +13,11 @@ from progrpo import methods
 from progrpo.model import LanguageModel, ModelSettings, load_model
 from progrpo.settings import parse
 from progrpo.train import reference
-from progrpo.train.batch import make_rows
 from progrpo.train.loop import train
 from progrpo.train.passes import Passes
 from progrpo.train.reference import Reference
+from progrpo.train.rows import make_rows
+from progrpo.train.scorer import Scorer
 from progrpo.train.settings import RunSettings
 from progrpo.types import Group
 
@@ -32,8 +33,10 @@ def test_a_frozen_copy_does_not_follow_the_policy(groups: tuple[Group, ...], tin
     policy = load_model(settings)
     frozen = Reference(policy, settings, 1.5)
     before = scored(frozen, groups)
-    assert torch.allclose(before, scored(Passes(policy, 1.5), groups), atol=1e-5)
-    assert not torch.allclose(before, scored(Passes(policy, 1.0), groups), atol=1e-3)  # the temperature counts
+    assert torch.allclose(before, scored(Passes(policy, Scorer(policy, 1.5)), groups), atol=1e-5)
+    assert not torch.allclose(
+        before, scored(Passes(policy, Scorer(policy, 1.0)), groups), atol=1e-3
+    )  # the temperature counts
     # ten steps of an optimiser on the policy
     policy.model.train()
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=1e-2)
@@ -42,9 +45,9 @@ def test_a_frozen_copy_does_not_follow_the_policy(groups: tuple[Group, ...], tin
         policy.model(torch.arange(12)[None]).logits.square().mean().backward()
         optimizer.step()
     assert torch.equal(scored(frozen, groups), before)
-    assert not torch.allclose(scored(Passes(policy, 1.5), groups), before, atol=1e-3)
+    assert not torch.allclose(scored(Passes(policy, Scorer(policy, 1.5)), groups), before, atol=1e-3)
     fresh = load_model(settings)
-    assert torch.allclose(scored(Passes(fresh, 1.5), groups), before, atol=1e-6)
+    assert torch.allclose(scored(Passes(fresh, Scorer(fresh, 1.5)), groups), before, atol=1e-6)
 
 
 def test_a_frozen_copy_has_nothing_to_train(tiny_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,15 +93,15 @@ def no_second_model(settings: ModelSettings) -> LanguageModel:
 def test_a_model_with_an_adapter_is_its_own_reference(
     groups: tuple[Group, ...], tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = scored(Passes(tiny_model, 1.5), groups)
+    plain = scored(Passes(tiny_model, Scorer(tiny_model, 1.5)), groups)
     adapter = Adapter(tiny_model.model, monkeypatch)
-    adapted = scored(Passes(tiny_model, 1.5), groups)
+    adapted = scored(Passes(tiny_model, Scorer(tiny_model, 1.5)), groups)
     assert not torch.allclose(adapted, plain, atol=1e-2)
     monkeypatch.setattr(reference, "load_model", no_second_model)
     own = Reference(tiny_model, ModelSettings(path="nowhere"), 1.5)
     assert torch.equal(scored(own, groups), plain)
     assert adapter.calls == [False, True]
-    assert torch.equal(scored(Passes(tiny_model, 1.5), groups), adapted)
+    assert torch.equal(scored(Passes(tiny_model, Scorer(tiny_model, 1.5)), groups), adapted)
 
 
 def test_the_adapter_is_on_again_when_scoring_fails(

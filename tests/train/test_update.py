@@ -11,9 +11,10 @@ from progrpo.errors import NonFiniteError
 from progrpo.methods import Advantages
 from progrpo.model import LanguageModel
 from progrpo.settings import Choice
-from progrpo.train.batch import Rows, make_rollout_batch, make_rows
 from progrpo.train.minibatch import MiniBatch, make_minibatch
 from progrpo.train.policy import Policy
+from progrpo.train.rollout_batch import make_rollout_batch
+from progrpo.train.rows import Rows, make_rows
 from progrpo.train.settings import OptimSettings
 from progrpo.train.update import update
 from progrpo.train.work import Work

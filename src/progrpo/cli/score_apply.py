@@ -15,8 +15,9 @@ from progrpo.methods import Method
 from progrpo.report.score import ScoredCompletion, ScoredMethod, Scoring
 from progrpo.report.score_read import RolloutFile
 from progrpo.settings import Choice, apply_overrides
-from progrpo.train.batch import make_rollout_batch
 from progrpo.train.offline import entropy_changes, require_no_model, token_gradients
+from progrpo.train.rollout_batch import make_rollout_batch
+from progrpo.train.rows import make_rows
 from progrpo.types import RolloutBatch
 
 _TOKENS = "a run records them with record.tokens=true"
@@ -126,7 +127,16 @@ def _apply(file: RolloutFile, label: str, method: Method) -> tuple[Tensor, Tenso
         raise PluginError(f"method {label!r} gives an advantage of {float(wrong[0])} on {file.path}; expected a number")
     if not file.tokens:
         return values, None, None
-    gradients = token_gradients(method, batch, advantages, step_groups=file.step_groups, longest=file.longest)
+    gradients = token_gradients(
+        method,
+        batch,
+        advantages,
+        make_rows(file.groups),
+        step_groups=file.step_groups,
+        longest=file.longest,
+        micro_tokens=file.micro_tokens,
+        share=True,
+    )
     # A run cuts a rollout into the mini-batches of its optimiser steps in the order of the file.
     counts = [step.sum().expand(step.numel()) for step in torch.split(batch.lengths, file.step_groups)]
     return values, gradients, gradients * torch.cat(counts)[:, None]
@@ -184,6 +194,12 @@ def _method_notes(method: Method, files: Sequence[RolloutFile]) -> tuple[str, ..
     anew = "training reads the policy anew before each optimiser step; this is what the first step of a rollout sees"
     sizes = sorted({len(group.completions) for file in files for group in file.groups})
     found = [anew] if method.refreshes else []
+    if method.pool == "micro":
+        sizes_of = ", ".join(str(size) for size in sorted({file.micro_tokens for file in files}))
+        found.append(
+            "its statistics are those of each micro-batch, cut as training cuts them where prompts are shared, at "
+            f"{sizes_of} tokens (batch.micro_tokens)"
+        )
     return (*found, *(note for size in sizes for note in method.check(size)))
 
 

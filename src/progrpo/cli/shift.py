@@ -30,7 +30,7 @@ from progrpo.rollout.generate import completion_seeds, run_rollout
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier
 from progrpo.settings import Choice, apply_overrides, parse, read_yaml
-from progrpo.train.batch import make_rollout_batch
+from progrpo.train.rollout_batch import make_rollout_batch
 from progrpo.types import Group, Problem
 
 logger = logging.getLogger(__name__)

@@ -8,11 +8,13 @@ A method file may define, and nothing else in public:
     check        check(params, group) -> list of warnings about settings that are legal and probably unwise
     TOKEN_LEVEL  True: its advantages are per token, so nothing can be added to them (see `add_to`)
     ALARMS       what a run says when one of its metrics leaves a range: {"metric": Alarm(...)}
+    pool         pool(params) -> "step" or "micro": where it takes statistics over tokens (see `Pool`)
     net          net(width, params) -> torch module of its own, trained by the same optimiser, kept in the checkpoint,
                  never seen by engines; `width` is the model's
+    net_lr_factor  net_lr_factor(params) -> learning rate of the net, as a multiple of the model's
     add_to       add_to(advantages [P, G], batch, params) -> Advantages: what it adds to another method's advantages, for
                  `method.add`; the batch has the verifier's rewards, whatever the other method made of them
-    and the hooks of `HOOKS`.
+    and the hooks of `HOOKS` (methods/_contract.py), of which each has GRPO as its default.
 
 A method that must remember something from rollout to rollout writes it into `batch.state`, a dictionary of its own that
 is kept in the checkpoint: numbers, strings, lists, dictionaries and tensors.
@@ -34,50 +36,12 @@ from progrpo.algo.aggregate import How, sequence_weights, weighted_sum
 from progrpo.algo.divergence import Divergence, kl_estimate
 from progrpo.algo.surrogate import clipped_surrogate
 from progrpo.errors import ConfigError, PluginError
+from progrpo.methods._contract import HOOKS, NEEDABLE, OTHERS
 from progrpo.methods._data import Advantages, Alarm, MicroView, Reweighted, StepBatch
 from progrpo.settings import Choice, Settings, parse
 from progrpo.types import RolloutBatch
 
-__all__ = ["Advantages", "Alarm", "MicroView", "Reweighted", "StepBatch"]
-
-HOOKS: dict[str, str] = {
-    "shape_reward": "shape_reward(batch, params) -> rewards [P, G]: once per rollout, before the advantages",
-    "advantages": "advantages(batch, params) -> Advantages: once per rollout, no gradient",
-    "sequence_keep": "sequence_keep(batch, params) -> bool [P, G]: sequences to train on; the others leave the "
-    "denominators too",
-    "reweight": "reweight(step, params) -> Reweighted: once per optimiser step, no gradient",
-    "clip_range": "clip_range(step, params) -> (low, high): of the importance ratio, floats or [K, S]",
-    "token_loss": "token_loss(micro, surrogate, params) -> [M, S] objective to be maximised, in place of the surrogate",
-    "extra_loss": "extra_loss(micro, params) -> scalar to be minimised beside it, with gradient",
-    "group_loss": "group_loss(micro, params) -> scalar to be minimised, with gradient: in place of all of the above",
-}
-"""The eight hooks in the order they run: name -> signature. Each default is GRPO's."""
-
-NEEDABLE = {
-    "prompt_logprobs": "[P, Q] of the rollout",
-    "entropies": "[N, S] of the rollout",
-    "refresh": "log-probs (and entropies) of the policy as it is before each optimiser step, in `StepBatch`",
-    "refresh_advantages": "likewise, and this method's advantages, or what it adds, computed from them",
-    "ref_logprobs": "[N, S] under the model as it was before training",
-    "values": "[N, S] of the method's net at the rollout: net(states before each token) -> one number each",
-    "entropy_grad": "entropies with gradient in the training pass",
-    "token_states": "hidden states before the completions' tokens in the training pass, with gradient",
-    "prompt_states": "mean hidden states of the prompts in the training pass, with gradient",
-    "whole_groups": "a group's completions all in one micro-batch",
-}
-
-_OTHER_NAMES = {
-    "Params": "a subclass of progrpo.methods.Params",
-    "PRESETS": "{preset: {key: value}}",
-    "NEEDS": "a frozenset of names from NEEDABLE",
-    "needs": "needs(params) -> a frozenset of names from NEEDABLE",
-    "check": "check(params, group) -> list of warnings",
-    "TOKEN_LEVEL": "True or False",
-    "ALARMS": "{metric: Alarm}",
-    "net": "net(width, params) -> torch module",
-    "add_to": "add_to(advantages, batch, params) -> Advantages",
-}
-"""What a method may define beside its hooks: name -> what it is (see the head of this module)."""
+__all__ = ["HOOKS", "NEEDABLE", "Advantages", "Alarm", "MicroView", "Reweighted", "StepBatch"]
 
 _PER_TOKEN = "method {name}: add needs advantages of whole sequences, and this method gives each token its own"
 
@@ -112,7 +76,7 @@ class Params(Settings):
     """Weight of a bonus on the entropy of the current policy, likewise; 0 computes none."""
 
 
-CONTRACT = plugins.Contract(kind="method", names=_OTHER_NAMES | HOOKS, settings=Params)
+CONTRACT = plugins.Contract(kind="method", names=OTHERS | HOOKS, settings=Params)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,6 +104,19 @@ class Method:
     def refreshes(self) -> bool:
         """Whether the policy is read anew before the later optimiser steps of a rollout."""
         return not self.needs.isdisjoint({"refresh", "refresh_advantages"})
+
+    @property
+    def pool(self) -> Pool:
+        """Where it takes statistics over tokens."""
+        hook = self._hook("pool")
+        found: Pool = hook(self.params) if hook else "step"
+        return found
+
+    @property
+    def net_lr_factor(self) -> float:
+        """The learning rate of its net, as a multiple of the model's."""
+        hook = self._hook("net_lr_factor")
+        return float(hook(self.params)) if hook else 1.0
 
     @property
     def alarms(self) -> dict[str, Alarm]:

@@ -39,6 +39,10 @@ class Params(methods.Params):
     pool: methods.Pool = "step"
 
 
+def pool(params: Params) -> methods.Pool:
+    return params.pool
+
+
 def reweight(step: methods.StepBatch, params: Params) -> methods.Reweighted:
     ratio = log_ratio(step.logprobs, step.old_logprobs).exp()
     clipped = ((step.advantages > 0) & (ratio > 1 + params.clip_high)) | (

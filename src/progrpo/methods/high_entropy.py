@@ -30,6 +30,10 @@ class Params(methods.Params):
     pool: methods.Pool = "step"
 
 
+def pool(params: Params) -> methods.Pool:
+    return params.pool
+
+
 def reweight(step: methods.StepBatch, params: Params) -> methods.Reweighted:
     entropies = step.entropies
     if entropies is None:

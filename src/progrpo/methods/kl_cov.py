@@ -41,6 +41,10 @@ class Params(methods.Params):
     pool: methods.Pool = "step"
 
 
+def pool(params: Params) -> methods.Pool:
+    return params.pool
+
+
 def reweight(step: methods.StepBatch, params: Params) -> methods.Reweighted:
     def top(mask: Tensor) -> Tensor:
         cov = covariance(step.advantages, step.logprobs, mask)

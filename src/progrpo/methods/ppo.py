@@ -42,6 +42,10 @@ class Params(methods.Params):
     """Learning rate of the value head in units of optim.lr."""
 
 
+def net_lr_factor(params: Params) -> float:
+    return params.net_lr_factor
+
+
 def net(width: int, params: Params) -> torch.nn.Module:
     """V: hidden states [n, D] -> values [n], 0 at first."""
     head = torch.nn.Linear(width, 1)

@@ -17,6 +17,8 @@ from progrpo.types import STATUSES, Completion, Group, Problem, Verdict
 
 _REMEDY = "a rollouts file is RUN/rollouts/step-NNNNNN.jsonl, one row per completion"
 _POSITIVE = 1e-3
+_MICRO_TOKENS = 16_384
+"""Tokens of a micro-batch where the settings of the run are not known; a test holds it to the default of training."""
 """A log-probability this far above 0 is no rounding error."""
 
 
@@ -48,6 +50,12 @@ class RolloutFile:
         batch = self.section("batch")
         whole = batch.get("prompts") == len(self.groups)
         return (batch.get("minibatch_prompts") or len(self.groups)) if whole else len(self.groups)
+
+    @property
+    def micro_tokens(self) -> int:
+        """Tokens of the run's micro-batches; without its settings, the default of `batch.micro_tokens`."""
+        found = self.section("batch").get("micro_tokens")
+        return found if isinstance(found, int) and found > 0 else _MICRO_TOKENS
 
     @property
     def longest(self) -> int:

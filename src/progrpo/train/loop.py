@@ -6,15 +6,16 @@ from dataclasses import replace
 
 from progrpo.evaluate import run_evaluation
 from progrpo.methods import Advantages
+from progrpo.methods.step import part_of
 from progrpo.rollout.verify import Verifier
 from progrpo.seeds import derive_seed
 from progrpo.train import checkpoint
-from progrpo.train.batch import Rows, make_rows
 from progrpo.train.clock import Clock
 from progrpo.train.metrics import default_confidence, rollout_metrics, rollout_rows
-from progrpo.train.minibatch import make_minibatch, part_of
+from progrpo.train.minibatch import make_minibatch
 from progrpo.train.profile import Profiler
 from progrpo.train.record import RunDirectory
+from progrpo.train.rows import Rows, make_rows
 from progrpo.train.sampling import sample
 from progrpo.train.scoring import refreshed_advantages, sampling_policy_batch
 from progrpo.train.settings import RunSettings

@@ -7,10 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from progrpo.errors import DataError
-from progrpo.methods import Advantages, Method, MicroView
-from progrpo.train.batch import Rows
-from progrpo.train.minibatch import MiniBatch, make_minibatch, part_of
-from progrpo.train.update import Decided, decide
+from progrpo.methods import Advantages, Method
+from progrpo.methods.step import Decided, Step, decide, make_step, micro_loss, micro_view, part_of
+from progrpo.train.rows import Rows, pools
 from progrpo.types import RolloutBatch
 
 _NEED_A_MODEL = ("ref_logprobs", "values", "entropy_grad", "token_states", "prompt_states")
@@ -27,43 +26,46 @@ def require_no_model(method: Method) -> None:
 
 
 def token_gradients(
-    method: Method, batch: RolloutBatch, advantages: Advantages, *, step_groups: int, longest: int
+    method: Method,
+    batch: RolloutBatch,
+    advantages: Advantages,
+    rows: Rows,
+    *,
+    step_groups: int,
+    longest: int,
+    micro_tokens: int,
+    share: bool,
 ) -> Float[Tensor, "N S"]:
     """dJ/dlog π of each token in an optimiser step made with the policy that sampled.
 
     Args:
-        step_groups: groups of one optimiser step, in the order of the batch. longest: the run's completion limit, tokens.
+        rows: the sequences of the batch. step_groups: groups of one optimiser step, in the order of the batch.
+        longest: the run's completion limit, in tokens.
+        micro_tokens, share: how training cuts a step into micro-batches (`batch.micro_tokens`; prompts shared or not), for a
+            method that takes its statistics within these.
 
     Returns:
         [N, S] float32; 0 for tokens that do not train. For a method that draws at random, one draw.
     """
     problems, group = batch.rewards.shape
-    rows = Rows(prompts=(), completions=(), group=group)
     parts = []
     for start in range(0, problems, step_groups):
         chosen = slice(start, min(problems, start + step_groups))
-        minibatch = make_minibatch(rows, batch, part_of(advantages, chosen, group), chosen, seed=0)
-        decided = decide(method, minibatch, minibatch.step, longest, skip_zero=False)
-        parts.append(_gradient(method, minibatch, decided))
+        step = make_step(batch, part_of(advantages, chosen, group), chosen, seed=0)
+        pool = None
+        if method.pool == "micro":
+            index = torch.arange(chosen.start * group, chosen.stop * group)
+            pool = pools(rows, index, budget=micro_tokens, share=share, whole="whole_groups" in method.needs)
+        decided = decide(method, step, longest=longest, skip_zero=False, pool=pool)
+        parts.append(_gradient(method, step, decided))
     return torch.cat(parts)
 
 
-def _gradient(method: Method, batch: MiniBatch, decided: Decided) -> Tensor:
-    logprobs = batch.step.old_logprobs.clone().requires_grad_()
-    view = MicroView(
-        logprobs=logprobs,
-        old_logprobs=batch.step.old_logprobs,
-        advantages=decided.advantages,
-        mask=decided.mask,
-        weights=decided.weights,
-        sequences=torch.arange(len(logprobs)),
-        group=batch.rows.group,
-        count=int((decided.weights > 0).sum()),
-        correct=batch.step.correct.flatten(),
-        marks=decided.made.marks,
-        carried=batch.carried,
-    )
-    loss, _ = method.loss(view, decided.low, decided.high, decided.made.weights)
+def _gradient(method: Method, step: Step, decided: Decided) -> Tensor:
+    logprobs = step.batch.old_logprobs.clone().requires_grad_()
+    everything = torch.arange(len(logprobs))
+    view = micro_view(step, decided, everything, logprobs=logprobs)
+    loss, _ = micro_loss(method, view, decided, everything)
     (gradient,) = torch.autograd.grad(loss, logprobs)
     return -gradient
 

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from progrpo.algo.logprobs import head_logprobs
 from progrpo.model import LanguageModel
-from progrpo.train.batch import MicroBatch, Rows, micro_batches
+from progrpo.train.micro_batch import MicroBatch, micro_batches
+from progrpo.train.rows import Rows
+from progrpo.train.scorer import Forwarded
 from progrpo.train.work import Work
 
 
@@ -26,26 +27,16 @@ class Scores:
     work: Work
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Forwarded:
-    """One pass over a micro-batch.
-
-    Attributes:
-        logprobs, entropies: [B, L] of the scored tokens; entropies are None unless asked for.
-        states: [B, L, D] last hidden states.
-    """
-
-    logprobs: Float[Tensor, "B L"]
-    entropies: Float[Tensor, "B L"] | None
-    states: Float[Tensor, "B L D"]
-
-
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """What passes are made with: a model, and the temperature its logits are divided by."""
+    """Passes over whole rollouts, micro-batch by micro-batch.
+
+    Attributes:
+        model: how its micro-batches are cut. scorer: a `Scorer` of it, or what DDP or FSDP2 made of one.
+    """
 
     model: LanguageModel
-    temperature: float
+    scorer: torch.nn.Module
 
     def micro_batches(
         self, rows: Rows, index: Tensor, columns: int, budget: int, *, whole: bool = False
@@ -70,21 +61,9 @@ class Passes:
     def forward(
         self, micro: MicroBatch, scored: Tensor, *, entropies: bool = False, entropy_grad: bool = False
     ) -> Forwarded:
-        """Score the tokens `scored` [B, L] of a micro-batch."""
-        with self.model.computing():
-            # No attention mask: the padding stands on the right, where a causal model does not look.
-            states = self.model.hidden(micro.tokens, position_ids=micro.positions, layout=micro.layout, use_cache=False)
-            logprobs, uncertain = head_logprobs(
-                states,
-                micro.tokens,
-                scored,
-                self.model.head,
-                temperature=self.temperature,
-                entropies=entropies or entropy_grad,
-                entropy_grad=entropy_grad,
-                previous=micro.previous,
-            )
-        return Forwarded(logprobs=logprobs, entropies=uncertain, states=states)
+        """See `Scorer.forward`."""
+        made: Forwarded = self.scorer(micro, scored, entropies=entropies, entropy_grad=entropy_grad)
+        return made
 
     @torch.no_grad()
     def score(

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from progrpo.model import LanguageModel
-from progrpo.train.batch import MicroBatch, Rows
-from progrpo.train.passes import Forwarded, Passes, Scores
+from progrpo.train.micro_batch import MicroBatch
+from progrpo.train.passes import Passes, Scores
+from progrpo.train.rows import Rows, pools
+from progrpo.train.scorer import Forwarded, Scorer
 from progrpo.train.settings import OptimSettings
 
 
@@ -36,7 +38,8 @@ class Policy:
 
         self.model = model
         self.net = None if net is None else net.to(model.device)
-        self._passes = Passes(model, temperature)
+        self.scorer: torch.nn.Module = Scorer(model, temperature)
+        self._passes = Passes(model, self.scorer)
         self._grad_clip = optim.grad_clip
         self.parameters = [parameter for parameter in model.model.parameters() if parameter.requires_grad]
         self._net_parameters = [] if self.net is None else list(self.net.parameters())
@@ -97,6 +100,10 @@ class Policy:
     ) -> Iterator[MicroBatch]:
         """See `Passes.micro_batches`."""
         return self._passes.micro_batches(rows, index, columns, budget, whole=whole)
+
+    def pools(self, rows: Rows, index: Tensor, budget: int, *, whole: bool = False) -> Int[Tensor, " K"]:
+        """The micro-batch that each of the sequences falls into (see `progrpo.train.rows.pools`)."""
+        return pools(rows, index, budget=budget, share=self.model.shares_prompts, whole=whole)
 
     def zero_grad(self) -> None:
         """Set every gradient to 0 (not None: a step in which no sequence has an advantage still decays momentum)."""

@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from progrpo.model import LanguageModel, ModelSettings, load_model
-from progrpo.train.batch import Rows
 from progrpo.train.passes import Passes, Scores
+from progrpo.train.rows import Rows
+from progrpo.train.scorer import Scorer
 
 
 class Reference:
@@ -27,7 +28,7 @@ class Reference:
         if self._adapted is None:
             model = load_model(settings.model_copy(update={"gradient_checkpointing": False}))
             model.model.requires_grad_(False).eval()
-        self._passes = Passes(model, temperature)
+        self._passes = Passes(model, Scorer(model, temperature))
 
     def score(self, rows: Rows, index: Tensor, *, columns: int, budget: int) -> Scores:
         """Log-probs [N, S] of the sequences `index`, without gradient."""

@@ -6,11 +6,13 @@ from typing import Any
 import torch
 
 from progrpo.methods import Advantages, Method
+from progrpo.methods.step import part_of_batch
 from progrpo.rollout.verify import FailedAs
-from progrpo.train.batch import Rows, column_mask, make_rollout_batch
-from progrpo.train.minibatch import part_of_batch
+from progrpo.train.columns import column_mask
 from progrpo.train.policy import Policy
 from progrpo.train.reference import Reference
+from progrpo.train.rollout_batch import make_rollout_batch
+from progrpo.train.rows import Rows
 from progrpo.train.work import Work
 from progrpo.types import Group, RolloutBatch
 
@@ -57,7 +59,7 @@ def refreshed_advantages(
         own: the advantages of these problems as they were computed for the rollout.
     """
     refreshed, work = rescore(batch, rows, policy, method.needs, problems=problems, budget=budget)
-    return refreshed, method.renewed_advantages(own, part_of_batch(batch, problems, rows.group), refreshed), work
+    return refreshed, method.renewed_advantages(own, part_of_batch(batch, problems), refreshed), work
 
 
 def rescore(
@@ -80,7 +82,7 @@ def rescore(
         prompt_mask = column_mask(lengths, scores.prompt_logprobs.shape[1])
         prompt_mask[:, 0] = False
     scored = replace(
-        part_of_batch(batch, problems, group),
+        part_of_batch(batch, problems),
         logprobs=scores.logprobs,
         entropies=scores.entropies,
         prompt_logprobs=scores.prompt_logprobs,

@@ -130,7 +130,7 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
         steps=settings.steps,
         temperature=temperature,
         net=net,
-        net_lr_factor=getattr(method.params, "net_lr_factor", 1.0),
+        net_lr_factor=method.net_lr_factor,
     )
     reference = Reference(model, settings.model, temperature) if "ref_logprobs" in method.needs else None
     engine = engines.load(settings.engine, model)

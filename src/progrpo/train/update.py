@@ -1,41 +1,23 @@
 """One optimiser step on one mini-batch of whole groups: what the method decides for all of it, then micro-batches."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from progrpo.algo.surrogate import log_ratio
 from progrpo.errors import NonFiniteError
-from progrpo.methods import Method, MicroView, Reweighted, StepBatch
-from progrpo.train.batch import MicroBatch, pad_columns
+from progrpo.methods import Method, MicroView
+from progrpo.methods.step import Decided, clip_bounds, decide, micro_loss, micro_view
+from progrpo.train.columns import pad_columns
+from progrpo.train.micro_batch import MicroBatch
 from progrpo.train.minibatch import MiniBatch
 from progrpo.train.passes import prompt_states, scatter_columns, token_states
 from progrpo.train.policy import Policy
 from progrpo.types import Ratio
 
 Dump = Callable[[dict[str, Any]], str]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Decided:
-    """What holds for the whole step.
-
-    Attributes:
-        advantages: [K, S]. mask: [K, S] tokens that are trained on. weights: [K]. low, high: floats or [K, S].
-        chosen: [k] the sequences that are forwarded.
-    """
-
-    advantages: Float[Tensor, "K S"]
-    mask: Bool[Tensor, "K S"]
-    weights: Float[Tensor, " K"]
-    low: float | Tensor
-    high: float | Tensor
-    chosen: Int[Tensor, " k"]
-    made: Reweighted
 
 
 def update(
@@ -54,53 +36,28 @@ def update(
         NonFiniteError: the loss or the gradient is inf or nan; nothing was stepped, the batch was dumped.
     """
     whole = "whole_groups" in method.needs
-    step = _pooled(policy, method, batch, budget, whole)
-    decided = decide(method, batch, step, longest, skip_zero)
+    pool = policy.pools(batch.rows, batch.index, budget, whole=whole) if method.pool == "micro" else None
+    decided = decide(method, batch.step, longest=longest, skip_zero=skip_zero, pool=pool)
     stats, work = _Stats(), batch.work
     policy.zero_grad()
-    columns = batch.step.mask.shape[1]
+    columns = batch.step.batch.mask.shape[1]
     for micro in policy.micro_batches(batch.rows, batch.first + decided.chosen, columns, budget, whole=whole):
         view, place = _view(policy, method, batch, decided, micro)
         work = work + micro.work
         view.logprobs.retain_grad()
-        low, high = (_part(value, place, micro) for value in (decided.low, decided.high))
-        factors = decided.made.weights
-        loss, own = method.loss(view, low, high, None if factors is None else factors[place].to(view.mask.device))
+        loss, own = micro_loss(method, view, decided, place)
         if not bool(torch.isfinite(loss)):
             shown = {"logprobs": view.logprobs, "old_logprobs": view.old_logprobs, "advantages": view.advantages}
             raise _non_finite("loss", dump, tokens=micro.tokens, **shown)
         loss.backward()
-        slopes = None if batch.slopes is None else batch.slopes[place].to(view.mask.device)
-        stats.add(-float(own.detach()), view, low, high, slopes)
+        slopes = batch.step.entropy_slopes
+        stats.add(
+            -float(own.detach()),
+            view,
+            *clip_bounds(decided, place, micro.tokens.device),
+            None if slopes is None else slopes[place].to(view.mask.device),
+        )
     return _step(policy, batch, decided, dump) | stats.metrics() | work.metrics() | dict(decided.made.stats)
-
-
-def _pooled(policy: Policy, method: Method, batch: MiniBatch, budget: int, whole: bool) -> StepBatch:
-    """The step with the micro-batches as pools where the method asks for that."""
-    if getattr(method.params, "pool", "step") == "step":
-        return batch.step
-    count, columns = batch.step.mask.shape
-    pool = torch.zeros(count, dtype=torch.long)
-    everything = batch.first + torch.arange(count)
-    for number, micro in enumerate(policy.micro_batches(batch.rows, everything, columns, budget, whole=whole)):
-        pool[micro.index - batch.first] = number
-    return replace(batch.step, pool=pool)
-
-
-def decide(method: Method, batch: MiniBatch, step: StepBatch, longest: int, skip_zero: bool) -> Decided:
-    """What the method makes of a whole step before any pass: see `Decided`."""
-    made = method.reweight(step)
-    advantages = step.advantages if made.advantages is None else made.advantages
-    mask = step.mask if made.keep is None else step.mask & made.keep
-    weights = method.weights(mask.sum(dim=1).view(batch.kept.shape), longest, batch.kept).flatten()  # [K]
-    low, high = method.clip_range(replace(step, advantages=advantages, mask=mask))
-    useful = mask.any(dim=1)
-    # Micro-batches that are pools must stay what they were when the statistics were taken.
-    if skip_zero and method.may_skip_zero and getattr(method.params, "pool", "step") == "step":
-        acting = advantages if made.weights is None else advantages * made.weights
-        useful = (acting.masked_fill(~mask, 0.0) != 0).any(dim=1)
-    chosen = useful.nonzero()[:, 0] if skip_zero else torch.arange(len(useful))
-    return Decided(advantages=advantages, mask=mask, weights=weights, low=low, high=high, chosen=chosen, made=made)
 
 
 def _view(
@@ -108,31 +65,17 @@ def _view(
 ) -> tuple[MicroView, Tensor]:
     """One forward pass, as the method sees it; and which sequences of the step it holds, [M]."""
     place = micro.index - batch.first
-    device = micro.tokens.device
-    group = batch.rows.group
     made = policy.forward(micro, entropy_grad="entropy_grad" in method.needs)
-
-    def own(values: Tensor | None) -> Any:
-        return None if values is None else values[place].to(device)
-
     tokens, prompts = "token_states" in method.needs, "prompt_states" in method.needs
-    view = MicroView(
+    view = micro_view(
+        batch.step,
+        decided,
+        place,
         logprobs=micro.as_columns(made.logprobs),
-        old_logprobs=own(batch.step.old_logprobs),
-        advantages=own(decided.advantages),
-        mask=own(decided.mask),
-        weights=own(decided.weights),
-        sequences=place.to(device),
-        group=group,
-        count=int((decided.weights > 0).sum()),
-        correct=own(batch.step.correct.flatten()),
-        marks=own(decided.made.marks),
-        carried={name: own(values) for name, values in batch.carried.items()},
         entropies=None if made.entropies is None else micro.as_columns(made.entropies),
-        ref_logprobs=own(batch.ref_logprobs),
         token_states=token_states(micro, made.states) if tokens else None,
         as_columns=(lambda values: scatter_columns(micro, values)) if tokens else None,
-        prompt_states=prompt_states(micro, made.states, group) if prompts else None,
+        prompt_states=prompt_states(micro, made.states, batch.rows.group) if prompts else None,
         net=policy.net,
     )
     return view, place
@@ -143,19 +86,19 @@ def _step(policy: Policy, batch: MiniBatch, decided: Decided, dump: Dump) -> dic
     norm = policy.clip_gradient()
     count = len(decided.weights)
     if not norm < float("inf"):
-        rows = torch.arange(batch.first, batch.first + count)
+        rows = batch.index
         raise _non_finite(
             "gradient",
             dump,
             prompts=pad_columns([batch.rows.prompts[n] for n in rows]),
             completions=pad_columns([batch.rows.completions[n] for n in rows]),
-            old_logprobs=batch.step.old_logprobs,
+            old_logprobs=batch.step.batch.old_logprobs,
             advantages=decided.advantages,
             index=rows,
         )
     used_lr = policy.lr
     policy.step()
-    zero = (batch.step.advantages.masked_fill(~batch.step.mask, 0.0) == 0).all(dim=1)
+    zero = (batch.step.batch.advantages.masked_fill(~batch.step.batch.mask, 0.0) == 0).all(dim=1)
     return {
         "policy/grad_norm": Ratio(norm, 1),
         "policy/lr": Ratio(used_lr, 1),
@@ -200,10 +143,6 @@ class _Stats:
             "policy/predicted_dH": Ratio(self._entropy_change or 0.0, int(known)),
             "tokens/trained": Ratio(self._tokens, 1),
         }
-
-
-def _part(value: float | Tensor, place: Tensor, micro: MicroBatch) -> float | Tensor:
-    return value[place].to(micro.tokens.device) if isinstance(value, Tensor) else value
 
 
 def _non_finite(what: str, dump: Dump, **tensors: Tensor) -> NonFiniteError:

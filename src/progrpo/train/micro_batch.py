@@ -1,6 +1,6 @@
-"""From groups to tensors: the rollout batch that methods see, and the micro-batches that go through the model."""
+"""Micro-batches as they go through the model: packed sequences with a shared prefix, or rectangles of padded rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -8,23 +8,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from progrpo.attention.packed import Packed, line_up, pack
-from progrpo.rollout.verify import FailedAs
+from progrpo.train.columns import column_mask
+from progrpo.train.rows import Rows, lines, rectangles
 from progrpo.train.work import Work
-from progrpo.types import Group, RolloutBatch
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Rows:
-    """The N sequences of a rollout, in group order, on the CPU.
-
-    Attributes:
-        prompts: prompt token ids of each sequence. completions: its sampled token ids.
-        group: G.
-    """
-
-    prompts: tuple[Int[Tensor, " Q"], ...]
-    completions: tuple[Int[Tensor, " T"], ...]
-    group: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -82,52 +68,6 @@ class MicroBatch:
         return empty.masked_scatter(self.mask, values.masked_select(self.scored))
 
 
-def make_rows(groups: Sequence[Group]) -> Rows:
-    return Rows(
-        prompts=tuple(group.prompt_ids for group in groups for _ in group.completions),
-        completions=tuple(completion.token_ids for group in groups for completion in group.completions),
-        group=len(groups[0].completions),
-    )
-
-
-def make_rollout_batch(groups: Sequence[Group], needs: frozenset[str], failed: FailedAs = "neutral") -> RolloutBatch:
-    """Stack rewards, verdicts and the engine's log-probs.
-
-    Args:
-        needs: which other tensors to include.
-        failed: what a completion counts as that the verifier failed to judge (see `VerifySettings.failed`).
-    """
-    completions = [completion for group in groups for completion in group.completions]
-    lengths = torch.tensor([[len(c.token_ids) for c in group.completions] for group in groups])
-    longest = max(1, int(lengths.max()))
-    known_slopes = [c.entropy_slopes for c in completions if c.entropy_slopes is not None]
-    prompt_logprobs = prompt_mask = None
-    if "prompt_logprobs" in needs:
-        scored = [group.prompt_logprobs for group in groups]
-        prompt_logprobs = pad_columns([values for values in scored if values is not None])
-        prompt_mask = column_mask(torch.tensor([len(group.prompt_ids) for group in groups]), prompt_logprobs.shape[1])
-        prompt_mask[:, 0] = False
-    rewards = torch.tensor([[verdict.reward for verdict in group.verdicts] for group in groups])
-    correct = torch.tensor([[verdict.correct for verdict in group.verdicts] for group in groups])
-    if failed == "neutral":
-        lost = torch.tensor([[verdict.failed for verdict in group.verdicts] for group in groups])
-        rewards = rewards.masked_fill(lost, torch.nan)
-        correct = correct | (lost & ((correct | lost).all(dim=1) & correct.any(dim=1))[:, None])
-    return RolloutBatch(
-        rewards=rewards,
-        correct=correct,
-        truncated=torch.tensor([[c.finish == "length" for c in group.completions] for group in groups]),
-        lengths=lengths,
-        mask=column_mask(lengths.flatten(), longest),
-        logprobs=pad_columns([completion.logprobs for completion in completions], longest),
-        entropies=pad_columns([c.entropies for c in completions], longest) if "entropies" in needs else None,
-        prompt_logprobs=prompt_logprobs,
-        prompt_mask=prompt_mask,
-        entropy_slopes=pad_columns(known_slopes, longest) if len(known_slopes) == len(completions) else None,
-        problems=tuple(group.problem.id for group in groups),
-    )
-
-
 def micro_batches(
     rows: Rows,
     index: Int[Tensor, " K"],
@@ -154,48 +94,11 @@ def micro_batches(
     """
     seen: set[int] = set()
     if share:
-        for line in _lines(rows, index, budget, whole):
+        for line in lines(rows, index, budget, whole):
             yield _packed(rows, line, columns, device, half, seen)
         return
-    for chosen, width in _rectangles(rows, index, budget, whole):
+    for chosen, width in rectangles(rows, index, budget, whole):
         yield _rectangle(rows, torch.tensor(chosen), width, columns, pad_id, device, seen)
-
-
-def pad_columns(values: Sequence[Tensor], width: int | None = None) -> Tensor:
-    """Stack 1-D tensors as rows, padded with 0 on the right to `width` (or the longest)."""
-    padded = torch.zeros(len(values), width or max(1, *(len(value) for value in values), 1), dtype=values[0].dtype)
-    for row, value in enumerate(values):
-        padded[row, : len(value)] = value
-    return padded
-
-
-def column_mask(lengths: Int[Tensor, " N"], width: int) -> Bool[Tensor, "N S"]:
-    """True on the first `lengths[n]` columns of row n."""
-    return torch.arange(width)[None, :] < lengths[:, None]
-
-
-def _rectangles(rows: Rows, index: Tensor, budget: int, whole: bool) -> Iterator[tuple[list[int], int]]:
-    """The sequences of each rectangle and its width: units (groups if `whole`, else sequences) of like length."""
-    units = list(_by_group(rows, index).values()) if whole else [[n] for n in index.tolist()]
-    widths = [max(len(rows.prompts[n]) + len(rows.completions[n]) for n in unit) for unit in units]
-    order = sorted(range(len(units)), key=lambda place: -widths[place])
-    chosen: list[int] = []
-    width = 0
-    for place in order:
-        if chosen and (len(chosen) + len(units[place])) * width > budget:
-            yield chosen, width
-            chosen = []
-        width = width if chosen else widths[place]
-        chosen = chosen + units[place]
-    if chosen:
-        yield chosen, width
-
-
-def _by_group(rows: Rows, index: Tensor) -> dict[int, list[int]]:
-    groups: dict[int, list[int]] = {}
-    for n in index.tolist():
-        groups.setdefault(n // rows.group, []).append(n)
-    return groups
 
 
 def _rectangle(
@@ -223,32 +126,6 @@ def _rectangle(
         ),
         repeated=_count_repeated(rows, chosen, seen),
     )
-
-
-def _lines(rows: Rows, index: Tensor, budget: int, whole: bool) -> list[list[list[int]]]:
-    """The sequences of each line, by group: parts of groups within the budget (or the groups, if `whole`), each on the
-    first line with room."""
-    parts: list[tuple[int, list[int]]] = []
-    for own in _by_group(rows, index).values():
-        prompt = len(rows.prompts[own[0]])
-        part: list[int] = []
-        size = prompt
-        for n in own:
-            length = len(rows.completions[n])
-            if part and size + length > budget and not whole:
-                parts.append((size, part))
-                part, size = [], prompt
-            part.append(n)
-            size += length
-        parts.append((size, part))
-    lines: list[tuple[int, list[list[int]]]] = []
-    for size, part in sorted(parts, key=lambda one: (-one[0], one[1][0])):
-        place = next((at for at, (used, _) in enumerate(lines) if used + size <= budget), None)
-        if place is None:
-            lines.append((size, [part]))
-        else:
-            lines[place] = (lines[place][0] + size, [*lines[place][1], part])
-    return [line for _, line in lines]
 
 
 def _packed(

@@ -1,0 +1,42 @@
+"""The names a method may define, and the tensors it may ask for; what they mean stands at the head of the package."""
+
+HOOKS: dict[str, str] = {
+    "shape_reward": "shape_reward(batch, params) -> rewards [P, G]: once per rollout, before the advantages",
+    "advantages": "advantages(batch, params) -> Advantages: once per rollout, no gradient",
+    "sequence_keep": "sequence_keep(batch, params) -> bool [P, G]: sequences to train on; the others leave the "
+    "denominators too",
+    "reweight": "reweight(step, params) -> Reweighted: once per optimiser step, no gradient",
+    "clip_range": "clip_range(step, params) -> (low, high): of the importance ratio, floats or [K, S]",
+    "token_loss": "token_loss(micro, surrogate, params) -> [M, S] objective to be maximised, in place of the surrogate",
+    "extra_loss": "extra_loss(micro, params) -> scalar to be minimised beside it, with gradient",
+    "group_loss": "group_loss(micro, params) -> scalar to be minimised, with gradient: in place of all of the above",
+}
+"""The eight hooks in the order they run: name -> signature. Each default is GRPO's."""
+
+NEEDABLE = {
+    "prompt_logprobs": "[P, Q] of the rollout",
+    "entropies": "[N, S] of the rollout",
+    "refresh": "log-probs (and entropies) of the policy as it is before each optimiser step, in `StepBatch`",
+    "refresh_advantages": "likewise, and this method's advantages, or what it adds, computed from them",
+    "ref_logprobs": "[N, S] under the model as it was before training",
+    "values": "[N, S] of the method's net at the rollout: net(states before each token) -> one number each",
+    "entropy_grad": "entropies with gradient in the training pass",
+    "token_states": "hidden states before the completions' tokens in the training pass, with gradient",
+    "prompt_states": "mean hidden states of the prompts in the training pass, with gradient",
+    "whole_groups": "a group's completions all in one micro-batch",
+}
+
+OTHERS = {
+    "Params": "a subclass of progrpo.methods.Params",
+    "PRESETS": "{preset: {key: value}}",
+    "NEEDS": "a frozenset of names from NEEDABLE",
+    "needs": "needs(params) -> a frozenset of names from NEEDABLE",
+    "check": "check(params, group) -> list of warnings",
+    "TOKEN_LEVEL": "True or False",
+    "ALARMS": "{metric: Alarm}",
+    "pool": "pool(params) -> 'step' or 'micro'",
+    "net": "net(width, params) -> torch module",
+    "net_lr_factor": "net_lr_factor(params) -> float",
+    "add_to": "add_to(advantages, batch, params) -> Advantages",
+}
+"""What a method may define beside its hooks: name -> what it is."""

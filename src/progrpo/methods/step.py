@@ -1,0 +1,209 @@
+"""One optimiser step, from advantages to the loss of a micro-batch: pure functions for training, `score`, tests and adapters.
+
+    make_step    the problems of the step, as the method sees them
+    decide       what holds for all of it: advantages and weights of tokens, clip ranges, which sequences are forwarded
+    micro_view   what the method sees of a micro-batch, once its log-probs are known
+    micro_loss   its loss
+
+p problems of the step, K = p * G sequences of it, M sequences of a micro-batch, S padded completion length.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from progrpo.methods import Method
+from progrpo.methods._data import Advantages, MicroView, Reweighted, StepBatch
+from progrpo.types import RolloutBatch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Step:
+    """The K sequences of one optimiser step, on the CPU.
+
+    Attributes:
+        batch: as the method sees them.
+        kept: [p, G] sequences that are not dropped.
+        ref_logprobs, entropy_slopes: [K, S] (see `RolloutBatch`), or None. carried: [K, S] from the method's advantages.
+    """
+
+    batch: StepBatch
+    kept: Bool[Tensor, "p G"]
+    ref_logprobs: Float[Tensor, "K S"] | None = None
+    entropy_slopes: Float[Tensor, "K S"] | None = None
+    carried: Mapping[str, Float[Tensor, "K S"]] = field(default_factory=dict)
+
+    @property
+    def group(self) -> int:
+        """G, completions of each problem."""
+        return self.kept.shape[1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Decided:
+    """What holds for the whole step.
+
+    Attributes:
+        advantages: [K, S]. mask: [K, S] tokens that are trained on. weights: [K] of each sequence in the sum over the step.
+        low, high: how far below and above 1 the importance ratio counts; floats or [K, S].
+        chosen: [k] the sequences that are forwarded. made: what the method's `reweight` returned.
+    """
+
+    advantages: Float[Tensor, "K S"]
+    mask: Bool[Tensor, "K S"]
+    weights: Float[Tensor, " K"]
+    low: float | Tensor
+    high: float | Tensor
+    chosen: Int[Tensor, " k"]
+    made: Reweighted
+
+
+def make_step(
+    batch: RolloutBatch, advantages: Advantages, problems: slice, *, seed: int, now: RolloutBatch | None = None
+) -> Step:
+    """Put together what one optimiser step learns from.
+
+    Args:
+        batch: of the whole rollout. advantages: of these problems alone (see `part_of`).
+        now: these problems under the policy as it is before the step; None where that is the policy that sampled, or
+            nobody asked.
+        seed: of the step's random numbers.
+    """
+    own = part_of_batch(batch, problems)
+    current = now or own
+    kept = torch.ones_like(advantages.values, dtype=torch.bool) if advantages.keep is None else advantages.keep
+    mask = own.mask & kept.flatten()[:, None]
+    tokens = advantages.tokens
+    return Step(
+        batch=StepBatch(
+            advantages=advantages.values.flatten()[:, None].expand(mask.shape) if tokens is None else tokens,
+            mask=mask,
+            logprobs=current.logprobs,
+            old_logprobs=own.logprobs,
+            entropies=current.entropies,
+            correct=own.correct,
+            judged=own.judged,
+            truncated=own.truncated,
+            pool=torch.zeros(len(mask), dtype=torch.long),
+            generator=torch.Generator().manual_seed(seed),
+        ),
+        kept=kept,
+        ref_logprobs=own.ref_logprobs,
+        entropy_slopes=own.entropy_slopes,
+        carried=advantages.carried,
+    )
+
+
+def part_of(advantages: Advantages, problems: slice, group: int) -> Advantages:
+    """The advantages of some of the problems; statistics and columns belong to the whole rollout and are left out."""
+    index = slice(problems.start * group, problems.stop * group)
+    return Advantages(
+        values=advantages.values[problems],
+        tokens=None if advantages.tokens is None else advantages.tokens[index],
+        keep=None if advantages.keep is None else advantages.keep[problems],
+        plain=None if advantages.plain is None else advantages.plain[problems],
+        carried={name: values[index] for name, values in advantages.carried.items()},
+    )
+
+
+def part_of_batch(batch: RolloutBatch, problems: slice) -> RolloutBatch:
+    """Some of the problems of a rollout."""
+    group = batch.rewards.shape[1]
+    index = slice(problems.start * group, problems.stop * group)
+    by_problem = ("rewards", "correct", "truncated", "lengths", "problems", "prompt_logprobs", "prompt_mask")
+    by_sequence = ("mask", "logprobs", "entropies", "entropy_slopes", "ref_logprobs", "values")
+    places = dict.fromkeys(by_problem, problems) | dict.fromkeys(by_sequence, index)
+    whole = {name: getattr(batch, name) for name in places}
+    return replace(batch, **{name: None if value is None else value[places[name]] for name, value in whole.items()})
+
+
+def decide(
+    method: Method, step: Step, *, longest: int, skip_zero: bool, pool: Int[Tensor, " K"] | None = None
+) -> Decided:
+    """What the method makes of a whole step before any pass.
+
+    Args:
+        longest: the run's completion limit in tokens.
+        skip_zero: leave sequences whose advantage is 0 out of the passes where that changes no gradient.
+        pool: the micro-batch of each sequence, for a method that takes its statistics within these (`Method.pool`); None
+            takes them over the whole step.
+    """
+    batch = step.batch if pool is None else replace(step.batch, pool=pool)
+    made = method.reweight(batch)
+    advantages = batch.advantages if made.advantages is None else made.advantages
+    mask = batch.mask if made.keep is None else batch.mask & made.keep
+    weights = method.weights(mask.sum(dim=1).view(step.kept.shape), longest, step.kept).flatten()  # [K]
+    low, high = method.clip_range(replace(batch, advantages=advantages, mask=mask))
+    useful = mask.any(dim=1)
+    # Micro-batches that are pools must stay what they were when the statistics were taken.
+    if skip_zero and method.may_skip_zero and pool is None:
+        acting = advantages if made.weights is None else advantages * made.weights
+        useful = (acting.masked_fill(~mask, 0.0) != 0).any(dim=1)
+    chosen = useful.nonzero()[:, 0] if skip_zero else torch.arange(len(useful))
+    return Decided(advantages=advantages, mask=mask, weights=weights, low=low, high=high, chosen=chosen, made=made)
+
+
+def micro_view(
+    step: Step,
+    decided: Decided,
+    place: Int[Tensor, " M"],
+    *,
+    logprobs: Float[Tensor, "M S"],
+    entropies: Float[Tensor, "M S"] | None = None,
+    token_states: Float[Tensor, "n D"] | None = None,
+    as_columns: Callable[[Tensor], Tensor] | None = None,
+    prompt_states: Float[Tensor, "M D"] | None = None,
+    net: Any = None,
+) -> MicroView:
+    """What the method sees of the sequences `place` of a step, on the device of their log-probs.
+
+    Args:
+        logprobs: now, with gradient. The others: see `MicroView`; None where the method's needs do not name them.
+    """
+
+    def own(values: Tensor | None) -> Any:
+        return None if values is None else values[place].to(logprobs.device)
+
+    return MicroView(
+        logprobs=logprobs,
+        old_logprobs=own(step.batch.old_logprobs),
+        advantages=own(decided.advantages),
+        mask=own(decided.mask),
+        weights=own(decided.weights),
+        sequences=place.to(logprobs.device),
+        group=step.group,
+        count=int((decided.weights > 0).sum()),
+        correct=own(step.batch.correct.flatten()),
+        marks=own(decided.made.marks),
+        carried={name: own(values) for name, values in step.carried.items()},
+        entropies=entropies,
+        ref_logprobs=own(step.ref_logprobs),
+        token_states=token_states,
+        as_columns=as_columns,
+        prompt_states=prompt_states,
+        net=net,
+    )
+
+
+def clip_bounds(decided: Decided, place: Int[Tensor, " M"], device: torch.device) -> tuple[Any, Any]:
+    """(low, high) of the sequences `place`: floats, or [M, S]."""
+    low, high = (
+        value[place].to(device) if isinstance(value, Tensor) else value for value in (decided.low, decided.high)
+    )
+    return low, high
+
+
+def micro_loss(method: Method, view: MicroView, decided: Decided, place: Int[Tensor, " M"]) -> tuple[Tensor, Tensor]:
+    """The loss of a micro-batch, to be minimised, and its part that is the (negative) objective; scalars.
+
+    Losses of the micro-batches of a step add up to the loss of the step, however it is cut.
+    """
+    device = view.logprobs.device
+    factors = decided.made.weights
+    return method.loss(
+        view, *clip_bounds(decided, place, device), None if factors is None else factors[place].to(device)
+    )

@@ -1,0 +1,47 @@
+"""From groups to tensors: the rollout batch that methods see."""
+
+from collections.abc import Sequence
+
+import torch
+
+from progrpo.rollout.verify import FailedAs
+from progrpo.train.columns import column_mask, pad_columns
+from progrpo.types import Group, RolloutBatch
+
+
+def make_rollout_batch(groups: Sequence[Group], needs: frozenset[str], failed: FailedAs = "neutral") -> RolloutBatch:
+    """Stack rewards, verdicts and the engine's log-probs.
+
+    Args:
+        needs: which other tensors to include.
+        failed: what a completion counts as that the verifier failed to judge (see `VerifySettings.failed`).
+    """
+    completions = [completion for group in groups for completion in group.completions]
+    lengths = torch.tensor([[len(c.token_ids) for c in group.completions] for group in groups])
+    longest = max(1, int(lengths.max()))
+    known_slopes = [c.entropy_slopes for c in completions if c.entropy_slopes is not None]
+    prompt_logprobs = prompt_mask = None
+    if "prompt_logprobs" in needs:
+        scored = [group.prompt_logprobs for group in groups]
+        prompt_logprobs = pad_columns([values for values in scored if values is not None])
+        prompt_mask = column_mask(torch.tensor([len(group.prompt_ids) for group in groups]), prompt_logprobs.shape[1])
+        prompt_mask[:, 0] = False
+    rewards = torch.tensor([[verdict.reward for verdict in group.verdicts] for group in groups])
+    correct = torch.tensor([[verdict.correct for verdict in group.verdicts] for group in groups])
+    if failed == "neutral":
+        lost = torch.tensor([[verdict.failed for verdict in group.verdicts] for group in groups])
+        rewards = rewards.masked_fill(lost, torch.nan)
+        correct = correct | (lost & ((correct | lost).all(dim=1) & correct.any(dim=1))[:, None])
+    return RolloutBatch(
+        rewards=rewards,
+        correct=correct,
+        truncated=torch.tensor([[c.finish == "length" for c in group.completions] for group in groups]),
+        lengths=lengths,
+        mask=column_mask(lengths.flatten(), longest),
+        logprobs=pad_columns([completion.logprobs for completion in completions], longest),
+        entropies=pad_columns([c.entropies for c in completions], longest) if "entropies" in needs else None,
+        prompt_logprobs=prompt_logprobs,
+        prompt_mask=prompt_mask,
+        entropy_slopes=pad_columns(known_slopes, longest) if len(known_slopes) == len(completions) else None,
+        problems=tuple(group.problem.id for group in groups),
+    )

@@ -1,0 +1,96 @@
+"""The sequences of a rollout as token ids, and how they are cut into micro-batches."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from progrpo.types import Group
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Rows:
+    """The N sequences of a rollout, in group order, on the CPU.
+
+    Attributes:
+        prompts: prompt token ids of each sequence. completions: its sampled token ids.
+        group: G.
+    """
+
+    prompts: tuple[Int[Tensor, " Q"], ...]
+    completions: tuple[Int[Tensor, " T"], ...]
+    group: int
+
+
+def make_rows(groups: Sequence[Group]) -> Rows:
+    return Rows(
+        prompts=tuple(group.prompt_ids for group in groups for _ in group.completions),
+        completions=tuple(completion.token_ids for group in groups for completion in group.completions),
+        group=len(groups[0].completions),
+    )
+
+
+def pools(rows: Rows, index: Int[Tensor, " K"], *, budget: int, share: bool, whole: bool = False) -> Int[Tensor, " K"]:
+    """The number of the micro-batch that each sequence falls into, where all of `index` are forwarded; `index` ascends.
+
+    Args: see `progrpo.train.micro_batch.micro_batches`.
+    """
+    cut = (
+        [[n for part in line for n in part] for line in lines(rows, index, budget, whole)]
+        if share
+        else [chosen for chosen, _ in rectangles(rows, index, budget, whole)]
+    )
+    number = {n: place for place, chosen in enumerate(cut) for n in chosen}
+    return torch.tensor([number[n] for n in index.tolist()], dtype=torch.long)
+
+
+def rectangles(rows: Rows, index: Tensor, budget: int, whole: bool) -> Iterator[tuple[list[int], int]]:
+    """The sequences of each rectangle and its width: units (groups if `whole`, else sequences) of like length."""
+    units = list(_by_group(rows, index).values()) if whole else [[n] for n in index.tolist()]
+    widths = [max(len(rows.prompts[n]) + len(rows.completions[n]) for n in unit) for unit in units]
+    order = sorted(range(len(units)), key=lambda place: -widths[place])
+    chosen: list[int] = []
+    width = 0
+    for place in order:
+        if chosen and (len(chosen) + len(units[place])) * width > budget:
+            yield chosen, width
+            chosen = []
+        width = width if chosen else widths[place]
+        chosen = chosen + units[place]
+    if chosen:
+        yield chosen, width
+
+
+def lines(rows: Rows, index: Tensor, budget: int, whole: bool) -> list[list[list[int]]]:
+    """The sequences of each line, by group: parts of groups within the budget (or the groups, if `whole`), each on the
+    first line with room."""
+    parts: list[tuple[int, list[int]]] = []
+    for own in _by_group(rows, index).values():
+        prompt = len(rows.prompts[own[0]])
+        part: list[int] = []
+        size = prompt
+        for n in own:
+            length = len(rows.completions[n])
+            if part and size + length > budget and not whole:
+                parts.append((size, part))
+                part, size = [], prompt
+            part.append(n)
+            size += length
+        parts.append((size, part))
+    lines: list[tuple[int, list[list[int]]]] = []
+    for size, part in sorted(parts, key=lambda one: (-one[0], one[1][0])):
+        place = next((at for at, (used, _) in enumerate(lines) if used + size <= budget), None)
+        if place is None:
+            lines.append((size, [part]))
+        else:
+            lines[place] = (lines[place][0] + size, [*lines[place][1], part])
+    return [line for _, line in lines]
+
+
+def _by_group(rows: Rows, index: Tensor) -> dict[int, list[int]]:
+    groups: dict[int, list[int]] = {}
+    for n in index.tolist():
+        groups.setdefault(n // rows.group, []).append(n)
+    return groups
