@@ -27,6 +27,7 @@ import numpy as np
 from study_pages import KS, Variant, chosen, draw_over_steps, draw_trade, in_setup, page
 from study_runs import FAMILIES, ROOT, SETUPS, Job, Results, run_all
 
+STAGES = ("scan", "confirm", "long", "robust")
 SCANNED = tuple(name for name, family in FAMILIES.items() if family.strengths != (None,))
 PLAIN = tuple(name for name, family in FAMILIES.items() if family.strengths == (None,))
 
@@ -71,13 +72,15 @@ def _level(results: Results, family: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stages", nargs="*", choices=["scan", "confirm", "long", "robust"])
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=", ".join(STAGES))
     parser.add_argument("--out", type=Path, default=Path("runs/study"), help="run directories")
     parser.add_argument("--results", type=Path, default=ROOT / "docs" / "study.jsonl", help="what is kept of every run")
     parser.add_argument("--pages", type=Path, default=Path("runs/study"), help="folder for tables and pictures")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
+    if unknown := sorted(set(args.stages) - set(STAGES)):
+        parser.error(f"unknown stage {unknown[0]!r}; expected some of {', '.join(STAGES)}")
     results, seeds = Results(args.results), range(args.seeds)
     for stage in args.stages:
         run_all(jobs_of(stage, results, seeds), results, args.out, args.jobs)

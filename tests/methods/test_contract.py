@@ -2,6 +2,7 @@ import inspect
 import textwrap
 import uuid
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -304,6 +305,17 @@ def test_no_method_writes_into_its_arguments(name: str) -> None:
     added = methods.load(Choice(name="grpo", add="progrpo"))
     added = replace(added, added=guarded(added.added))
     added.advantages(random_batch(0))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_method_remembers_is_returned_and_not_written(name: str) -> None:
+    method, state = methods.load(Choice(name=name)), {}
+    first = method.advantages(replace(random_batch(0), state=state))
+    assert state == {}
+    known = dict(first.state or {})
+    before = deepcopy(known)
+    method.advantages(replace(random_batch(0), state=known))
+    assert known == before
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,9 @@ def load(**settings: object) -> Method:
 
 def visit(method: Method, rewards: list[float], name: str = "a") -> list[float]:
     batch = batch_of([rewards], [[0.5]] * len(rewards), problems=(name,), state=method.state)
-    return method.advantages(batch).values[0].tolist()
+    made = method.advantages(batch)
+    method.remember(made)
+    return made.values[0].tolist()
 
 
 def test_the_clip_range_by_hand(step_batch: Callable[..., StepBatch]) -> None:
@@ -141,7 +143,7 @@ def token(now: float, old: float, advantage: float) -> tuple[float, float]:
 def test_it_is_the_formula_as_loops() -> None:
     method, history, visits = load(), {}, {}
     for seed in range(100):
-        batch = replace(random_batch(seed), state=method.state)
+        batch = replace(random_batch(seed), state=dict(method.state))
         logprobs, lengths = drifted(batch, seed, 1.5), lengths_of(batch)
         now, old = tokens_of(logprobs, lengths), tokens_of(batch.logprobs, lengths)
         advantages = each_token(naive_advantages(batch, history, visits), lengths)
@@ -153,7 +155,9 @@ def test_smooth_false_keeps_grpo_s_advantages_and_remembers_nothing() -> None:
     method, grpo = load(smooth=False), methods.load(Choice(name="grpo"))
     for seed in range(5):
         batch = replace(random_batch(seed), state=method.state)
-        assert torch.equal(method.advantages(batch).values, grpo.advantages(batch).values)
+        made = method.advantages(batch)
+        method.remember(made)
+        assert torch.equal(made.values, grpo.advantages(batch).values)
     assert method.state == {}
 
 

@@ -110,7 +110,9 @@ def take_step(
     """
     problems, group = batch.rewards.shape
     everything = slice(0, problems)
-    advantages = part_of(method.advantages(batch), everything, group)
+    whole = method.advantages(batch)
+    method.remember(whole)
+    advantages = part_of(whole, everything, group)
     now = replace(batch, logprobs=logprobs.detach()) if "refresh" in method.needs else None
     step = make_step(batch, advantages, everything, seed=0, now=now)
     decided = decide(method, step, longest=16, skip_zero=False)

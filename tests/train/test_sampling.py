@@ -17,7 +17,7 @@ from progrpo.rollout.generate import Rollout
 from progrpo.settings import Choice, parse
 from progrpo.train import checkpoint, sampling
 from progrpo.train.loop import train
-from progrpo.train.sampling import is_mixed, sample
+from progrpo.train.sampling import sample
 from progrpo.train.settings import RunSettings
 from progrpo.train.stream import ProblemStream
 from progrpo.types import Completion, Group, Problem, Ratio, Status, Verdict
@@ -180,9 +180,9 @@ def test_without_further_rounds_the_position_is_that_of_the_steps(
 
 def test_a_failed_verdict_makes_no_group_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = Problem(id="0", prompt="")
-    kinds = {kind: is_mixed(group_of(problem, statuses)) for kind, statuses in KINDS.items()}
+    kinds = {kind: dapo(2).wanted(group_of(problem, statuses)) for kind, statuses in KINDS.items()}
     assert kinds == {"m": True, "r": False, "w": False, "t": False}
-    assert not is_mixed(group_of(problem, ("crashed", "bad_gold")))
+    assert not dapo(2).wanted(group_of(problem, ("crashed", "bad_gold")))
     trainer = Scripted("tmttmm", prompts=3, method=dapo(2), monkeypatch=monkeypatch)
     assert chosen(sample(trainer, 0)[0]) == "145"
 

@@ -8,6 +8,8 @@ A method file may define, and nothing else in public:
     check        check(params, group) -> list of warnings about settings that are legal and probably unwise
     TOKEN_LEVEL  True: its advantages are per token, so nothing can be added to them (see `add_to`)
     ALARMS       what a run says when one of its metrics leaves a range: {"metric": Alarm(...)}
+    rounds       rounds(params) -> how often problems may be sampled for one batch (dynamic sampling); 1 without
+    wanted       wanted(group, params) -> bool: the groups that such a batch should be made of
     pool         pool(params) -> "step" or "micro": where it takes statistics over tokens (see `Pool`)
     net          net(width, params) -> torch module of its own, trained by the same optimiser, kept in the checkpoint,
                  never seen by engines; `width` is the model's
@@ -16,8 +18,8 @@ A method file may define, and nothing else in public:
                  `method.add`; the batch has the verifier's rewards, whatever the other method made of them
     and the hooks of `HOOKS` (methods/_contract.py), of which each has GRPO as its default.
 
-A method that must remember something from rollout to rollout writes it into `batch.state`, a dictionary of its own that
-is kept in the checkpoint: numbers, strings, lists, dictionaries and tensors.
+A method that must remember something from rollout to rollout returns it in `Advantages.state` and finds it in `batch.state`;
+it is kept in the checkpoint: numbers, strings, lists, dictionaries and tensors.
 """
 
 from dataclasses import dataclass, field, replace
@@ -39,7 +41,7 @@ from progrpo.errors import ConfigError, PluginError
 from progrpo.methods._contract import HOOKS, NEEDABLE, OTHERS
 from progrpo.methods._data import Advantages, Alarm, MicroView, Reweighted, StepBatch
 from progrpo.settings import Choice, Settings, parse
-from progrpo.types import RolloutBatch
+from progrpo.types import Group, RolloutBatch
 
 __all__ = ["HOOKS", "NEEDABLE", "Advantages", "Alarm", "MicroView", "Reweighted", "StepBatch"]
 
@@ -104,6 +106,21 @@ class Method:
     def refreshes(self) -> bool:
         """Whether the policy is read anew before the later optimiser steps of a rollout."""
         return not self.needs.isdisjoint({"refresh", "refresh_advantages"})
+
+    @property
+    def rounds(self) -> int:
+        """How often problems may be sampled for one batch."""
+        hook = self._hook("rounds")
+        return int(hook(self.params)) if hook else 1
+
+    def wanted(self, group: Group) -> bool:
+        """Whether a batch that is sampled in rounds should hold this group."""
+        hook = self._hook("wanted")
+        return bool(hook(group, self.params)) if hook else True
+
+    def remember(self, advantages: Advantages) -> None:
+        """Keep what the method remembers after a rollout."""
+        self.state.update(advantages.state or {})
 
     @property
     def pool(self) -> Pool:
@@ -240,7 +257,8 @@ class Method:
             raise ConfigError(_PER_TOKEN.format(name=self.name))
         more: Advantages = self.added.module.add_to(made.values, batch, self.added.params)
         stats, columns = {**made.stats, **more.stats}, {**made.columns, **more.columns}
-        return replace(made, values=more.values, plain=made.values, stats=stats, columns=columns)
+        state = made.state if more.state is None else {**(made.state or {}), **more.state}
+        return replace(made, values=more.values, plain=made.values, state=state, stats=stats, columns=columns)
 
     def _regularisers(self, micro: MicroView) -> Tensor:
         found = micro.logprobs.new_zeros(())

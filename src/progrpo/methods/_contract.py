@@ -34,6 +34,8 @@ OTHERS = {
     "check": "check(params, group) -> list of warnings",
     "TOKEN_LEVEL": "True or False",
     "ALARMS": "{metric: Alarm}",
+    "rounds": "rounds(params) -> int",
+    "wanted": "wanted(group, params) -> bool",
     "pool": "pool(params) -> 'step' or 'micro'",
     "net": "net(width, params) -> torch module",
     "net_lr_factor": "net_lr_factor(params) -> float",

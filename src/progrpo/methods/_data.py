@@ -26,6 +26,7 @@ class Advantages:
         keep: [P, G] sequences to train on; set by the loader from the hook `sequence_keep`.
         plain: [P, G] the values before something was added to them; set by the loader; None where nothing was.
         carried: [N, S] values per token that `MicroView.carried` gives back in the update (returns of a value net).
+        state: what the method remembers from now on beside `RolloutBatch.state`, key by key; None: nothing new.
         stats: metrics for this step, keys as in docs/metrics.md.
         columns: [P, G] values written beside each completion in the rollouts file.
     """
@@ -35,6 +36,7 @@ class Advantages:
     keep: Bool[Tensor, "P G"] | None = None
     plain: Float[Tensor, "P G"] | None = None
     carried: Mapping[str, Float[Tensor, "N S"]] = field(default_factory=dict)
+    state: Mapping[str, Any] | None = None
     stats: Mapping[str, Ratio] = field(default_factory=dict)
     columns: Mapping[str, Float[Tensor, "P G"]] = field(default_factory=dict)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from progrpo import methods
 from progrpo.algo.aggregate import How
-from progrpo.types import RolloutBatch
+from progrpo.types import Group, RolloutBatch
 
 
 class Params(methods.Params):
@@ -40,6 +40,16 @@ class Params(methods.Params):
         if self.limit_tokens is not None and self.buffer_tokens is not None and self.buffer_tokens > self.limit_tokens:
             raise ValueError(f"buffer_tokens={self.buffer_tokens} exceeds limit_tokens={self.limit_tokens}")
         return self
+
+
+def rounds(params: Params) -> int:
+    return params.max_rounds
+
+
+def wanted(group: Group, params: Params) -> bool:
+    """Whether some of the judged completions are correct and some are not."""
+    correct = {verdict.correct for verdict in group.verdicts if not verdict.failed}
+    return len(correct) == 2
 
 
 def sequence_keep(batch: RolloutBatch, params: Params) -> Tensor:

@@ -53,7 +53,7 @@ def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
     new = methods.base_advantages(batch, params)
     if not params.smooth:
         return methods.Advantages(values=new)
-    seen: dict[str, Any] = batch.state.setdefault("seen", {})
+    seen: dict[str, Any] = dict(batch.state.get("seen", {}))
     rows = []
     for name, rewards, own in zip(batch.problems or _numbers(batch), batch.rewards, new, strict=True):
         visits, count, total, squares = seen.get(name, (0, 0.0, 0.0, 0.0))
@@ -62,7 +62,7 @@ def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
         total, squares = total + float(known.sum()), squares + float(known.square().sum())
         seen[name] = (visits, count, total, squares)
         rows.append(_smoothed(own, rewards, visits, count, total, squares, params))
-    return methods.Advantages(values=torch.stack(rows))
+    return methods.Advantages(values=torch.stack(rows), state={"seen": seen})
 
 
 def _smoothed(

@@ -1,8 +1,6 @@
 """The whole of Algorithm 1: sample, verify, weigh, update."""
 
 import logging
-from copy import deepcopy
-from dataclasses import replace
 
 from progrpo.evaluate import run_evaluation
 from progrpo.methods import Advantages
@@ -82,13 +80,11 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
             from_engine=trainer.engine_scores,
             failed=settings.verify.failed,
             budget=settings.batch.micro_tokens,
-            state=trainer.method.state,
+            state=dict(trainer.method.state),
             reference=trainer.reference,
         )
-        earlier = deepcopy(batch.state)
         advantages = trainer.method.advantages(batch)
-        # A refresh of these advantages starts from what the method knew before, or it would count the rollout twice.
-        batch = replace(batch, state=earlier)
+        trainer.method.remember(advantages)
         confidence = default_confidence(batch)
         of_rollout = (
             rollout_metrics(

@@ -1,4 +1,4 @@
-"""The rollout of one step: P problems, G completions of each; sampled again where the method wants mixed groups alone."""
+"""The rollout of one step: P problems, G completions of each; sampled again where the method wants other groups."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ _TAKEN = "sampling/taken"
 def sample(trainer: Trainer, done: int) -> tuple[Rollout, dict[str, Ratio]]:
     """Sample the problems that come next, and verify.
 
-    A method with `max_rounds` above 1 (dynamic sampling, arXiv:2503.14476) keeps the groups that are neither all right nor
-    all wrong and goes on with further problems until there are P of them, at most `max_rounds` times; what is then missing
-    is filled up with groups that are not mixed. How many problems were taken is kept in the checkpoint.
+    A method with `rounds` above 1 (dynamic sampling, arXiv:2503.14476) keeps the groups that are `wanted` and goes on with
+    further problems until there are P of them, at most so many times; what is then missing is filled up with the others. How
+    many problems were taken is kept in the checkpoint.
 
     Returns:
         The rollout, and how it was sampled: keys as in docs/metrics.md.
@@ -23,7 +23,7 @@ def sample(trainer: Trainer, done: int) -> tuple[Rollout, dict[str, Ratio]]:
         VerifierError: too many verdicts failed.
     """
     settings, state = trainer.settings, trainer.method.state
-    size, rounds = settings.batch.prompts, getattr(trainer.method.params, "max_rounds", 1)
+    size, rounds = settings.batch.prompts, trainer.method.rounds
     start = done // settings.batch.steps_per_rollout * size
     if rounds == 1:
         rollout = _round(trainer, done, start)
@@ -33,8 +33,8 @@ def sample(trainer: Trainer, done: int) -> tuple[Rollout, dict[str, Ratio]]:
     while len(made) < rounds and len(mixed) < size:
         made.append(_round(trainer, done, state.get(_TAKEN, 0)))
         state[_TAKEN] = state.get(_TAKEN, 0) + size
-        mixed += [group for group in made[-1].groups if is_mixed(group)]
-    others = [group for rollout in made for group in rollout.groups if not is_mixed(group)]
+        mixed += [group for group in made[-1].groups if trainer.method.wanted(group)]
+    others = [group for rollout in made for group in rollout.groups if not trainer.method.wanted(group)]
     sampled = sum(len(rollout.groups) for rollout in made)
     whole = Rollout(
         groups=tuple([*mixed, *others][:size]),
@@ -47,12 +47,6 @@ def sample(trainer: Trainer, done: int) -> tuple[Rollout, dict[str, Ratio]]:
         "rollout/mixed_groups": Ratio(len(mixed), sampled),
         "tokens/generated": Ratio(_tokens([group for rollout in made for group in rollout.groups]), 1),
     }
-
-
-def is_mixed(group: Group) -> bool:
-    """Whether some of the judged completions are correct and some are not."""
-    correct = {verdict.correct for verdict in group.verdicts if not verdict.failed}
-    return len(correct) == 2
 
 
 def _round(trainer: Trainer, done: int, start: int) -> Rollout:

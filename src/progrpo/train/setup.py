@@ -96,7 +96,7 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     test = tasks.problems(settings.task, "test") if settings.evaluate.every else ()
     if shared := tasks.overlap(problems, test):
         logger.warning("%s", shared)
-    if (rounds := getattr(method.params, "max_rounds", 1)) * settings.batch.prompts > len(problems) and rounds > 1:
+    if (rounds := method.rounds) * settings.batch.prompts > len(problems) and rounds > 1:
         raise ConfigError(
             f"method.max_rounds={rounds} times batch.prompts={settings.batch.prompts} exceeds the {len(problems)} training "
             "problems: one batch would meet a problem twice; lower one of them"
