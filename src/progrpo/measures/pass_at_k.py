@@ -2,8 +2,30 @@
 
 import math
 
+from progrpo.schema.quantity import Quantity
 from progrpo.settings import Settings
 from progrpo.types import Judged
+
+COLUMNS = (
+    Quantity(
+        key="pass@1",
+        label="Pass@1",
+        unit="%",
+        percent=True,
+        better="higher",
+        meaning="share of correct completions, mean over problems",
+        drawn=("held-out", "benchmarks", "overview", "compare", "pass-at-1", "over-k", "progress"),
+    ),
+    Quantity(
+        key="pass@K",
+        label="Pass@K",
+        unit="%",
+        percent=True,
+        better="higher",
+        meaning="Pass@K, unbiased from n samples (arXiv:2107.03374), mean over problems; K = 1, 2, 4, ... n",
+        drawn=("held-out", "benchmarks", "overview", "compare", "pass-at-most", "over-k"),
+    ),
+)
 
 
 class Params(Settings):

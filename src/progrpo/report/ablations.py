@@ -8,7 +8,8 @@ from progrpo.report.benchmarks import MATHEMATICS, Comparison, interval, pass_me
 from progrpo.report.paper import AVERAGE, REMARKS
 from progrpo.report.read import Run, is_number
 from progrpo.report.tables import Column, PaperTable, TableRow, Value, file_name, of_preset
-from progrpo.report.wording import Measure, advantage_form, flat, model
+from progrpo.report.wording import advantage_form, flat, model
+from progrpo.schema.quantity import Quantity
 
 _K = 32
 """Of the paper's Pass@k."""
@@ -115,7 +116,7 @@ def _groups(comparison: Comparison, among: Collection[int]) -> list[Shared]:
     return found
 
 
-def _parts(group: Shared) -> tuple[Measure, ...]:
+def _parts(group: Shared) -> tuple[Quantity, ...]:
     smallest = min(
         one.n for benchmark in group.benchmarks for run, one in benchmark.evaluations.items() if run in group.runs
     )

@@ -10,7 +10,8 @@ from progrpo.report.evaluations import HELD_OUT, Evaluation
 from progrpo.report.paper import AVERAGE, REMARKS, PaperRow, rows_of
 from progrpo.report.read import Run
 from progrpo.report.tables import Column, PaperTable, TableRow, Value, file_name, of_preset
-from progrpo.report.wording import Measure, model
+from progrpo.report.wording import model
+from progrpo.schema.quantity import Quantity
 
 WORDS = ("run", "model", "evaluated with", "source")
 
@@ -117,10 +118,10 @@ def _column(task: str, name: str, keys: Sequence[str], shape: Shape, k: int, eve
     counts = counts or {str(shape.k)}
     first = "Pass@1" if shape.number == 2 or len(counts) > 1 else f"Avg@{next(iter(counts))}"
     known = {
-        "pass@1": Measure(key="pass@1", label=first, unit="%", percent=True, digits=shape.digits),
-        "pass@k": Measure(key=f"pass@{k}", label=f"Pass@{k}", unit="%", percent=True, digits=shape.digits),
-        "rating": Measure(key="rating", label="rating", unit="", digits=0),
-        "percentile": Measure(key="percentile", label="percentile", unit="", digits=1),
+        "pass@1": Quantity(key="pass@1", label=first, unit="%", percent=True, digits=shape.digits),
+        "pass@k": Quantity(key=f"pass@{k}", label=f"Pass@{k}", unit="%", percent=True, digits=shape.digits),
+        "rating": Quantity(key="rating", label="rating", unit="", digits=0),
+        "percentile": Quantity(key="percentile", label="percentile", unit="", digits=1),
     }
     parts = [known[key] for key in keys]
     if len({part.key for part in parts}) < len(parts):  # one completion per problem: Pass@k is Pass@1
@@ -192,7 +193,7 @@ def _row(
     return TableRow(run=index, texts=(run.name, model(run.config), sampling, "this run"), cells=tuple(cells))
 
 
-def _cell(evaluation: Evaluation, part: Measure) -> Value | None:
+def _cell(evaluation: Evaluation, part: Quantity) -> Value | None:
     if part.key in ("rating", "percentile"):
         known = evaluation.over_task
         if part.key not in known:

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from progrpo import schema
 from progrpo.report.evaluations import HELD_OUT, Evaluation, LeftOut, evaluations_of, why_apart
 from progrpo.report.read import Run
-from progrpo.report.wording import Measure
+from progrpo.schema.quantity import Quantity
 from progrpo.statistics import Interval, bootstrap_mean, holm, paired_difference, sign_flip_test, win_tie_loss
 
 MATHEMATICS = {
@@ -90,7 +91,7 @@ class Compared:
     """One benchmark's tables."""
 
     benchmark: Benchmark
-    measures: tuple[Measure, ...]
+    measures: tuple[Quantity, ...]
     tested: tuple[str, ...]
     """Measures with a test and counts: Pass@1 and the largest Pass@k."""
     results: tuple[Result, ...]
@@ -140,8 +141,8 @@ def interval(values: Sequence[float]) -> Interval | None:
     return _interval(tuple(values)) if values else None
 
 
-def pass_measure(k: int) -> Measure:
-    return Measure(key=f"pass@{k}", label=f"Pass@{k}", unit="%", percent=True)
+def pass_measure(k: int) -> Quantity:
+    return schema.metric(f"evaluate/pass@{k}")
 
 
 def _benchmarks(found: Sequence[Sequence[Evaluation]]) -> tuple[Benchmark, ...]:
@@ -190,21 +191,24 @@ def _compared(benchmark: Benchmark, runs: int, of_first: Mapping[str, str]) -> C
     )
 
 
-def _measures(benchmark: Benchmark) -> tuple[tuple[Measure, ...], tuple[str, ...]]:
+def _measures(benchmark: Benchmark) -> tuple[tuple[Quantity, ...], tuple[str, ...]]:
     # One run that was evaluated otherwise must not take Pass@32 from the others.
     alike = benchmark.comparable
     powers = benchmark.powers(alike if len(alike) > 1 else tuple(benchmark.evaluations))
-    majority = [k for k in powers[1:] if all(one.values(f"maj@{k}") for one in benchmark.evaluations.values())]
+    everyone = benchmark.evaluations.values()
     measures = [pass_measure(k) for k in dict.fromkeys((1, powers[-1]))]
     tested = tuple(measure.key for measure in measures)
-    if majority:
-        measures.append(Measure(key=f"maj@{majority[-1]}", label=f"Maj@{majority[-1]}", unit="%", percent=True))
-    measures.append(Measure(key="truncated", label="Truncated", unit="% of completions", percent=True))
-    measures.append(Measure(key="length", label="Length", unit="tokens", digits=0))
+    for one in schema.columns("benchmarks"):
+        if one.family and one.key != "pass@K":
+            reached = [k for k in powers[1:] if all(evaluation.values(one.at(k).key) for evaluation in everyone)]
+            measures += [one.at(k) for k in reached[-1:]]
+        elif not one.family and one.key != "pass@1":
+            always = one.key in ("truncated", "length")
+            measures += [one] if always or any(evaluation.values(one.key) for evaluation in everyone) else []
     return tuple(measures), tested
 
 
-def _result(run: int, evaluation: Evaluation, measures: Sequence[Measure]) -> Result:
+def _result(run: int, evaluation: Evaluation, measures: Sequence[Quantity]) -> Result:
     statuses = evaluation.statuses()
     total = statuses.total()
     return Result(
@@ -221,7 +225,7 @@ def _made(evaluation: Evaluation) -> str:
     return f"{len(evaluation.problems):,} problems, {preset}{step}; {evaluation.sampling}"
 
 
-def _gap(benchmark: Benchmark, run: int, base: Evaluation, measures: Sequence[Measure], tested: Sequence[str]) -> Gap:
+def _gap(benchmark: Benchmark, run: int, base: Evaluation, measures: Sequence[Quantity], tested: Sequence[str]) -> Gap:
     if reason := benchmark.apart.get(run):
         return Gap(run=run, reason=reason, cells={}, counts={}, p={}, adjusted={})
     cells: dict[str, Interval | None] = {}

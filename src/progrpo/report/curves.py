@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from matplotlib.axes import Axes
 
+from progrpo import schema
 from progrpo.report.drawing import Drawing, canvas, run_colour, run_marker, step_axis, to_svg, unit_axis
 from progrpo.report.read import Run, series
-from progrpo.report.wording import Measure
+from progrpo.schema.quantity import Quantity
 from progrpo.statistics import smooth, smoothing_width
 
 
@@ -20,6 +21,9 @@ class Layer:
     look: Literal["smoothed", "faint", "points"]
     """`smoothed`: the running mean over a faint raw line; `faint`: a thin running mean alone; `points`: as logged."""
     dash: Literal["-", "--", ":"] = "-"
+
+    def __post_init__(self) -> None:
+        schema.metric(self.key)  # a figure of a metric that nothing logs would be blank
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +89,7 @@ CONFIDENCE = Curves(
 )
 
 
-def pass_at(measure: Measure) -> Curves:
+def pass_at(measure: Quantity) -> Curves:
     """The figure of one Pass@k over steps."""
     return Curves(
         name="pass-at-most",

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from progrpo import schema
 from progrpo.measures import diversity
 from progrpo.measures._matched import MIN_CORRECT, matched
 from progrpo.report.benchmarks import Benchmark, Comparison, interval, pass_measure
 from progrpo.report.paper import REMARKS
 from progrpo.report.read import Run
 from progrpo.report.tables import Column, PaperTable, TableRow, Value, file_name, of_preset
-from progrpo.report.wording import Measure, model
+from progrpo.report.wording import model
 from progrpo.settings import parse
 from progrpo.statistics import Interval, bootstrap_mean, paired_difference
 from progrpo.types import Judged, Sample
@@ -18,9 +19,9 @@ DRAWS = 16
 MATCHED_PROBLEMS = 100
 """Problems that are matched: the first so many on which both runs have two correct completions."""
 
-_DISTINCT = Measure(key="distinct_2", label="Distinct-2", unit="", digits=3)
-_SELF_BLEU = Measure(key="self_bleu_4", label="Self-BLEU-4", unit="", digits=3)
-_COSINE = Measure(key="semantic_cosine", label="Semantic cosine", unit="", digits=3)
+_DISTINCT, _SELF_BLEU, _COSINE = (
+    schema.metric(f"evaluate/{key}") for key in ("distinct_2", "self_bleu_4", "semantic_cosine")
+)
 _POOLED = "/pooled"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from progrpo.report.read import Run
 from progrpo.report.summary import Difference, Summary
-from progrpo.report.wording import Measure
+from progrpo.schema.quantity import Quantity
 
 _SAID = ("distinct_correct", "pass@")
 """Measures that the sentence names, by the beginning of their key; distinct solutions first."""
@@ -20,7 +20,7 @@ def headlines(runs: Sequence[Run], summary: Summary) -> list[str]:
     ]
 
 
-def _sentence(run: Run, first: Run, difference: Difference, measures: Sequence[Measure]) -> str:
+def _sentence(run: Run, first: Run, difference: Difference, measures: Sequence[Quantity]) -> str:
     said = [
         measure
         for start in _SAID
@@ -40,14 +40,14 @@ def _sentence(run: Run, first: Run, difference: Difference, measures: Sequence[M
     return f"`{run.name}` had {told} after {difference.step} steps, `{first.name}` in brackets; {rest}."
 
 
-def _level(difference: Difference, measure: Measure) -> str:
+def _level(difference: Difference, measure: Quantity) -> str:
     mine, theirs = (measure.value(level) for level in difference.levels[measure.key])
     if measure.percent:
         return f"{measure.label} of {mine} % ({theirs} %)"
     return f"{mine} distinct correct solutions a problem ({theirs})"
 
 
-def _beyond(difference: Difference, measure: Measure) -> bool:
+def _beyond(difference: Difference, measure: Quantity) -> bool:
     """Whether the interval over problems of a difference leaves out 0."""
     interval = difference.cells[measure.key]
     return interval is not None and (interval.low > 0 or interval.high < 0)

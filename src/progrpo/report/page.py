@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from progrpo import schema
 from progrpo.report import tables, wording
 from progrpo.report.benchmarks import Benchmark
 from progrpo.report.cost import cost_table
@@ -44,6 +45,7 @@ def make_page(runs: Sequence[Run], *, title: str, made: Tables | None = None) ->
         lstrip_blocks=True,
     )
     environment.filters |= {"code": _code, "significant": wording.significant, "p_value": wording.p_value}
+    environment.filters["quantity"] = schema.known
     environment.filters |= {"shown": tables.shown, "ranges": tables.ranges}
     script = "".join((_HERE / name).read_text("utf-8") for name in ("page.js", "disputes.js"))
     browsed = completions(runs) | {"disputes": disputes(runs, comparison.benchmarks)}

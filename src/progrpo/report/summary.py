@@ -1,15 +1,17 @@
 """The tables of a comparison: each run's first and last evaluation, and the paired differences to the first run."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from progrpo import schema
 from progrpo.report.read import Row, Run, is_number, last_shared_evaluation
-from progrpo.report.wording import Measure
+from progrpo.schema.quantity import Quantity
 from progrpo.statistics import Interval, bootstrap_mean, paired_difference, win_tie_loss
 
 COUNTED = ("pass@1", "distinct_correct")
 """Measures whose wins, ties and losses are counted."""
+_ALWAYS = ("pass@1", "distinct_correct", "entropy")
+"""Columns that stand even where no run has them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +47,7 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    measures: tuple[Measure, ...]
+    measures: tuple[Quantity, ...]
     first: tuple[Evaluated, ...]
     """The first evaluation of each run; a single row where it is the same for all."""
     last: tuple[Evaluated, ...]
@@ -72,28 +74,26 @@ def summarise(runs: Sequence[Run]) -> Summary:
     )
 
 
-def measures_of(runs: Sequence[Run]) -> tuple[Measure, ...]:
-    """The columns: Pass@1, the largest Pass@k, distinct correct solutions, entropy."""
-    largest = largest_pass(runs)
-    return (
-        Measure(key="pass@1", label="Pass@1", unit="%", percent=True),
-        *([largest] if largest else []),
-        Measure(key="distinct_correct", label="Distinct correct", unit="per problem", digits=2),
-        Measure(key="entropy", label="Entropy", unit="nats per token", digits=3),
-    )
+def measures_of(runs: Sequence[Run]) -> tuple[Quantity, ...]:
+    """The columns that the schema places here: Pass@1, the largest Pass@k, distinct correct solutions, entropy, and what a
+    measure of the runs declares beside them."""
+    found = [largest(one, runs) if one.family else one for one in schema.columns("held-out")]
+    return tuple(one for one in found if one is not None and (one.key in _ALWAYS or _measured(one.key, runs)))
 
 
-def largest_pass(runs: Sequence[Run]) -> Measure | None:
-    """Pass@k for the largest power of two that every problem of every evaluation has; None if that is 1."""
-    reached = [
-        {int(found[1]) for key in row["measures"] if (found := re.fullmatch(r"pass@(\d+)", key))}
-        for run in runs
-        for rows in run.evaluations.values()
-        for row in rows
-    ]
+def largest(family: Quantity, runs: Sequence[Run]) -> Quantity | None:
+    """A measure of a family (Pass@k) for the largest power of two that every problem of every evaluation has; None if that
+    is 1."""
+    rows = [row for run in runs for rows in run.evaluations.values() for row in rows]
+    reached = [{int(k) for key in row["measures"] if (k := family.member(key))} for row in rows]
     shared = set.intersection(*reached) if reached else set()
     k = max((k for k in shared if k > 1 and k.bit_count() == 1), default=None)
-    return None if k is None else Measure(key=f"pass@{k}", label=f"Pass@{k}", unit="%", percent=True)
+    return None if k is None else family.at(k)
+
+
+def _measured(key: str, runs: Sequence[Run]) -> bool:
+    """Whether some problem has a measure."""
+    return any(key in row["measures"] for run in runs for rows in run.evaluations.values() for row in rows)
 
 
 def same_start(runs: Sequence[Run]) -> bool:
@@ -106,7 +106,7 @@ def _correct(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
     return {row["problem"]: (row["correct"], row["n"]) for row in rows}
 
 
-def _evaluated(run: Run, index: int, step: int, measures: Sequence[Measure]) -> Evaluated:
+def _evaluated(run: Run, index: int, step: int, measures: Sequence[Quantity]) -> Evaluated:
     rows = run.evaluations[step]
     return Evaluated(
         label=run.name,
@@ -125,7 +125,7 @@ def _values(rows: Sequence[Row], key: str) -> dict[str, float]:
     return {row["problem"]: row["measures"][key] for row in rows if is_number(row["measures"].get(key))}
 
 
-def _differences(runs: Sequence[Run], measures: Sequence[Measure]) -> Iterator[Difference]:
+def _differences(runs: Sequence[Run], measures: Sequence[Quantity]) -> Iterator[Difference]:
     for index, run in enumerate(runs[1:], start=1):
         step = last_shared_evaluation([runs[0], run])
         if step is not None:
@@ -133,7 +133,7 @@ def _differences(runs: Sequence[Run], measures: Sequence[Measure]) -> Iterator[D
 
 
 def _difference(
-    run: int, step: int, rows: Sequence[Row], baseline: Sequence[Row], measures: Sequence[Measure]
+    run: int, step: int, rows: Sequence[Row], baseline: Sequence[Row], measures: Sequence[Quantity]
 ) -> Difference:
     cells: dict[str, Interval | None] = {}
     counts, levels = {}, {}

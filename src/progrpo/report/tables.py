@@ -8,7 +8,8 @@ from pathlib import Path
 
 from progrpo.files import write_whole
 from progrpo.report.evaluations import HELD_OUT
-from progrpo.report.wording import NOTHING, Measure
+from progrpo.report.wording import NOTHING
+from progrpo.schema.quantity import Quantity
 from progrpo.statistics import Interval
 
 _MADE = ".progrpo-tables"
@@ -28,7 +29,7 @@ class Value:
     high: float | None = None
 
     @classmethod
-    def of(cls, found: Interval | None, measure: Measure) -> "Value | None":
+    def of(cls, found: Interval | None, measure: Quantity) -> "Value | None":
         """An interval of a measure in that unit; None of none."""
         if found is None:
             return None
@@ -42,7 +43,7 @@ class Column:
 
     key: str
     label: str
-    parts: tuple[Measure, ...]
+    parts: tuple[Quantity, ...]
 
     @property
     def unit(self) -> str:
@@ -123,7 +124,7 @@ def ranges(column: Column, values: Sequence[Value | None]) -> list[str]:
 
 
 def _number(number: float, digits: int) -> str:
-    return Measure(key="", label="", unit="", digits=digits).value(number)
+    return Quantity(key="", label="", unit="", digits=digits).value(number)
 
 
 def line(table: PaperTable, words: Sequence[str], numbers: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from progrpo.report.bars import colours_of, stacked_bars, used
 from progrpo.report.drawing import Drawing
-from progrpo.report.read import Row, Run, is_number
+from progrpo.report.read import Row, Run, having
 
 _COLOURS = colours_of(("trained", "scored only", "prompts", "prompts again", "padding"))
 
@@ -32,7 +32,7 @@ def tokens_figure(runs: Sequence[Run]) -> Drawing | None:
 
 def positions_by_use(run: Run) -> dict[str, float]:
     """Positions per step by what they were for, mean over steps; empty where the run did not log them."""
-    rows = [row for row in run.metrics if is_number(row.get("tokens/forwarded")) and "tokens/head_share" in row]
+    rows = [row for row in having(run, "tokens/forwarded") if "tokens/head_share" in row]
     positions = sum(row["tokens/forwarded"] for row in rows)
     if not positions:
         return {}
