@@ -205,7 +205,7 @@ def _cell(evaluation: Evaluation, part: Quantity) -> Value | None:
 def _paper_row(row: PaperRow, columns: Sequence[Column]) -> TableRow:
     cells = tuple(
         tuple(
-            None if (number := row.values.get((column.key, part.key))) is None else Value(number=number)
+            None if (number := row.values.get(column.key, {}).get(part.key)) is None else Value(number=number)
             for part in column.parts
         )
         for column in columns

@@ -1,7 +1,7 @@
 """The figure of one method's advantages against another's: each completion a point."""
 
+from progrpo.evaluate.score import Scoring
 from progrpo.report.drawing import SOFT, Drawing, canvas, run_colour, run_marker, to_svg
-from progrpo.report.score import Scoring
 
 _POINTS = 2000
 """Most completions drawn, evenly taken; more would be one blot, and megabytes of it."""

@@ -1,6 +1,6 @@
 """The statistics of `score` in words, the same on the terminal and on the page."""
 
-from progrpo.report.score import MethodStatistics
+from progrpo.evaluate.score import MethodStatistics
 from progrpo.report.wording import NOTHING
 
 _MINUS = "\N{MINUS SIGN}"

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progrpo.report.score import (
+from progrpo.evaluate.score import (
     ScoredCompletion,
     ScoredMethod,
     Scoring,
