@@ -43,9 +43,14 @@ def render(
 
 
 def prose(template: str, part: str, **facts: Any) -> str:
-    """One part of a template of plain text (a macro of that name), in one paragraph."""
-    made = getattr(_environment(autoescape=False).get_template(template).module, part)(**facts)
-    return " ".join(made.split())
+    """One part of a template of plain text (a macro of that name), its lines joined."""
+    return " ".join(paragraphs(template, part, **facts))
+
+
+def paragraphs(template: str, part: str, **facts: Any) -> list[str]:
+    """The same by its paragraphs, which blank lines part."""
+    made = str(getattr(_texts().get_template(template).module, part)(**facts))
+    return [" ".join(text.split()) for text in made.split("\n\n") if text.strip()]
 
 
 def embedded_json(data: object) -> str:
@@ -60,16 +65,16 @@ def code(text: str) -> Markup:
     return Markup("").join(Markup("<code>%s</code>") % part if at % 2 else escape(part) for at, part in parts)
 
 
-@cache
-def _loader() -> jinja2.BaseLoader:
-    return jinja2.FileSystemLoader(HERE)
-
-
 def _environment(*, autoescape: bool) -> jinja2.Environment:
     return jinja2.Environment(
-        loader=_loader(),
+        loader=jinja2.FileSystemLoader(HERE),
         autoescape=autoescape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+@cache
+def _texts() -> jinja2.Environment:
+    return _environment(autoescape=False)

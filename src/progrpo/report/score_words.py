@@ -2,8 +2,7 @@
 
 from progrpo.evaluate.score import MethodStatistics
 from progrpo.report.wording import NOTHING
-
-_MINUS = "\N{MINUS SIGN}"
+from progrpo.schema.quantity import MINUS, fixed
 
 STATISTICS = (
     ("mean", "mean", "of all advantages"),
@@ -41,13 +40,12 @@ def value_of(one: MethodStatistics, key: str) -> str:
     if value is None:
         return NOTHING
     if key in ("recorded_distance", "entropy_change"):
-        return f"{value:.2g}".replace("-", _MINUS)
+        return f"{value:.2g}".replace("-", MINUS)
     if key.endswith("_fraction"):
-        return f"{100 * value:.1f}"
-    return signed(value) if key == "mean" else f"{value:.3f}".replace("-", _MINUS)
+        return fixed(100 * value, 1)
+    return fixed(value, 3, signed=key == "mean")
 
 
 def signed(value: float) -> str:
     """A number with its sign and three decimals; a zero has no sign."""
-    text = f"{value:+.3f}"
-    return text.lstrip("+-") if float(text) == 0 else text.replace("-", _MINUS)
+    return fixed(value, 3, signed=True)

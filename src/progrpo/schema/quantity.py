@@ -74,14 +74,16 @@ class Quantity:
 
     def value(self, number: float, *, signed: bool = False) -> str:
         """The number without its unit, with a true minus sign; `signed` writes the plus as well."""
-        scaled = number * 100 if self.percent else number
-        text = f"{scaled:+.{self.digits}f}" if signed else f"{scaled:.{self.digits}f}"
-        if float(text) == 0:  # a zero has no sign, whatever was rounded away
-            text = text.lstrip("+-")
-        return text.replace("-", MINUS)
+        return fixed(number * 100 if self.percent else number, self.digits, signed=signed)
 
     def range(self, interval: Interval, *, signed: bool = False) -> str:
         return f"[{self.value(interval.low, signed=signed)}, {self.value(interval.high, signed=signed)}]"
+
+
+def fixed(number: float, digits: int, *, signed: bool = False) -> str:
+    """A number with so many decimals and a true minus sign; a zero has no sign, whatever was rounded away."""
+    text = f"{number:+.{digits}f}" if signed else f"{number:.{digits}f}"
+    return (text.lstrip("+-") if float(text) == 0 else text).replace("-", MINUS)
 
 
 def matched(family: str, key: str) -> str | None:
