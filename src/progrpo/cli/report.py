@@ -11,9 +11,10 @@ from rich.text import Text
 from progrpo import schema
 from progrpo.errors import ConfigError, RunDirectoryError
 from progrpo.files import write_whole
-from progrpo.report.benchmarks import Compared, Comparison, Gap
+from progrpo.report.benchmarks import Compared, Comparison
 from progrpo.report.evaluations import HELD_OUT
 from progrpo.report.page import make_page
+from progrpo.report.paired import Paired
 from progrpo.report.paper_tables import Tables, make_tables
 from progrpo.report.read import Run, load_runs
 from progrpo.report.summary import Summary, summarise
@@ -107,7 +108,7 @@ def _mean(measure: Quantity | None, cells: Mapping[str, Interval | None]) -> Tex
     return Text(NOTHING if measure is None or found is None else measure.value(found.mean))
 
 
-def _gap_cells(gap: Gap | None) -> list[Text]:
+def _gap_cells(gap: Paired | None) -> list[Text]:
     if gap is None:
         return []
     if gap.reason:

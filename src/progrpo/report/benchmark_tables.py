@@ -7,6 +7,7 @@ from itertools import compress
 from progrpo.report.averages import average
 from progrpo.report.benchmarks import MATHEMATICS, Benchmark, Comparison, interval, pass_measure
 from progrpo.report.evaluations import HELD_OUT, Evaluation
+from progrpo.report.html import prose
 from progrpo.report.paper import AVERAGE, REMARKS, PaperRow, rows_of
 from progrpo.report.read import Run
 from progrpo.report.tables import Column, PaperTable, TableRow, Value, file_name, of_preset
@@ -105,7 +106,19 @@ def _table(runs: Sequence[Run], benchmarks: Sequence[Benchmark], shape: Shape, p
     return PaperTable(
         name=file_name(str(shape.number), preset),
         title=f"Table {shape.number} ({shape.subject}), {of_preset(preset)}",
-        caption=_caption(shape, preset, k, paper, shared, whole, blank),
+        caption=prose(
+            "captions.jinja",
+            "table_of_benchmarks",
+            shape=shape,
+            k=k,
+            preset=preset,
+            paper=bool(paper),
+            known=bool(rows_of(shape.number)),
+            remark=REMARKS.get(shape.number, ""),
+            shared=shared,
+            whole=whole,
+            blank=blank,
+        ),
         words=WORDS,
         lead=2,
         columns=tuple(columns),
@@ -213,33 +226,3 @@ def _paper_row(row: PaperRow, columns: Sequence[Column]) -> TableRow:
     return TableRow(
         run=None, texts=(f"paper: {row.method}", row.model, "", f"paper, {row.evidence}: {row.how}"), cells=cells
     )
-
-
-def _caption(
-    shape: Shape,
-    preset: str | None,
-    k: int,
-    paper: Sequence[PaperRow],
-    shared: Sequence[Benchmark],
-    whole: bool,
-    blank: Sequence[str],
-) -> str:
-    parts = [f"Without numbers: {', '.join(blank)}."] if blank else []
-    if k != shape.k:
-        parts.append(
-            f"Not all evaluations have {shape.k} completions per problem: Pass@{k} stands for the paper's Pass@{shape.k}."
-        )
-    if shape.averaged and not whole:
-        parts.append(
-            f"Averages are only over benchmarks that all runs share under the same conditions: "
-            f"{', '.join(benchmark.task for benchmark in shared) or 'there is none'}."
-        )
-    if paper:
-        parts.append(
-            "Rows of the paper hold what its text states, or what follows from it by one subtraction; blank is unknown."
-        )
-    elif preset != "paper" and rows_of(shape.number):
-        parts.append("The paper's numbers stand only beside evaluations of preset paper.")
-    if paper or not rows_of(shape.number):
-        parts += [REMARKS[shape.number]] if shape.number in REMARKS else []
-    return " ".join(parts)

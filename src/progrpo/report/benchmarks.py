@@ -6,9 +6,10 @@ from functools import lru_cache
 
 from progrpo import schema
 from progrpo.report.evaluations import HELD_OUT, Evaluation, LeftOut, evaluations_of, why_apart
+from progrpo.report.paired import Paired, paired
 from progrpo.report.read import Run
 from progrpo.schema.quantity import Quantity
-from progrpo.statistics import Interval, bootstrap_mean, holm, paired_difference, sign_flip_test, win_tie_loss
+from progrpo.statistics import Interval, bootstrap_mean, holm
 
 MATHEMATICS = {
     "aime24": "AIME 2024",
@@ -71,22 +72,6 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Gap:
-    """One run minus the first on one benchmark; or why there is no difference."""
-
-    run: int
-    reason: str = ""
-    problems: int = 0
-    cells: Mapping[str, Interval | None]
-    counts: Mapping[str, tuple[int, int, int]]
-    """(wins, ties, losses) in problems, for the tested measures."""
-    p: Mapping[str, float]
-    """Of the sign-flip test, for the tested measures."""
-    adjusted: Mapping[str, float]
-    """The same, adjusted by Holm's rule for the benchmarks of one preset that this run is compared on."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
     """One benchmark's tables."""
 
@@ -95,7 +80,7 @@ class Compared:
     tested: tuple[str, ...]
     """Measures with a test and counts: Pass@1 and the largest Pass@k."""
     results: tuple[Result, ...]
-    gaps: tuple[Gap, ...]
+    gaps: tuple[Paired, ...]
 
     @property
     def categories(self) -> list[tuple[str, list[list[float | None]]]]:
@@ -182,9 +167,7 @@ def _compared(benchmark: Benchmark, runs: int, of_first: Mapping[str, str]) -> C
         tested=tested,
         results=tuple(_result(run, one, measures) for run, one in benchmark.evaluations.items()),
         gaps=tuple(
-            Gap(run=run, reason=absent, cells={}, counts={}, p={}, adjusted={})
-            if base is None
-            else _gap(benchmark, run, base, measures, tested)
+            Paired(run=run, reason=absent) if base is None else _gap(benchmark, run, base, measures, tested)
             for run in range(1, runs)
             if run in benchmark.evaluations
         ),
@@ -225,27 +208,13 @@ def _made(evaluation: Evaluation) -> str:
     return f"{len(evaluation.problems):,} problems, {preset}{step}; {evaluation.sampling}"
 
 
-def _gap(benchmark: Benchmark, run: int, base: Evaluation, measures: Sequence[Quantity], tested: Sequence[str]) -> Gap:
+def _gap(
+    benchmark: Benchmark, run: int, base: Evaluation, measures: Sequence[Quantity], tested: Sequence[str]
+) -> Paired:
     if reason := benchmark.apart.get(run):
-        return Gap(run=run, reason=reason, cells={}, counts={}, p={}, adjusted={})
-    cells: dict[str, Interval | None] = {}
-    counts, p = {}, {}
-    problems = 0
-    for measure in measures:
-        ours, theirs = paired_values(benchmark.evaluations[run], base, measure.key)
-        cells[measure.key] = paired_difference(ours, theirs) if ours else None
-        problems = max(problems, len(ours))
-        if ours and measure.key in tested:
-            counts[measure.key] = win_tie_loss(ours, theirs)
-            p[measure.key] = sign_flip_test(ours, theirs)
-    return Gap(run=run, problems=problems, cells=cells, counts=counts, p=p, adjusted={})
-
-
-def paired_values(one: Evaluation, base: Evaluation, key: str) -> tuple[list[float], list[float]]:
-    """A measure of two evaluations on the problems for which both have it, in the order of the second."""
-    ours, theirs = one.values(key), base.values(key)
-    both = [problem for problem in theirs if problem in ours]
-    return [ours[problem] for problem in both], [theirs[problem] for problem in both]
+        return Paired(run=run, reason=reason)
+    ours = benchmark.evaluations[run].values
+    return paired(run, ours, base.values, measures, counted=tested, tested=tested)
 
 
 def _adjusted(tables: Sequence[Compared]) -> tuple[Compared, ...]:
@@ -273,7 +242,7 @@ def _families(tables: Sequence[Compared]) -> dict[object, list[tuple[tuple[int, 
     return found
 
 
-def _tests(tables: Sequence[Compared]) -> Iterator[tuple[int, Gap, str, float]]:
+def _tests(tables: Sequence[Compared]) -> Iterator[tuple[int, Paired, str, float]]:
     for index, table in enumerate(tables):
         for gap in table.gaps:
             for key, p in gap.p.items():

@@ -70,50 +70,36 @@ _STYLE: dict[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Drawing:
-    """A figure of the page."""
-
-    name: str
-    """Unique on the page."""
-    title: str
-    svg: str
-    caption: str
-    runs: tuple[int, ...]
-    """Runs that appear in it, for the legend; empty where the figure names them itself."""
-    keys: tuple[tuple[str, str], ...] = ()
-    """Further entries of the legend: (label, colour)."""
-    labels: tuple[str, ...] = ()
-    """What the legend calls the runs; empty for their names."""
-    marks: tuple[tuple[str, bool], ...] = ()
-    """Entries of the legend for marks: (label, whether filled)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Panel:
-    """One of several small drawings under one title."""
+    """One of several small drawings under one title; its name is unique on the page."""
 
     name: str
-    """Unique on the page."""
     label: str
     svg: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Panels:
-    """Small drawings side by side, with one legend and one caption."""
+class Drawing:
+    """A figure of the page: one drawing, or small ones side by side with one legend and one caption.
+
+    Attributes:
+        name: unique on the page.
+        svg: of the one drawing; "" where there are panels.
+        runs: that appear in it, for the legend; empty where the figure names them itself.
+        keys: further entries of the legend: (label, colour).
+        labels: what the legend calls the runs; empty for their names.
+        marks: entries of the legend for marks: (label, whether filled).
+    """
 
     name: str
-    """Unique on the page."""
     title: str
-    panels: tuple[Panel, ...]
     caption: str
     runs: tuple[int, ...]
+    svg: str = ""
+    panels: tuple[Panel, ...] = ()
     keys: tuple[tuple[str, str], ...] = ()
-    """See `Drawing`."""
     labels: tuple[str, ...] = ()
-    """See `Drawing`."""
     marks: tuple[tuple[str, bool], ...] = ()
-    """See `Drawing`."""
 
 
 def run_colour(index: int) -> str:

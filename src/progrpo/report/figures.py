@@ -11,7 +11,8 @@ from progrpo.report.averages import shared_benchmarks
 from progrpo.report.benchmarks import Comparison
 from progrpo.report.curves import CONFIDENCE, DISTINCT, ENTROPY, PASS_AT_1, REWARD, over_steps, pass_at
 from progrpo.report.distributions import distribution_figures, one_problem
-from progrpo.report.drawing import INK, Drawing, Panels, canvas, run_colour, run_marker, to_svg, unit_axis
+from progrpo.report.drawing import INK, Drawing, canvas, run_colour, run_marker, to_svg, unit_axis
+from progrpo.report.html import prose
 from progrpo.report.panels import average_panels, pass_at_k_panels
 from progrpo.report.read import Row, Run, is_number
 from progrpo.report.seconds import seconds_figure
@@ -36,7 +37,7 @@ def figures(runs: Sequence[Run]) -> list[Drawing]:
     return [drawing for drawing in drawn if drawing is not None]
 
 
-def paper_figures(runs: Sequence[Run], comparison: Comparison) -> list[Panels]:
+def paper_figures(runs: Sequence[Run], comparison: Comparison) -> list[Drawing]:
     """Draw the paper's figures of evaluations that there are data for; its Fig. 2 is the first of `figures`."""
     benchmarks = comparison.benchmarks
     drawn = [
@@ -77,9 +78,7 @@ def pass_at_k(runs: Sequence[Run]) -> Drawing | None:
         name="over-k",
         title="Held-out Pass@k",
         svg=svg,
-        caption="Chance that at least one of k completions is correct, mean over the held-out problems "
-        f"(`evaluate/pass@1` to `evaluate/pass@{ks[-1]}`), k doubling along the axis. "
-        f"Dashed: the first evaluation{', the same for all runs' if once else ''}; solid: the last.",
+        caption=prose("captions.jinja", "over_k", largest=ks[-1], once=once),
         runs=tuple(rows),
     )
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from progrpo import schema
+from progrpo.report.paired import Paired, paired
 from progrpo.report.read import Row, Run, is_number, last_shared_evaluation
 from progrpo.schema.quantity import Quantity
-from progrpo.statistics import Interval, bootstrap_mean, paired_difference, win_tie_loss
+from progrpo.statistics import Interval, bootstrap_mean
 
 COUNTED = ("pass@1", "distinct_correct")
 """Measures whose wins, ties and losses are counted."""
@@ -30,22 +32,6 @@ class Evaluated:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Difference:
-    """One run minus the first, over the problems both were evaluated on."""
-
-    run: int
-    step: int
-    """The last evaluation that both have."""
-    problems: int
-    """On which both were evaluated; 0: there is no difference."""
-    cells: Mapping[str, Interval | None]
-    levels: Mapping[str, tuple[float, float]]
-    """By key of the measure: the means of the run and of the first run over the problems that `cells` is over."""
-    counts: Mapping[str, tuple[int, int, int]]
-    """(wins, ties, losses) in problems, for the measures of `COUNTED`."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
     measures: tuple[Quantity, ...]
     first: tuple[Evaluated, ...]
@@ -54,7 +40,7 @@ class Summary:
     """The last evaluation of each run; its first where it has no other."""
     again: bool
     """Whether some run was evaluated more than once."""
-    differences: tuple[Difference, ...]
+    differences: tuple[Paired, ...]
     """To the first run, of the runs that share an evaluation with it."""
 
 
@@ -125,29 +111,15 @@ def _values(rows: Sequence[Row], key: str) -> dict[str, float]:
     return {row["problem"]: row["measures"][key] for row in rows if is_number(row["measures"].get(key))}
 
 
-def _differences(runs: Sequence[Run], measures: Sequence[Quantity]) -> Iterator[Difference]:
+def _differences(runs: Sequence[Run], measures: Sequence[Quantity]) -> Iterator[Paired]:
     for index, run in enumerate(runs[1:], start=1):
         step = last_shared_evaluation([runs[0], run])
         if step is not None:
-            yield _difference(index, step, run.evaluations[step], runs[0].evaluations[step], measures)
-
-
-def _difference(
-    run: int, step: int, rows: Sequence[Row], baseline: Sequence[Row], measures: Sequence[Quantity]
-) -> Difference:
-    cells: dict[str, Interval | None] = {}
-    counts, levels = {}, {}
-    same = _same_problems(rows, baseline)
-    for measure in measures:
-        theirs, ours = _values(baseline, measure.key), _values(rows, measure.key)
-        both = [problem for problem in theirs if problem in ours and problem in same]
-        pair = [ours[problem] for problem in both], [theirs[problem] for problem in both]
-        cells[measure.key] = paired_difference(*pair) if both else None
-        if both:
-            levels[measure.key] = (sum(pair[0]) / len(both), sum(pair[1]) / len(both))
-        if both and measure.key in COUNTED:
-            counts[measure.key] = win_tie_loss(*pair)
-    return Difference(run=run, step=step, problems=len(same), cells=cells, levels=levels, counts=counts)
+            rows, baseline = run.evaluations[step], runs[0].evaluations[step]
+            same = _same_problems(rows, baseline)
+            ours = partial(_values, [row for row in rows if row["problem"] in same])
+            theirs = partial(_values, baseline)
+            yield paired(index, ours, theirs, measures, counted=COUNTED, step=step, problems=len(same))
 
 
 def _same_problems(rows: Sequence[Row], others: Sequence[Row]) -> set[str]:

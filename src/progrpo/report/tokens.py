@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from progrpo.report.bars import colours_of, stacked_bars, used
 from progrpo.report.drawing import Drawing
+from progrpo.report.html import prose
 from progrpo.report.read import Row, Run, having
 
 _COLOURS = colours_of(("trained", "scored only", "prompts", "prompts again", "padding"))
@@ -21,10 +22,7 @@ def tokens_figure(runs: Sequence[Run]) -> Drawing | None:
         name="tokens",
         title="Where the tokens went",
         svg=stacked_bars("tokens", bars, colours=_COLOURS, divisor=divisor, unit=f"{many}positions per step"),
-        caption="Positions that the trainer's passes computed, mean over steps (`tokens/forwarded`): completion tokens "
-        "trained (`tokens/trained`); scored only, to know the sampling policy (the rest of `tokens/head_share`); prompts "
-        "again, beyond the first time in a pass (`tokens/repeated_prompt_share`); padding (`tokens/padding_share`); the "
-        "remainder are prompts. What generation forwards is not in it.",
+        caption=prose("captions.jinja", "tokens"),
         runs=(),
         keys=used(bars, _COLOURS),
     )
