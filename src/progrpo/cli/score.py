@@ -72,7 +72,7 @@ def tables(scoring: "Scoring", show: int) -> list[Table]:
 
 def _statistics_table(scoring: "Scoring") -> Table:
     from progrpo.evaluate.score import statistics
-    from progrpo.report.score_words import STATISTICS, value_of
+    from progrpo.report.score_words import in_words
 
     table = _table(
         f"advantages of {len(scoring.completions):,} completions in {len(scoring.groups):,} groups; the last rows "
@@ -80,10 +80,8 @@ def _statistics_table(scoring: "Scoring") -> Table:
         "",
         *((one.label, "right") for one in scoring.methods),
     )
-    found = statistics(scoring)
-    for key, label, _ in STATISTICS:
-        if any(getattr(one, key) is not None for one in found):
-            table.add_row(label, *(value_of(one, key) for one in found))
+    for one, values in in_words(statistics(scoring)):
+        table.add_row(one.label, *values)
     return table
 
 

@@ -60,4 +60,9 @@ def measure(judged: Judged, params: Params) -> dict[str, float]:
 
 def powers_of_two(n: int) -> list[int]:
     """1, 2, 4, ... up to n, and n itself."""
-    return sorted({2**power for power in range(n.bit_length()) if 2**power <= n} | {n})
+    return sorted({*doublings(n), n})
+
+
+def doublings(n: int) -> list[int]:
+    """1, 2, 4, ... up to n >= 1."""
+    return [2**power for power in range(n.bit_length())]

@@ -3,8 +3,9 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from progrpo.measures.pass_at_k import doublings
 from progrpo.report.averages import Shared, average, of_one_kind, shared_benchmarks
-from progrpo.report.benchmarks import MATHEMATICS, Comparison, interval, pass_measure
+from progrpo.report.benchmarks import MATHEMATICS, Comparison, pass_measure
 from progrpo.report.html import prose
 from progrpo.report.paper import AVERAGE, REMARKS
 from progrpo.report.read import Run, is_number
@@ -128,7 +129,7 @@ def _parts(group: Shared) -> tuple[Quantity, ...]:
     smallest = min(
         one.n for benchmark in group.benchmarks for run, one in benchmark.evaluations.items() if run in group.runs
     )
-    k = _K if smallest >= _K else 1 << (smallest.bit_length() - 1)
+    k = _K if smallest >= _K else doublings(smallest)[-1]
     return tuple(pass_measure(each) for each in dict.fromkeys((1, k)))
 
 
@@ -146,7 +147,7 @@ def _cells(group: Shared, run: int, columns: Sequence[Column]) -> tuple[tuple[Va
         found = [
             average(group.benchmarks, run, part.key)
             if column.key == AVERAGE
-            else interval(list(by_name[column.key].evaluations[run].values(part.key).values()))
+            else by_name[column.key].evaluations[run].interval(part.key)
             for part in column.parts
         ]
         cells.append(tuple(map(Value.of, found, column.parts)))

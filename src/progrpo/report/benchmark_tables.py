@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 
+from progrpo.measures.pass_at_k import doublings
 from progrpo.report.averages import average
-from progrpo.report.benchmarks import MATHEMATICS, Benchmark, Comparison, interval, pass_measure
+from progrpo.report.benchmarks import MATHEMATICS, Benchmark, Comparison, pass_measure
 from progrpo.report.evaluations import HELD_OUT, Evaluation
 from progrpo.report.html import prose
 from progrpo.report.paper import AVERAGE, REMARKS, PaperRow, rows_of
@@ -85,7 +86,7 @@ def _of_shape(runs: Sequence[Run], comparison: Comparison, shape: Shape) -> Iter
 def _table(runs: Sequence[Run], benchmarks: Sequence[Benchmark], shape: Shape, preset: str | None) -> PaperTable:
     paper = rows_of(shape.number) if preset == "paper" else []
     everyone = [benchmark.evaluations[run] for benchmark in benchmarks for run in benchmark.comparable]
-    reached = min(_largest_power(one.n) for one in everyone)
+    reached = doublings(min(one.n for one in everyone))[-1]
     k = shape.k if all(one.n >= shape.k for one in everyone) else min(reached, shape.k)
     columns = [_column(task, name, keys, shape, k, everyone) for task, name, keys in shape.columns]
     shared = _shared(benchmarks) if shape.averaged else []
@@ -140,10 +141,6 @@ def _column(task: str, name: str, keys: Sequence[str], shape: Shape, k: int, eve
     if len({part.key for part in parts}) < len(parts):  # one completion per problem: Pass@k is Pass@1
         parts = parts[:1]
     return Column(key=task, label=name, parts=tuple(parts))
-
-
-def _largest_power(n: int) -> int:
-    return 1 << (n.bit_length() - 1)
 
 
 def _shared(benchmarks: Sequence[Benchmark]) -> list[Benchmark]:
@@ -212,7 +209,7 @@ def _cell(evaluation: Evaluation, part: Quantity) -> Value | None:
         if part.key not in known:
             return None
         return Value(number=known[part.key], low=known.get(f"{part.key}_low"), high=known.get(f"{part.key}_high"))
-    return Value.of(interval(list(evaluation.values(part.key).values())), part)
+    return Value.of(evaluation.interval(part.key), part)
 
 
 def _paper_row(row: PaperRow, columns: Sequence[Column]) -> TableRow:

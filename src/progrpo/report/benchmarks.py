@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from progrpo import schema
+from progrpo.measures.pass_at_k import doublings
 from progrpo.report.evaluations import HELD_OUT, Evaluation, LeftOut, evaluations_of, why_apart
 from progrpo.report.paired import Paired, paired
 from progrpo.report.read import Run
 from progrpo.schema.quantity import Quantity
-from progrpo.statistics import Interval, bootstrap_mean, holm
+from progrpo.statistics import Interval, holm
 
 MATHEMATICS = {
     "aime24": "AIME 2024",
@@ -55,8 +55,7 @@ class Benchmark:
 
     def powers(self, runs: Sequence[int]) -> list[int]:
         """1, 2, 4, ... up to the completions that every problem of these runs has."""
-        smallest = min(self.evaluations[run].n for run in runs)
-        return [2**power for power in range(smallest.bit_length()) if 2**power <= smallest]
+        return doublings(min(self.evaluations[run].n for run in runs))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,11 +118,6 @@ def compare_benchmarks(runs: Sequence[Run]) -> Comparison:
         f"{run.name}: {UNEVALUATED}." for index, run in enumerate(runs) if not found[index] and index not in having
     ]
     return Comparison(benchmarks=benchmarks, tables=_adjusted(tables), left_out=tuple(left_out), notes=tuple(notes))
-
-
-def interval(values: Sequence[float]) -> Interval | None:
-    """`bootstrap_mean`, kept for the tables and figures that ask again; None of no value."""
-    return _interval(tuple(values)) if values else None
 
 
 def pass_measure(k: int) -> Quantity:
@@ -197,7 +191,7 @@ def _result(run: int, evaluation: Evaluation, measures: Sequence[Quantity]) -> R
     return Result(
         run=run,
         made=_made(evaluation),
-        cells={measure.key: interval(list(evaluation.values(measure.key).values())) for measure in measures},
+        cells={measure.key: evaluation.interval(measure.key) for measure in measures},
         statuses={status: count / total for status, count in sorted(statuses.items())} if total else {},
     )
 
@@ -247,8 +241,3 @@ def _tests(tables: Sequence[Compared]) -> Iterator[tuple[int, Paired, str, float
         for gap in table.gaps:
             for key, p in gap.p.items():
                 yield index, gap, key, p
-
-
-@lru_cache(maxsize=4096)
-def _interval(values: tuple[float, ...]) -> Interval:
-    return bootstrap_mean(values)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from progrpo import schema
 from progrpo.measures import diversity
 from progrpo.measures._matched import MIN_CORRECT, matched
-from progrpo.report.benchmarks import Benchmark, Comparison, interval, pass_measure
+from progrpo.report.benchmarks import Benchmark, Comparison, pass_measure
 from progrpo.report.html import prose
 from progrpo.report.paper import REMARKS
 from progrpo.report.read import Run
@@ -60,7 +60,7 @@ def _raw(runs: Sequence[Run], benchmark: Benchmark) -> PaperTable:
     rows = []
     for run in benchmark.comparable:
         evaluation = benchmark.evaluations[run]
-        accuracy = Value.of(interval(list(evaluation.values("pass@1").values())), columns[0].parts[0])
+        accuracy = Value.of(evaluation.interval("pass@1"), columns[0].parts[0])
         cells = ((accuracy,), *((found[run].get(key),) for key in keys))
         rows.append(TableRow(run=run, texts=(runs[run].name, model(runs[run].config)), cells=cells))
     return PaperTable(
@@ -102,7 +102,8 @@ def _of_run(benchmark: Benchmark, run: int, recorded: bool) -> dict[str, Value]:
             found[one.key] = [each[one.key] for each in values if one.key in each]
         correct_at_all = [name for name, scores in evaluation.problems.items() if scores.correct]
         pooled |= diversity.over_task(list(evaluation.judged(correct_at_all)), params)
-    intervals = {one.key: Value.of(interval(found[one.key]), one) for one in (_DISTINCT, _SELF_BLEU, _COSINE)}
+    known = {one: bootstrap_mean(found[one.key]) for one in (_DISTINCT, _SELF_BLEU, _COSINE) if found[one.key]}
+    intervals = {one.key: Value.of(interval, one) for one, interval in known.items()}
     keys = [one.key + _POOLED for one in (_DISTINCT, _SELF_BLEU, _COSINE)]
     return {key: value for key, value in intervals.items() if value is not None} | {
         key: Value(number=pooled[key]) for key in keys if key in pooled

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib
+import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
@@ -36,37 +36,8 @@ _CHARACTER, _EDGES = 6.0, 40.0
 """Width of a character of a tick label, and of what stands beside an axis, in units of 1/72 inch."""
 _ONE_PERCENT = 0.01
 
+_STYLE = Path(__file__).parent / "page.mplstyle"
 _WIDTH, _HEIGHT = 5.0, 3.0  # inches of 72 units: type of 10 units stays readable where the page is a phone wide
-_STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "font.size": 10.5,
-    "text.color": INK,
-    "text.parse_math": False,
-    "axes.edgecolor": SOFT,
-    "axes.formatter.useoffset": False,
-    "axes.facecolor": "none",
-    "axes.labelcolor": SOFT,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10.5,
-    "axes.titlecolor": SOFT,
-    "figure.facecolor": "none",
-    "figure.constrained_layout.use": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.7,
-    "lines.linewidth": 1.7,
-    "lines.markersize": 4.5,
-    "lines.solid_capstyle": "round",
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,7 +86,7 @@ def sheet(height: float, width: float) -> Iterator[Figure]:
     """An empty figure in the page's style, whatever the reader's matplotlibrc says; height, width: inches."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)  # type: ignore[arg-type]
+        matplotlib.style.use(_STYLE)
         yield Figure(figsize=(width, height))
 
 

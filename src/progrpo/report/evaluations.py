@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from progrpo.measures import pass_at_k
 from progrpo.report.read import Row, Run, evaluation_rows, is_number, last_shared_evaluation
 from progrpo.report.wording import flat
 from progrpo.rows import from_row
+from progrpo.statistics import Interval, bootstrap_mean
 from progrpo.types import Judged
 
 HELD_OUT = "held-out"
@@ -105,6 +106,11 @@ class Evaluation:
         else:
             found = {name: scores.measures.get(key) for name, scores in self.problems.items()}
         return {name: float(value) for name, value in found.items() if is_number(value)}
+
+    def interval(self, key: str) -> Interval | None:
+        """The mean of a measure over problems with its interval; None where no problem has it."""
+        values = tuple(self.values(key).values())
+        return _bootstrapped(values) if values else None
 
     def statuses(self) -> Counter[str]:
         total: Counter[str] = Counter()
@@ -282,6 +288,12 @@ def _plain(value: Any) -> str:
 
 def _completions(problems: Mapping[str, Scores]) -> str:
     return " or ".join(str(n) for n in sorted({scores.n for scores in problems.values()}))
+
+
+@lru_cache(maxsize=4096)
+def _bootstrapped(values: tuple[float, ...]) -> Interval:
+    """`bootstrap_mean`, kept for the tables and figures that ask again."""
+    return bootstrap_mean(values)
 
 
 @cache

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 
 from progrpo.report.averages import Shared, average, of_one_kind
-from progrpo.report.benchmarks import Benchmark, interval
+from progrpo.report.benchmarks import Benchmark
 from progrpo.report.drawing import (
     Drawing,
     Panel,
@@ -85,7 +85,7 @@ def _of(group: Shared) -> str:
 def _pass_at_k(benchmark: Benchmark, run: int) -> dict[int, Interval | None]:
     evaluation = benchmark.evaluations[run]
     ks = benchmark.powers(benchmark.comparable)
-    return {k: interval(list(evaluation.values(f"pass@{k}").values())) for k in ks}
+    return {k: evaluation.interval(f"pass@{k}") for k in ks}
 
 
 def _panel(name: str, label: str, curves: Mapping[int, Mapping[int, Interval | None]], alone: bool = False) -> Panel:

@@ -12,7 +12,7 @@ from progrpo.report import html
 from progrpo.report.samples import shortened
 from progrpo.report.score_figure import advantages_figure
 from progrpo.report.score_tokens import token_texts
-from progrpo.report.score_words import STATISTICS, signed, value_of
+from progrpo.report.score_words import in_words, signed
 from progrpo.report.wording import flat
 from progrpo.rollout.recorded import RolloutFile
 
@@ -59,7 +59,6 @@ def make_score_page(scoring: Scoring, spelling: Spelling) -> str:
     """The page as text; the same scoring gives the same page, byte for byte."""
     groups = chosen_groups(scoring)
     data, unspelled = page_data(scoring, groups, spelling)
-    found = statistics(scoring)
     return html.render(
         "score.html",
         scripts=("score.js",),
@@ -69,11 +68,7 @@ def make_score_page(scoring: Scoring, spelling: Spelling) -> str:
         shown=sum(len(members) for members in groups),
         shown_groups=len(groups),
         settings=_settings(scoring),
-        statistics=[
-            (label, meaning, [value_of(one, key) for one in found])
-            for key, label, meaning in STATISTICS
-            if any(getattr(one, key) is not None for one in found)
-        ],
+        statistics=[(one.label, one.meaning, values) for one, values in in_words(statistics(scoring))],
         figure=advantages_figure(scoring),
         spelling=spelling,
         unspelled=unspelled,
