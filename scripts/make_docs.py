@@ -1,26 +1,30 @@
-"""Write the tables of docs/paper_index.md that are made from the docstrings of src/progrpo/methods/*.py.
+"""Write the tables of docs/paper_index.md, made from the docstrings of src/progrpo/methods/*.py, and of docs/metrics.md.
 
     python scripts/make_docs.py
 
 A method's docstring begins with one line that says what it does, and holds the entries "Source:", "Evidence:" and
 "Reproduce:". An entry goes on over several lines, to the next entry or a blank line. A source is parted by semicolons; each
 part is a paper or a repository, and what follows its first ", Eq.", ", Sec.", ", Alg." or ", Tab." is the place in it. Only
-what stands between the two markers of the page is rewritten.
+what stands between two markers of a page is rewritten. The metrics stand in src/progrpo/schema and in the measures' files.
 """
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from progrpo import plugins
+from progrpo import plugins, schema
+from progrpo.evaluate import EvaluateSettings
+from progrpo.schema.quantity import Quantity
 
 ROOT = Path(__file__).parent.parent
 METHODS = ROOT / "src" / "progrpo" / "methods"
 PAGE = ROOT / "docs" / "paper_index.md"
 BEGIN = "<!-- made by scripts/make_docs.py from src/progrpo/methods/*.py: begin -->"
 END = "<!-- made by scripts/make_docs.py from src/progrpo/methods/*.py: end -->"
+METRICS = ROOT / "docs" / "metrics.md"
+METRICS_MARKER = "<!-- made by scripts/make_docs.py from src/progrpo/schema: {table} {end} -->"
 ENTRIES = ("Source", "Evidence", "Reproduce")
 
 _ENTRY = re.compile(rf"^({'|'.join(ENTRIES)}):[ ]*(.*)$")
@@ -109,21 +113,62 @@ def tables(methods: Sequence[Entry]) -> str:
     return "\n".join([*what, "", *whence])
 
 
-def rewrite(page: str, made: str) -> str:
+def rewrite(page: str, made: str, begin: str = BEGIN, end: str = END) -> str:
     """The page with `made` between its markers.
 
     Raises:
         ValueError: it has not exactly one marker of each kind, in this order.
     """
-    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise ValueError(f"expected the lines {BEGIN!r} and {END!r} once each, in this order")
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{made}\n\n{END}{rest.split(END)[1]}"
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise ValueError(f"expected the lines {begin!r} and {end!r} once each, in this order")
+    before, rest = page.split(begin)
+    return f"{before}{begin}\n\n{made}\n\n{end}{rest.split(end)[1]}"
+
+
+def with_metrics(page: str) -> str:
+    """docs/metrics.md with its tables made anew.
+
+    Raises:
+        ValueError: a table has not exactly one marker of each kind.
+    """
+    for table, made in metrics_tables().items():
+        begin, end = (METRICS_MARKER.format(table=table, end=which) for which in ("begin", "end"))
+        page = rewrite(page, made, begin, end)
+    return page
+
+
+def metrics_tables() -> dict[str, str]:
+    """The tables of docs/metrics.md, each under the name that its markers bear."""
+    usual = [choice.name for choice in EvaluateSettings().measures]
+    others = [name for name in plugins.names("measures") if name not in usual]
+    training = sorted(schema.METRICS, key=lambda one: one.key.startswith(schema.HELD_OUT))  # the held-out ones last
+    own = sorted(schema.OWN, key=lambda one: str(one.method))
+    head, rule = "| key | meaning | unit |", "|---|---|---|"
+    return {
+        "metrics": "\n".join([head, rule, *map(_metric, training), *_measures(usual)]),
+        "measures": "\n".join([head, rule, *_measures(others)]),
+        "methods": "\n".join([f"| method {head}", f"|---{rule}", *(f"| {one.method} {_metric(one)}" for one in own)]),
+    }
 
 
 def main() -> None:
     methods = [read(METHODS / f"{name}.py") for name in plugins.names("methods")]
     PAGE.write_text(rewrite(PAGE.read_text("utf-8"), tables(methods)), encoding="utf-8")
+    METRICS.write_text(with_metrics(METRICS.read_text("utf-8")), encoding="utf-8")
+
+
+def _measures(names: Iterable[str]) -> list[str]:
+    declared = [one for name in names for one in getattr(plugins.load("measures", name), "COLUMNS", ())]
+    return [_quantity(f"{schema.HELD_OUT}{one.key}", f"held-out: {one.meaning}", one) for one in declared]
+
+
+def _metric(one: Quantity) -> str:
+    return _quantity(one.key, f"*rollout*: {one.meaning}" if one.rollout else one.meaning, one)
+
+
+def _quantity(key: str, meaning: str, one: Quantity) -> str:
+    formerly = f"; formerly {', '.join(f'`{old}`' for old in one.formerly)}" if one.formerly else ""
+    return _row(f"`{key}`", meaning + formerly, one.logged_unit).replace("|  |", "| |")
 
 
 def _settings(tree: ast.Module) -> list[str]:

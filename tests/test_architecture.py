@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "progrpo"
 ORDER = (
     {"errors"},
     {"types", "settings", "plugins", "seeds", "files", "statistics"},
-    {"rows"},
+    {"rows", "schema"},
     {"algo"},
     {"attention"},
     {"model_checks"},

@@ -1,4 +1,4 @@
-"""The pages say what the code does: the methods of docs/paper_index.md, the keys of docs/metrics.md."""
+"""The pages say what the code does: the methods of docs/paper_index.md, the metrics of docs/metrics.md."""
 
 import importlib.util
 import re
@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from progrpo import methods, plugins
+from progrpo import methods, plugins, schema
 from progrpo.files import read_jsonl
 from progrpo.settings import Choice, parse
 from progrpo.train.loop import train
@@ -208,9 +208,7 @@ def test_only_what_stands_between_the_markers_is_rewritten() -> None:
 
 # --- docs/metrics.md ---
 
-SHARED_KEYS = set(re.findall(r"^\| `([^`]+)` \|", METRICS, flags=re.MULTILINE))
-OWN_KEYS = set(re.findall(r"^\| (\w+) \| `([^`]+)` \|", METRICS, flags=re.MULTILINE))
-"""(method, key)."""
+OWN_KEYS = {(one.method, one.key) for one in schema.OWN}
 SWITCHED_ON: dict[str, dict[str, Any]] = {"dapo": {"max_rounds": 2}}
 """Settings under which a method logs all its keys, where the defaults do not."""
 
@@ -232,7 +230,19 @@ def test_every_key_a_method_logs_is_documented(name: str, tiny_folder: Callable[
     path = train(parse(RunSettings, data, where="test")).path
     logged = {key for row in read_jsonl(path / "metrics.jsonl") for key in row}
     own = {key for method, key in OWN_KEYS if method == name}
-    assert logged - SHARED_KEYS == own
+    shared = {key for key in logged if schema.metric(key).method is None}
+    assert logged - shared == own
+
+
+def test_the_tables_of_metrics_are_what_the_script_makes() -> None:
+    assert make_docs.with_metrics(METRICS) == METRICS, "run `python scripts/make_docs.py`"
+
+
+def test_every_metric_and_measure_has_its_row() -> None:
+    keys = [one.key for one in schema.METRICS] + [f"evaluate/{one.key}" for one in schema.columns()]
+    assert sorted(re.findall(r"^\| `([^`]+)` \|", METRICS, flags=re.MULTILINE)) == sorted(keys)
+    rows = re.findall(r"^\| (\w+) \| `([^`]+)` \|", METRICS, flags=re.MULTILINE)
+    assert sorted(rows) == sorted(OWN_KEYS)
 
 
 def test_the_table_of_single_methods_names_methods() -> None:

@@ -41,6 +41,28 @@ def bootstrap_mean(values: Sequence[float] | np.ndarray) -> Interval:
     return Interval(mean=float(data.mean()), low=float(low), high=float(high), problems=data.size)
 
 
+def mean_of_means(groups: Sequence[Sequence[float]]) -> Interval:
+    """The plain mean over groups of problems (benchmarks) of their means, each group with the same weight.
+
+    Its interval resamples the problems of each group on their own; the groups themselves are taken as given.
+
+    Raises:
+        ValueError: no groups, or one without values.
+    """
+    if not groups or not all(map(len, groups)):
+        raise ValueError(f"mean_of_means: expected groups with at least one value, got sizes {[*map(len, groups)]}")
+    means = np.zeros(RESAMPLES)
+    for index, data in enumerate(groups):
+        # Counts of the distinct values are all that a mean depends on, and benchmarks of 12,000 problems have few.
+        distinct, counts = np.unique(data, return_counts=True)
+        generator = np.random.Generator(np.random.Philox([_SEED + 1, index]))
+        drawn = generator.multinomial(len(data), counts / len(data), size=RESAMPLES)
+        means += drawn @ distinct / (len(data) * len(groups))
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    mean = sum(sum(data) / len(data) for data in groups) / len(groups)
+    return Interval(mean=mean, low=float(low), high=float(high), problems=sum(map(len, groups)))
+
+
 def paired_difference(values: Sequence[float] | np.ndarray, baseline: Sequence[float] | np.ndarray) -> Interval:
     """The mean of `values - baseline`, problem by problem; what is hard about a problem cancels out.
 

@@ -9,7 +9,8 @@ import pytest
 from made_up_runs import HOSTILE, MakeRun, write_benchmark, write_model, write_run
 from markupsafe import escape
 
-from progrpo.report.page import differing_settings, embedded_json, final_values, make_page
+from progrpo.report.html import embedded_json
+from progrpo.report.page import differing_settings, final_values, make_page
 from progrpo.report.read import Run, load_runs
 
 VOID = {"meta", "link", "br", "input"}

@@ -6,12 +6,12 @@ from made_up_runs import MakeRun, write_benchmark, write_model, write_run
 
 from progrpo.report.benchmarks import compare_benchmarks
 from progrpo.report.distributions import chosen_benchmarks, half_solved, marks_of, one_problem
-from progrpo.report.drawing import Panels
+from progrpo.report.drawing import Drawing
 from progrpo.report.figures import paper_figures
 from progrpo.report.read import load_runs
 
 
-def figures(*paths: Path) -> dict[str, Panels]:
+def figures(*paths: Path) -> dict[str, Drawing]:
     runs = load_runs(paths)
     return {one.name: one for one in paper_figures(runs, compare_benchmarks(runs))}
 

@@ -172,6 +172,6 @@ def test_derived_numbers_of_the_paper_follow_from_its_stated_ones() -> None:
     by_method = {(row.table, row.model, row.method): row.values for row in ROWS}
     ours, grpo, flow = (by_method[2, "Qwen2.5-7B", name] for name in ("ProGRPO", "GRPO", "FlowRL"))
     for key, gain_over_grpo, gain_over_flow in (("pass@1", 5.7, 8.0), ("pass@32", 13.8, 7.5)):
-        assert ours[AVERAGE, key] - grpo[AVERAGE, key] == pytest.approx(gain_over_grpo)
-        assert ours[AVERAGE, key] - flow[AVERAGE, key] == pytest.approx(gain_over_flow)
+        assert ours[AVERAGE][key] - grpo[AVERAGE][key] == pytest.approx(gain_over_grpo)
+        assert ours[AVERAGE][key] - flow[AVERAGE][key] == pytest.approx(gain_over_flow)
     assert {row.evidence for row in ROWS} == {"stated", "derived"}

@@ -4,8 +4,11 @@ from pathlib import Path
 import pytest
 from made_up_runs import MakeRun
 
+from progrpo import schema
 from progrpo.errors import DataError, RunDirectoryError
+from progrpo.report.evaluations import evaluations_of
 from progrpo.report.read import last_shared_evaluation, load_runs, series, unique_names
+from progrpo.schema.quantity import Quantity
 
 
 def test_a_run_is_read(make_run: MakeRun) -> None:
@@ -19,15 +22,39 @@ def test_a_run_is_read(make_run: MakeRun) -> None:
 def test_series_leaves_out_what_is_no_number(make_run: MakeRun) -> None:
     path = make_run("a")
     rows = [
-        {"step": 1, "x": 1.0},
-        {"step": 2, "x": None},
+        {"step": 1, "rollout/reward": 1.0},
+        {"step": 2, "rollout/reward": None},
         {"step": 3},
-        {"step": 4, "x": float("nan")},
-        {"step": 5, "x": 2},
+        {"step": 4, "rollout/reward": float("nan")},
+        {"step": 5, "rollout/reward": 2},
     ]
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    steps, values = series(load_runs([path])[0], "x")
+    steps, values = series(load_runs([path])[0], "rollout/reward")
     assert (steps.tolist(), values.tolist()) == ([1, 5], [1.0, 2.0])
+
+
+def test_a_metric_that_nothing_logs_is_refused(make_run: MakeRun) -> None:
+    with pytest.raises(KeyError, match="no metric 'rollout/rewrad'"):
+        series(load_runs([make_run("a")])[0], "rollout/rewrad")
+
+
+def test_a_run_of_an_older_version_is_read_under_todays_names(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_run("a")
+    today = load_runs([path])[0]
+    evaluated = evaluations_of([today])[0][0][0]
+    reward = Quantity(key="rollout/reward", label="", unit="", formerly=("train/mean_reward",))
+    passes = Quantity(key="pass@K", label="", unit="", formerly=("passes_at_K",))
+    monkeypatch.setattr(schema, "METRICS", (reward, *(one for one in schema.METRICS if one.key != reward.key)))
+    columns = (passes, *(one for one in schema.columns() if not one.key.startswith("pass@")))
+    monkeypatch.setattr(schema, "_columns", lambda: columns)
+    for file in (path / "metrics.jsonl", *path.glob("evaluations/*.jsonl")):
+        text = file.read_text().replace("rollout/reward", "train/mean_reward").replace("pass@", "passes_at_")
+        file.write_text(text)
+    old = load_runs([path])[0]
+    assert (old.metrics, old.evaluations) == (today.metrics, today.evaluations)
+    assert evaluations_of([old])[0][0][0].problems["q0"].measures == evaluated.problems["q0"].measures
 
 
 def test_a_killed_run_reads_up_to_where_it_was_cut(make_run: MakeRun) -> None:

@@ -10,7 +10,7 @@ from progrpo.cli.score_apply import apply_methods, load_methods
 from progrpo.errors import ModelError
 from progrpo.report import score_page
 from progrpo.report.score_page import Spelling, make_score_page
-from progrpo.report.score_read import read_rollouts
+from progrpo.rollout.recorded import read_rollouts
 from stand_ins.rollouts import countdown_tokenizer, group, write_rollouts
 
 EMBEDDED = {"model": {"path": "embedded:countdown"}}

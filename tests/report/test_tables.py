@@ -14,12 +14,12 @@ from progrpo.report.tables import (
     to_markdown,
     write_tables,
 )
-from progrpo.report.wording import Measure
+from progrpo.schema.quantity import Quantity
 from progrpo.statistics import Interval
 
-PASS_1 = Measure(key="pass@1", label="Pass@1", unit="%", percent=True)
-PASS_32 = Measure(key="pass@32", label="Pass@32", unit="%", percent=True)
-BLEU = Measure(key="self_bleu_4", label="Self-BLEU-4", unit="", digits=3)
+PASS_1 = Quantity(key="pass@1", label="Pass@1", unit="%", percent=True)
+PASS_32 = Quantity(key="pass@32", label="Pass@32", unit="%", percent=True)
+BLEU = Quantity(key="self_bleu_4", label="Self-BLEU-4", unit="", digits=3)
 COLUMNS = (Column(key="aime24", label="AIME 2024", parts=(PASS_1, PASS_32)), Column(key="b", label="d", parts=(BLEU,)))
 
 

@@ -1,7 +1,6 @@
 import pytest
 
 from progrpo.report.wording import (
-    Measure,
     advantage_form,
     duration,
     flat,
@@ -12,9 +11,10 @@ from progrpo.report.wording import (
     progress,
     significant,
 )
+from progrpo.schema.quantity import Quantity
 from progrpo.statistics import Interval
 
-SHARE = Measure(key="pass@1", label="Pass@1", unit="%", percent=True)
+SHARE = Quantity(key="pass@1", label="Pass@1", unit="%", percent=True)
 
 
 @pytest.mark.parametrize(

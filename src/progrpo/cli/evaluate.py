@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from progrpo import engines, measures
+from progrpo import engines, measures, schema
 from progrpo.cli.subject import Subject, check_context, find_model, own_task, progress_bar, short_name, task_choice
 from progrpo.engines import Engine
 from progrpo.environment import environment
@@ -22,12 +22,10 @@ from progrpo.evaluate.benchmark import Benchmark, evaluate_benchmark, plan
 from progrpo.evaluate.presets import PRESETS, PresetName, expand
 from progrpo.files import write_whole
 from progrpo.model import LanguageModel, ModelSettings, count_parameters, load_model
+from progrpo.schema.quantity import Quantity
 from progrpo.settings import apply_overrides, parse, read_yaml
 
 logger = logging.getLogger(__name__)
-
-MEASURES = ("pass_at_k", "answers", "distinct_solutions", "coverage", "diversity", "tokens", "token_probabilities")
-"""What is measured unless evaluate.measures says otherwise; a preset adds "semantic", which needs an extra."""
 
 
 class Request(Subject):
@@ -94,8 +92,8 @@ def run_evaluate(
 
 
 def _request(n: int | None, preset: str | None, overrides: Sequence[str]) -> Request:
-    chosen = [*MEASURES, *(["semantic"] if preset else [])]
-    base: dict[str, Any] = {"evaluate": {"raw": True, "measures": chosen}}
+    # Every measure there is; those that need an extra only where a preset asks for the whole.
+    base: dict[str, Any] = {"evaluate": {"raw": True, "measures": measures.names(extras=bool(preset))}}
     if n is not None:
         base["evaluate"]["n"] = n
     request = parse(Request, apply_overrides(base, overrides), where="evaluate")
@@ -194,9 +192,12 @@ def measures_table(header: Mapping[str, Any]) -> Table:
     table.add_column("measure")
     table.add_column("mean over problems", justify="right")
     table.add_column("95 % interval", justify="right")
+    table.add_column("unit; better")
     for name, value in header["summary"].items():
         part = "" if value["problems"] == header["problems"] else f" ({value['problems']} problems)"
-        table.add_row(f"{name}{part}", f"{value['mean']:.4f}", f"[{value['low']:.4f}, {value['high']:.4f}]")
+        known = schema.column(name)
+        unit = f"{known.logged_unit} {known.arrow}".strip() if known else ""
+        table.add_row(f"{name}{part}", f"{value['mean']:.4f}", f"[{value['low']:.4f}, {value['high']:.4f}]", unit)
     if header["over_task"]:
         table.add_section()
         for name, value in header["over_task"].items():
@@ -229,18 +230,20 @@ def title(header: Mapping[str, Any]) -> str:
 def overview(headers: Sequence[Mapping[str, Any]]) -> Table:
     """All evaluations of one call, a row each."""
     table = Table(title="all tasks", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("task", "problems", "n", "Pass@1, %", "Pass@n, %", "maj@n, %", "cut, %", "no verdict, %"):
-        table.add_column(column, justify="left" if column == "task" else "right")
+    columns = schema.columns("overview")
+    headings = [f"{one.at('n').heading}, {one.unit.partition(' ')[0]}" for one in columns]
+    for heading in ("task", "problems", "n", *headings, "no verdict, %"):
+        table.add_column(heading, justify="left" if heading == "task" else "right")
     for header in headers:
         n, found = header["settings"]["n"], header["summary"]
         lost = sum(header["statuses"].get(status, 0) for status in ("timeout", "crashed", "bad_gold"))
         name = header["task"] + (f" ({header['preset']})" if header["preset"] else "")
-        cells = [_percent(found.get(key)) for key in ("pass@1", f"pass@{n}", f"maj@{n}", "truncated")]
+        cells = [_shown(one, found.get(one.at(n).key)) for one in columns]
         table.add_row(name, str(header["problems"]), str(n), *cells, f"{100 * lost / header['samples']:.1f}")
     return table
 
 
-def _percent(value: Mapping[str, float] | None) -> str:
+def _shown(one: Quantity, value: Mapping[str, float] | None) -> str:
     if value is None:
         return "–"
-    return f"{100 * value['mean']:.1f} [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"
+    return f"{one.value(value['mean'])} [{one.value(value['low'])}, {one.value(value['high'])}]"

@@ -1,6 +1,6 @@
 """The verbs `report` and `compare`: pages from run directories, and a table on the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -8,19 +8,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from progrpo import schema
 from progrpo.errors import ConfigError, RunDirectoryError
 from progrpo.files import write_whole
-from progrpo.report.benchmarks import Comparison, Gap
+from progrpo.report.benchmarks import Compared, Comparison
 from progrpo.report.evaluations import HELD_OUT
 from progrpo.report.page import make_page
+from progrpo.report.paired import Paired
 from progrpo.report.paper_tables import Tables, make_tables
 from progrpo.report.read import Run, load_runs
 from progrpo.report.summary import Summary, summarise
 from progrpo.report.tables import write_tables
-from progrpo.report.wording import NOTHING, Measure, p_value
+from progrpo.report.wording import NOTHING, p_value
+from progrpo.schema.quantity import Quantity
 from progrpo.statistics import Interval
 
-PERCENT = Measure(key="", label="", unit="%", percent=True)
+PERCENT = schema.metric("evaluate/pass@1")
+"""Writes shares and their differences."""
 
 
 def run_report(run: Path) -> None:
@@ -81,23 +85,30 @@ def benchmark_tables(runs: Sequence[Run], comparison: Comparison) -> list[Table]
     title = f"benchmarks: % of completions or problems; difference in Pass@1 to {runs[0].name} [95 % interval]"
     made = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     made.add_column("run", overflow="fold", min_width=14)
-    for heading in ("Pass@1", "Pass@k", "cut", "difference", "Holm's p"):
+    columns = [one for one in schema.columns("compare") if any(_member(one, table) for table in compared)]
+    for heading in (*(one.at("k").heading for one in columns), "difference", "Holm's p"):
         made.add_column(heading, justify="right", no_wrap=True)
     for table in compared:
         most = table.tested[-1]
         made.add_row(Text(table.benchmark.name), "", Text(f"k={most.removeprefix('pass@')}"), style="bold")
         gaps = {gap.run: gap for gap in table.gaps}
         for row in table.results:
-            cells = [_mean(row.cells.get(key)) for key in ("pass@1", most, "truncated")]
+            cells = [_mean(measure, row.cells) for measure in (_member(one, table) for one in columns)]
             made.add_row(Text(f"  {runs[row.run].name}"), *cells, *_gap_cells(gaps.get(row.run)))
     return [made]
 
 
-def _mean(found: Interval | None) -> Text:
-    return Text(NOTHING if found is None else PERCENT.value(found.mean))
+def _member(one: Quantity, table: Compared) -> Quantity | None:
+    """The measure of a benchmark that stands in a column: of a family its largest k."""
+    return next((found for found in reversed(table.measures) if one.member(found.key) is not None), None)
 
 
-def _gap_cells(gap: Gap | None) -> list[Text]:
+def _mean(measure: Quantity | None, cells: Mapping[str, Interval | None]) -> Text:
+    found = cells.get(measure.key) if measure else None
+    return Text(NOTHING if measure is None or found is None else measure.value(found.mean))
+
+
+def _gap_cells(gap: Paired | None) -> list[Text]:
     if gap is None:
         return []
     if gap.reason:
@@ -142,7 +153,7 @@ def _nothing_to_compare(runs: Sequence[Path]) -> list[str]:
     return [f"{run} was given before: it is compared with itself." for run in again]
 
 
-def _table(title: str, measures: Sequence[Measure], percent: str = "%") -> Table:
+def _table(title: str, measures: Sequence[Quantity], percent: str = "%") -> Table:
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("run", overflow="fold")
     for measure in measures:
@@ -152,7 +163,7 @@ def _table(title: str, measures: Sequence[Measure], percent: str = "%") -> Table
     return table
 
 
-def _cell(measure: Measure, interval: Interval | None, *, signed: bool = False) -> Text:
+def _cell(measure: Quantity, interval: Interval | None, *, signed: bool = False) -> Text:
     if interval is None:
         return Text(NOTHING)
     return Text(f"{measure.value(interval.mean, signed=signed)}\n{measure.range(interval, signed=signed)}")

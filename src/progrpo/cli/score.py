@@ -14,8 +14,8 @@ from progrpo.errors import ConfigError
 from progrpo.files import require_new_file, write_whole
 
 if TYPE_CHECKING:
-    from progrpo.report.score import Scoring
-    from progrpo.report.score_read import RolloutFile
+    from progrpo.evaluate.score import Scoring
+    from progrpo.rollout.recorded import RolloutFile
 
 _EXCERPT = 48
 _PAGES = (".html", ".htm")
@@ -43,7 +43,7 @@ def run_score(words: Sequence[str], named: Sequence[str], model: str | None, out
         raise ConfigError("score: no rollouts file; give one or more, for instance RUN/rollouts/step-000001.jsonl")
 
     from progrpo.cli.score_apply import apply_methods, load_methods
-    from progrpo.report.score_read import read_rollouts
+    from progrpo.rollout.recorded import read_rollouts
 
     methods = load_methods(named, [word for word in words if not _is_path(word)])
     files = [read_rollouts(path) for path in dict.fromkeys(paths)]
@@ -71,8 +71,8 @@ def tables(scoring: "Scoring", show: int) -> list[Table]:
 
 
 def _statistics_table(scoring: "Scoring") -> Table:
-    from progrpo.report.score import statistics
-    from progrpo.report.score_words import STATISTICS, value_of
+    from progrpo.evaluate.score import statistics
+    from progrpo.report.score_words import in_words
 
     table = _table(
         f"advantages of {len(scoring.completions):,} completions in {len(scoring.groups):,} groups; the last rows "
@@ -80,15 +80,13 @@ def _statistics_table(scoring: "Scoring") -> Table:
         "",
         *((one.label, "right") for one in scoring.methods),
     )
-    found = statistics(scoring)
-    for key, label, _ in STATISTICS:
-        if any(getattr(one, key) is not None for one in found):
-            table.add_row(label, *(value_of(one, key) for one in found))
+    for one, values in in_words(statistics(scoring)):
+        table.add_row(one.label, *values)
     return table
 
 
 def _groups_table(scoring: "Scoring", show: int) -> Table:
-    from progrpo.report.score import group_difference, groups_apart, prompt_text
+    from progrpo.evaluate.score import group_difference, groups_apart, prompt_text
 
     title = f"groups that differ most, {min(show, len(scoring.groups))} of {len(scoring.groups)}"
     table = _table(title, "problem", "prompt", ("correct", "right"), ("mean |difference|", "right"))
@@ -104,7 +102,7 @@ def _groups_table(scoring: "Scoring", show: int) -> Table:
 
 
 def _completions_table(scoring: "Scoring", show: int) -> Table:
-    from progrpo.report.score import completions_apart
+    from progrpo.evaluate.score import completions_apart
     from progrpo.report.score_words import signed
     from progrpo.report.wording import NOTHING
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from progrpo import methods, plugins
 from progrpo.algo.confidence import low_count, sequence_confidence
 from progrpo.errors import ConfigError, DataError, PluginError
+from progrpo.evaluate.score import ScoredCompletion, ScoredMethod, Scoring
 from progrpo.methods import Method
-from progrpo.report.score import ScoredCompletion, ScoredMethod, Scoring
-from progrpo.report.score_read import RolloutFile
+from progrpo.rollout.recorded import RolloutFile
 from progrpo.settings import Choice, apply_overrides
 from progrpo.train.offline import entropy_changes, require_no_model, token_gradients
 from progrpo.train.rollout_batch import make_rollout_batch

@@ -10,6 +10,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from progrpo import schema
 from progrpo.train.plan import make_plan
 from progrpo.train.settings import load_settings
 from progrpo.train.setup import resolve
@@ -42,6 +43,9 @@ def run_train(recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: 
 
 
 VIEWER = "https://ui.perfetto.dev (in the browser: nothing is uploaded) or chrome://tracing"
+
+_NUMBERS = [one for one in schema.drawn("progress") if not one.key.startswith("time/")]
+_SECONDS = [one for one in schema.drawn("progress") if one.key.startswith("time/")]
 
 
 class TrainingProgress:
@@ -96,17 +100,11 @@ class TrainingProgress:
 
     def _step(self, row: Mapping[str, Any]) -> None:
         numbers = "  ".join(
-            f"{label} {row[key]:.3f}"
-            for label, key in (("reward", "rollout/reward"), ("entropy", "rollout/entropy"))
-            if row.get(key) is not None
+            f"{one.label.lower()} {row[one.key]:.3f}" for one in _NUMBERS if row.get(one.key) is not None
         )
         if self._pass_at_1 is not None:
             numbers += f"  Pass@1 {self._pass_at_1:.3f}"
-        seconds = " ".join(
-            f"{name} {row[f'time/{name}_s']:.2f} s"
-            for name in ("generate", "verify", "train")
-            if row.get(f"time/{name}_s", 0) > 0
-        )
+        seconds = " ".join(f"{one.label.lower()} {row[one.key]:.2f} s" for one in _SECONDS if row.get(one.key, 0) > 0)
         if self._console.is_terminal:
             if numbers and row["step"]:
                 self._bar.update(self._task, numbers=f"{numbers}  {seconds}")

@@ -10,8 +10,11 @@ The contract:
     Params          its settings, a `Settings` model; without it the measure has none
     prepare         prepare(params): called once before anything is sampled; raises a `ProgrpoError` where the measure
                     cannot work on this machine (a missing extra)
+    COLUMNS         what it measures, as `Quantity`s: name, unit, which direction is better, and the tables of `progrpo compare`
+                    and of the page it stands in (`drawn`). A name without one is shown by `progrpo evaluate` as it is
     NEEDS_CANONICAL True: left out altogether where the verifier gives no canonical forms
     NEEDS_ANSWERS   True: left out where what the verifier extracts is no answer to be counted (programs)
+    NEEDS_EXTRA     the extra of progrpo it needs: `progrpo evaluate` measures it where a preset or the settings ask for it
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,6 +41,8 @@ CONTRACT = plugins.Contract(
         "prepare": "prepare(params)",
         "NEEDS_CANONICAL": "True or False",
         "NEEDS_ANSWERS": "True or False",
+        "NEEDS_EXTRA": "the name of an extra of progrpo",
+        "COLUMNS": "a tuple of progrpo.schema.quantity.Quantity",
     },
     required=(("measure",),),
     settings=Settings,
@@ -73,6 +78,16 @@ class Measure:
         hook = getattr(self.module, "prepare", None)
         if hook:
             hook(self.params)
+
+
+def names(*, extras: bool) -> list[str]:
+    """The measures of this package, Pass@k first.
+
+    Args:
+        extras: also those that need an extra.
+    """
+    found = sorted(plugins.names("measures"), key=lambda name: name != "pass_at_k")
+    return [name for name in found if extras or not hasattr(plugins.load("measures", name), "NEEDS_EXTRA")]
 
 
 def load(choices: Sequence[Choice]) -> list[Measure]:

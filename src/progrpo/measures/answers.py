@@ -15,11 +15,38 @@ import numpy as np
 
 from progrpo.measures import Params
 from progrpo.measures.pass_at_k import powers_of_two
+from progrpo.schema.quantity import Quantity
 from progrpo.types import Judged, Sample
 
 __all__ = ["majority", "normalized"]
 
 NEEDS_ANSWERS = True
+COLUMNS = (
+    Quantity(
+        key="maj@K",
+        label="Maj@K",
+        unit="%",
+        percent=True,
+        better="higher",
+        meaning="majority vote: chance that the most frequent answer among K of the n samples is right, exact over all "
+        "K-subsets, ties in expectation; K = 1, 2, 4, ... n",
+        drawn=("benchmarks", "overview"),
+    ),
+    Quantity(
+        key="distinct_answers",
+        label="Distinct answers",
+        unit="per problem",
+        digits=2,
+        meaning="different answers among all samples, mean over problems",
+    ),
+    Quantity(
+        key="distinct_wrong_answers",
+        label="Distinct wrong answers",
+        unit="per problem",
+        digits=2,
+        meaning="different answers among the samples judged wrong, mean over problems",
+    ),
+)
 
 _MOST_SAMPLES = 1024
 """Above it the terms of maj@k leave the range of a float, and maj@k is left out."""

@@ -9,11 +9,31 @@ from collections import Counter
 from progrpo.errors import DataError
 from progrpo.measures import Params
 from progrpo.measures.pass_at_k import estimate, powers_of_two
+from progrpo.schema.quantity import Quantity
 from progrpo.types import Judged
 
 __all__ = ["class_entropy", "coverage"]
 
 NEEDS_CANONICAL = True
+COLUMNS = (
+    Quantity(
+        key="coverage@K",
+        label="Coverage@K",
+        unit="%",
+        percent=True,
+        better="higher",
+        meaning="share of all solutions of a problem that stand among K samples, exact over all K-subsets, mean over the "
+        "problems whose number of solutions is known; K = 1, 2, 4, ... n",
+    ),
+    Quantity(
+        key="class_entropy",
+        label="Entropy of the forms",
+        unit="nats",
+        digits=3,
+        better="higher",
+        meaning="entropy of the canonical forms of the correct samples, mean over problems with at least two",
+    ),
+)
 
 
 def coverage(counts: list[int], n: int, k: int, solutions: int) -> float:

@@ -5,9 +5,21 @@ than guessed, for all problems alike.
 """
 
 from progrpo.measures import Params
+from progrpo.schema.quantity import Quantity
 from progrpo.types import Judged
 
 NEEDS_CANONICAL = True
+COLUMNS = (
+    Quantity(
+        key="distinct_correct",
+        label="Distinct correct",
+        unit="per problem",
+        digits=2,
+        better="higher",
+        meaning="distinct canonical forms among the n samples' correct ones, mean over problems",
+        drawn=("held-out", "distinct"),
+    ),
+)
 
 
 def measure(judged: Judged, params: Params) -> dict[str, float]:

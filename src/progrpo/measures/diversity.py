@@ -22,12 +22,43 @@ from pydantic import Field, field_validator
 
 from progrpo.measures._ngrams import Corpus, Text, Tokenizer, distinct_and_all, encode
 from progrpo.measures._self_bleu import bleu_against_others
+from progrpo.schema.quantity import Quantity
 from progrpo.settings import Settings
 from progrpo.types import Judged, Sample
 
 __all__ = ["distinct_n", "expectation_adjusted_distinct", "of_samples", "self_bleu", "semantic_cosine", "unit_rows"]
 
 logger = logging.getLogger(__name__)
+
+COLUMNS = (
+    Quantity(
+        key="distinct_K",
+        label="Distinct-K",
+        unit="",
+        digits=3,
+        better="higher",
+        meaning="share of distinct K-grams among all of a problem's correct completions, mean over problems with at least two",
+        drawn=("table-5",),
+    ),
+    Quantity(
+        key="self_bleu_K",
+        label="Self-BLEU-K",
+        unit="",
+        digits=3,
+        better="lower",
+        meaning="BLEU, n-grams up to K, of each of a problem's correct completions against the others, mean over problems "
+        "with at least two",
+        drawn=("table-5",),
+    ),
+    Quantity(
+        key="ead_K",
+        label="Expectation-adjusted Distinct-K",
+        unit="",
+        digits=3,
+        better="higher",
+        meaning="distinct K-grams over those expected of as many drawn evenly from the vocabulary, likewise",
+    ),
+)
 
 
 class Params(Settings):

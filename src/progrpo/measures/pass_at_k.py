@@ -2,10 +2,32 @@
 
 import math
 
+from progrpo.schema.quantity import Quantity
 from progrpo.settings import Settings
 from progrpo.types import Judged
 
-__all__ = ["estimate", "powers_of_two"]
+__all__ = ["doublings", "estimate", "powers_of_two"]
+
+COLUMNS = (
+    Quantity(
+        key="pass@1",
+        label="Pass@1",
+        unit="%",
+        percent=True,
+        better="higher",
+        meaning="share of correct completions, mean over problems",
+        drawn=("held-out", "benchmarks", "overview", "compare", "pass-at-1", "over-k", "progress"),
+    ),
+    Quantity(
+        key="pass@K",
+        label="Pass@K",
+        unit="%",
+        percent=True,
+        better="higher",
+        meaning="Pass@K, unbiased from n samples (arXiv:2107.03374), mean over problems; K = 1, 2, 4, ... n",
+        drawn=("held-out", "benchmarks", "overview", "compare", "pass-at-most", "over-k"),
+    ),
+)
 
 
 class Params(Settings):
@@ -40,4 +62,9 @@ def measure(judged: Judged, params: Params) -> dict[str, float]:
 
 def powers_of_two(n: int) -> list[int]:
     """1, 2, 4, ... up to n, and n itself."""
-    return sorted({2**power for power in range(n.bit_length()) if 2**power <= n} | {n})
+    return sorted({*doublings(n), n})
+
+
+def doublings(n: int) -> list[int]:
+    """1, 2, 4, ... up to n >= 1."""
+    return [2**power for power in range(n.bit_length())]

@@ -12,10 +12,33 @@ from pydantic import Field
 
 from progrpo.measures._embeddings import encoder, model_folder
 from progrpo.measures.diversity import semantic_cosine, unit_rows
+from progrpo.schema.quantity import Quantity
 from progrpo.settings import Settings
 from progrpo.types import Judged
 
 __all__ = ["vendi_score"]
+
+NEEDS_EXTRA = "semantic"
+COLUMNS = (
+    Quantity(
+        key="semantic_cosine",
+        label="Semantic cosine",
+        unit="",
+        digits=3,
+        better="lower",
+        meaning="mean cosine of the embeddings of a problem's correct completions, their first 256 tokens, mean over problems "
+        "with at least two",
+        drawn=("table-5",),
+    ),
+    Quantity(
+        key="vendi",
+        label="Vendi score",
+        unit="",
+        digits=2,
+        better="higher",
+        meaning="effective number of different correct completions by the same embeddings, likewise",
+    ),
+)
 
 
 class Params(Settings):

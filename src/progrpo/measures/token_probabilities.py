@@ -7,7 +7,43 @@ plain names at the sampling temperature, `raw/` at temperature 1.
 from collections.abc import Sequence
 
 from progrpo.measures import Params
+from progrpo.schema.quantity import Quantity
 from progrpo.types import Judged, TokenStatistics
+
+COLUMNS = (
+    Quantity(
+        key="probability",
+        label="Mean probability",
+        unit="",
+        digits=3,
+        meaning="mean probability of the sampled tokens at the evaluation temperature, mean over rollouts, then problems; "
+        "`raw/...` of this and the next three: at temperature 1",
+        drawn=("statistics",),
+    ),
+    Quantity(
+        key="low_probability",
+        label="Mean of the lowest 20 %",
+        unit="",
+        digits=3,
+        meaning="the same of each rollout's 20 % least likely tokens",
+        drawn=("statistics",),
+    ),
+    Quantity(
+        key="confidence",
+        label="Confidence c(o)",
+        unit="",
+        digits=3,
+        meaning="the geometric mean of the same, c(o) of Eq. 6",
+    ),
+    Quantity(
+        key="rollout_entropy",
+        label="Entropy of the rollouts",
+        unit="nats per token",
+        digits=3,
+        meaning="entropy per token, mean over the tokens of each rollout, then rollouts, then problems",
+        drawn=("statistics",),
+    ),
+)
 
 
 def measure(judged: Judged, params: Params) -> dict[str, float]:

@@ -1,7 +1,37 @@
 """Token statistics of the samples: entropy, length, and the share that was cut at the limit."""
 
 from progrpo.measures import Params
+from progrpo.schema.quantity import Quantity
 from progrpo.types import Judged
+
+COLUMNS = (
+    Quantity(
+        key="entropy",
+        label="Entropy",
+        unit="nats per token",
+        digits=3,
+        meaning="entropy per sampled token at the evaluation temperature, mean over tokens, then problems",
+        drawn=("held-out",),
+    ),
+    Quantity(
+        key="truncated",
+        label="Truncated",
+        short="cut",
+        unit="% of completions",
+        percent=True,
+        better="lower",
+        meaning="share cut at the limit",
+        drawn=("benchmarks", "overview", "compare"),
+    ),
+    Quantity(
+        key="length",
+        label="Length",
+        unit="tokens",
+        digits=0,
+        meaning="mean length",
+        drawn=("benchmarks",),
+    ),
+)
 
 
 def measure(judged: Judged, params: Params) -> dict[str, float]:

@@ -3,12 +3,15 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from progrpo.measures.pass_at_k import doublings
 from progrpo.report.averages import Shared, average, of_one_kind, shared_benchmarks
-from progrpo.report.benchmarks import MATHEMATICS, Comparison, interval, pass_measure
+from progrpo.report.benchmarks import MATHEMATICS, Comparison, pass_measure
+from progrpo.report.html import prose
 from progrpo.report.paper import AVERAGE, REMARKS
 from progrpo.report.read import Run, is_number
 from progrpo.report.tables import Column, PaperTable, TableRow, Value, file_name, of_preset
-from progrpo.report.wording import Measure, advantage_form, flat, model
+from progrpo.report.wording import advantage_form, flat, model
+from progrpo.schema.quantity import Quantity
 
 _K = 32
 """Of the paper's Pass@k."""
@@ -97,7 +100,14 @@ def _ablation(
     return PaperTable(
         name=file_name(str(number), group.preset),
         title=f"Table {number} ({subject}), {of_preset(group.preset)}",
-        caption=f"{_over(group)} {_otherwise(runs, group.runs, varied)}{REMARKS[number]}",
+        caption=prose(
+            "captions.jinja",
+            "ablation",
+            group=group,
+            six={one.task for one in group.benchmarks} == set(MATHEMATICS),
+            differing=_otherwise(runs, group.runs, varied),
+            remark=REMARKS[number],
+        ),
         words=(word, "run", "model"),
         lead=2,
         columns=tuple(columns),
@@ -115,11 +125,11 @@ def _groups(comparison: Comparison, among: Collection[int]) -> list[Shared]:
     return found
 
 
-def _parts(group: Shared) -> tuple[Measure, ...]:
+def _parts(group: Shared) -> tuple[Quantity, ...]:
     smallest = min(
         one.n for benchmark in group.benchmarks for run, one in benchmark.evaluations.items() if run in group.runs
     )
-    k = _K if smallest >= _K else 1 << (smallest.bit_length() - 1)
+    k = _K if smallest >= _K else doublings(smallest)[-1]
     return tuple(pass_measure(each) for each in dict.fromkeys((1, k)))
 
 
@@ -137,33 +147,16 @@ def _cells(group: Shared, run: int, columns: Sequence[Column]) -> tuple[tuple[Va
         found = [
             average(group.benchmarks, run, part.key)
             if column.key == AVERAGE
-            else interval(list(by_name[column.key].evaluations[run].values(part.key).values()))
+            else by_name[column.key].evaluations[run].interval(part.key)
             for part in column.parts
         ]
         cells.append(tuple(map(Value.of, found, column.parts)))
     return tuple(cells)
 
 
-def _over(group: Shared) -> str:
-    """Which benchmarks are averaged."""
-    count = len(group.benchmarks)
-    text = f"Over {'the benchmark' if count == 1 else f'{count} benchmarks'} {group.names}"
-    text += (
-        ", the paper's six."
-        if {one.task for one in group.benchmarks} == set(MATHEMATICS)
-        else ", where the paper has six."
-    )
-    if group.other_kinds:
-        text += f" Of another kind, and not averaged with it: {', '.join(group.other_kinds)}."
-    if group.left_out:
-        text += f" Left out, because not all runs have them under the same conditions: {', '.join(group.left_out)}."
-    return text
-
-
-def _otherwise(runs: Sequence[Run], shown: Sequence[int], studied: Collection[str]) -> str:
-    """A sentence on the other settings in which these runs differ: then the table is of more than what it studies."""
+def _otherwise(runs: Sequence[Run], shown: Sequence[int], studied: Collection[str]) -> list[str]:
+    """The other settings in which these runs differ: then the table is of more than what it studies."""
     settings = [flat(runs[run].config) for run in shown]
     keys = {key for one in settings for key in one} - _NEVER_COMPARED - set(studied)
     # A setting that only some methods have differs where two of them have it otherwise.
-    differing = sorted(key for key in keys if len({one[key] for one in settings if key in one}) > 1)
-    return f"These runs also differ in {', '.join(differing)}. " if differing else ""
+    return sorted(key for key in keys if len({one[key] for one in settings if key in one}) > 1)

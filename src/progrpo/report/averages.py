@@ -3,12 +3,8 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from progrpo.report.benchmarks import MATHEMATICS, Benchmark
-from progrpo.statistics import LEVEL, RESAMPLES, Interval
-
-_SEED = 20_260_206
+from progrpo.statistics import Interval, mean_of_means
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -73,20 +69,6 @@ def _powers(benchmarks: Sequence[Benchmark], runs: Sequence[int]) -> tuple[int, 
 
 
 def average(benchmarks: Sequence[Benchmark], run: int, key: str) -> Interval | None:
-    """The plain mean over benchmarks of a run's means over problems; None where a benchmark lacks the measure.
-
-    Its interval resamples the problems of each benchmark on their own; the benchmarks themselves are taken as given.
-    """
+    """The mean over benchmarks of a run's means over problems (`mean_of_means`); None where a benchmark lacks the measure."""
     values = [list(benchmark.evaluations[run].values(key).values()) for benchmark in benchmarks]
-    if not values or not all(values):
-        return None
-    means = np.zeros(RESAMPLES)
-    for index, data in enumerate(values):
-        # Counts of the distinct values are all that a mean depends on, and benchmarks of 12,000 problems have few.
-        distinct, counts = np.unique(data, return_counts=True)
-        generator = np.random.Generator(np.random.Philox([_SEED, index]))
-        drawn = generator.multinomial(len(data), counts / len(data), size=RESAMPLES)
-        means += drawn @ distinct / (len(data) * len(values))
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    mean = sum(sum(data) / len(data) for data in values) / len(values)
-    return Interval(mean=mean, low=float(low), high=float(high), problems=sum(map(len, values)))
+    return mean_of_means(values) if values and all(values) else None

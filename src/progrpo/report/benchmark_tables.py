@@ -4,13 +4,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 
+from progrpo.measures.pass_at_k import doublings
 from progrpo.report.averages import average
-from progrpo.report.benchmarks import MATHEMATICS, Benchmark, Comparison, interval, pass_measure
+from progrpo.report.benchmarks import MATHEMATICS, Benchmark, Comparison, pass_measure
 from progrpo.report.evaluations import HELD_OUT, Evaluation
+from progrpo.report.html import prose
 from progrpo.report.paper import AVERAGE, REMARKS, PaperRow, rows_of
 from progrpo.report.read import Run
 from progrpo.report.tables import Column, PaperTable, TableRow, Value, file_name, of_preset
-from progrpo.report.wording import Measure, model
+from progrpo.report.wording import model
+from progrpo.schema.quantity import Quantity
 
 WORDS = ("run", "model", "evaluated with", "source")
 
@@ -83,7 +86,7 @@ def _of_shape(runs: Sequence[Run], comparison: Comparison, shape: Shape) -> Iter
 def _table(runs: Sequence[Run], benchmarks: Sequence[Benchmark], shape: Shape, preset: str | None) -> PaperTable:
     paper = rows_of(shape.number) if preset == "paper" else []
     everyone = [benchmark.evaluations[run] for benchmark in benchmarks for run in benchmark.comparable]
-    reached = min(_largest_power(one.n) for one in everyone)
+    reached = doublings(min(one.n for one in everyone))[-1]
     k = shape.k if all(one.n >= shape.k for one in everyone) else min(reached, shape.k)
     columns = [_column(task, name, keys, shape, k, everyone) for task, name, keys in shape.columns]
     shared = _shared(benchmarks) if shape.averaged else []
@@ -104,7 +107,19 @@ def _table(runs: Sequence[Run], benchmarks: Sequence[Benchmark], shape: Shape, p
     return PaperTable(
         name=file_name(str(shape.number), preset),
         title=f"Table {shape.number} ({shape.subject}), {of_preset(preset)}",
-        caption=_caption(shape, preset, k, paper, shared, whole, blank),
+        caption=prose(
+            "captions.jinja",
+            "table_of_benchmarks",
+            shape=shape,
+            k=k,
+            preset=preset,
+            paper=bool(paper),
+            known=bool(rows_of(shape.number)),
+            remark=REMARKS.get(shape.number, ""),
+            shared=shared,
+            whole=whole,
+            blank=blank,
+        ),
         words=WORDS,
         lead=2,
         columns=tuple(columns),
@@ -117,19 +132,15 @@ def _column(task: str, name: str, keys: Sequence[str], shape: Shape, k: int, eve
     counts = counts or {str(shape.k)}
     first = "Pass@1" if shape.number == 2 or len(counts) > 1 else f"Avg@{next(iter(counts))}"
     known = {
-        "pass@1": Measure(key="pass@1", label=first, unit="%", percent=True, digits=shape.digits),
-        "pass@k": Measure(key=f"pass@{k}", label=f"Pass@{k}", unit="%", percent=True, digits=shape.digits),
-        "rating": Measure(key="rating", label="rating", unit="", digits=0),
-        "percentile": Measure(key="percentile", label="percentile", unit="", digits=1),
+        "pass@1": Quantity(key="pass@1", label=first, unit="%", percent=True, digits=shape.digits),
+        "pass@k": Quantity(key=f"pass@{k}", label=f"Pass@{k}", unit="%", percent=True, digits=shape.digits),
+        "rating": Quantity(key="rating", label="rating", unit="", digits=0),
+        "percentile": Quantity(key="percentile", label="percentile", unit="", digits=1),
     }
     parts = [known[key] for key in keys]
     if len({part.key for part in parts}) < len(parts):  # one completion per problem: Pass@k is Pass@1
         parts = parts[:1]
     return Column(key=task, label=name, parts=tuple(parts))
-
-
-def _largest_power(n: int) -> int:
-    return 1 << (n.bit_length() - 1)
 
 
 def _shared(benchmarks: Sequence[Benchmark]) -> list[Benchmark]:
@@ -192,19 +203,19 @@ def _row(
     return TableRow(run=index, texts=(run.name, model(run.config), sampling, "this run"), cells=tuple(cells))
 
 
-def _cell(evaluation: Evaluation, part: Measure) -> Value | None:
+def _cell(evaluation: Evaluation, part: Quantity) -> Value | None:
     if part.key in ("rating", "percentile"):
         known = evaluation.over_task
         if part.key not in known:
             return None
         return Value(number=known[part.key], low=known.get(f"{part.key}_low"), high=known.get(f"{part.key}_high"))
-    return Value.of(interval(list(evaluation.values(part.key).values())), part)
+    return Value.of(evaluation.interval(part.key), part)
 
 
 def _paper_row(row: PaperRow, columns: Sequence[Column]) -> TableRow:
     cells = tuple(
         tuple(
-            None if (number := row.values.get((column.key, part.key))) is None else Value(number=number)
+            None if (number := row.values.get(column.key, {}).get(part.key)) is None else Value(number=number)
             for part in column.parts
         )
         for column in columns
@@ -212,33 +223,3 @@ def _paper_row(row: PaperRow, columns: Sequence[Column]) -> TableRow:
     return TableRow(
         run=None, texts=(f"paper: {row.method}", row.model, "", f"paper, {row.evidence}: {row.how}"), cells=cells
     )
-
-
-def _caption(
-    shape: Shape,
-    preset: str | None,
-    k: int,
-    paper: Sequence[PaperRow],
-    shared: Sequence[Benchmark],
-    whole: bool,
-    blank: Sequence[str],
-) -> str:
-    parts = [f"Without numbers: {', '.join(blank)}."] if blank else []
-    if k != shape.k:
-        parts.append(
-            f"Not all evaluations have {shape.k} completions per problem: Pass@{k} stands for the paper's Pass@{shape.k}."
-        )
-    if shape.averaged and not whole:
-        parts.append(
-            f"Averages are only over benchmarks that all runs share under the same conditions: "
-            f"{', '.join(benchmark.task for benchmark in shared) or 'there is none'}."
-        )
-    if paper:
-        parts.append(
-            "Rows of the paper hold what its text states, or what follows from it by one subtraction; blank is unknown."
-        )
-    elif preset != "paper" and rows_of(shape.number):
-        parts.append("The paper's numbers stand only beside evaluations of preset paper.")
-    if paper or not rows_of(shape.number):
-        parts += [REMARKS[shape.number]] if shape.number in REMARKS else []
-    return " ".join(parts)

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
+from progrpo import schema
+from progrpo.measures.pass_at_k import doublings
 from progrpo.report.evaluations import HELD_OUT, Evaluation, LeftOut, evaluations_of, why_apart
+from progrpo.report.paired import Paired, paired
 from progrpo.report.read import Run
-from progrpo.report.wording import Measure
-from progrpo.statistics import Interval, bootstrap_mean, holm, paired_difference, sign_flip_test, win_tie_loss
+from progrpo.schema.quantity import Quantity
+from progrpo.statistics import Interval, holm
 
 MATHEMATICS = {
     "aime24": "AIME 2024",
@@ -53,8 +55,7 @@ class Benchmark:
 
     def powers(self, runs: Sequence[int]) -> list[int]:
         """1, 2, 4, ... up to the completions that every problem of these runs has."""
-        smallest = min(self.evaluations[run].n for run in runs)
-        return [2**power for power in range(smallest.bit_length()) if 2**power <= smallest]
+        return doublings(min(self.evaluations[run].n for run in runs))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,31 +71,15 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Gap:
-    """One run minus the first on one benchmark; or why there is no difference."""
-
-    run: int
-    reason: str = ""
-    problems: int = 0
-    cells: Mapping[str, Interval | None]
-    counts: Mapping[str, tuple[int, int, int]]
-    """(wins, ties, losses) in problems, for the tested measures."""
-    p: Mapping[str, float]
-    """Of the sign-flip test, for the tested measures."""
-    adjusted: Mapping[str, float]
-    """The same, adjusted by Holm's rule for the benchmarks of one preset that this run is compared on."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
     """One benchmark's tables."""
 
     benchmark: Benchmark
-    measures: tuple[Measure, ...]
+    measures: tuple[Quantity, ...]
     tested: tuple[str, ...]
     """Measures with a test and counts: Pass@1 and the largest Pass@k."""
     results: tuple[Result, ...]
-    gaps: tuple[Gap, ...]
+    gaps: tuple[Paired, ...]
 
     @property
     def categories(self) -> list[tuple[str, list[list[float | None]]]]:
@@ -135,13 +120,8 @@ def compare_benchmarks(runs: Sequence[Run]) -> Comparison:
     return Comparison(benchmarks=benchmarks, tables=_adjusted(tables), left_out=tuple(left_out), notes=tuple(notes))
 
 
-def interval(values: Sequence[float]) -> Interval | None:
-    """`bootstrap_mean`, kept for the tables and figures that ask again; None of no value."""
-    return _interval(tuple(values)) if values else None
-
-
-def pass_measure(k: int) -> Measure:
-    return Measure(key=f"pass@{k}", label=f"Pass@{k}", unit="%", percent=True)
+def pass_measure(k: int) -> Quantity:
+    return schema.metric(f"evaluate/pass@{k}")
 
 
 def _benchmarks(found: Sequence[Sequence[Evaluation]]) -> tuple[Benchmark, ...]:
@@ -181,36 +161,37 @@ def _compared(benchmark: Benchmark, runs: int, of_first: Mapping[str, str]) -> C
         tested=tested,
         results=tuple(_result(run, one, measures) for run, one in benchmark.evaluations.items()),
         gaps=tuple(
-            Gap(run=run, reason=absent, cells={}, counts={}, p={}, adjusted={})
-            if base is None
-            else _gap(benchmark, run, base, measures, tested)
+            Paired(run=run, reason=absent) if base is None else _gap(benchmark, run, base, measures, tested)
             for run in range(1, runs)
             if run in benchmark.evaluations
         ),
     )
 
 
-def _measures(benchmark: Benchmark) -> tuple[tuple[Measure, ...], tuple[str, ...]]:
+def _measures(benchmark: Benchmark) -> tuple[tuple[Quantity, ...], tuple[str, ...]]:
     # One run that was evaluated otherwise must not take Pass@32 from the others.
     alike = benchmark.comparable
     powers = benchmark.powers(alike if len(alike) > 1 else tuple(benchmark.evaluations))
-    majority = [k for k in powers[1:] if all(one.values(f"maj@{k}") for one in benchmark.evaluations.values())]
+    everyone = benchmark.evaluations.values()
     measures = [pass_measure(k) for k in dict.fromkeys((1, powers[-1]))]
     tested = tuple(measure.key for measure in measures)
-    if majority:
-        measures.append(Measure(key=f"maj@{majority[-1]}", label=f"Maj@{majority[-1]}", unit="%", percent=True))
-    measures.append(Measure(key="truncated", label="Truncated", unit="% of completions", percent=True))
-    measures.append(Measure(key="length", label="Length", unit="tokens", digits=0))
+    for one in schema.columns("benchmarks"):
+        if one.family and one.key != "pass@K":
+            reached = [k for k in powers[1:] if all(evaluation.values(one.at(k).key) for evaluation in everyone)]
+            measures += [one.at(k) for k in reached[-1:]]
+        elif not one.family and one.key != "pass@1":
+            always = one.key in ("truncated", "length")
+            measures += [one] if always or any(evaluation.values(one.key) for evaluation in everyone) else []
     return tuple(measures), tested
 
 
-def _result(run: int, evaluation: Evaluation, measures: Sequence[Measure]) -> Result:
+def _result(run: int, evaluation: Evaluation, measures: Sequence[Quantity]) -> Result:
     statuses = evaluation.statuses()
     total = statuses.total()
     return Result(
         run=run,
         made=_made(evaluation),
-        cells={measure.key: interval(list(evaluation.values(measure.key).values())) for measure in measures},
+        cells={measure.key: evaluation.interval(measure.key) for measure in measures},
         statuses={status: count / total for status, count in sorted(statuses.items())} if total else {},
     )
 
@@ -221,27 +202,13 @@ def _made(evaluation: Evaluation) -> str:
     return f"{len(evaluation.problems):,} problems, {preset}{step}; {evaluation.sampling}"
 
 
-def _gap(benchmark: Benchmark, run: int, base: Evaluation, measures: Sequence[Measure], tested: Sequence[str]) -> Gap:
+def _gap(
+    benchmark: Benchmark, run: int, base: Evaluation, measures: Sequence[Quantity], tested: Sequence[str]
+) -> Paired:
     if reason := benchmark.apart.get(run):
-        return Gap(run=run, reason=reason, cells={}, counts={}, p={}, adjusted={})
-    cells: dict[str, Interval | None] = {}
-    counts, p = {}, {}
-    problems = 0
-    for measure in measures:
-        ours, theirs = paired_values(benchmark.evaluations[run], base, measure.key)
-        cells[measure.key] = paired_difference(ours, theirs) if ours else None
-        problems = max(problems, len(ours))
-        if ours and measure.key in tested:
-            counts[measure.key] = win_tie_loss(ours, theirs)
-            p[measure.key] = sign_flip_test(ours, theirs)
-    return Gap(run=run, problems=problems, cells=cells, counts=counts, p=p, adjusted={})
-
-
-def paired_values(one: Evaluation, base: Evaluation, key: str) -> tuple[list[float], list[float]]:
-    """A measure of two evaluations on the problems for which both have it, in the order of the second."""
-    ours, theirs = one.values(key), base.values(key)
-    both = [problem for problem in theirs if problem in ours]
-    return [ours[problem] for problem in both], [theirs[problem] for problem in both]
+        return Paired(run=run, reason=reason)
+    ours = benchmark.evaluations[run].values
+    return paired(run, ours, base.values, measures, counted=tested, tested=tested)
 
 
 def _adjusted(tables: Sequence[Compared]) -> tuple[Compared, ...]:
@@ -269,13 +236,8 @@ def _families(tables: Sequence[Compared]) -> dict[object, list[tuple[tuple[int, 
     return found
 
 
-def _tests(tables: Sequence[Compared]) -> Iterator[tuple[int, Gap, str, float]]:
+def _tests(tables: Sequence[Compared]) -> Iterator[tuple[int, Paired, str, float]]:
     for index, table in enumerate(tables):
         for gap in table.gaps:
             for key, p in gap.p.items():
                 yield index, gap, key, p
-
-
-@lru_cache(maxsize=4096)
-def _interval(values: tuple[float, ...]) -> Interval:
-    return bootstrap_mean(values)

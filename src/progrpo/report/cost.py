@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from progrpo.report.read import Run, is_number, series
+from progrpo.report.read import Run, having, series
 from progrpo.report.wording import NOTHING
 
 
@@ -47,7 +47,7 @@ def _share_of_positions(key: str) -> Callable[[Run], float | None]:
     """A share over the whole run, each step by the positions it forwarded."""
 
     def value(run: Run) -> float | None:
-        rows = [row for row in run.metrics if is_number(row.get(key))]
+        rows = having(run, key, "tokens/forwarded")
         positions = sum(row["tokens/forwarded"] for row in rows)
         return sum(row[key] * row["tokens/forwarded"] for row in rows) / positions if positions else None
 

@@ -6,9 +6,11 @@ from typing import Any, Literal
 
 from matplotlib.axes import Axes
 
+from progrpo import schema
 from progrpo.report.drawing import Drawing, canvas, run_colour, run_marker, step_axis, to_svg, unit_axis
+from progrpo.report.html import prose
 from progrpo.report.read import Run, series
-from progrpo.report.wording import Measure
+from progrpo.schema.quantity import Quantity
 from progrpo.statistics import smooth, smoothing_width
 
 
@@ -21,6 +23,9 @@ class Layer:
     """`smoothed`: the running mean over a faint raw line; `faint`: a thin running mean alone; `points`: as logged."""
     dash: Literal["-", "--", ":"] = "-"
 
+    def __post_init__(self) -> None:
+        schema.metric(self.key)  # a figure of a metric that nothing logs would be blank
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Curves:
@@ -30,33 +35,27 @@ class Curves:
     title: str
     unit: str
     layers: tuple[Layer, ...]
-    caption: str
-    """With `keys` in backticks; {width} becomes the number of points smoothed over."""
+    k: int | None = None
+    """Of the Pass@k it is of."""
 
-
-_SMOOTHED = "Faint: as logged; solid: mean over {width} rollouts."
 
 ENTROPY = Curves(
     name="entropy",
     title="Training entropy",
     unit="nats per token",
     layers=(Layer(key="rollout/entropy", look="smoothed"),),
-    caption=f"Entropy of the sampling policy, mean over the tokens of a rollout (`rollout/entropy`), as in "
-    f"the paper's Fig. 2. {_SMOOTHED}",
 )
 REWARD = Curves(
     name="reward",
     title="Training reward",
     unit="per completion",
     layers=(Layer(key="rollout/reward", look="smoothed"),),
-    caption=f"Mean reward of the completions of a rollout (`rollout/reward`). {_SMOOTHED}",
 )
 PASS_AT_1 = Curves(
     name="pass-at-1",
     title="Held-out Pass@1",
     unit="% of completions",
     layers=(Layer(key="evaluate/pass@1", look="points"),),
-    caption="Share of correct completions, mean over the held-out problems (`evaluate/pass@1`).",
 )
 DISTINCT = Curves(
     name="distinct",
@@ -66,9 +65,6 @@ DISTINCT = Curves(
         Layer(key="evaluate/distinct_correct", look="points"),
         Layer(key="rollout/distinct_correct", look="faint"),
     ),
-    caption="Different canonical forms among the correct completions of a problem. Points: held-out problems "
-    "(`evaluate/distinct_correct`); thin line: training problems (`rollout/distinct_correct`), mean over {width} "
-    "rollouts. The two may draw different numbers of completions per problem; then their levels do not compare.",
 )
 CONFIDENCE = Curves(
     name="confidence",
@@ -79,21 +75,17 @@ CONFIDENCE = Curves(
         Layer(key="progrpo/completion_confidence", look="smoothed", dash="--"),
         Layer(key="progrpo/shift_share", look="smoothed", dash=":"),
     ),
-    caption="Runs of ProGRPO only. Solid: c(q) of the prompts (`progrpo/prompt_confidence`); dashed: c(o) of the "
-    "completions (`progrpo/completion_confidence`); dotted: the shift's share of the advantages "
-    "(`progrpo/shift_share`; below 0.01 the run is GRPO). Means over {width} rollouts; faint: as logged.",
 )
 
 
-def pass_at(measure: Measure) -> Curves:
+def pass_at(measure: Quantity) -> Curves:
     """The figure of one Pass@k over steps."""
     return Curves(
         name="pass-at-most",
         title=f"Held-out {measure.label}",
         unit="% of problems",
         layers=(Layer(key=f"evaluate/{measure.key}", look="points"),),
-        caption=f"Chance that at least one of {measure.key.removeprefix('pass@')} completions is correct, unbiased "
-        f"estimate, mean over the held-out problems (`evaluate/{measure.key}`).",
+        k=int(measure.key.removeprefix("pass@")),
     )
 
 
@@ -112,7 +104,8 @@ def over_steps(runs: Sequence[Run], curves: Curves) -> Drawing | None:
         step_axis(axes)
         unit_axis(axes, curves.unit)
         svg = to_svg(figure, curves.name)
-    caption = curves.caption.format(width=width)
+    of = {} if curves.k is None else {"k": curves.k}
+    caption = prose("captions.jinja", curves.name.replace("-", "_"), width=width, **of)
     return Drawing(name=curves.name, title=curves.title, svg=svg, caption=caption, runs=shown)
 
 

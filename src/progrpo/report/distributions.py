@@ -10,8 +10,8 @@ from progrpo.report.benchmarks import Benchmark
 from progrpo.report.drawing import (
     INK,
     PAPER,
+    Drawing,
     Panel,
-    Panels,
     canvas,
     panel_canvas,
     run_colour,
@@ -20,6 +20,7 @@ from progrpo.report.drawing import (
     value_axis,
 )
 from progrpo.report.evaluations import STATISTICS
+from progrpo.report.html import prose
 from progrpo.report.read import Run
 
 PROBABILITY, LOW, ENTROPY = range(len(STATISTICS))
@@ -46,19 +47,16 @@ class Drawn:
 
     def note(self, runs: Sequence[Run]) -> str:
         """In words: the benchmark, which statistics, how many completions, and who is missing."""
-        which = "at temperature 1, before top-p and top-k"
-        if self.kind == "tempered":
-            temperature = self.benchmark.evaluations[next(iter(self.values))].conditions.get(
-                "temperature", "of sampling"
-            )
-            which = f"at the sampling temperature {temperature}, before top-p and top-k"
-            which += "" if temperature == "1" else " (not all runs recorded them at 1)"
-        counts = " or ".join(f"{n:,}" for n in sorted({len(values) for values in self.values.values()}))
-        text = f"{self.benchmark.name}, {counts} completions per run; token statistics {which}."
-        left = [*self.missing, *self.benchmark.apart]
-        if left:
-            text += f" Without them, or evaluated otherwise: {', '.join(runs[run].name for run in sorted(left))}."
-        return text
+        conditions = self.benchmark.evaluations[next(iter(self.values))].conditions
+        return prose(
+            "captions.jinja",
+            "token_statistics",
+            benchmark=self.benchmark.name,
+            kind=self.kind,
+            temperature=conditions.get("temperature", "of sampling"),
+            counts=" or ".join(f"{n:,}" for n in sorted({len(values) for values in self.values.values()})),
+            left=[runs[run].name for run in sorted([*self.missing, *self.benchmark.apart])],
+        )
 
 
 def chosen_benchmarks(benchmarks: Sequence[Benchmark]) -> list[Drawn]:
@@ -68,7 +66,7 @@ def chosen_benchmarks(benchmarks: Sequence[Benchmark]) -> list[Drawn]:
     return sorted(found, key=lambda drawn: paper.get(drawn.benchmark.task, len(paper)))
 
 
-def distribution_figures(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[Panels]:
+def distribution_figures(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[Drawing]:
     """Draw the paper's Figs. 3, 4 and 7 for the benchmarks that have what they need."""
     chosen = chosen_benchmarks(benchmarks)
     if not chosen:
@@ -82,7 +80,7 @@ def distribution_figures(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -
     return figures
 
 
-def one_problem(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> Panels | None:
+def one_problem(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> Drawing | None:
     """Draw the paper's Fig. 8: the completions of one problem, picked by `half_solved`."""
     chosen = chosen_benchmarks(benchmarks)
     return _scatter(runs, chosen[0]) if chosen else None
@@ -113,7 +111,7 @@ def _drawn(benchmark: Benchmark) -> Drawn | None:
     return Drawn(benchmark=benchmark, kind=kind, values=values[kind], missing=missing)
 
 
-def _boxes_and_histograms(runs: Sequence[Run], drawn: Drawn) -> Panels:
+def _boxes_and_histograms(runs: Sequence[Run], drawn: Drawn) -> Drawing:
     panels = []
     for column, label in enumerate(_LABELS):
         values = {run: data[:, column] for run, data in drawn.values.items()}
@@ -121,35 +119,31 @@ def _boxes_and_histograms(runs: Sequence[Run], drawn: Drawn) -> Panels:
     for column, label in enumerate(_LABELS):
         values = {run: data[:, column] for run, data in drawn.values.items()}
         panels += [_histogram(f"statistics-histogram-{column}", label, values)]
-    return Panels(
+    return Drawing(
         name="statistics",
         title="Token statistics of the completions",
         panels=tuple(panels),
-        caption=f"As the paper's Fig. 3. {drawn.note(runs)} One value per completion. {_BOX} Histograms: share of a run's "
-        f"completions, {_BINS} equal bins over the range of all runs.",
+        caption=prose("captions.jinja", "statistics", note=drawn.note(runs), bins=_BINS),
         runs=tuple(drawn.values),
     )
 
 
-def _entropy(runs: Sequence[Run], drawn: Drawn, paper: int) -> Panels:
+def _entropy(runs: Sequence[Run], drawn: Drawn, paper: int) -> Drawing:
     values = {run: data[:, ENTROPY] for run, data in drawn.values.items()}
     name = f"entropy-{paper}"
-    return Panels(
+    return Drawing(
         name=name,
         title=f"Entropy of the completions on {drawn.benchmark.name}",
         panels=(_density(f"{name}-density", "Density", values), _boxes(f"{name}-box", _LABELS[ENTROPY], values)),
-        caption=f"As the paper's Fig. {paper}. {drawn.note(runs)} One value per completion, the mean over its tokens. Density: "
-        f"Gaussian kernels, width by Scott's rule; a run whose values are all equal is a vertical line. {_BOX}",
+        caption=prose("captions.jinja", "entropies", note=drawn.note(runs), paper=paper),
         runs=tuple(values),
     )
 
 
-_BOX = "Boxes: quartiles and median; whiskers: 5th and 95th percentile."
-
-
-def _scatter(runs: Sequence[Run], drawn: Drawn) -> Panels:
+def _scatter(runs: Sequence[Run], drawn: Drawn) -> Drawing:
     shown = tuple(drawn.values)
     problem = half_solved(drawn.benchmark, shown)
+    sides = [(runs[run].name, drawn.benchmark.evaluations[run].problems[problem]) for run in shown]
     name = "one-problem"
     with canvas() as (figure, axes):
         for mark in marks_of(drawn, problem):
@@ -168,14 +162,11 @@ def _scatter(runs: Sequence[Run], drawn: Drawn) -> Panels:
         axes.set_xlabel("mean probability", loc="right")
         axes.set_title("mean of the lowest 20 %")
         svg = to_svg(figure, name + "-0")
-    return Panels(
+    return Drawing(
         name=name,
         title="The completions of one problem",
         panels=(Panel(name=name + "-0", label=problem, svg=svg),),
-        caption=f"As the paper's Fig. 8: mean probability of a completion's tokens, and of the 20 % least likely of them. "
-        f"The area of a mark grows with the completions that lie at its point. {drawn.benchmark.name}; the problem is the one "
-        "whose completions, of all runs shown, are correct nearest to half the time (the first of equals): "
-        + _counts(runs, drawn, problem),
+        caption=prose("captions.jinja", "one_problem", benchmark=drawn.benchmark.name, sides=sides),
         runs=shown,
         marks=(("correct", True), ("not correct", False)),
     )
@@ -210,11 +201,6 @@ def marks_of(drawn: Drawn, problem: str) -> list[Mark]:
         Mark(run=run, right=right, probability=probability, low=low, count=count)
         for (run, right, probability, low), count in sorted(points.items(), key=lambda item: (-item[1], item[0]))
     ]
-
-
-def _counts(runs: Sequence[Run], drawn: Drawn, problem: str) -> str:
-    sides = [(run, drawn.benchmark.evaluations[run].problems[problem]) for run in drawn.values]
-    return ", ".join(f"{runs[run].name} {side.correct} of {side.n}" for run, side in sides) + " correct."
 
 
 def _boxes(name: str, label: str, values: Mapping[int, np.ndarray]) -> Panel:

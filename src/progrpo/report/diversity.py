@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from progrpo import schema
 from progrpo.measures import diversity
 from progrpo.measures._matched import MIN_CORRECT, matched
-from progrpo.report.benchmarks import Benchmark, Comparison, interval, pass_measure
+from progrpo.report.benchmarks import Benchmark, Comparison, pass_measure
+from progrpo.report.html import prose
 from progrpo.report.paper import REMARKS
 from progrpo.report.read import Run
 from progrpo.report.tables import Column, PaperTable, TableRow, Value, file_name, of_preset
-from progrpo.report.wording import Measure, model
+from progrpo.report.wording import model
 from progrpo.settings import parse
 from progrpo.statistics import Interval, bootstrap_mean, paired_difference
 from progrpo.types import Judged, Sample
@@ -18,9 +20,9 @@ DRAWS = 16
 MATCHED_PROBLEMS = 100
 """Problems that are matched: the first so many on which both runs have two correct completions."""
 
-_DISTINCT = Measure(key="distinct_2", label="Distinct-2", unit="", digits=3)
-_SELF_BLEU = Measure(key="self_bleu_4", label="Self-BLEU-4", unit="", digits=3)
-_COSINE = Measure(key="semantic_cosine", label="Semantic cosine", unit="", digits=3)
+_DISTINCT, _SELF_BLEU, _COSINE = (
+    schema.metric(f"evaluate/{key}") for key in ("distinct_2", "self_bleu_4", "semantic_cosine")
+)
 _POOLED = "/pooled"
 
 
@@ -58,19 +60,20 @@ def _raw(runs: Sequence[Run], benchmark: Benchmark) -> PaperTable:
     rows = []
     for run in benchmark.comparable:
         evaluation = benchmark.evaluations[run]
-        accuracy = Value.of(interval(list(evaluation.values("pass@1").values())), columns[0].parts[0])
+        accuracy = Value.of(evaluation.interval("pass@1"), columns[0].parts[0])
         cells = ((accuracy,), *((found[run].get(key),) for key in keys))
         rows.append(TableRow(run=run, texts=(runs[run].name, model(runs[run].config)), cells=cells))
-    source = "as the evaluation recorded them" if recorded else "computed from the completions for this page"
     return PaperTable(
         name=file_name("5", benchmark.preset),
         title=f"Table 5 (accuracy, and diversity of correct solutions) on {benchmark.name}, {of_preset(benchmark.preset)}",
-        caption=f"All evaluated with {benchmark.evaluations[benchmark.comparable[0]].sampling}. "
-        f"Distinct-2 and Self-BLEU-4 {source}. Within a problem: over its correct completions, mean over the problems "
-        "with at least two. Pooled: over all correct completions of the benchmark at once, which is what the paper's "
-        '"dataset level" says literally. Higher Distinct-2, lower Self-BLEU and cosine are more diverse; all of them move '
-        "with the number of correct completions, so runs of different accuracy are compared in the count-matched table. "
-        + (f"{REMARKS[5]}" if benchmark.task == "aime24" else "The paper's table is of AIME 2024."),
+        caption=prose(
+            "captions.jinja",
+            "table_5",
+            sampling=benchmark.evaluations[benchmark.comparable[0]].sampling,
+            recorded=recorded,
+            of_aime24=benchmark.task == "aime24",
+            remark=REMARKS[5],
+        ),
         words=("run", "model"),
         lead=2,
         columns=tuple(columns),
@@ -99,7 +102,8 @@ def _of_run(benchmark: Benchmark, run: int, recorded: bool) -> dict[str, Value]:
             found[one.key] = [each[one.key] for each in values if one.key in each]
         correct_at_all = [name for name, scores in evaluation.problems.items() if scores.correct]
         pooled |= diversity.over_task(list(evaluation.judged(correct_at_all)), params)
-    intervals = {one.key: Value.of(interval(found[one.key]), one) for one in (_DISTINCT, _SELF_BLEU, _COSINE)}
+    known = {one: bootstrap_mean(found[one.key]) for one in (_DISTINCT, _SELF_BLEU, _COSINE) if found[one.key]}
+    intervals = {one.key: Value.of(interval, one) for one, interval in known.items()}
     keys = [one.key + _POOLED for one in (_DISTINCT, _SELF_BLEU, _COSINE)]
     return {key: value for key, value in intervals.items() if value is not None} | {
         key: Value(number=pooled[key]) for key in keys if key in pooled
@@ -135,9 +139,7 @@ def _matched(runs: Sequence[Run], benchmark: Benchmark) -> list[PaperTable]:
         PaperTable(
             name=file_name("5b", benchmark.preset),
             title=f"Table 5, count-matched: each run against {runs[0].name} on {benchmark.name}",
-            caption="On each problem both runs are measured on m correct completions, m the smaller of the two numbers: the "
-            f"run with m keeps all, of the other {DRAWS} subsets of m are drawn and averaged. Problems on which either has "
-            f"fewer than two are left out, and so are those after the first {MATCHED_PROBLEMS}. The paper has no such table.",
+            caption=prose("captions.jinja", "table_5b", draws=DRAWS, most=MATCHED_PROBLEMS),
             words=("run", "problems"),
             lead=2,
             columns=tuple(columns),

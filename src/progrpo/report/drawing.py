@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib
+import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
@@ -36,84 +36,41 @@ _CHARACTER, _EDGES = 6.0, 40.0
 """Width of a character of a tick label, and of what stands beside an axis, in units of 1/72 inch."""
 _ONE_PERCENT = 0.01
 
+_STYLE = Path(__file__).parent / "page.mplstyle"
 _WIDTH, _HEIGHT = 5.0, 3.0  # inches of 72 units: type of 10 units stays readable where the page is a phone wide
-_STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "font.size": 10.5,
-    "text.color": INK,
-    "text.parse_math": False,
-    "axes.edgecolor": SOFT,
-    "axes.formatter.useoffset": False,
-    "axes.facecolor": "none",
-    "axes.labelcolor": SOFT,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10.5,
-    "axes.titlecolor": SOFT,
-    "figure.facecolor": "none",
-    "figure.constrained_layout.use": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.7,
-    "lines.linewidth": 1.7,
-    "lines.markersize": 4.5,
-    "lines.solid_capstyle": "round",
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drawing:
-    """A figure of the page."""
-
-    name: str
-    """Unique on the page."""
-    title: str
-    svg: str
-    caption: str
-    runs: tuple[int, ...]
-    """Runs that appear in it, for the legend; empty where the figure names them itself."""
-    keys: tuple[tuple[str, str], ...] = ()
-    """Further entries of the legend: (label, colour)."""
-    labels: tuple[str, ...] = ()
-    """What the legend calls the runs; empty for their names."""
-    marks: tuple[tuple[str, bool], ...] = ()
-    """Entries of the legend for marks: (label, whether filled)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Panel:
-    """One of several small drawings under one title."""
+    """One of several small drawings under one title; its name is unique on the page."""
 
     name: str
-    """Unique on the page."""
     label: str
     svg: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Panels:
-    """Small drawings side by side, with one legend and one caption."""
+class Drawing:
+    """A figure of the page: one drawing, or small ones side by side with one legend and one caption.
+
+    Attributes:
+        name: unique on the page.
+        svg: of the one drawing; "" where there are panels.
+        runs: that appear in it, for the legend; empty where the figure names them itself.
+        keys: further entries of the legend: (label, colour).
+        labels: what the legend calls the runs; empty for their names.
+        marks: entries of the legend for marks: (label, whether filled).
+    """
 
     name: str
-    """Unique on the page."""
     title: str
-    panels: tuple[Panel, ...]
     caption: str
     runs: tuple[int, ...]
+    svg: str = ""
+    panels: tuple[Panel, ...] = ()
     keys: tuple[tuple[str, str], ...] = ()
-    """See `Drawing`."""
     labels: tuple[str, ...] = ()
-    """See `Drawing`."""
     marks: tuple[tuple[str, bool], ...] = ()
-    """See `Drawing`."""
 
 
 def run_colour(index: int) -> str:
@@ -129,7 +86,7 @@ def sheet(height: float, width: float) -> Iterator[Figure]:
     """An empty figure in the page's style, whatever the reader's matplotlibrc says; height, width: inches."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)  # type: ignore[arg-type]
+        matplotlib.style.use(_STYLE)
         yield Figure(figsize=(width, height))
 
 

@@ -5,17 +5,19 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from progrpo import schema
 from progrpo.errors import DataError
 from progrpo.measures import pass_at_k
-from progrpo.report.read import Row, Run, is_number, last_shared_evaluation
+from progrpo.report.read import Row, Run, evaluation_rows, is_number, last_shared_evaluation
 from progrpo.report.wording import flat
 from progrpo.rows import from_row
+from progrpo.statistics import Interval, bootstrap_mean
 from progrpo.types import Judged
 
 HELD_OUT = "held-out"
@@ -104,6 +106,11 @@ class Evaluation:
         else:
             found = {name: scores.measures.get(key) for name, scores in self.problems.items()}
         return {name: float(value) for name, value in found.items() if is_number(value)}
+
+    def interval(self, key: str) -> Interval | None:
+        """The mean of a measure over problems with its interval; None where no problem has it."""
+        values = tuple(self.values(key).values())
+        return _bootstrapped(values) if values else None
 
     def statuses(self) -> Counter[str]:
         total: Counter[str] = Counter()
@@ -232,7 +239,7 @@ def _benchmark(path: Path) -> Evaluation | str:
         preset=preset,
         conditions=_conditions(preset, settings, " ".join([header.get("digest") or digest, *excluded])),
         problems=problems,
-        over_task={name: value for name, value in (header.get("over_task") or {}).items() if is_number(value)},
+        over_task=_numbers(header.get("over_task")),
         by_category=_by_category(header.get("by_category")),
         path=path,
         environment=header.get("environment") or {},
@@ -253,11 +260,12 @@ def _count(number: object) -> str:
 
 def _by_category(means: object) -> dict[str, dict[str, float]]:
     known = means if isinstance(means, dict) else {}
-    return {
-        str(category): {key: value for key, value in of.items() if is_number(value)}
-        for category, of in known.items()
-        if isinstance(of, dict)
-    }
+    return {str(category): _numbers(of) for category, of in known.items() if isinstance(of, dict)}
+
+
+def _numbers(measures: Mapping[str, Any] | None) -> dict[str, float]:
+    """The values that are numbers, under today's names."""
+    return {key: value for key, value in schema.measures_in_todays_words(measures or {}).items() if is_number(value)}
 
 
 def _conditions(preset: str | None, settings: Mapping[str, Any], digest: str) -> dict[str, str]:
@@ -282,6 +290,12 @@ def _completions(problems: Mapping[str, Scores]) -> str:
     return " or ".join(str(n) for n in sorted({scores.n for scores in problems.values()}))
 
 
+@lru_cache(maxsize=4096)
+def _bootstrapped(values: tuple[float, ...]) -> Interval:
+    """`bootstrap_mean`, kept for the tables and figures that ask again."""
+    return bootstrap_mean(values)
+
+
 @cache
 def _pass_at(n: int, correct: int, k: int) -> float:
     return correct / n if k == 1 else pass_at_k.estimate(n, correct, k)  # to the last bit, for Pass@1 is compared
@@ -291,27 +305,15 @@ def _read(path: Path) -> tuple[dict[str, Scores], str]:
     """Scores by problem, and the digest of ids, prompts and answers."""
     found: dict[str, Scores] = {}
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        offset = 0
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    if not line.endswith(b"\n"):
-                        break  # cut by a kill; the caller compares the number of problems
-                    raise DataError(
-                        f"{path}, line {number}: expected a JSON object, got {line[:80]!r} ({error})"
-                    ) from None
-                try:
-                    found[row["problem"]] = _scores(row, offset)
-                except (KeyError, TypeError, AttributeError) as error:
-                    raise DataError(
-                        f"{path}, line {number}: no row of an evaluation ({type(error).__name__}: {error}); evaluate again"
-                    ) from None
-                identity = [row["problem"], row.get("prompt"), row.get("answer")]
-                digest.update(json.dumps(identity, ensure_ascii=True).encode())
-            offset += len(line)
+    for number, (offset, row) in enumerate(evaluation_rows(path), start=1):
+        try:
+            found[row["problem"]] = _scores(row, offset)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{path}, line {number}: no row of an evaluation ({type(error).__name__}: {error}); evaluate again"
+            ) from None
+        identity = [row["problem"], row.get("prompt"), row.get("answer")]
+        digest.update(json.dumps(identity, ensure_ascii=True).encode())
     return found, digest.hexdigest()
 
 
@@ -322,7 +324,7 @@ def _scores(row: Row, offset: int) -> Scores:
     return Scores(
         n=row["n"],
         correct=row["correct"],
-        measures={key: value for key, value in (row.get("measures") or {}).items() if is_number(value)},
+        measures=_numbers(row["measures"]),
         statuses=Counter(sample["status"] for sample in samples),
         length=sum(tokens) / len(tokens) if samples and all(is_number(count) for count in tokens) else None,
         truncated=finishes.count("length") / len(finishes) if samples and None not in finishes else None,

@@ -1,40 +1,43 @@
 """The figures of a report, in the order of the page; one without data is left out."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
+from progrpo import schema
 from progrpo.report.averages import shared_benchmarks
 from progrpo.report.benchmarks import Comparison
 from progrpo.report.curves import CONFIDENCE, DISTINCT, ENTROPY, PASS_AT_1, REWARD, over_steps, pass_at
 from progrpo.report.distributions import distribution_figures, one_problem
-from progrpo.report.drawing import INK, Drawing, Panels, canvas, run_colour, run_marker, to_svg, unit_axis
+from progrpo.report.drawing import INK, Drawing, canvas, run_colour, run_marker, to_svg, unit_axis
+from progrpo.report.html import prose
 from progrpo.report.panels import average_panels, pass_at_k_panels
 from progrpo.report.read import Row, Run, is_number
 from progrpo.report.seconds import seconds_figure
-from progrpo.report.summary import largest_pass, same_start
+from progrpo.report.summary import largest, same_start
 from progrpo.report.tokens import tokens_figure
+
+PASS_AT_K = schema.metric("evaluate/pass@K")
 
 
 def figures(runs: Sequence[Run]) -> list[Drawing]:
     """Draw every figure of what was learned that there are data for."""
-    largest = largest_pass(runs)
+    most = largest(PASS_AT_K, runs)
     drawn = [
         over_steps(runs, ENTROPY),
         over_steps(runs, REWARD),
         over_steps(runs, PASS_AT_1),
         pass_at_k(runs),
-        over_steps(runs, pass_at(largest)) if largest else None,
+        over_steps(runs, pass_at(most)) if most else None,
         over_steps(runs, DISTINCT),
         over_steps(runs, CONFIDENCE),
     ]
     return [drawing for drawing in drawn if drawing is not None]
 
 
-def paper_figures(runs: Sequence[Run], comparison: Comparison) -> list[Panels]:
+def paper_figures(runs: Sequence[Run], comparison: Comparison) -> list[Drawing]:
     """Draw the paper's figures of evaluations that there are data for; its Fig. 2 is the first of `figures`."""
     benchmarks = comparison.benchmarks
     drawn = [
@@ -75,9 +78,7 @@ def pass_at_k(runs: Sequence[Run]) -> Drawing | None:
         name="over-k",
         title="Held-out Pass@k",
         svg=svg,
-        caption="Chance that at least one of k completions is correct, mean over the held-out problems "
-        f"(`evaluate/pass@1` to `evaluate/pass@{ks[-1]}`), k doubling along the axis. "
-        f"Dashed: the first evaluation{', the same for all runs' if once else ''}; solid: the last.",
+        caption=prose("captions.jinja", "over_k", largest=ks[-1], once=once),
         runs=tuple(rows),
     )
 
@@ -87,5 +88,6 @@ def _line(axes: Axes, points: Mapping[int, float], colour: str, **look: Any) -> 
 
 
 def _by_k(row: Row) -> dict[int, float]:
-    found = {match[1]: row[match[0]] for key in row if (match := re.fullmatch(r"evaluate/pass@(\d+)", key))}
-    return {int(k): found[k] for k in sorted(found, key=int) if is_number(found[k])}
+    named = {key: PASS_AT_K.member(key.removeprefix(schema.HELD_OUT)) for key in row if key.startswith(schema.HELD_OUT)}
+    found = {int(k): row[key] for key, k in named.items() if k}
+    return {k: found[k] for k in sorted(found) if is_number(found[k])}

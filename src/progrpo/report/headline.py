@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from progrpo.report.paired import Paired
 from progrpo.report.read import Run
-from progrpo.report.summary import Difference, Summary
-from progrpo.report.wording import Measure
+from progrpo.report.summary import Summary
+from progrpo.schema.quantity import Quantity
 
 _SAID = ("distinct_correct", "pass@")
 """Measures that the sentence names, by the beginning of their key; distinct solutions first."""
@@ -20,7 +21,7 @@ def headlines(runs: Sequence[Run], summary: Summary) -> list[str]:
     ]
 
 
-def _sentence(run: Run, first: Run, difference: Difference, measures: Sequence[Measure]) -> str:
+def _sentence(run: Run, first: Run, difference: Paired, measures: Sequence[Quantity]) -> str:
     said = [
         measure
         for start in _SAID
@@ -30,7 +31,7 @@ def _sentence(run: Run, first: Run, difference: Difference, measures: Sequence[M
     if not said:
         return ""
     levels = [_level(difference, measure) for measure in said]
-    clear = [measure.label for measure in said if _beyond(difference, measure)]
+    clear = [measure.label for measure in said if difference.clear(measure.key)]
     told = ", ".join(levels[:-1]) + (" and " if levels[:-1] else "") + levels[-1]
     rest = (
         f"clear of chance over problems: {', '.join(clear)}"
@@ -40,14 +41,8 @@ def _sentence(run: Run, first: Run, difference: Difference, measures: Sequence[M
     return f"`{run.name}` had {told} after {difference.step} steps, `{first.name}` in brackets; {rest}."
 
 
-def _level(difference: Difference, measure: Measure) -> str:
+def _level(difference: Paired, measure: Quantity) -> str:
     mine, theirs = (measure.value(level) for level in difference.levels[measure.key])
     if measure.percent:
         return f"{measure.label} of {mine} % ({theirs} %)"
     return f"{mine} distinct correct solutions a problem ({theirs})"
-
-
-def _beyond(difference: Difference, measure: Measure) -> bool:
-    """Whether the interval over problems of a difference leaves out 0."""
-    interval = difference.cells[measure.key]
-    return interval is not None and (interval.low > 0 or interval.high < 0)

@@ -1,21 +1,14 @@
 """One self-contained HTML page from runs: no network, no file beside it."""
 
-import base64
-import hashlib
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
-from markupsafe import Markup, escape
-
-from progrpo.report import tables, wording
+from progrpo import schema
+from progrpo.report import html, tables, wording
 from progrpo.report.benchmarks import Benchmark
 from progrpo.report.cost import cost_table
 from progrpo.report.disputes import disputes
-from progrpo.report.drawing import RUN_COLOURS
 from progrpo.report.figures import cost_figures, figures, paper_figures
 from progrpo.report.headline import headlines
 from progrpo.report.paper_tables import Tables, make_tables
@@ -23,9 +16,7 @@ from progrpo.report.read import Run
 from progrpo.report.samples import completions, disagreements
 from progrpo.report.summary import summarise
 
-_HERE = Path(__file__).parent
 _NOT_SET = "not set"
-_ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 
 
 def make_page(runs: Sequence[Run], *, title: str, made: Tables | None = None) -> str:
@@ -36,25 +27,24 @@ def make_page(runs: Sequence[Run], *, title: str, made: Tables | None = None) ->
     """
     made = made or make_tables(runs)
     comparison = made.comparison
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"code": _code, "significant": wording.significant, "p_value": wording.p_value}
-    environment.filters |= {"shown": tables.shown, "ranges": tables.ranges}
-    script = "".join((_HERE / name).read_text("utf-8") for name in ("page.js", "disputes.js"))
     browsed = completions(runs) | {"disputes": disputes(runs, comparison.benchmarks)}
     cost_columns, cost_cells = cost_table(runs)
     summary = summarise(runs)
-    page = environment.get_template("page.html").render(
+    return html.render(
+        "page.html",
+        scripts=("page.js", "disputes.js"),
+        data=browsed,
+        filters={
+            "significant": wording.significant,
+            "p_value": wording.p_value,
+            "quantity": schema.known,
+            "shown": tables.shown,
+            "ranges": tables.ranges,
+        },
         title=title,
         runs=[_head(run, comparison.state(index)) for index, run in enumerate(runs)],
         trained=any(run.trained for run in runs),
         made_with=_made_with(runs),
-        colours=RUN_COLOURS,
         differing=differing_settings(runs),
         summary=summary,
         headlines=headlines(runs, summary),
@@ -70,21 +60,8 @@ def make_page(runs: Sequence[Run], *, title: str, made: Tables | None = None) ->
         cost_cells=cost_cells,
         finals=final_values(runs),
         browsed=browsed,
-        data=Markup(embedded_json(browsed)),
         disagreements=disagreements(runs),
-        css=Markup((_HERE / "page.css").read_text("utf-8")),
-        script=Markup(script),
-        # The browser runs this script and no other, should a completion ever find a way out of its quotes.
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-    # A lone surrogate, legal in JSON, is no character: it could not be written as UTF-8.
-    return page.encode("utf-8", "replace").decode("utf-8")
-
-
-def embedded_json(data: object) -> str:
-    """JSON that is safe inside a script element: only ASCII, and none of < > &; `json.loads` gives the data back."""
-    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return "".join(_ESCAPED.get(character, character) for character in text)
 
 
 def differing_settings(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
@@ -174,13 +151,3 @@ def _made_with(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
         if facts := wording.made_with(run.environment):
             found.setdefault(facts, []).append(run.name)
     return list(found.items())
-
-
-def _code(text: str) -> Markup:
-    """Escape a text and set what stands in backticks as code."""
-    return Markup("").join(_alternate(text))
-
-
-def _alternate(text: str) -> Iterator[Markup]:
-    for index, part in enumerate(text.split("`")):
-        yield Markup("<code>%s</code>") % part if index % 2 else escape(part)

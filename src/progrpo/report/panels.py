@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 
 from progrpo.report.averages import Shared, average, of_one_kind
-from progrpo.report.benchmarks import Benchmark, interval
+from progrpo.report.benchmarks import Benchmark
 from progrpo.report.drawing import (
+    Drawing,
     Panel,
-    Panels,
     canvas,
     doubling_axis,
     panel_canvas,
@@ -18,6 +18,7 @@ from progrpo.report.drawing import (
     unit_axis,
 )
 from progrpo.report.evaluations import HELD_OUT
+from progrpo.report.html import prose
 from progrpo.report.read import Run
 from progrpo.report.wording import advantage_form
 from progrpo.statistics import Interval
@@ -26,7 +27,7 @@ _BAND = 0.15
 """Opacity of an interval."""
 
 
-def pass_at_k_panels(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> Panels | None:
+def pass_at_k_panels(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> Drawing | None:
     """Pass@k over k on every benchmark whose problems have more than one completion; None where there is none."""
     drawn = [one for one in benchmarks if len(one.powers(one.comparable)) > 1]
     if not drawn:
@@ -35,18 +36,16 @@ def pass_at_k_panels(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> Pa
     for index, benchmark in enumerate(drawn):
         curves = {run: _pass_at_k(benchmark, run) for run in benchmark.comparable}
         panels.append(_panel(f"benchmark-pass-{index}", benchmark.name, curves, alone=len(drawn) == 1))
-    return Panels(
+    return Drawing(
         name="benchmark-pass",
         title="Pass@k on each benchmark",
         panels=tuple(panels),
-        caption="As the paper's Fig. 1: chance that at least one of k completions is correct, unbiased estimate, mean "
-        "over problems, k doubling along the axis. Bands: 95 % intervals (bootstrap over problems). A band speaks of one "
-        "run; whether two runs differ is in the tables of paired differences." + _not_drawn(runs, drawn),
+        caption=prose("captions.jinja", "benchmark_pass", left=_not_drawn(runs, drawn)),
         runs=tuple(sorted({run for benchmark in drawn for run in benchmark.comparable})),
     )
 
 
-def average_panels(runs: Sequence[Run], shared: Sequence[Shared]) -> Panels | None:
+def average_panels(runs: Sequence[Run], shared: Sequence[Shared]) -> Drawing | None:
     """Average Pass@k over the benchmarks of one kind that all runs share, one panel per preset, named by the form of the
     advantage; None without two training runs, whose forms could be compared."""
     trained = [group for group in map(of_one_kind, shared) if sum(runs[run].trained for run in group.runs) > 1]
@@ -59,19 +58,11 @@ def average_panels(runs: Sequence[Run], shared: Sequence[Shared]) -> Panels | No
         curves = {run: {k: average(group.benchmarks, run, f"pass@{k}") for k in group.powers} for run in group.runs}
         panels.append(_panel(f"average-pass-{index}", _of(group), curves, alone=len(drawn) == 1))
     shown = tuple(sorted({run for group in drawn for run in group.runs}))
-    return Panels(
+    return Drawing(
         name="average-pass",
         title=f"{'' if alone else 'Average '}Pass@k by the form of the advantage".strip(),
         panels=tuple(panels),
-        caption="As the paper's Fig. 5"
-        + (
-            ", but of one benchmark. "
-            if alone
-            else ": mean over benchmarks of Pass@k, each benchmark with the same weight. "
-        )
-        + " ".join(_averaged(group) for group in drawn)
-        + " Bands: 95 % intervals over the problems of these benchmarks. c(q), c(o): confidence of the prompt and of the "
-        "completion.",
+        caption=prose("captions.jinja", "average_pass", alone=alone, groups=[(_of(group), group) for group in drawn]),
         runs=shown,
         labels=tuple(form_label(runs[run]) for run in shown),
     )
@@ -81,21 +72,6 @@ def form_label(run: Run) -> str:
     """The form of a run's advantage, with the run's name."""
     form = advantage_form(run.config)
     return f"{run.name}: {form}" if form and form != run.name else run.name
-
-
-def left_out_of(group: Shared) -> str:
-    """A sentence on the benchmarks that are not averaged; "" where all are."""
-    if not group.left_out:
-        return ""
-    names = ", ".join(group.left_out)
-    return f" Left out, because not all runs have them under the same conditions: {names}."
-
-
-def _averaged(group: Shared) -> str:
-    text = f"{_of(group)}: {group.names}{' alone, which is no average' if len(group.benchmarks) == 1 else ''}."
-    if group.other_kinds:
-        text += f" Of another kind, and not averaged with it: {', '.join(group.other_kinds)}."
-    return text + left_out_of(group)
 
 
 def _of(group: Shared) -> str:
@@ -109,7 +85,7 @@ def _of(group: Shared) -> str:
 def _pass_at_k(benchmark: Benchmark, run: int) -> dict[int, Interval | None]:
     evaluation = benchmark.evaluations[run]
     ks = benchmark.powers(benchmark.comparable)
-    return {k: interval(list(evaluation.values(f"pass@{k}").values())) for k in ks}
+    return {k: evaluation.interval(f"pass@{k}") for k in ks}
 
 
 def _panel(name: str, label: str, curves: Mapping[int, Mapping[int, Interval | None]], alone: bool = False) -> Panel:
@@ -129,11 +105,10 @@ def _curve(axes: Axes, run: int, points: Mapping[int, Interval]) -> None:
     axes.plot(ks, [one.mean for one in found], color=run_colour(run), marker=run_marker(run))
 
 
-def _not_drawn(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> str:
-    """A sentence on the evaluations that were made otherwise than the others of their panel."""
-    left = [
+def _not_drawn(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[str]:
+    """The evaluations that were made otherwise than the others of their panel."""
+    return [
         f"{benchmark.name} of {runs[run].name} ({why})"
         for benchmark in benchmarks
         for run, why in benchmark.apart.items()
     ]
-    return f" Not drawn, because evaluated otherwise than the rest of its panel: {'; '.join(left)}." if left else ""

@@ -1,11 +1,12 @@
 """Run directories as the report sees them: settings, metrics, and the rows of evaluations and rollouts.
 
-A run that was killed reads like any other; it merely has fewer rows.
+A run that was killed reads like any other; it merely has fewer rows. What an older version wrote under other names is read
+under today's (`formerly` in `progrpo.schema`): here, and nowhere else.
 """
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from progrpo.errors import RunDirectoryError
+from progrpo import schema
+from progrpo.errors import DataError, RunDirectoryError
 from progrpo.files import read_jsonl
 
 Row = Mapping[str, Any]
@@ -61,7 +63,7 @@ def load_runs(paths: Sequence[Path]) -> list[Run]:
     runs = [_load(path, name) for path, name in zip(paths, names, strict=True)]
     files = [_files_by_step(run.path / "evaluations") for run in runs]
     return [
-        replace(run, evaluations={step: tuple(read_jsonl(found[step])) for step in shown})
+        replace(run, evaluations={step: tuple(row for _, row in evaluation_rows(found[step])) for step in shown})
         for run, found, shown in zip(runs, files, _steps_shown(files), strict=True)
     ]
 
@@ -82,9 +84,43 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 def series(run: Run, key: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of a metric, leaving out the steps that do not have it (absent, null or not finite)."""
-    points = [(row["step"], row[key]) for row in run.metrics if is_number(row.get(key))]
-    steps, values = zip(*points, strict=True) if points else ((), ())
-    return np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64)
+    rows = having(run, key)
+    return np.array([row["step"] for row in rows], dtype=np.int64), np.array(
+        [row[key] for row in rows], dtype=np.float64
+    )
+
+
+def having(run: Run, *keys: str) -> list[Row]:
+    """The steps that logged a number under each of these keys.
+
+    Raises:
+        KeyError: the schema has no such metric.
+    """
+    for key in keys:
+        schema.metric(key)
+    return [row for row in run.metrics if all(is_number(row.get(key)) for key in keys)]
+
+
+def evaluation_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Rows of an evaluation, each with where it begins in the file, in bytes; a last line cut by a kill is left out.
+
+    Raises:
+        DataError: another line is no row of an evaluation; file and line are named.
+    """
+    with path.open("rb") as file:
+        offset = 0
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    row = json.loads(line)
+                    row["measures"] = schema.measures_in_todays_words(row.get("measures") or {})
+                except (ValueError, TypeError, AttributeError) as error:
+                    if not line.endswith(b"\n"):
+                        return
+                    shown = f"{path}, line {number}: expected a JSON object, got {line[:80]!r} ({error})"
+                    raise DataError(shown) from None
+                yield offset, row
+            offset += len(line)
 
 
 def is_number(value: object) -> bool:
@@ -109,7 +145,7 @@ def _load(path: Path, name: str) -> Run:
         path=path,
         config=config,
         environment=json.loads(environment.read_text("utf-8")) if environment.is_file() else {},
-        metrics=tuple(read_jsonl(metrics)) if metrics.is_file() else (),
+        metrics=tuple(map(schema.in_todays_words, read_jsonl(metrics))) if metrics.is_file() else (),
         evaluations={},
         rollouts=_files_by_step(path / "rollouts"),
     )

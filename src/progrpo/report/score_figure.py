@@ -1,7 +1,8 @@
 """The figure of one method's advantages against another's: each completion a point."""
 
+from progrpo.evaluate.score import Scoring
 from progrpo.report.drawing import SOFT, Drawing, canvas, run_colour, run_marker, to_svg
-from progrpo.report.score import Scoring
+from progrpo.report.html import prose
 
 _POINTS = 2000
 """Most completions drawn, evenly taken; more would be one blot, and megabytes of it."""
@@ -25,12 +26,11 @@ def advantages_figure(scoring: Scoring) -> Drawing | None:
         axes.set_title("advantage")
         axes.set_xlabel(f"advantage by {first}", loc="right")
         svg = to_svg(figure, "advantages")
-    taken = "" if values.shape[1] == scoring.values.shape[1] else f" {values.shape[1]:,} of them, evenly taken."
+    taken = 0 if values.shape[1] == scoring.values.shape[1] else values.shape[1]
     return Drawing(
         name="advantages",
         title=f"Advantages over those of {first}",
         svg=svg,
-        caption="Each point is a completion. On the dotted line both methods agree; in the upper left and lower right "
-        f"quarter they pull in opposite directions.{taken}",
+        caption=prose("captions.jinja", "advantages", taken=taken),
         runs=tuple(range(1, len(scoring.methods))),
     )

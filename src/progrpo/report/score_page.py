@@ -1,30 +1,23 @@
 """One self-contained page of what several methods make of the same rollouts, down to the weight of each token."""
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from progrpo.errors import ModelError
+from progrpo.evaluate.score import ScoredCompletion, Scoring, groups_apart, prompt_text, statistics
 from progrpo.model import ModelSettings, load_tokenizer
-from progrpo.report.drawing import RUN_COLOURS
-from progrpo.report.page import embedded_json
+from progrpo.report import html
 from progrpo.report.samples import shortened
-from progrpo.report.score import ScoredCompletion, Scoring, groups_apart, prompt_text, statistics
 from progrpo.report.score_figure import advantages_figure
-from progrpo.report.score_read import RolloutFile
 from progrpo.report.score_tokens import token_texts
-from progrpo.report.score_words import STATISTICS, signed, value_of
+from progrpo.report.score_words import in_words, signed
 from progrpo.report.wording import flat
+from progrpo.rollout.recorded import RolloutFile
 
 COMPLETIONS, TOKENS = 1000, 200_000
 """Most completions and tokens that a page holds: whole groups, those that differ most first (one group at least)."""
-_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,40 +57,22 @@ class Spelling:
 
 def make_score_page(scoring: Scoring, spelling: Spelling) -> str:
     """The page as text; the same scoring gives the same page, byte for byte."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["signed"] = signed
-    script = (_HERE / "score.js").read_text("utf-8")
     groups = chosen_groups(scoring)
     data, unspelled = page_data(scoring, groups, spelling)
-    found = statistics(scoring)
-    page = environment.get_template("score.html").render(
+    return html.render(
+        "score.html",
+        scripts=("score.js",),
+        data=data,
+        filters={"signed": signed},
         scoring=scoring,
-        colours=RUN_COLOURS,
         shown=sum(len(members) for members in groups),
         shown_groups=len(groups),
         settings=_settings(scoring),
-        statistics=[
-            (label, meaning, [value_of(one, key) for one in found])
-            for key, label, meaning in STATISTICS
-            if any(getattr(one, key) is not None for one in found)
-        ],
+        statistics=[(one.label, one.meaning, values) for one, values in in_words(statistics(scoring))],
         figure=advantages_figure(scoring),
         spelling=spelling,
         unspelled=unspelled,
-        data=Markup(embedded_json(data)),
-        css=Markup((_HERE / "page.css").read_text("utf-8")),
-        script=Markup(script),
-        # The browser runs this script and no other, should a completion ever find a way out of its quotes.
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-    # A lone surrogate, legal in JSON, is no character: it could not be written as UTF-8.
-    return page.encode("utf-8", "replace").decode("utf-8")
 
 
 def chosen_groups(scoring: Scoring) -> list[tuple[ScoredCompletion, ...]]:

@@ -1,53 +1,27 @@
 """The statistics of `score` in words, the same on the terminal and on the page."""
 
-from progrpo.report.score import MethodStatistics
+from progrpo.evaluate.score import STATISTICS, MethodStatistics
 from progrpo.report.wording import NOTHING
+from progrpo.schema.quantity import MINUS, Quantity, fixed
 
-_MINUS = "\N{MINUS SIGN}"
-
-STATISTICS = (
-    ("mean", "mean", "of all advantages"),
-    ("spread", "spread", "standard deviation of all advantages"),
-    ("zero_fraction", "exactly 0, %", "completions that the method does not train on"),
-    ("recorded_distance", "distance to recorded", "largest distance from the advantage that the run recorded"),
-    (
-        "entropy_change",
-        "predicted dH",
-        "first-order change of the entropy by an optimiser step, nats per unit of learning rate on the logits",
-    ),
-    (
-        "flipped_fraction",
-        "signs flipped, %",
-        "completions with the other sign, of those to which the first method gives no 0",
-    ),
-    (
-        "reversed_fraction",
-        "orders reversed, %",
-        "pairs of a group ordered the other way, of those that the first method orders",
-    ),
-    (
-        "untied_fraction",
-        "ties broken, %",
-        "pairs of a group that the method orders, of those that the first method ties",
-    ),
-    ("correlation", "correlation", "Pearson's, with the first method's advantages"),
-)
-"""(attribute of `MethodStatistics`, label, meaning); a label in percent reads a fraction."""
+_BY_SIZE = ("recorded_distance", "entropy_change")
+"""Statistics whose order of magnitude is what matters."""
 
 
-def value_of(one: MethodStatistics, key: str) -> str:
+def in_words(found: list[MethodStatistics]) -> list[tuple[Quantity, list[str]]]:
+    """Each statistic that some method has, with its value for each of them."""
+    some = [one for one in STATISTICS if any(getattr(method, one.key) is not None for method in found)]
+    return [(one, [value_of(method, one) for method in found]) for one in some]
+
+
+def value_of(method: MethodStatistics, one: Quantity) -> str:
     """A statistic without its unit; two digits of those whose size is what matters."""
-    value: float | None = getattr(one, key)
+    value: float | None = getattr(method, one.key)
     if value is None:
         return NOTHING
-    if key in ("recorded_distance", "entropy_change"):
-        return f"{value:.2g}".replace("-", _MINUS)
-    if key.endswith("_fraction"):
-        return f"{100 * value:.1f}"
-    return signed(value) if key == "mean" else f"{value:.3f}".replace("-", _MINUS)
+    return f"{value:.2g}".replace("-", MINUS) if one.key in _BY_SIZE else one.value(value, signed=one.key == "mean")
 
 
 def signed(value: float) -> str:
     """A number with its sign and three decimals; a zero has no sign."""
-    text = f"{value:+.3f}"
-    return text.lstrip("+-") if float(text) == 0 else text.replace("-", _MINUS)
+    return fixed(value, 3, signed=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from progrpo.report.bars import colours_of, stacked_bars, used
 from progrpo.report.drawing import Drawing
+from progrpo.report.html import prose
 from progrpo.report.read import Run, series
 from progrpo.report.wording import duration
 
@@ -24,9 +25,7 @@ def seconds_figure(runs: Sequence[Run]) -> Drawing | None:
         name="seconds",
         title="Where the seconds went",
         svg=stacked_bars("seconds", bars, colours=_COLOURS, divisor=divisor, unit=unit),
-        caption="Wall-clock time of the whole run by phase, in the order of the legend (sums of `time/generate_s`, "
-        "`time/verify_s`, `time/score_s`, `time/train_s`, `time/sync_s`, `time/evaluate_s`, `time/write_s`; other: the "
-        "rest of `time/step_s`). Verification that went on beside generation is not in it.",
+        caption=prose("captions.jinja", "seconds"),
         runs=(),
         keys=used(bars, _COLOURS),
     )

@@ -5,12 +5,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from progrpo.evaluate.shift import COMPARED, TARGETS, Facts, Measured, Variant
+from progrpo.report.html import paragraphs, prose
+from progrpo.report.tables import markdown_grid
 from progrpo.report.wording import NOTHING, significant
 
 PICTURE = "shift.svg"
 
+_TEXT = "shift.jinja"
 _NEGLIGIBLE = 0.01
 """A smaller share of the advantage is GRPO."""
+_FEW = 8
+"""Mixed groups below which the numbers are called rough."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,26 +56,12 @@ def tables(found: Measured, about: About) -> list[WordTable]:
 
 def notes(found: Measured, about: About) -> list[str]:
     """In plain words: what the numbers mean for this model, and what could not be computed."""
-    facts, said = found.facts, []
-    if about.split != "train":
-        said.append(f"task {about.task} has no training split: this is its {about.split} split.")
+    facts = found.facts
     lost = sum(about.statuses.get(status, 0) for status in ("timeout", "crashed", "bad_gold"))
-    if lost:
-        said.append(
-            f"{lost} of {sum(about.statuses.values())} verdicts failed; these completions are no part of anything below "
-            "but the counts of verdicts."
-        )
-    if about.other_scorer:
-        said.append(
-            "this engine's log-probs are not those of the trained weights: training would take the confidences from a "
-            "pass of its own, and may see slightly others."
-        )
-    if facts.judged and facts.truncated > facts.judged / 2:
-        said.append(
-            f"{facts.truncated} completions were cut at {about.max_new_tokens} tokens: raise max_new_tokens if that was "
-            "not meant."
-        )
-    return said + _undefined(facts) + [text for variant in found.variants if (text := _verdict(variant, facts))]
+    words = {"judged": facts.judged, "negligible": _NEGLIGIBLE, "percent": percent, "significant": significant}
+    verdicts = [prose(_TEXT, "verdict", label=one.label, default=one.default, **words) for one in found.variants]
+    said = paragraphs(_TEXT, "notes", about=about, facts=facts, lost=lost, few=_FEW)
+    return [*said, *filter(None, verdicts)]
 
 
 def markdown(found: Measured, about: About) -> str:
@@ -79,24 +70,16 @@ def markdown(found: Measured, about: About) -> str:
     if said := notes(found, about):
         parts.append("\n".join(f"- {note}" for note in said))
     parts.append(f"![c(o) of the completions, and the share of the advantage over alpha]({PICTURE})")
-    parts += [f"## {table.title}\n\n{_markdown_table(table)}" for table in tables(found, about)]
-    return "\n\n".join([*parts, WORDS]) + "\n"
+    for table in tables(found, about):
+        parts.append(
+            f"## {table.title}\n\n{markdown_grid(table.heads, 'l' + 'r' * (len(table.heads) - 1), table.rows)}"
+        )
+    return "\n\n".join([*parts, prose(_TEXT, "words")]) + "\n"
 
 
 def conditions(about: About) -> str:
     """How it was sampled: no number without it."""
-    return (
-        f"{about.model} on {about.task}, {about.split} split, T {about.temperature:g}, at most "
-        f"{about.max_new_tokens:,} tokens, seed {about.seed}; before any training"
-    )
-
-
-WORDS = (
-    "The shift is what a variant adds to GRPO's advantages. Its share is sum |shift - its group's mean| / sum |advantage|: "
-    "what a whole group shares has no effect in expectation and is left out. Sign flips are advantages other than 0 whose "
-    "sign turns. c(q) and c(o) are the confidences of prompt and completion (arXiv:2602.05281, Eq. 5 and 6). Spread is "
-    "the mean absolute deviation from the group's mean."
-)
+    return prose(_TEXT, "conditions", about=about)
 
 
 def percent(value: float | None) -> str:
@@ -163,63 +146,8 @@ def _strengths_table(variants: Sequence[Variant]) -> WordTable:
     return WordTable(title="Alpha for a share of the advantage", heads=heads, rows=tuple(rows))
 
 
-def _undefined(facts: Facts) -> list[str]:
-    if not facts.judged:
-        return ["no completion has a verdict: nothing about the shift can be said."]
-    said = []
-    if not facts.correct:
-        said.append(
-            "no completion is correct: nothing can be said of the correct. Give an easier task, more completions (-n), or "
-            "check template and reward."
-        )
-    elif not facts.mixed:
-        said.append("every judged group is all correct or all incorrect.")
-    if not facts.mixed:
-        said.append(
-            "without a mixed group all of GRPO's advantages are 0: no share, no sign flip and no alpha can be computed."
-        )
-    elif facts.mixed < _FEW:
-        said.append(f"only {facts.mixed} groups are mixed: shares and alphas are rough; give more with --problems.")
-    return said
-
-
-_FEW = 8
-"""Mixed groups below which the numbers are called rough."""
-
-
-def _verdict(variant: Variant, facts: Facts) -> str | None:
-    """What to know about a variant's default; None where it is neither negligible nor overwhelming."""
-    default = variant.default
-    strength = "at its default" + (f" (alpha {default.alpha:g})" if default.alpha is not None else "")
-    if default.share is None:
-        if facts.judged and default.acts:
-            return (
-                f"{variant.label}: {strength} its shift is all the advantage there is, on average "
-                f"{significant(default.size)} a completion."
-            )
-        return None
-    if not default.acts:
-        reason = "is the same for all completions of a group" if default.alpha is not None else "is 0"
-        return f"{variant.label}: its shift {reason}: this is GRPO on this model, whatever its strength."
-    if default.share < _NEGLIGIBLE:
-        share = percent(default.share)
-        return f"{variant.label}: {strength} this is GRPO on this model: its shift is {share} of the advantage."
-    if default.share > 1:
-        return (
-            f"{variant.label}: {strength} the shift outweighs the verdicts: it is {percent(default.share)} of the advantage, "
-            f"and {percent(default.sign_flips)} of the signs turn."
-        )
-    return None
-
-
 def _or(value: float | None, reason: str) -> str:
     return f"cannot be computed: {reason}" if value is None else f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
-
-
-def _markdown_table(table: WordTable) -> str:
-    rule = "|" + "|".join(["---", *["---:"] * (len(table.heads) - 1)]) + "|"
-    lines = ["| " + " | ".join(cells) + " |" for cells in (table.heads, *table.rows)]
-    return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def as_json(found: Measured, about: About) -> dict[str, Any]:

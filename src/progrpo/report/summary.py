@@ -1,15 +1,19 @@
 """The tables of a comparison: each run's first and last evaluation, and the paired differences to the first run."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+from progrpo import schema
+from progrpo.report.paired import Paired, paired
 from progrpo.report.read import Row, Run, is_number, last_shared_evaluation
-from progrpo.report.wording import Measure
-from progrpo.statistics import Interval, bootstrap_mean, paired_difference, win_tie_loss
+from progrpo.schema.quantity import Quantity
+from progrpo.statistics import Interval, bootstrap_mean
 
 COUNTED = ("pass@1", "distinct_correct")
 """Measures whose wins, ties and losses are counted."""
+_ALWAYS = ("pass@1", "distinct_correct", "entropy")
+"""Columns that stand even where no run has them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,31 +32,15 @@ class Evaluated:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Difference:
-    """One run minus the first, over the problems both were evaluated on."""
-
-    run: int
-    step: int
-    """The last evaluation that both have."""
-    problems: int
-    """On which both were evaluated; 0: there is no difference."""
-    cells: Mapping[str, Interval | None]
-    levels: Mapping[str, tuple[float, float]]
-    """By key of the measure: the means of the run and of the first run over the problems that `cells` is over."""
-    counts: Mapping[str, tuple[int, int, int]]
-    """(wins, ties, losses) in problems, for the measures of `COUNTED`."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    measures: tuple[Measure, ...]
+    measures: tuple[Quantity, ...]
     first: tuple[Evaluated, ...]
     """The first evaluation of each run; a single row where it is the same for all."""
     last: tuple[Evaluated, ...]
     """The last evaluation of each run; its first where it has no other."""
     again: bool
     """Whether some run was evaluated more than once."""
-    differences: tuple[Difference, ...]
+    differences: tuple[Paired, ...]
     """To the first run, of the runs that share an evaluation with it."""
 
 
@@ -72,28 +60,26 @@ def summarise(runs: Sequence[Run]) -> Summary:
     )
 
 
-def measures_of(runs: Sequence[Run]) -> tuple[Measure, ...]:
-    """The columns: Pass@1, the largest Pass@k, distinct correct solutions, entropy."""
-    largest = largest_pass(runs)
-    return (
-        Measure(key="pass@1", label="Pass@1", unit="%", percent=True),
-        *([largest] if largest else []),
-        Measure(key="distinct_correct", label="Distinct correct", unit="per problem", digits=2),
-        Measure(key="entropy", label="Entropy", unit="nats per token", digits=3),
-    )
+def measures_of(runs: Sequence[Run]) -> tuple[Quantity, ...]:
+    """The columns that the schema places here: Pass@1, the largest Pass@k, distinct correct solutions, entropy, and what a
+    measure of the runs declares beside them."""
+    found = [largest(one, runs) if one.family else one for one in schema.columns("held-out")]
+    return tuple(one for one in found if one is not None and (one.key in _ALWAYS or _measured(one.key, runs)))
 
 
-def largest_pass(runs: Sequence[Run]) -> Measure | None:
-    """Pass@k for the largest power of two that every problem of every evaluation has; None if that is 1."""
-    reached = [
-        {int(found[1]) for key in row["measures"] if (found := re.fullmatch(r"pass@(\d+)", key))}
-        for run in runs
-        for rows in run.evaluations.values()
-        for row in rows
-    ]
+def largest(family: Quantity, runs: Sequence[Run]) -> Quantity | None:
+    """A measure of a family (Pass@k) for the largest power of two that every problem of every evaluation has; None if that
+    is 1."""
+    rows = [row for run in runs for rows in run.evaluations.values() for row in rows]
+    reached = [{int(k) for key in row["measures"] if (k := family.member(key))} for row in rows]
     shared = set.intersection(*reached) if reached else set()
     k = max((k for k in shared if k > 1 and k.bit_count() == 1), default=None)
-    return None if k is None else Measure(key=f"pass@{k}", label=f"Pass@{k}", unit="%", percent=True)
+    return None if k is None else family.at(k)
+
+
+def _measured(key: str, runs: Sequence[Run]) -> bool:
+    """Whether some problem has a measure."""
+    return any(key in row["measures"] for run in runs for rows in run.evaluations.values() for row in rows)
 
 
 def same_start(runs: Sequence[Run]) -> bool:
@@ -106,7 +92,7 @@ def _correct(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
     return {row["problem"]: (row["correct"], row["n"]) for row in rows}
 
 
-def _evaluated(run: Run, index: int, step: int, measures: Sequence[Measure]) -> Evaluated:
+def _evaluated(run: Run, index: int, step: int, measures: Sequence[Quantity]) -> Evaluated:
     rows = run.evaluations[step]
     return Evaluated(
         label=run.name,
@@ -125,29 +111,15 @@ def _values(rows: Sequence[Row], key: str) -> dict[str, float]:
     return {row["problem"]: row["measures"][key] for row in rows if is_number(row["measures"].get(key))}
 
 
-def _differences(runs: Sequence[Run], measures: Sequence[Measure]) -> Iterator[Difference]:
+def _differences(runs: Sequence[Run], measures: Sequence[Quantity]) -> Iterator[Paired]:
     for index, run in enumerate(runs[1:], start=1):
         step = last_shared_evaluation([runs[0], run])
         if step is not None:
-            yield _difference(index, step, run.evaluations[step], runs[0].evaluations[step], measures)
-
-
-def _difference(
-    run: int, step: int, rows: Sequence[Row], baseline: Sequence[Row], measures: Sequence[Measure]
-) -> Difference:
-    cells: dict[str, Interval | None] = {}
-    counts, levels = {}, {}
-    same = _same_problems(rows, baseline)
-    for measure in measures:
-        theirs, ours = _values(baseline, measure.key), _values(rows, measure.key)
-        both = [problem for problem in theirs if problem in ours and problem in same]
-        pair = [ours[problem] for problem in both], [theirs[problem] for problem in both]
-        cells[measure.key] = paired_difference(*pair) if both else None
-        if both:
-            levels[measure.key] = (sum(pair[0]) / len(both), sum(pair[1]) / len(both))
-        if both and measure.key in COUNTED:
-            counts[measure.key] = win_tie_loss(*pair)
-    return Difference(run=run, step=step, problems=len(same), cells=cells, levels=levels, counts=counts)
+            rows, baseline = run.evaluations[step], runs[0].evaluations[step]
+            same = _same_problems(rows, baseline)
+            ours = partial(_values, [row for row in rows if row["problem"] in same])
+            theirs = partial(_values, baseline)
+            yield paired(index, ours, theirs, measures, counted=COUNTED, step=step, problems=len(same))
 
 
 def _same_problems(rows: Sequence[Row], others: Sequence[Row]) -> set[str]:

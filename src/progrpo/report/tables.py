@@ -2,13 +2,15 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from progrpo.files import write_whole
 from progrpo.report.evaluations import HELD_OUT
-from progrpo.report.wording import NOTHING, Measure
+from progrpo.report.wording import NOTHING
+from progrpo.schema.quantity import Quantity, fixed
 from progrpo.statistics import Interval
 
 _MADE = ".progrpo-tables"
@@ -28,7 +30,7 @@ class Value:
     high: float | None = None
 
     @classmethod
-    def of(cls, found: Interval | None, measure: Measure) -> "Value | None":
+    def of(cls, found: Interval | None, measure: Quantity) -> "Value | None":
         """An interval of a measure in that unit; None of none."""
         if found is None:
             return None
@@ -42,7 +44,7 @@ class Column:
 
     key: str
     label: str
-    parts: tuple[Measure, ...]
+    parts: tuple[Quantity, ...]
 
     @property
     def unit(self) -> str:
@@ -108,7 +110,7 @@ def shown(column: Column, values: Sequence[Value | None]) -> str:
     if all(value is None for value in values):
         return ""
     return " / ".join(
-        NOTHING if value is None else _number(value.number, part.digits)
+        NOTHING if value is None else fixed(value.number, part.digits)
         for part, value in zip(column.parts, values, strict=True)
     )
 
@@ -116,27 +118,22 @@ def shown(column: Column, values: Sequence[Value | None]) -> str:
 def ranges(column: Column, values: Sequence[Value | None]) -> list[str]:
     """The intervals of a cell in words, those there are."""
     return [
-        f"[{_number(value.low, part.digits)}, {_number(value.high, part.digits)}]"
+        f"[{fixed(value.low, part.digits)}, {fixed(value.high, part.digits)}]"
         for part, value in zip(column.parts, values, strict=True)
         if value is not None and value.low is not None and value.high is not None
     ]
 
 
-def _number(number: float, digits: int) -> str:
-    return Measure(key="", label="", unit="", digits=digits).value(number)
-
-
-def line(table: PaperTable, words: Sequence[str], numbers: Sequence[str]) -> list[str]:
-    """The cells of a row, or the headings, in the order of the table."""
-    return [*words[: table.lead], *numbers, *words[table.lead :]]
-
-
 def to_markdown(table: PaperTable) -> str:
     """A title, the table, and its caption."""
-    lines = [_heads(table), line(table, ["---"] * len(table.words), ["---:"] * len(table.columns))]
-    lines += [line(table, row.texts, list(map(shown, table.columns, row.cells))) for row in table.rows]
-    body = "\n".join("| " + " | ".join(text.replace("|", r"\|") for text in cells) + " |" for cells in lines)
+    body = markdown_grid(_heads(table), _shape(table), [_line(table, row) for row in table.rows])
     return f"**{table.title}**\n\n{body}\n\n{table.caption}\n"
+
+
+def markdown_grid(heads: Sequence[str], shape: str, rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown; shape: "l" or "r" for each column."""
+    lines = [heads, ["---" if side == "l" else "---:" for side in shape], *rows]
+    return "\n".join("| " + " | ".join(text.replace("|", r"\|") for text in cells) + " |" for cells in lines)
 
 
 def to_csv(table: PaperTable) -> str:
@@ -144,38 +141,29 @@ def to_csv(table: PaperTable) -> str:
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
     parts = [f"{column.label} {part.label}" for column in table.columns for part in column.parts]
-    heads = [f"{part}{end}" for part in parts for end in ("", " low", " high")]
-    writer.writerow(["table", "kind", *table.words, *heads])
+    writer.writerow(["table", "kind", *table.words, *(part + end for part in parts for end in ("", " low", " high"))])
     for row in table.rows:
-        numbers = [
-            "" if value is None or number is None else repr(number)
-            for cell in row.cells
-            for value in cell
-            for number in ((value.number, value.low, value.high) if value is not None else (None,) * 3)
-        ]
-        writer.writerow([table.name, "paper" if row.of_paper else "run", *row.texts, *numbers])
+        values = [value for cell in row.cells for value in cell]
+        numbers = [getattr(value, name, None) for value in values for name in ("number", "low", "high")]
+        texts = ["" if number is None else repr(number) for number in numbers]
+        writer.writerow([table.name, "paper" if row.of_paper else "run", *row.texts, *texts])
     return written.getvalue()
 
 
 def to_latex(table: PaperTable) -> str:
     """A `table` environment with booktabs rules."""
-    shape = line(table, ["l"] * len(table.words), ["r"] * len(table.columns))
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{_tex(f'{table.title}. {table.caption}')}}}",
-        rf"\begin{{tabular}}{{{''.join(shape)}}}",
+        rf"\begin{{tabular}}{{{_shape(table)}}}",
         r"\toprule",
         _tex_line(_heads(table)),
-        r"\midrule",
     ]
-    before: TableRow | None = None
-    for row in table.rows:
-        if before is not None and before.of_paper != row.of_paper:
-            lines.append(r"\midrule")
-        lines.append(_tex_line(line(table, row.texts, list(map(shown, table.columns, row.cells)))))
-        before = row
+    for _, rows in groupby(table.rows, key=lambda row: row.of_paper):
+        lines += [r"\midrule", *(_tex_line(_line(table, row)) for row in rows)]
+    lines += [] if table.rows else [r"\midrule"]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
@@ -208,8 +196,20 @@ _TEX = {
 } | {character: f"\\{character}" for character in "&%$#_{}"}
 
 
+def _ordered(table: PaperTable, words: Sequence[str], numbers: Sequence[str]) -> list[str]:
+    return [*words[: table.lead], *numbers, *words[table.lead :]]
+
+
 def _heads(table: PaperTable) -> list[str]:
-    return line(table, table.words, [f"{column.label} ({column.unit})" for column in table.columns])
+    return _ordered(table, table.words, [f"{column.label} ({column.unit})" for column in table.columns])
+
+
+def _line(table: PaperTable, row: TableRow) -> list[str]:
+    return _ordered(table, row.texts, list(map(shown, table.columns, row.cells)))
+
+
+def _shape(table: PaperTable) -> str:
+    return "".join(_ordered(table, "l" * len(table.words), "r" * len(table.columns)))
 
 
 def _tex(text: str) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from progrpo.report.bars import colours_of, stacked_bars, used
 from progrpo.report.drawing import Drawing
-from progrpo.report.read import Row, Run, is_number
+from progrpo.report.html import prose
+from progrpo.report.read import Row, Run, having
 
 _COLOURS = colours_of(("trained", "scored only", "prompts", "prompts again", "padding"))
 
@@ -21,10 +22,7 @@ def tokens_figure(runs: Sequence[Run]) -> Drawing | None:
         name="tokens",
         title="Where the tokens went",
         svg=stacked_bars("tokens", bars, colours=_COLOURS, divisor=divisor, unit=f"{many}positions per step"),
-        caption="Positions that the trainer's passes computed, mean over steps (`tokens/forwarded`): completion tokens "
-        "trained (`tokens/trained`); scored only, to know the sampling policy (the rest of `tokens/head_share`); prompts "
-        "again, beyond the first time in a pass (`tokens/repeated_prompt_share`); padding (`tokens/padding_share`); the "
-        "remainder are prompts. What generation forwards is not in it.",
+        caption=prose("captions.jinja", "tokens"),
         runs=(),
         keys=used(bars, _COLOURS),
     )
@@ -32,7 +30,7 @@ def tokens_figure(runs: Sequence[Run]) -> Drawing | None:
 
 def positions_by_use(run: Run) -> dict[str, float]:
     """Positions per step by what they were for, mean over steps; empty where the run did not log them."""
-    rows = [row for row in run.metrics if is_number(row.get("tokens/forwarded")) and "tokens/head_share" in row]
+    rows = [row for row in having(run, "tokens/forwarded") if "tokens/head_share" in row]
     positions = sum(row["tokens/forwarded"] for row in rows)
     if not positions:
         return {}

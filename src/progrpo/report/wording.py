@@ -3,38 +3,12 @@
 import math
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from progrpo.statistics import Interval
+from progrpo.schema.quantity import MINUS
 
 NOTHING = "–"
-_MINUS = "\N{MINUS SIGN}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measure:
-    """A held-out measure with a column in the tables."""
-
-    key: str
-    """Its name in the rows of an evaluation; `evaluate/KEY` in the metrics."""
-    label: str
-    unit: str
-    percent: bool = False
-    """A fraction in [0, 1], shown as a percentage; its differences are percentage points."""
-    digits: int = 1
-
-    def value(self, number: float, *, signed: bool = False) -> str:
-        """The number without its unit, with a true minus sign; `signed` writes the plus as well."""
-        scaled = number * 100 if self.percent else number
-        text = f"{scaled:+.{self.digits}f}" if signed else f"{scaled:.{self.digits}f}"
-        if float(text) == 0:  # a zero has no sign, whatever was rounded away
-            text = text.lstrip("+-")
-        return text.replace("-", _MINUS)
-
-    def range(self, interval: Interval, *, signed: bool = False) -> str:
-        return f"[{self.value(interval.low, signed=signed)}, {self.value(interval.high, signed=signed)}]"
 
 
 def significant(value: object) -> str:
@@ -44,7 +18,7 @@ def significant(value: object) -> str:
     if not math.isfinite(value):
         return str(value)
     text = f"{value:.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.4g}"
-    return text.replace("-", _MINUS)
+    return text.replace("-", MINUS)
 
 
 def duration(seconds: float) -> str:

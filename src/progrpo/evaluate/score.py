@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from progrpo.schema.quantity import Quantity
 from progrpo.types import Completion, Problem, Verdict
 
 
@@ -84,6 +85,47 @@ class MethodStatistics:
     reversed_fraction: float | None = None
     untied_fraction: float | None = None
     correlation: float | None = None
+
+
+_STATISTICS = (
+    ("mean", "mean", "of all advantages"),
+    ("spread", "spread", "standard deviation of all advantages"),
+    ("zero_fraction", "exactly 0, %", "completions that the method does not train on"),
+    ("recorded_distance", "distance to recorded", "largest distance from the advantage that the run recorded"),
+    (
+        "entropy_change",
+        "predicted dH",
+        "first-order change of the entropy by an optimiser step, nats per unit of learning rate on the logits",
+    ),
+    (
+        "flipped_fraction",
+        "signs flipped, %",
+        "completions with the other sign, of those to which the first method gives no 0",
+    ),
+    (
+        "reversed_fraction",
+        "orders reversed, %",
+        "pairs of a group ordered the other way, of those that the first method orders",
+    ),
+    (
+        "untied_fraction",
+        "ties broken, %",
+        "pairs of a group that the method orders, of those that the first method ties",
+    ),
+    ("correlation", "correlation", "Pearson's, with the first method's advantages"),
+)
+STATISTICS = tuple(
+    Quantity(
+        key=key,
+        label=label,
+        unit="",
+        percent=key.endswith("_fraction"),
+        digits=1 if key.endswith("_fraction") else 3,
+        meaning=meaning,
+    )
+    for key, label, meaning in _STATISTICS
+)
+"""The attributes of `MethodStatistics`, in the order of tables."""
 
 
 @dataclass(frozen=True, kw_only=True)

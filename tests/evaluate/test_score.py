@@ -3,7 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progrpo.report.score import (
+from progrpo.evaluate.score import (
+    STATISTICS,
     ScoredCompletion,
     ScoredMethod,
     Scoring,
@@ -78,7 +79,7 @@ def test_what_cannot_be_counted_is_none() -> None:
     assert first.recorded_distance is None
     assert (second.flipped_fraction, second.reversed_fraction, second.correlation) == (None, None, None)
     assert second.untied_fraction == 0
-    assert value_of(second, "correlation") == "–"
+    assert value_of(second, STATISTICS[-1]) == "–"
 
 
 @given(st.lists(st.lists(st.floats(-3, 3), min_size=3, max_size=3), min_size=1, max_size=4))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from progrpo.errors import DataError
-from progrpo.report.score_read import read_rollouts
+from progrpo.rollout.recorded import read_rollouts
 from stand_ins.rollouts import group, rollout_row, write_rollouts
 
 

@@ -1,0 +1,80 @@
+"""Templates filled into one self-contained HTML page: no network, no file beside it; and captions from templates."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from progrpo.report.drawing import RUN_COLOURS
+
+HERE = Path(__file__).parent
+_ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
+
+
+def render(
+    template: str, *, scripts: Sequence[str], data: object, filters: Mapping[str, Callable[..., object]], **facts: Any
+) -> str:
+    """A page as text; the same facts give the same page, byte for byte.
+
+    Args:
+        scripts: files whose text is the page's script. data: what the script reads, as JSON.
+        filters: for the template, beside `code`.
+    """
+    environment = _environment(autoescape=True)
+    environment.filters |= {"code": code, **filters}
+    script = "".join((HERE / name).read_text("utf-8") for name in scripts)
+    page = environment.get_template(template).render(
+        **facts,
+        colours=RUN_COLOURS,
+        data=Markup(embedded_json(data)),
+        css=Markup((HERE / "page.css").read_text("utf-8")),
+        script=Markup(script),
+        # The browser runs this script and no other, should a completion ever find a way out of its quotes.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    # A lone surrogate, legal in JSON, is no character: it could not be written as UTF-8.
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def prose(template: str, part: str, **facts: Any) -> str:
+    """One part of a template of plain text (a macro of that name), its lines joined."""
+    return " ".join(paragraphs(template, part, **facts))
+
+
+def paragraphs(template: str, part: str, **facts: Any) -> list[str]:
+    """The same by its paragraphs, which blank lines part."""
+    made = str(getattr(_texts().get_template(template).module, part)(**facts))
+    return [" ".join(text.split()) for text in made.split("\n\n") if text.strip()]
+
+
+def embedded_json(data: object) -> str:
+    """JSON that is safe inside a script element: only ASCII, and none of < > &; `json.loads` gives the data back."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return "".join(_ESCAPED.get(character, character) for character in text)
+
+
+def code(text: str) -> Markup:
+    """Text of a caption as HTML; what stands in backticks is a metric's name."""
+    parts = enumerate(text.split("`"))
+    return Markup("").join(Markup("<code>%s</code>") % part if at % 2 else escape(part) for at, part in parts)
+
+
+def _environment(*, autoescape: bool) -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=autoescape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _texts() -> jinja2.Environment:
+    return _environment(autoescape=False)

@@ -1,0 +1,111 @@
+"""A measure added as one file appears in `evaluate`, in `compare` and on the page; the figures stand where the schema says."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from made_up_runs import MakeRun, write_benchmark, write_jsonl
+from rich.console import Console
+
+from progrpo import measures, plugins, schema
+from progrpo.cli.evaluate import measures_table, overview
+from progrpo.cli.report import benchmark_tables, tables
+from progrpo.report import curves
+from progrpo.report.page import make_page
+from progrpo.report.paper_tables import make_tables
+from progrpo.report.read import load_runs
+from progrpo.report.seconds import PHASES
+from progrpo.report.summary import summarise
+from progrpo.settings import Choice
+from progrpo.types import Judged, Sample
+
+FILE = '''"""Words of the first completion."""
+
+from progrpo.measures import Params
+from progrpo.schema.quantity import Quantity
+from progrpo.types import Judged
+
+COLUMNS = (
+    Quantity(key="words", label="Words at first", unit="words", digits=2, better="lower", meaning="words",
+             drawn=("held-out", "benchmarks", "overview", "compare")),
+)
+
+
+def measure(judged: Judged, params: Params) -> dict[str, float]:
+    return {"words": float(len(judged.samples[0].text.split()))}
+'''
+
+
+@pytest.fixture
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    folder = tmp_path / "more_measures"
+    folder.mkdir()
+    (folder / "words.py").write_text(FILE)
+    monkeypatch.setattr(measures, "__path__", [*measures.__path__, str(folder)])
+    before = plugins.names("measures")
+    monkeypatch.setattr(plugins, "names", lambda _: [*before, "words"])
+    schema._columns.cache_clear()
+    yield
+    schema._columns.cache_clear()
+
+
+@pytest.mark.usefixtures("words", "unrendered")
+def test_a_new_measure_appears_from_its_one_file(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "words" in measures.names(extras=False)
+    (one,) = measures.load([Choice(name="words")])
+    judged = Judged(problem="q", prompt="q", answer="1", samples=(Sample(text="a b c", status="correct"),))
+    assert one.measure(judged) == {"words": 3.0}
+
+    path = make_run("a")
+    for file in path.glob("evaluations/step-*.jsonl"):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        write_jsonl(file, [row | {"measures": row["measures"] | {"words": 3.0}} for row in rows])
+    write_benchmark(path, "aime24", (1, 2), measures={"words": 4.0})
+    runs = load_runs([path])
+    made, summary = make_tables(runs), summarise(runs)
+    page = make_page(runs, title="t", made=made)
+    assert (
+        page.count("Words at first<br><small>words</small>") == 3
+    )  # held-out results, the same as a benchmark, and aime24
+    for place in (summary.last[0].cells["words"], made.comparison.tables[-1].results[0].cells["words"]):
+        assert place is not None
+        assert place.mean in (3.0, 4.0)
+
+    head = {"task": "q", "preset": None, "problems": 1, "samples": 1, "statuses": {"correct": 1}, "over_task": {}}
+    head |= {"settings": {"n": 1, "temperature": 1, "top_p": 1, "max_new_tokens": 8}, "excluded": []}
+    head["summary"] = {"words": {"mean": 4.0, "low": 3.0, "high": 5.0, "problems": 1}}
+    console = Console(width=200)
+    for table in (
+        measures_table(head),
+        overview([head]),
+        *tables(runs, summary),
+        *benchmark_tables(runs, made.comparison),
+    ):
+        console.print(table)
+    printed = capsys.readouterr().out
+    assert "words ↓" in printed  # evaluate, one task
+    assert "4.00 [3.00, 5.00]" in printed  # evaluate, all tasks
+    assert printed.count("Words at first") == 2  # evaluate's overview, compare's benchmarks
+    assert "Words" in printed  # compare's held-out table, its heading broken
+
+
+def test_figures_stand_where_the_schema_says() -> None:
+    figures = (curves.ENTROPY, curves.REWARD, curves.PASS_AT_1, curves.DISTINCT, curves.CONFIDENCE)
+    figures = (*figures, curves.pass_at(schema.columns("pass-at-most")[0].at(8)))
+    said = {name for one in (*schema.METRICS, *schema.columns()) for name in one.drawn}
+    for figure in figures:
+        keys = {layer.key for layer in figure.layers}
+        assert all(figure.name in schema.metric(key).drawn for key in keys)
+        assert {one.key for one in schema.drawn(figure.name)} == {
+            key for key in keys if not key.startswith("evaluate/")
+        }
+    others = {"held-out", "benchmarks", "overview", "compare", "progress", "cost", "seconds", "tokens", "over-k"}
+    others |= {"statistics", "table-5"}
+    assert said == {figure.name for figure in figures} | others
+    assert {one.key for one in schema.drawn("seconds")} == {f"time/{phase}_s" for phase in (*PHASES, "step")}
+
+
+def test_a_figure_of_a_metric_that_nothing_logs_is_refused() -> None:
+    with pytest.raises(KeyError, match="rollout/entropie"):
+        curves.Layer(key="rollout/entropie", look="points")
