@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from progrpo import engines, measures, methods, plugins, rewards, tasks
-from progrpo.engines import Engine, Generated, Request, check_generated
+from progrpo.engines import Capabilities, Engine, Generated, Request, check_generated
 from progrpo.errors import ConfigError, DataError, PluginError, VerifierError
 from progrpo.rewards._results import as_verdict
 from progrpo.rollout.verify import Verifier, VerifySettings
@@ -388,7 +388,16 @@ def test_what_a_measure_gives_is_checked(values: str, expected: object, write: C
 
 
 class _Silent(Engine):
-    samples_trained_weights = True
+    capabilities = Capabilities(
+        samples_trained_weights=True,
+        entropies=True,
+        entropy_gradients=True,
+        prompt_logprobs=True,
+        batch_invariant=False,
+    )
+
+    def update_weights(self, *args: Any) -> None:
+        pass
 
     def generate(self, *args: Any, **kwargs: Any) -> list[Generated]:
         return []

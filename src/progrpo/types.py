@@ -101,11 +101,13 @@ class Completion:
         token_ids: the sampled tokens, the end-of-text token included where `finish` is "stop".
         finish: "stop" (an end token was sampled) or "length" (cut at the limit).
         logprobs: log-probability of each sampled token at the sampling temperature, before top-p/top-k.
-        entropies: entropy of the distribution each token was drawn from, in nats, likewise before top-p/top-k.
+        entropies: entropy of the distribution each token was drawn from, in nats, likewise before top-p/top-k; None where
+            the engine does not give them.
         entropy_slopes: dH/dη of each token's distribution when its own token is pushed up along the gradient of its
             log-probability: −p(log p + H) + Σ_v p_v²(log p_v + H), in nats. An update with ∂J/∂log p = g changes the
             entropy by g · slope to first order (arXiv:2602.03392). None where the engine does not give them.
         raw_logprobs, raw_entropies: the same at temperature 1; None where nobody asked for them.
+        policy_version: optimiser steps behind the weights it was sampled from.
     """
 
     seed: int
@@ -113,10 +115,11 @@ class Completion:
     finish: Literal["stop", "length"]
     token_ids: "Int[Tensor, ' T']"
     logprobs: "Float[Tensor, ' T']"
-    entropies: "Float[Tensor, ' T']"
+    entropies: "Float[Tensor, ' T'] | None" = None
     entropy_slopes: "Float[Tensor, ' T'] | None" = None
     raw_logprobs: "Float[Tensor, ' T'] | None" = None
     raw_entropies: "Float[Tensor, ' T'] | None" = None
+    policy_version: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,13 +130,14 @@ class TokenStatistics:
         probability: mean probability of the sampled tokens.
         low_probability: mean probability of the 20 % least likely of them (rounded up, at least 1).
         confidence: c(o), the geometric mean of the same (Eq. 6).
-        entropy: mean entropy of the distributions they were drawn from, full vocabulary, in nats per token.
+        entropy: mean entropy of the distributions they were drawn from, full vocabulary, in nats per token; None where the
+            engine does not give it.
     """
 
     probability: float
     low_probability: float
     confidence: float
-    entropy: float
+    entropy: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -222,6 +226,7 @@ class RolloutBatch:
         prompt_logprobs: [P, Q] and prompt_mask: [P, Q] (False on padding and on the first token); None likewise.
         ref_logprobs: [N, S] under the model before training; None likewise. values: [N, S] of the method's net; likewise.
         entropy_slopes: [N, S] see `Completion`; None where the engine gives none.
+        sampler_logprobs: [N, S] as the engine reported them, whoever scored since.
         problems: [P] ids. state: what the method remembers from rollout to rollout, to be written into.
     """
 
@@ -237,6 +242,7 @@ class RolloutBatch:
     ref_logprobs: "Float[Tensor, 'N S'] | None" = None
     values: "Float[Tensor, 'N S'] | None" = None
     entropy_slopes: "Float[Tensor, 'N S'] | None" = None
+    sampler_logprobs: "Float[Tensor, 'N S'] | None" = None
     problems: tuple[str, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
 

@@ -235,9 +235,9 @@ def test_an_error_in_the_forward_pass_is_raised_and_nothing_is_left(
 
 
 def test_weights_are_rounded_in_bf16_only_while_it_generates(tiny_model: LanguageModel) -> None:
-    assert engine(tiny_model).samples_trained_weights
+    assert engine(tiny_model).capabilities.samples_trained_weights
     half = replace(tiny_model, precision="bf16")
-    assert not engine(half).samples_trained_weights
+    assert not engine(half).capabilities.samples_trained_weights
     before, seen = state(half), set()
     with counting(half, lambda _: seen.add(half.model.dtype)):
         results = engine(half).generate(requests(half), SAMPLING)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from progrpo.engines import Done, Engine, Generated, Request, Sampling
+from progrpo.engines import Capabilities, Done, Engine, Generated, Request, Sampling
 from progrpo.errors import VerifierError
 from progrpo.rollout.generate import Rollout, run_rollout
 from progrpo.rollout.verify import Verifier, VerifySettings
@@ -38,7 +38,13 @@ def score(text, problem, params):
 class Scripted(Engine):
     """Gives completion `p.g` to seed g of problem p (or what `texts` say); announces `order`, then calls `between`."""
 
-    samples_trained_weights = False
+    capabilities = Capabilities(
+        samples_trained_weights=False,
+        entropies=True,
+        entropy_gradients=True,
+        prompt_logprobs=True,
+        batch_invariant=False,
+    )
 
     def __init__(
         self,
@@ -47,6 +53,9 @@ class Scripted(Engine):
         texts: dict[int, str] | None = None,
     ) -> None:
         self._order, self._between, self._texts = order, between, texts or {}
+
+    def update_weights(self, tensors: object, version: int) -> None:
+        self.version = version
 
     def generate(
         self,
@@ -240,3 +249,13 @@ def test_an_interrupted_generation_leaves_no_verdict_behind(
         assert [group.verdicts[0].detail for group in made.groups] == [f"{p}.0" for p in range(4)]
         assert time.monotonic() - started < 30  # nobody waited for the hanging verdict
     assert str(os.getpid()) != hanging.read_text()
+
+
+def test_completions_know_the_version_of_the_weights_they_were_sampled_from() -> None:
+    engine = Scripted()
+    versions = []
+    for version in (0, 3):
+        engine.update_weights((), version)
+        groups = rollout(engine, Asked(overlaps=False)).groups
+        versions.append({completion.policy_version for group in groups for completion in group.completions})
+    assert versions == [{0}, {3}]

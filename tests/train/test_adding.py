@@ -53,10 +53,8 @@ class Params(Settings):
     pass
 
 class Loud(engines.Engine):
-    samples_trained_weights = True
-
     def __init__(self, inner):
-        self.inner = inner
+        self.inner, self.capabilities = inner, inner.capabilities
 
     def generate(self, requests, sampling, *, prompt_logprobs=False, on_done=None):
         results = self.inner.generate(requests, sampling, prompt_logprobs=prompt_logprobs)
@@ -65,8 +63,8 @@ class Loud(engines.Engine):
             for one in results
         ]
 
-    def sync(self):
-        self.inner.sync()
+    def update_weights(self, tensors, version):
+        self.inner.update_weights(tensors, version)
 
 def make(model, params):
     return Loud(engines.load(Choice(name="hf"), model))

@@ -5,6 +5,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,8 +156,7 @@ def _sample(
     transformers_logging.disable_progress_bar()
     model = load_model(about)
     check_context(model, benchmark.max_new_tokens)
-    engine = engines.load(request.engine, model)
-    with progress_bar() as bar:
+    with closing(engines.load(request.engine, model)) as engine, progress_bar() as bar:
         line = bar.add_task(benchmark.name, total=len(chosen), doing="sampling")
         rollout = run_rollout(
             chosen,
@@ -173,7 +173,9 @@ def _sample(
         raise PluginError(
             f"engine {request.engine.name!r} gave no log-probs of the prompts, which c(q) is made of; use engine.name=hf"
         )
-    return Sampled(groups=rollout.groups, excluded=excluded, other_scorer=not engine.samples_trained_weights)
+    return Sampled(
+        groups=rollout.groups, excluded=excluded, other_scorer=not engine.capabilities.samples_trained_weights
+    )
 
 
 def _about(path: str, task: str, split: str, benchmark: Benchmark, request: Request, sampled: Sampled) -> About:

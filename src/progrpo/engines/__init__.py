@@ -6,10 +6,10 @@ The contract:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 from jaxtyping import Float, Int
 from pydantic import Field
@@ -62,12 +62,34 @@ Done = Callable[[int, Generated], None]
 """Called with the index of a request and its result."""
 
 
-class Engine(ABC):
-    """Generates completions. Token ids go in and come out; text is never re-tokenised."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capabilities:
+    """What an engine can give as it is set up.
 
-    samples_trained_weights: ClassVar[bool]
-    """True where the log-probs it reports come from the very weights that are trained, so that they may serve as
-    old log-probs and for the confidences."""
+    Attributes:
+        samples_trained_weights: the log-probs it reports come from the very weights that are trained, so that they may serve
+            as old log-probs and for the confidences.
+        entropies: the entropy of each distribution it draws from. entropy_gradients: `Completion.entropy_slopes`.
+        prompt_logprobs: log-probs of the prompts' tokens.
+        batch_invariant: tokens and log-probs of a completion are the same to the last bit whatever else is asked.
+    """
+
+    samples_trained_weights: bool
+    entropies: bool
+    entropy_gradients: bool
+    prompt_logprobs: bool
+    batch_invariant: bool
+
+
+class Engine(ABC):
+    """Generates completions. Token ids go in and come out; text is never re-tokenised.
+
+    Attributes:
+        capabilities: of this instance. version: optimiser steps behind the weights that sample.
+    """
+
+    capabilities: Capabilities
+    version: int = 0
 
     @abstractmethod
     def generate(
@@ -88,12 +110,20 @@ class Engine(ABC):
                 the generation. An engine that never calls it merely lets nobody begin early.
         """
 
-    def sync(self) -> None:  # noqa: B027 - a default, not a gap: engines that share the trained weights have nothing to do
-        """Take over the trained weights.
+    @abstractmethod
+    def update_weights(self, tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Take over the trained weights, and set `version`.
 
-        An engine is made with the weights as they are; this is called after the last update of each rollout, before
+        An engine is made with the weights as they are; this is called once after the last update of each rollout, before
         anything is generated with what it made, and timed as the phase `sync`.
+
+        Args:
+            tensors: the model's parameters by name; an engine that samples from the trained model itself need not read them.
+            version: optimiser steps made.
         """
+
+    def close(self) -> None:  # noqa: B027 - a default, not a gap: an engine in this process holds nothing to give back
+        """Give back processes and memory; nothing is generated afterwards. May be called again."""
 
 
 CONTRACT = plugins.Contract(
@@ -126,6 +156,10 @@ def load(choice: Choice, model: LanguageModel) -> Engine:
     engine = module.make(model, params)
     if not isinstance(engine, Engine):
         raise PluginError(f"engine {choice.name!r}: make gave {engine!r:.80}; expected a progrpo.engines.Engine")
+    if not isinstance(getattr(engine, "capabilities", None), Capabilities):
+        raise PluginError(
+            f"engine {choice.name!r}: no capabilities; expected a progrpo.engines.Capabilities on the engine"
+        )
     return engine
 
 

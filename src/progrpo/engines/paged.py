@@ -8,12 +8,12 @@ Without flash attention (package flash-attn or kernels, half precision, a GPU) e
 under a mask, so that the work grows with the square of `max_rows`: engine hf is faster then.
 
 With model.precision=bf16 the weights are rounded to bf16 while it generates, norms and residuals included; training
-computes under autocast. Its log-probs are then not those of the trained weights (see `samples_trained_weights`).
+computes under autocast. Its log-probs are then not those of the trained weights (see `Capabilities`).
 """
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import ceil
@@ -28,7 +28,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from progrpo import attention
 from progrpo.algo.logprobs import head_logprobs
-from progrpo.engines import Done, Engine, Generated, Request, Sampling
+from progrpo.engines import Capabilities, Done, Engine, Generated, Request, Sampling
 from progrpo.engines.hf.results import named
 from progrpo.engines.hf.sampling import kept, sample, uniforms_of
 from progrpo.errors import ConfigError, NonFiniteError, PluginError
@@ -88,7 +88,16 @@ class PagedEngine(Engine):
     def __init__(self, model: LanguageModel, params: Params) -> None:
         self._model = model
         self._params = params
-        self.samples_trained_weights = model.precision == "fp32"  # passes then differ by the order of their sums alone
+        self.capabilities = Capabilities(
+            samples_trained_weights=model.precision == "fp32",  # passes then differ by the order of their sums alone
+            entropies=True,
+            entropy_gradients=True,
+            prompt_logprobs=True,
+            batch_invariant=False,
+        )
+
+    def update_weights(self, tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
+        self.version = version  # it reads the trained weights at every call
 
     @torch.no_grad()
     def generate(

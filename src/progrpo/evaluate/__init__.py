@@ -204,14 +204,14 @@ def _sample(completion: Completion, verdict: Verdict) -> Sample:
 
 
 def _statistics(logprobs: Tensor | None, entropies: Tensor | None) -> TokenStatistics | None:
-    if logprobs is None or entropies is None or not len(logprobs):
+    if logprobs is None or not len(logprobs):
         return None
     row, mask = logprobs[None], torch.ones(1, len(logprobs), dtype=torch.bool)
     return TokenStatistics(
         probability=float(logprobs.double().exp().mean()),
         low_probability=float(sequence_confidence(row, mask, mean="arithmetic")),
         confidence=float(sequence_confidence(row, mask)),
-        entropy=float(entropies.double().mean()),
+        entropy=None if entropies is None else float(entropies.double().mean()),
     )
 
 

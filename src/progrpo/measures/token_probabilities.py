@@ -61,9 +61,10 @@ def measure(judged: Judged, params: Params) -> dict[str, float]:
 def _means(rollouts: Sequence[TokenStatistics]) -> dict[str, float]:
     if not rollouts:
         return {}
+    entropies = [rollout.entropy for rollout in rollouts if rollout.entropy is not None]
     return {
         "probability": sum(rollout.probability for rollout in rollouts) / len(rollouts),
         "low_probability": sum(rollout.low_probability for rollout in rollouts) / len(rollouts),
         "confidence": sum(rollout.confidence for rollout in rollouts) / len(rollouts),
-        "rollout_entropy": sum(rollout.entropy for rollout in rollouts) / len(rollouts),
+        **({"rollout_entropy": sum(entropies) / len(entropies)} if entropies else {}),
     }

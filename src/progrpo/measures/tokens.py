@@ -37,7 +37,11 @@ COLUMNS = (
 def measure(judged: Judged, params: Params) -> dict[str, float]:
     """`entropy` (nats per token, mean over all sampled tokens, at the sampling temperature), `length` (tokens),
     `truncated` (share of completions)."""
-    known = [(sample.tempered.entropy, sample.tokens) for sample in judged.samples if sample.tempered is not None]
+    known = [
+        (sample.tempered.entropy, sample.tokens)
+        for sample in judged.samples
+        if sample.tempered is not None and sample.tempered.entropy is not None
+    ]
     tokens = sum(count for _, count in known)
     entropy = {"entropy": sum(value * count for value, count in known) / tokens} if tokens else {}
     return {

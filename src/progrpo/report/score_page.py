@@ -132,12 +132,12 @@ def page_data(
 def _tokens(one: ScoredCompletion, spelling: Spelling) -> dict[str, Any] | None:
     if one.low is None:
         return None
-    ids = one.completion.token_ids.tolist()
+    ids, entropies = one.completion.token_ids.tolist(), one.completion.entropies
     return {
         "ids": ids,
         "texts": _texts(spelling.tokenizer, ids, one.completion.text),
         "probabilities": [_rounded(value) for value in one.completion.logprobs.exp().tolist()],
-        "entropies": [_rounded(value) for value in one.completion.entropies.tolist()],
+        "entropies": [None] * len(ids) if entropies is None else [_rounded(value) for value in entropies.tolist()],
         "low": one.low.int().tolist(),
         "weights": [_weights(values.tolist()) for values in one.weights or ()],
     }

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -84,7 +84,7 @@ def run_rollout(
             problem=problem,
             prompt_ids=request.prompt_ids,
             prompt_logprobs=result.prompt_logprobs,
-            completions=result.completions,
+            completions=tuple(replace(own, policy_version=engine.version) for own in result.completions),
             verdicts=tuple(
                 verifier.shape(verdict, len(own.token_ids))
                 for verdict, own in zip(given, result.completions, strict=True)

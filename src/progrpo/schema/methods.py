@@ -76,6 +76,10 @@ CONFIDENCE = (
         "included",
         rollout=True,
     ),
+)
+"""Logged wherever the method is used or added to another."""
+
+OWN = (
     Quantity(
         key="ucpo/weight_spread",
         label="Spread of the weights",
@@ -83,11 +87,8 @@ CONFIDENCE = (
         digits=3,
         meaning="mean abs(w - 1) of the weights that UCPO gives to correct completions, where a group has two or more",
         rollout=True,
+        method="ucpo",
     ),
-)
-"""Logged wherever the method is used or added to another."""
-
-OWN = (
     Quantity(
         key="rollout/rounds",
         label="Rounds of sampling",

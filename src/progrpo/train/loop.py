@@ -1,6 +1,7 @@
 """The whole of Algorithm 1: sample, verify, weigh, update."""
 
 import logging
+from contextlib import closing
 
 from progrpo.evaluate import run_evaluation
 from progrpo.methods import Advantages
@@ -44,7 +45,7 @@ def train(
     assert settings.reward is not None  # `resolve` named it
     with Verifier(settings.reward, settings.verify) as verifier:
         trainer = prepare(settings, verifier, resume=resume, listen=listen)
-        with trainer.run as run:
+        with trainer.run as run, closing(trainer.engine):
             listen("start", {"done": trainer.done, "steps": settings.steps, "out": str(run.path)})
             clock = Clock(trainer.model.device)
             profiler = Profiler(run.path, settings.record.profile_rollouts if profile else (), listen)
@@ -115,7 +116,7 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
         if part == per_rollout - 1:
             # Whatever is sampled from here on, is sampled from the policy as it is now.
             with clock.phase("sync"):
-                trainer.engine.sync()
+                trainer.engine.update_weights(trainer.model.model.named_parameters(), version=done)
             metrics |= evaluate(trainer, done, clock)
         trainer.listen("step", trainer.run.write_metrics(done, metrics | clock.take()))
     if done >= settings.steps or (settings.checkpoint.every and done % settings.checkpoint.every == 0):

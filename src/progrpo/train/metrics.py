@@ -26,13 +26,15 @@ def rollout_metrics(
     verdicts = [verdict for group in groups for verdict in group.verdicts]
     judged = [verdict for verdict in verdicts if not verdict.failed]
     statuses = Counter(verdict.status for verdict in verdicts)
-    entropy = sum(float(c.entropies.double().sum()) for group in groups for c in group.completions)
+    entropies = [c.entropies for group in groups for c in group.completions if c.entropies is not None]
     distinct = [len({v.canonical for v in group.verdicts if v.correct}) for group in groups] if canonical else []
     return {
         "rollout/reward": Ratio(sum(verdict.reward for verdict in judged), len(judged)),
         "rollout/correct": Ratio(sum(verdict.correct for verdict in judged), len(judged)),
         "rollout/distinct_correct": Ratio(sum(distinct), len(distinct)),
-        "rollout/entropy": Ratio(entropy, tokens),
+        "rollout/entropy": Ratio(
+            sum(float(one.double().sum()) for one in entropies), sum(len(one) for one in entropies)
+        ),
         "rollout/confidence": _mean(confidence),
         "rollout/length": Ratio(tokens, sequences),
         "rollout/truncated": Ratio(float(batch.truncated.sum()), sequences),
@@ -100,7 +102,7 @@ def _token_columns(group: Group, index: int) -> dict[str, Any]:
         "prompt_ids": group.prompt_ids.tolist(),
         "token_ids": completion.token_ids.tolist(),
         "logprobs": completion.logprobs.tolist(),
-        "entropies": completion.entropies.tolist(),
+        **({} if completion.entropies is None else {"entropies": completion.entropies.tolist()}),
     }
     if completion.entropy_slopes is not None:
         row["entropy_slopes"] = completion.entropy_slopes.tolist()

@@ -19,6 +19,8 @@ def make_rollout_batch(groups: Sequence[Group], needs: frozenset[str], failed: F
     completions = [completion for group in groups for completion in group.completions]
     lengths = torch.tensor([[len(c.token_ids) for c in group.completions] for group in groups])
     longest = max(1, int(lengths.max()))
+    sampler_logprobs = pad_columns([completion.logprobs for completion in completions], longest)
+    known_entropies = [c.entropies for c in completions if c.entropies is not None]
     known_slopes = [c.entropy_slopes for c in completions if c.entropy_slopes is not None]
     prompt_logprobs = prompt_mask = None
     if "prompt_logprobs" in needs:
@@ -38,8 +40,9 @@ def make_rollout_batch(groups: Sequence[Group], needs: frozenset[str], failed: F
         truncated=torch.tensor([[c.finish == "length" for c in group.completions] for group in groups]),
         lengths=lengths,
         mask=column_mask(lengths.flatten(), longest),
-        logprobs=pad_columns([completion.logprobs for completion in completions], longest),
-        entropies=pad_columns([c.entropies for c in completions], longest) if "entropies" in needs else None,
+        logprobs=sampler_logprobs,
+        sampler_logprobs=sampler_logprobs,
+        entropies=pad_columns(known_entropies, longest) if "entropies" in needs else None,
         prompt_logprobs=prompt_logprobs,
         prompt_mask=prompt_mask,
         entropy_slopes=pad_columns(known_slopes, longest) if len(known_slopes) == len(completions) else None,

@@ -52,9 +52,8 @@ class Trainer:
 
     @property
     def engine_scores(self) -> bool:
-        """Whether the engine's log-probs serve as those of the sampling policy."""
-        chosen = self.settings.old_logprobs
-        return chosen == "engine" or (chosen == "auto" and self.engine.samples_trained_weights)
+        """See the function of this name."""
+        return engine_scores(self.settings, self.engine)
 
 
 def resolve(settings: RunSettings) -> RunSettings:
@@ -134,8 +133,10 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     )
     reference = Reference(model, settings.model, temperature) if "ref_logprobs" in method.needs else None
     engine = engines.load(settings.engine, model)
+    _require_capable(engine, settings, method)
     if latest is not None:
         checkpoint.restore(latest, policy, method.state)
+        engine.update_weights(model.model.named_parameters(), version=latest.step)
     if run is None:
         run = RunDirectory.create(settings, excluded, known)
     else:
@@ -155,6 +156,25 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
         done=latest.step if latest else 0,
         listen=listen,
     )
+
+
+def _require_capable(engine: Engine, settings: RunSettings, method: Method) -> None:
+    """Raises ConfigError if the method reads what this engine does not give, and the trainer makes no pass of its own."""
+    if not engine_scores(settings, engine):
+        return
+    given = {"entropies": engine.capabilities.entropies, "prompt_logprobs": engine.capabilities.prompt_logprobs}
+    for name, there in given.items():
+        if name in method.needs and not there:
+            raise ConfigError(
+                f"method {method.name!r} needs {name.replace('_', ' ')}, which engine {settings.engine.name!r} does not give; "
+                "set old_logprobs=trainer, so that a pass of the trainer gives them"
+            )
+
+
+def engine_scores(settings: RunSettings, engine: Engine) -> bool:
+    """Whether the engine's log-probs serve as those of the sampling policy."""
+    chosen = settings.old_logprobs
+    return chosen == "engine" or (chosen == "auto" and engine.capabilities.samples_trained_weights)
 
 
 def _bad_gold(

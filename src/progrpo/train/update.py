@@ -15,6 +15,7 @@ from progrpo.train.micro_batch import MicroBatch
 from progrpo.train.minibatch import MiniBatch
 from progrpo.train.passes import prompt_states, scatter_columns, token_states
 from progrpo.train.policy import Policy
+from progrpo.train.sampler_gap import SamplerGap
 from progrpo.types import Ratio
 
 Dump = Callable[[dict[str, Any]], str]
@@ -38,7 +39,9 @@ def update(
     whole = "whole_groups" in method.needs
     pool = policy.pools(batch.rows, batch.index, budget, whole=whole) if method.pool == "micro" else None
     decided = decide(method, batch.step, longest=longest, skip_zero=skip_zero, pool=pool)
-    stats, work = _Stats(), batch.work
+    stats, gap, work = _Stats(), SamplerGap(), batch.work
+    # Later steps of a rollout meet a policy that has moved: what they differ by is no fault of the sampler.
+    sampler = batch.step.sampler_logprobs if batch.first == 0 else None
     policy.zero_grad()
     columns = batch.step.batch.mask.shape[1]
     for micro in policy.micro_batches(batch.rows, batch.first + decided.chosen, columns, budget, whole=whole):
@@ -50,6 +53,8 @@ def update(
             shown = {"logprobs": view.logprobs, "old_logprobs": view.old_logprobs, "advantages": view.advantages}
             raise _non_finite("loss", dump, tokens=micro.tokens, **shown)
         loss.backward()
+        if sampler is not None:
+            gap.add(view.logprobs, sampler[place].to(view.logprobs.device), view.mask)
         slopes = batch.step.entropy_slopes
         stats.add(
             -float(own.detach()),
@@ -57,7 +62,13 @@ def update(
             *clip_bounds(decided, place, micro.tokens.device),
             None if slopes is None else slopes[place].to(view.mask.device),
         )
-    return _step(policy, batch, decided, dump) | stats.metrics() | work.metrics() | dict(decided.made.stats)
+    return (
+        _step(policy, batch, decided, dump)
+        | stats.metrics()
+        | gap.metrics()
+        | work.metrics()
+        | dict(decided.made.stats)
+    )
 
 
 def _view(

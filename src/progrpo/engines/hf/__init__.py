@@ -6,13 +6,14 @@ per token), so it does not depend on the batch it was drawn in (up to rounding: 
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
-from progrpo.engines import Done, Engine, Generated, Request, Sampling
+from progrpo.engines import Capabilities, Done, Engine, Generated, Request, Sampling
 from progrpo.engines.hf import probe
 from progrpo.engines.hf.cache import Shape
 from progrpo.engines.hf.continuous import SlotDecoder, shape_of
@@ -43,7 +44,13 @@ def make(model: LanguageModel, params: Params) -> "HfEngine":
 
 
 class HfEngine(Engine):
-    samples_trained_weights = True
+    capabilities = Capabilities(
+        samples_trained_weights=True,
+        entropies=True,
+        entropy_gradients=True,
+        prompt_logprobs=True,
+        batch_invariant=False,  # another batch size rounds differently
+    )
 
     def __init__(self, model: LanguageModel, params: Params) -> None:
         self._params = params
@@ -52,8 +59,9 @@ class HfEngine(Engine):
         self._kept: tuple[Rows, Graphs] | None = None
         self._way: Way | None = None
 
-    def sync(self) -> None:
+    def update_weights(self, tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
         self._weights.sync()
+        self.version = version
 
     @torch.no_grad()
     def generate(
@@ -66,7 +74,6 @@ class HfEngine(Engine):
     ) -> list[Generated]:
         if not requests:
             return []
-        self.sync()
         was_training = self._model.model.training
         self._model.model.eval()
         try:

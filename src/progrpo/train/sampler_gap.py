@@ -1,0 +1,36 @@
+"""How far the sampler's log-probs are from the trainer's, on the same tokens and before either has moved."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from progrpo.types import Ratio
+
+INSIDE = (0.9, 1.1)
+"""Importance ratios trainer / sampler that count as agreement."""
+
+
+class SamplerGap:
+    """Gathers log-ratios over the micro-batches of a step."""
+
+    def __init__(self) -> None:
+        self._parts: list[Tensor] = []
+
+    def add(self, logprobs: Float[Tensor, "M S"], sampler: Float[Tensor, "M S"], mask: Bool[Tensor, "M S"]) -> None:
+        """The trainer's log-probs and the sampler's of some sequences; only tokens of `mask` count."""
+        self._parts.append((logprobs.detach() - sampler)[mask].double().cpu())
+
+    def metrics(self) -> dict[str, Ratio]:
+        """With d = log p_trainer - log p_sampler of each token: see `sampler/*` in docs/metrics.md; {} without a token."""
+        differences = torch.cat(self._parts) if self._parts else torch.zeros(0)
+        count = differences.numel()
+        if not count:
+            return {}
+        ratio, size = differences.exp(), differences.abs()
+        outside = (ratio < INSIDE[0]) | (ratio > INSIDE[1])
+        return {
+            "sampler/gap": Ratio(float(size.sum()), count),
+            "sampler/gap_p95": Ratio(float(size.quantile(0.95)), 1),
+            "sampler/outside": Ratio(float(outside.sum()), count),
+            "sampler/kl": Ratio(float((ratio - 1 - differences).sum()), count),
+        }
