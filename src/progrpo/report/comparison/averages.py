@@ -51,17 +51,21 @@ def shared_benchmarks(benchmarks: Sequence[Benchmark], among: Collection[int] | 
     return found
 
 
+def mathematical(group: Shared) -> Shared:
+    """The paper's mathematical benchmarks of a group; all that it has where it has none of them."""
+    kept = tuple(one for one in group.benchmarks if one.task in MATHEMATICS)
+    if not kept:
+        return group
+    left_out = tuple(name for name in group.left_out if name.split("-")[0] in MATHEMATICS)
+    return replace(group, benchmarks=kept, left_out=left_out, powers=_powers(kept, group.runs))
+
+
 def of_one_kind(group: Shared) -> Shared:
     """What of a group may be averaged: the paper's mathematical benchmarks; without any of them, its first benchmark alone."""
-    mathematical = tuple(one for one in group.benchmarks if one.task in MATHEMATICS)
-    kept = mathematical or group.benchmarks[:1]
-    return replace(
-        group,
-        benchmarks=kept,
-        left_out=tuple(name for name in group.left_out if not mathematical or name.split("-")[0] in MATHEMATICS),
-        powers=_powers(kept, group.runs),
-        other_kinds=tuple(one.name for one in group.benchmarks if one not in kept),
-    )
+    found = mathematical(group)
+    kept = found.benchmarks if found.benchmarks[0].task in MATHEMATICS else found.benchmarks[:1]
+    others = tuple(one.name for one in group.benchmarks if one not in kept)
+    return replace(found, benchmarks=kept, powers=_powers(kept, group.runs), other_kinds=others)
 
 
 def _powers(benchmarks: Sequence[Benchmark], runs: Sequence[int]) -> tuple[int, ...]:

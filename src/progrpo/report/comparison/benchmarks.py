@@ -1,6 +1,6 @@
 """Benchmarks across runs: which evaluations may be compared, their results, and the paired differences to the first run."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from progrpo import schema
@@ -120,8 +120,9 @@ def compare_benchmarks(runs: Sequence[Run]) -> Comparison:
     return Comparison(benchmarks=benchmarks, tables=_adjusted(tables), left_out=tuple(left_out), notes=tuple(notes))
 
 
-def pass_measure(k: int) -> Quantity:
-    return schema.metric(f"evaluate/pass@{k}")
+def pass_measures(k: int) -> tuple[Quantity, ...]:
+    """Pass@1 and Pass@k; the first alone where that is the second."""
+    return tuple(schema.metric(f"evaluate/pass@{each}") for each in dict.fromkeys((1, k)))
 
 
 def _benchmarks(found: Sequence[Sequence[Evaluation]]) -> tuple[Benchmark, ...]:
@@ -173,7 +174,7 @@ def _measures(benchmark: Benchmark) -> tuple[tuple[Quantity, ...], tuple[str, ..
     alike = benchmark.comparable
     powers = benchmark.powers(alike if len(alike) > 1 else tuple(benchmark.evaluations))
     everyone = benchmark.evaluations.values()
-    measures = [pass_measure(k) for k in dict.fromkeys((1, powers[-1]))]
+    measures = list(pass_measures(powers[-1]))
     tested = tuple(measure.key for measure in measures)
     for one in schema.columns("benchmarks"):
         if one.family and one.key != "pass@K":
@@ -213,31 +214,21 @@ def _gap(
 
 def _adjusted(tables: Sequence[Compared]) -> tuple[Compared, ...]:
     """Holm's rule over the benchmarks of one preset, for each run and each of Pass@1 and the largest Pass@k."""
-    adjusted: dict[tuple[int, int, str], float] = {}
-    for family in _families(tables).values():
-        values = holm([p for _, p in family])
-        adjusted |= {place: value for (place, _), value in zip(family, values, strict=True)}
-    return tuple(
-        replace(
-            table,
-            gaps=tuple(
-                replace(gap, adjusted={key: adjusted[index, gap.run, key] for key in gap.p}) for gap in table.gaps
-            ),
-        )
-        for index, table in enumerate(tables)
-    )
-
-
-def _families(tables: Sequence[Compared]) -> dict[object, list[tuple[tuple[int, int, str], float]]]:
-    found: dict[object, list[tuple[tuple[int, int, str], float]]] = {}
-    for index, gap, key, p in _tests(tables):
-        family = (tables[index].benchmark.preset, gap.run, tables[index].tested.index(key))
-        found.setdefault(family, []).append(((index, gap.run, key), p))
-    return found
-
-
-def _tests(tables: Sequence[Compared]) -> Iterator[tuple[int, Paired, str, float]]:
+    families: dict[object, dict[tuple[int, int, str], float]] = {}
     for index, table in enumerate(tables):
         for gap in table.gaps:
             for key, p in gap.p.items():
-                yield index, gap, key, p
+                family = (table.benchmark.preset, gap.run, table.tested.index(key))
+                families.setdefault(family, {})[index, gap.run, key] = p
+    adjusted = {
+        place: value
+        for family in families.values()
+        for place, value in zip(family, holm(list(family.values())), strict=True)
+    }
+
+    def with_its_own(index: int, gap: Paired) -> Paired:
+        return replace(gap, adjusted={key: adjusted[index, gap.run, key] for key in gap.p})
+
+    return tuple(
+        replace(table, gaps=tuple(with_its_own(index, gap) for gap in table.gaps)) for index, table in enumerate(tables)
+    )

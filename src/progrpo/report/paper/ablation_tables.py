@@ -1,14 +1,13 @@
 """Tables 6 and 7 of the paper: runs that differ in the strength of the confidence term, and in its form."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 from progrpo.measures.pass_at_k import doublings
-from progrpo.report.comparison.averages import Shared, average, of_one_kind, shared_benchmarks
-from progrpo.report.comparison.benchmarks import MATHEMATICS, Comparison, pass_measure
+from progrpo.report.comparison.averages import Shared, average, mathematical, of_one_kind, shared_benchmarks
+from progrpo.report.comparison.benchmarks import MATHEMATICS, Comparison, pass_measures
 from progrpo.report.html import prose
 from progrpo.report.paper.numbers import AVERAGE, REMARKS
-from progrpo.report.paper.tables import Column, PaperTable, TableRow, Value, file_name, of_preset
+from progrpo.report.paper.tables import Column, PaperTable, TableRow, Value, cells_of, file_name, of_preset
 from progrpo.report.read import Run, is_number
 from progrpo.report.wording import advantage_form, flat, model
 from progrpo.schema.quantity import Quantity
@@ -38,7 +37,7 @@ def _strengths(runs: Sequence[Run], comparison: Comparison) -> tuple[list[PaperT
     if len(swept) < 2:
         return [], note
     tables = []
-    for group in map(of_one_kind, _groups(comparison, alphas)):
+    for group in map(of_one_kind, map(mathematical, shared_benchmarks(comparison.benchmarks, alphas))):
         if len({alphas[run] for run in group.runs}) < 2:
             continue
         columns = [_average_column(group)]
@@ -63,7 +62,7 @@ def _forms(runs: Sequence[Run], comparison: Comparison) -> tuple[list[PaperTable
     note = "Table 7 (form of the confidence term) would be filled by training runs with different methods or method.baseline."
     forms = {index: form for index, run in enumerate(runs) if (form := advantage_form(run.config)) is not None}
     tables = []
-    for group in _groups(comparison, forms):
+    for group in map(mathematical, shared_benchmarks(comparison.benchmarks, forms)):
         if len({forms[run] for run in group.runs}) < 2:
             continue
         names = [MATHEMATICS.get(one.task, one.name) for one in group.benchmarks]
@@ -115,22 +114,12 @@ def _ablation(
     )
 
 
-def _groups(comparison: Comparison, among: Collection[int]) -> list[Shared]:
-    """What these runs share, by preset; of a preset that has some of the six mathematical benchmarks, those alone."""
-    found = []
-    for group in shared_benchmarks(comparison.benchmarks, among):
-        mathematical = tuple(one for one in group.benchmarks if one.task in MATHEMATICS)
-        left = tuple(name for name in group.left_out if not mathematical or name.split("-")[0] in MATHEMATICS)
-        found.append(replace(group, benchmarks=mathematical or group.benchmarks, left_out=left))
-    return found
-
-
 def _parts(group: Shared) -> tuple[Quantity, ...]:
     smallest = min(
         one.n for benchmark in group.benchmarks for run, one in benchmark.evaluations.items() if run in group.runs
     )
     k = _K if smallest >= _K else doublings(smallest)[-1]
-    return tuple(pass_measure(each) for each in dict.fromkeys((1, k)))
+    return pass_measures(k)
 
 
 def _average_column(group: Shared) -> Column:
@@ -141,17 +130,14 @@ def _average_column(group: Shared) -> Column:
 
 
 def _cells(group: Shared, run: int, columns: Sequence[Column]) -> tuple[tuple[Value | None, ...], ...]:
-    by_name = {benchmark.name: benchmark for benchmark in group.benchmarks}
-    cells = []
-    for column in columns:
-        found = [
-            average(group.benchmarks, run, part.key)
-            if column.key == AVERAGE
-            else by_name[column.key].evaluations[run].interval(part.key)
-            for part in column.parts
-        ]
-        cells.append(tuple(map(Value.of, found, column.parts)))
-    return tuple(cells)
+    by_name = {benchmark.name: benchmark.evaluations[run] for benchmark in group.benchmarks}
+
+    def value(column: Column, part: Quantity) -> Value | None:
+        averaged = column.key == AVERAGE
+        found = average(group.benchmarks, run, part.key) if averaged else by_name[column.key].interval(part.key)
+        return Value.of(found, part)
+
+    return cells_of(columns, value)
 
 
 def _otherwise(runs: Sequence[Run], shown: Sequence[int], studied: Collection[str]) -> list[str]:

@@ -6,11 +6,11 @@ from itertools import compress
 
 from progrpo.measures.pass_at_k import doublings
 from progrpo.report.comparison.averages import average
-from progrpo.report.comparison.benchmarks import MATHEMATICS, Benchmark, Comparison, pass_measure
+from progrpo.report.comparison.benchmarks import MATHEMATICS, Benchmark, Comparison, pass_measures
 from progrpo.report.evaluations import HELD_OUT, Evaluation
 from progrpo.report.html import prose
 from progrpo.report.paper.numbers import AVERAGE, REMARKS, PaperRow, rows_of
-from progrpo.report.paper.tables import Column, PaperTable, TableRow, Value, file_name, of_preset
+from progrpo.report.paper.tables import Column, PaperTable, TableRow, Value, cells_of, file_name, of_preset
 from progrpo.report.read import Run
 from progrpo.report.wording import model
 from progrpo.schema.quantity import Quantity
@@ -91,7 +91,7 @@ def _table(runs: Sequence[Run], benchmarks: Sequence[Benchmark], shape: Shape, p
     columns = [_column(task, name, keys, shape, k, everyone) for task, name, keys in shape.columns]
     shared = _shared(benchmarks) if shape.averaged else []
     whole = {benchmark.task for benchmark in shared} == {task for task, _, _ in shape.columns}
-    parts = tuple(pass_measure(each) for each in dict.fromkeys((1, k)))
+    parts = pass_measures(k)
     if shape.averaged and (whole or paper):
         columns.append(Column(key=AVERAGE, label=f"Average of {len(shape.columns)}", parts=parts))
     if len(shared) > 1 and not whole:
@@ -188,19 +188,17 @@ def _row(
     averages: dict[str, list[Benchmark]],
 ) -> TableRow:
     mine = [benchmark for benchmark, _ in found.values()]
-    cells = []
-    for column in columns:
+
+    def value(column: Column, part: Quantity) -> Value | None:
         if column.key in averages:
             over = averages[column.key]
             here = bool(over) and all(benchmark in mine for benchmark in over)
-            cells.append(
-                tuple(Value.of(average(over, index, part.key) if here else None, part) for part in column.parts)
-            )
-        elif column.key in found:
-            cells.append(tuple(_cell(found[column.key][1], part) for part in column.parts))
-        else:
-            cells.append((None,) * len(column.parts))
-    return TableRow(run=index, texts=(run.name, model(run.config), sampling, "this run"), cells=tuple(cells))
+            return Value.of(average(over, index, part.key), part) if here else None
+        return _cell(found[column.key][1], part) if column.key in found else None
+
+    return TableRow(
+        run=index, texts=(run.name, model(run.config), sampling, "this run"), cells=cells_of(columns, value)
+    )
 
 
 def _cell(evaluation: Evaluation, part: Quantity) -> Value | None:
@@ -213,13 +211,9 @@ def _cell(evaluation: Evaluation, part: Quantity) -> Value | None:
 
 
 def _paper_row(row: PaperRow, columns: Sequence[Column]) -> TableRow:
-    cells = tuple(
-        tuple(
-            None if (number := row.values.get(column.key, {}).get(part.key)) is None else Value(number=number)
-            for part in column.parts
-        )
-        for column in columns
-    )
-    return TableRow(
-        run=None, texts=(f"paper: {row.method}", row.model, "", f"paper, {row.evidence}: {row.how}"), cells=cells
-    )
+    def value(column: Column, part: Quantity) -> Value | None:
+        number = row.values.get(column.key, {}).get(part.key)
+        return None if number is None else Value(number=number)
+
+    texts = (f"paper: {row.method}", row.model, "", f"paper, {row.evidence}: {row.how}")
+    return TableRow(run=None, texts=texts, cells=cells_of(columns, value))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from progrpo import schema
 from progrpo.measures import diversity
 from progrpo.measures._matched import MIN_CORRECT, matched
-from progrpo.report.comparison.benchmarks import Benchmark, Comparison, pass_measure
+from progrpo.report.comparison.benchmarks import Benchmark, Comparison, pass_measures
 from progrpo.report.html import prose
 from progrpo.report.paper.numbers import REMARKS
 from progrpo.report.paper.tables import Column, PaperTable, TableRow, Value, file_name, of_preset
@@ -52,7 +52,7 @@ def _raw(runs: Sequence[Run], benchmark: Benchmark) -> PaperTable:
     found = {run: _of_run(benchmark, run, recorded) for run in benchmark.comparable}
     keys = [key for key in _known(found) if any(key in one for one in found.values())]
     measures = {one.key: one for one in (*lexical, _COSINE)}
-    columns = [Column(key="pass@1", label="Accuracy", parts=(pass_measure(1),))]
+    columns = [Column(key="pass@1", label="Accuracy", parts=pass_measures(1))]
     for key in keys:
         measure = measures[key.removesuffix(_POOLED)]
         label = "pooled" if key.endswith(_POOLED) else "within a problem"

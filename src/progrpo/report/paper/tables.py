@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -105,14 +105,18 @@ def file_name(number: str, preset: str | None) -> str:
     return f"table-{number}" + (f"-{preset}" if preset else "")
 
 
+def cells_of(
+    columns: Sequence[Column], value: Callable[[Column, Quantity], Value | None]
+) -> tuple[tuple[Value | None, ...], ...]:
+    """The cells of a row, from what gives the value of a part of a column."""
+    return tuple(tuple(value(column, part) for part in column.parts) for column in columns)
+
+
 def shown(column: Column, values: Sequence[Value | None]) -> str:
     """A cell in words; "" where nothing of it is known."""
-    if all(value is None for value in values):
-        return ""
-    return " / ".join(
-        NOTHING if value is None else fixed(value.number, part.digits)
-        for part, value in zip(column.parts, values, strict=True)
-    )
+    parts = zip(column.parts, values, strict=True)
+    texts = [NOTHING if value is None else fixed(value.number, part.digits) for part, value in parts]
+    return "" if all(value is None for value in values) else " / ".join(texts)
 
 
 def ranges(column: Column, values: Sequence[Value | None]) -> list[str]:
