@@ -71,7 +71,7 @@ def largest(family: Quantity, runs: Sequence[Run]) -> Quantity | None:
     """A measure of a family (Pass@k) for the largest power of two that every problem of every evaluation has; None if that
     is 1."""
     rows = [row for run in runs for rows in run.evaluations.values() for row in rows]
-    reached = [{int(k) for key in row["measures"] if (k := family.member(key))} for row in rows]
+    reached = [{int(member) for key in row["measures"] if (member := family.member(key))} for row in rows]
     shared = set.intersection(*reached) if reached else set()
     k = max((k for k in shared if k > 1 and k.bit_count() == 1), default=None)
     return None if k is None else family.at(k)
