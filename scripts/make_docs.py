@@ -168,7 +168,8 @@ def _metric(one: Quantity) -> str:
 
 def _quantity(key: str, meaning: str, one: Quantity) -> str:
     formerly = f"; formerly {', '.join(f'`{old}`' for old in one.formerly)}" if one.formerly else ""
-    return _row(f"`{key}`", meaning + formerly, one.logged_unit).replace("|  |", "| |")
+    others = f" (and {', '.join(f'`{reading}`' for reading in one.readings)})" if one.readings else ""
+    return _row(f"`{key}`{others}", meaning + formerly, one.logged_unit).replace("|  |", "| |")
 
 
 def _settings(tree: ast.Module) -> list[str]:

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,15 @@ def loaded_modules(code: str) -> set[str]:
 )
 def test_no_torch_is_imported(code: str) -> None:
     assert not {"torch", "transformers"} & loaded_modules(code)
+
+
+def test_every_file_beside_the_code_is_packaged() -> None:
+    globs = tomllib.loads((SOURCE.parent.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    packaged = {
+        path
+        for package, patterns in globs.items()
+        for pattern in patterns
+        for path in SOURCE.parent.joinpath(*package.split(".")).glob(pattern)
+    }
+    beside = {path for path in SOURCE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert not beside - packaged

@@ -14,7 +14,7 @@ TESTS = Path(__file__).parent
 ONE_OF_EACH = (
     "sandbox/test_seccomp.py::test_the_kernel_takes_it",
     "rewards/test_code_adversary.py::test_nobody_can_be_traced",
-    "report/test_browser.py::test_a_page_without_rollouts_is_ready_too",
+    "report/run_page/test_browser.py::test_a_page_without_rollouts_is_ready_too",
 )
 SAYS = "#!/bin/sh\n[ $1 = --help ] && echo --size || {{ echo 'bwrap: {}' >&2; exit 1; }}"
 FORBIDDEN = SAYS.format("No permissions to create new namespace")

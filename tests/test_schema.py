@@ -70,6 +70,11 @@ def test_a_member_of_a_family_has_its_own_name() -> None:
     assert schema.metric("reward/format").label == "Reward format"
     assert schema.column("maj@4") == next(one for one in schema.columns() if one.key == "maj@K").at(4)
     assert schema.column("pass@") is None
+    pooled = schema.column("self_bleu_4/pooled")
+    assert pooled is not None
+    assert (pooled.key, pooled.label, pooled.better) == ("self_bleu_4/pooled", "Self-BLEU-4, pooled", "lower")
+    assert getattr(schema.column("raw/rollout_entropy"), "unit", None) == "nats per token"
+    assert schema.column("raw/pass@1") is None
     assert schema.column("nothing") is None
 
 

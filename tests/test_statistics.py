@@ -4,6 +4,7 @@ import pytest
 from progrpo.statistics import (
     bootstrap_mean,
     holm,
+    mean_of_means,
     paired_difference,
     sign_flip_test,
     smooth,
@@ -23,6 +24,14 @@ def test_one_success_in_ten() -> None:
     found = bootstrap_mean([1.0] + [0.0] * 9)
     assert (found.low, found.high) == pytest.approx((0.0, 0.3))
     assert found.mean == pytest.approx(0.1)
+
+
+def test_each_group_has_the_same_weight() -> None:
+    # Means 0.5 and 1; problems of the second all agree, so that only the first moves: by at most 0.5, half of it here.
+    found = mean_of_means([[0.0, 1.0], [1.0] * 6])
+    assert (found.mean, found.low, found.high, found.problems) == (0.75, 0.5, 1.0, 8)
+    with pytest.raises(ValueError, match=r"sizes \[2, 0\]"):
+        mean_of_means([[0.0, 1.0], []])
 
 
 def test_half_width_is_that_of_the_normal_approximation() -> None:

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,25 +37,32 @@ def require_new_file(path: Path | None) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of our own; a last line cut short by a kill is left out.
+    """The rows of a file of our own; see `rows_at`."""
+    return [row for _, row in rows_at(path)]
+
+
+def rows_at(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a file of our own, each with where it begins, in bytes; a last line cut short by a kill is left out.
 
     Raises:
         DataError: another line is no JSON object; file and line are named.
     """
-    rows = []
-    lines = path.read_text("utf-8").split("\n")
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                logger.warning("%s: the last line was cut short and is left out", path)
-                continue
-            raise DataError(f"{path}, line {number}: expected a JSON object, got {line[:80]!r} ({error})") from None
-        rows.append(row)
-    return rows
+    offset = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    row = json.loads(line)
+                    if not isinstance(row, dict):
+                        raise ValueError(type(row).__name__)
+                except ValueError as error:
+                    if not line.endswith(b"\n"):
+                        logger.warning("%s: the last line was cut short and is left out", path)
+                        return
+                    shown = line[:80].decode("utf-8", "replace")
+                    raise DataError(f"{path}, line {number}: expected a JSON object, got {shown!r} ({error})") from None
+                yield offset, row
+            offset += len(line)
 
 
 def lock(path: Path, *, what: Path) -> IO[str]:

@@ -20,8 +20,8 @@ from progrpo.cli import app
 from progrpo.cli.shift import run_shift
 from progrpo.errors import ConfigError, DataError, ModelError, PluginError, RunDirectoryError
 from progrpo.evaluate.shift import TARGETS, VARIANTS, effect, measure, with_alpha
-from progrpo.report.shift_figure import picture
-from progrpo.report.shift_words import About, markdown, notes, tables
+from progrpo.report.shift.figure import picture
+from progrpo.report.shift.words import About, markdown, notes, tables
 from progrpo.types import RolloutBatch
 
 CORRECT = ((True, True, False, False), (True, True, True, True))

@@ -14,7 +14,7 @@ from progrpo.evaluate.score import (
     prompt_text,
     statistics,
 )
-from progrpo.report.score_words import signed, value_of
+from progrpo.report.score.words import signed, value_of
 from progrpo.types import Completion, Problem, Verdict
 
 Pairs = list[list[tuple[float, ...]]]

@@ -11,12 +11,12 @@ from rich.console import Console
 from progrpo import measures, plugins, schema
 from progrpo.cli.evaluate import measures_table, overview
 from progrpo.cli.report import benchmark_tables, tables
-from progrpo.report import curves
-from progrpo.report.page import make_page
-from progrpo.report.paper_tables import make_tables
+from progrpo.report.comparison.summary import summarise
+from progrpo.report.paper.all_tables import make_tables
 from progrpo.report.read import load_runs
-from progrpo.report.seconds import PHASES
-from progrpo.report.summary import summarise
+from progrpo.report.run_page import curves
+from progrpo.report.run_page.page import make_page
+from progrpo.report.run_page.seconds import PHASES
 from progrpo.settings import Choice
 from progrpo.types import Judged, Sample
 

@@ -195,13 +195,13 @@ def measures_table(header: Mapping[str, Any]) -> Table:
     table.add_column("unit; better")
     for name, value in header["summary"].items():
         part = "" if value["problems"] == header["problems"] else f" ({value['problems']} problems)"
-        known = schema.column(name)
-        unit = f"{known.logged_unit} {known.arrow}".strip() if known else ""
-        table.add_row(f"{name}{part}", f"{value['mean']:.4f}", f"[{value['low']:.4f}, {value['high']:.4f}]", unit)
+        table.add_row(
+            f"{name}{part}", f"{value['mean']:.4f}", f"[{value['low']:.4f}, {value['high']:.4f}]", _unit(name)
+        )
     if header["over_task"]:
         table.add_section()
         for name, value in header["over_task"].items():
-            table.add_row(name, f"{value:.4f}", "")
+            table.add_row(name, f"{value:.4f}", "", _unit(name))
     categories = {name: means["pass@1"] for name, means in header.get("by_category", {}).items() if "pass@1" in means}
     if categories:
         table.add_section()
@@ -215,6 +215,12 @@ def measures_table(header: Mapping[str, Any]) -> Table:
         table.add_row("problems left out, bad gold", str(len(header["excluded"])), "")
     table.add_row("seconds", f"{header.get('seconds', 0.0):.1f}", "")
     return table
+
+
+def _unit(name: str) -> str:
+    """The unit of a measure's numbers, and which direction is better; "" where its file does not say."""
+    known = schema.column(name)
+    return f"{known.logged_unit} {known.arrow}".strip() if known else ""
 
 
 def title(header: Mapping[str, Any]) -> str:

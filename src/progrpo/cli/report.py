@@ -11,14 +11,14 @@ from rich.text import Text
 from progrpo import schema
 from progrpo.errors import ConfigError, RunDirectoryError
 from progrpo.files import write_whole
-from progrpo.report.benchmarks import Compared, Comparison
+from progrpo.report.comparison.benchmarks import Compared, Comparison
+from progrpo.report.comparison.paired import Paired
+from progrpo.report.comparison.summary import Summary, summarise
 from progrpo.report.evaluations import HELD_OUT
-from progrpo.report.page import make_page
-from progrpo.report.paired import Paired
-from progrpo.report.paper_tables import Tables, make_tables
+from progrpo.report.paper.all_tables import Tables, make_tables
+from progrpo.report.paper.tables import write_tables
 from progrpo.report.read import Run, load_runs
-from progrpo.report.summary import Summary, summarise
-from progrpo.report.tables import write_tables
+from progrpo.report.run_page.page import make_page
 from progrpo.report.wording import NOTHING, p_value
 from progrpo.schema.quantity import Quantity
 from progrpo.statistics import Interval

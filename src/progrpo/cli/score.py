@@ -72,7 +72,7 @@ def tables(scoring: "Scoring", show: int) -> list[Table]:
 
 def _statistics_table(scoring: "Scoring") -> Table:
     from progrpo.evaluate.score import statistics
-    from progrpo.report.score_words import in_words
+    from progrpo.report.score.words import in_words
 
     table = _table(
         f"advantages of {len(scoring.completions):,} completions in {len(scoring.groups):,} groups; the last rows "
@@ -103,7 +103,7 @@ def _groups_table(scoring: "Scoring", show: int) -> Table:
 
 def _completions_table(scoring: "Scoring", show: int) -> Table:
     from progrpo.evaluate.score import completions_apart
-    from progrpo.report.score_words import signed
+    from progrpo.report.score.words import signed
     from progrpo.report.wording import NOTHING
 
     table = _table(
@@ -156,7 +156,7 @@ def _rows(scoring: "Scoring") -> str:
 
 
 def _page(scoring: "Scoring", files: "Sequence[RolloutFile]", model: str | None) -> str:
-    from progrpo.report.score_page import Spelling, make_score_page
+    from progrpo.report.score.page import Spelling, make_score_page
 
     spelling = Spelling.of_model(model) if model is not None else Spelling.of_run(files[0])
     return make_score_page(scoring, spelling)

@@ -25,8 +25,8 @@ from progrpo.evaluate.benchmark import Benchmark, plan
 from progrpo.evaluate.shift import Measured, measure, needs
 from progrpo.files import write_whole
 from progrpo.model import ModelSettings, count_parameters, fingerprint, load_model
-from progrpo.report.shift_figure import picture
-from progrpo.report.shift_words import PICTURE, About, WordTable, as_json, conditions, markdown, notes, tables
+from progrpo.report.shift.figure import picture
+from progrpo.report.shift.words import PICTURE, About, WordTable, as_json, conditions, markdown, notes, tables
 from progrpo.rollout.generate import completion_seeds, run_rollout
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier

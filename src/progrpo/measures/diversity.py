@@ -39,6 +39,7 @@ COLUMNS = (
         better="higher",
         meaning="share of distinct K-grams among all of a problem's correct completions, mean over problems with at least two",
         drawn=("table-5",),
+        readings=("/pooled",),
     ),
     Quantity(
         key="self_bleu_K",
@@ -49,6 +50,7 @@ COLUMNS = (
         meaning="BLEU, n-grams up to K, of each of a problem's correct completions against the others, mean over problems "
         "with at least two",
         drawn=("table-5",),
+        readings=("/pooled",),
     ),
     Quantity(
         key="ead_K",
@@ -57,6 +59,7 @@ COLUMNS = (
         digits=3,
         better="higher",
         meaning="distinct K-grams over those expected of as many drawn evenly from the vocabulary, likewise",
+        readings=("/pooled",),
     ),
 )
 

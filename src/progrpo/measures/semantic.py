@@ -29,6 +29,7 @@ COLUMNS = (
         meaning="mean cosine of the embeddings of a problem's correct completions, their first 256 tokens, mean over problems "
         "with at least two",
         drawn=("table-5",),
+        readings=("/windowed", "/pooled", "/windowed/pooled"),
     ),
     Quantity(
         key="vendi",
@@ -37,6 +38,7 @@ COLUMNS = (
         digits=2,
         better="higher",
         meaning="effective number of different correct completions by the same embeddings, likewise",
+        readings=("/windowed", "/pooled", "/windowed/pooled"),
     ),
 )
 

@@ -17,8 +17,9 @@ COLUMNS = (
         unit="",
         digits=3,
         meaning="mean probability of the sampled tokens at the evaluation temperature, mean over rollouts, then problems; "
-        "`raw/...` of this and the next three: at temperature 1",
+        "`raw/`: at temperature 1",
         drawn=("statistics",),
+        readings=("raw/",),
     ),
     Quantity(
         key="low_probability",
@@ -27,6 +28,7 @@ COLUMNS = (
         digits=3,
         meaning="the same of each rollout's 20 % least likely tokens",
         drawn=("statistics",),
+        readings=("raw/",),
     ),
     Quantity(
         key="confidence",
@@ -34,6 +36,7 @@ COLUMNS = (
         unit="",
         digits=3,
         meaning="the geometric mean of the same, c(o) of Eq. 6",
+        readings=("raw/",),
     ),
     Quantity(
         key="rollout_entropy",
@@ -42,6 +45,7 @@ COLUMNS = (
         digits=3,
         meaning="entropy per token, mean over the tokens of each rollout, then rollouts, then problems",
         drawn=("statistics",),
+        readings=("raw/",),
     ),
 )
 

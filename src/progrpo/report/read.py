@@ -15,8 +15,8 @@ import numpy as np
 import yaml
 
 from progrpo import schema
-from progrpo.errors import DataError, RunDirectoryError
-from progrpo.files import read_jsonl
+from progrpo.errors import RunDirectoryError
+from progrpo.files import read_jsonl, rows_at
 
 Row = Mapping[str, Any]
 
@@ -102,25 +102,10 @@ def having(run: Run, *keys: str) -> list[Row]:
 
 
 def evaluation_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Rows of an evaluation, each with where it begins in the file, in bytes; a last line cut by a kill is left out.
-
-    Raises:
-        DataError: another line is no row of an evaluation; file and line are named.
-    """
-    with path.open("rb") as file:
-        offset = 0
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                    row["measures"] = schema.measures_in_todays_words(row.get("measures") or {})
-                except (ValueError, TypeError, AttributeError) as error:
-                    if not line.endswith(b"\n"):
-                        return
-                    shown = f"{path}, line {number}: expected a JSON object, got {line[:80]!r} ({error})"
-                    raise DataError(shown) from None
-                yield offset, row
-            offset += len(line)
+    """Rows of an evaluation, each with where it begins in the file, in bytes; see `rows_at`."""
+    for offset, row in rows_at(path):
+        row["measures"] = schema.measures_in_todays_words(row.get("measures") or {})
+        yield offset, row
 
 
 def is_number(value: object) -> bool:

@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,18 @@ def plain_prompt(prompt: object) -> str:
     return "\n\n".join(f"{message['role']}: {message['content']}" for message in prompt)  # type: ignore[attr-defined]
 
 
+def shortened(text: str, head: int = 1500, tail: int = 500) -> str:
+    """A text with the middle of a long one left out, and said so.
+
+    Args:
+        head, tail: characters that are kept at its ends.
+    """
+    left_out = len(text) - head - tail
+    if left_out <= 0:
+        return text
+    return f"{text[:head]}\n[… {left_out} characters left out …]\n{text[-tail:]}"
+
+
 def p_value(value: float) -> str:
     """A p-value with two significant digits; small ones as a bound."""
     return "< 0.001" if value < 0.001 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
@@ -123,3 +135,9 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             found[f"{prefix}{key}"] = "null" if value is None else str(value)
     return found
+
+
+def markdown_grid(heads: Sequence[str], shape: str, rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown; shape: "l" or "r" for each column."""
+    lines = [heads, ["---" if side == "l" else "---:" for side in shape], *rows]
+    return "\n".join("| " + " | ".join(text.replace("|", r"\|") for text in cells) + " |" for cells in lines)

@@ -5,6 +5,7 @@ Metrics of training stand in the modules beside this one. A measure declares its
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -28,8 +29,17 @@ def columns(place: str | None = None) -> tuple[Quantity, ...]:
 
 
 def column(key: str) -> Quantity | None:
-    """The quantity of a measure's key, a member of its family where it is one; None of a key that no measure declares."""
-    return _find(_columns(), key)
+    """The quantity of a measure's key: a member of its family where it is one, or another reading of it (`raw/...`); None of
+    a key that no measure declares."""
+    found = _find(_columns(), key)
+    if found is not None:
+        return found
+    readings = [(one, reading) for one in _columns() for reading in zip(one.readings, one.keys[1:], strict=True)]
+    for one, (reading, family) in readings:
+        if (member := matched(family, key)) is not None:
+            own = one.at(member) if member else one
+            return replace(own, key=key, label=f"{own.label}, {reading.strip('/')}")
+    return None
 
 
 def known(key: str) -> Quantity | None:

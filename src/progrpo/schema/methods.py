@@ -81,15 +81,6 @@ CONFIDENCE = (
 
 OWN = (
     Quantity(
-        key="ucpo/weight_spread",
-        label="Spread of the weights",
-        unit="",
-        digits=3,
-        meaning="mean abs(w - 1) of the weights that UCPO gives to correct completions, where a group has two or more",
-        rollout=True,
-        method="ucpo",
-    ),
-    Quantity(
         key="rollout/rounds",
         label="Rounds of sampling",
         unit="rounds",
@@ -127,6 +118,15 @@ OWN = (
         meaning="mean over the tokens of judged completions of V, the value before each token",
         rollout=True,
         method="ppo",
+    ),
+    Quantity(
+        key="ucpo/weight_spread",
+        label="Spread of the weights",
+        unit="",
+        digits=3,
+        meaning="mean abs(w - 1) of the weights that UCPO gives to correct completions, where a group has two or more",
+        rollout=True,
+        method="ucpo",
     ),
 )
 """Logged by the method named and by no other."""

@@ -29,6 +29,7 @@ class Quantity:
         method: the only method that logs it; None for those of several methods, or of any.
         drawn: where it stands: figures by their name, tables of the page ("held-out", "benchmarks", "cost") and of the
             terminal ("overview" of `evaluate`, "compare", "progress" of `train`).
+        readings: of the same quantity, as what their keys have more: "raw/" before the key, "/pooled" after it.
         formerly: names under which older versions wrote it; they are read as this one.
     """
 
@@ -43,7 +44,14 @@ class Quantity:
     rollout: bool = False
     method: str | None = None
     drawn: tuple[str, ...] = ()
+    readings: tuple[str, ...] = ()
     formerly: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its key, and those of its other readings."""
+        others = (self.key + reading if reading[0] == "/" else reading + self.key for reading in self.readings)
+        return (self.key, *others)
 
     @property
     def family(self) -> bool:

@@ -1,0 +1,1 @@
+"""Runs compared by what they were evaluated on: numbers and sentences, before anything is drawn."""

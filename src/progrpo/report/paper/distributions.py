@@ -1,0 +1,269 @@
+"""Figures of token statistics, one point per completion: box plots, histograms, densities and a scatter."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from progrpo.report.comparison.benchmarks import Benchmark
+from progrpo.report.drawing import (
+    INK,
+    PAPER,
+    Drawing,
+    Panel,
+    canvas,
+    panel_canvas,
+    run_colour,
+    run_marker,
+    to_svg,
+    value_axis,
+)
+from progrpo.report.evaluations import STATISTICS
+from progrpo.report.html import prose
+from progrpo.report.read import Run
+
+PROBABILITY, LOW, ENTROPY = range(len(STATISTICS))
+_LABELS = ("Mean probability of a token", "Mean probability of the lowest 20 %", "Entropy, nats per token")
+_BINS = 30
+_GRID = 200
+"""Points at which a density is computed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Drawn:
+    """The token statistics of the runs that have them on one benchmark.
+
+    Attributes:
+        kind: "raw" (at temperature 1) or "tempered", one for all runs: the two do not compare.
+        values: [rollouts, 3] by index of the run.
+        missing: comparable runs that did not record them.
+    """
+
+    benchmark: Benchmark
+    kind: str
+    values: Mapping[int, np.ndarray]
+    missing: tuple[int, ...]
+
+    def note(self, runs: Sequence[Run]) -> str:
+        """In words: the benchmark, which statistics, how many completions, and who is missing."""
+        conditions = self.benchmark.evaluations[next(iter(self.values))].conditions
+        return prose(
+            "captions.jinja",
+            "token_statistics",
+            benchmark=self.benchmark.name,
+            kind=self.kind,
+            temperature=conditions.get("temperature", "of sampling"),
+            counts=" or ".join(f"{n:,}" for n in sorted({len(values) for values in self.values.values()})),
+            left=[runs[run].name for run in sorted([*self.missing, *self.benchmark.apart])],
+        )
+
+
+def chosen_benchmarks(benchmarks: Sequence[Benchmark]) -> list[Drawn]:
+    """The benchmarks with token statistics, as the paper chose them: AIME 2024 first, MATH-500 second, then the others."""
+    found = [drawn for benchmark in benchmarks if (drawn := _drawn(benchmark)) is not None]
+    paper = {"aime24": 0, "math500": 1}
+    return sorted(found, key=lambda drawn: paper.get(drawn.benchmark.task, len(paper)))
+
+
+def distribution_figures(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[Drawing]:
+    """Draw the paper's Figs. 3, 4 and 7 for the benchmarks that have what they need."""
+    chosen = chosen_benchmarks(benchmarks)
+    if not chosen:
+        return []
+    # One evaluation of a benchmark is enough: the second figure of entropy is of another benchmark.
+    others = [drawn for drawn in chosen[1:] if drawn.benchmark.task != chosen[0].benchmark.task]
+    figures = [_boxes_and_histograms(runs, chosen[0])]
+    figures += [
+        _entropy(runs, drawn, paper=place) for place, drawn in zip((4, 7), (chosen[0], *others[:1]), strict=False)
+    ]
+    return figures
+
+
+def one_problem(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> Drawing | None:
+    """Draw the paper's Fig. 8: the completions of one problem, picked by `half_solved`."""
+    chosen = chosen_benchmarks(benchmarks)
+    return _scatter(runs, chosen[0]) if chosen else None
+
+
+def half_solved(benchmark: Benchmark, runs: Sequence[int]) -> str:
+    """The problem whose completions, of these runs together, are correct nearest to half the time; the first of equals."""
+    sides = [benchmark.evaluations[run].problems for run in runs]
+    shared = [problem for problem in sides[0] if all(problem in side for side in sides)]
+
+    def distance(problem: str) -> float:
+        correct = sum(side[problem].correct for side in sides)
+        return abs(correct / sum(side[problem].n for side in sides) - 0.5)
+
+    return min(shared, key=distance)
+
+
+def _drawn(benchmark: Benchmark) -> Drawn | None:
+    values: dict[str, dict[int, np.ndarray]] = {}
+    for kind in ("raw", "tempered"):
+        found = {run: benchmark.evaluations[run].statistics(kind) for run in benchmark.comparable}
+        values[kind] = {run: data for run, data in found.items() if data is not None and len(data) > 1}
+    # Raw unless that would lose a run: statistics of two temperatures are never put into one figure.
+    kind = "raw" if len(values["raw"]) >= len(values["tempered"]) else "tempered"
+    if not values[kind]:
+        return None
+    missing = tuple(run for run in benchmark.comparable if run not in values[kind])
+    return Drawn(benchmark=benchmark, kind=kind, values=values[kind], missing=missing)
+
+
+def _boxes_and_histograms(runs: Sequence[Run], drawn: Drawn) -> Drawing:
+    panels = []
+    for column, label in enumerate(_LABELS):
+        values = {run: data[:, column] for run, data in drawn.values.items()}
+        panels += [_boxes(f"statistics-box-{column}", label, values)]
+    for column, label in enumerate(_LABELS):
+        values = {run: data[:, column] for run, data in drawn.values.items()}
+        panels += [_histogram(f"statistics-histogram-{column}", label, values)]
+    return Drawing(
+        name="statistics",
+        title="Token statistics of the completions",
+        panels=tuple(panels),
+        caption=prose("captions.jinja", "statistics", note=drawn.note(runs), bins=_BINS),
+        runs=tuple(drawn.values),
+    )
+
+
+def _entropy(runs: Sequence[Run], drawn: Drawn, paper: int) -> Drawing:
+    values = {run: data[:, ENTROPY] for run, data in drawn.values.items()}
+    name = f"entropy-{paper}"
+    return Drawing(
+        name=name,
+        title=f"Entropy of the completions on {drawn.benchmark.name}",
+        panels=(_density(f"{name}-density", "Density", values), _boxes(f"{name}-box", _LABELS[ENTROPY], values)),
+        caption=prose("captions.jinja", "entropies", note=drawn.note(runs), paper=paper),
+        runs=tuple(values),
+    )
+
+
+def _scatter(runs: Sequence[Run], drawn: Drawn) -> Drawing:
+    shown = tuple(drawn.values)
+    problem = half_solved(drawn.benchmark, shown)
+    sides = [(runs[run].name, drawn.benchmark.evaluations[run].problems[problem]) for run in shown]
+    name = "one-problem"
+    with canvas() as (figure, axes):
+        for mark in marks_of(drawn, problem):
+            colour = run_colour(mark.run)
+            axes.plot(
+                *([mark.probability], [mark.low]),
+                color=colour,
+                marker=run_marker(mark.run),
+                markersize=_MARK * min(mark.count, _LARGEST) ** 0.5,
+                alpha=0.7,
+                markerfacecolor=colour if mark.right else "none",
+                markeredgecolor=PAPER if mark.right else colour,
+                markeredgewidth=0.6 if mark.right else 1.3,
+            )
+        value_axis(axes)
+        axes.set_xlabel("mean probability", loc="right")
+        axes.set_title("mean of the lowest 20 %")
+        svg = to_svg(figure, name + "-0")
+    return Drawing(
+        name=name,
+        title="The completions of one problem",
+        panels=(Panel(name=name + "-0", label=problem, svg=svg),),
+        caption=prose("captions.jinja", "one_problem", benchmark=drawn.benchmark.name, sides=sides),
+        runs=shown,
+        marks=(("correct", True), ("not correct", False)),
+    )
+
+
+_MARK = 5.0
+"""Size of the mark of one completion, in units of 1/72 inch."""
+_LARGEST = 16
+"""Completions from which on a mark grows no further."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mark:
+    """The `count` completions of one run that lie at one point, all `right` or none."""
+
+    run: int
+    right: bool
+    probability: float
+    low: float
+    count: int
+
+
+def marks_of(drawn: Drawn, problem: str) -> list[Mark]:
+    """The completions of a problem as marks, the largest first, so that they hide no smaller one."""
+    points: Counter[tuple[int, bool, float, float]] = Counter()
+    for run in drawn.values:
+        scores = drawn.benchmark.evaluations[run].problems[problem]
+        for right, values in zip(scores.right, getattr(scores, drawn.kind), strict=True):
+            if np.isfinite(values).all():
+                points[run, right, round(float(values[PROBABILITY]), 4), round(float(values[LOW]), 4)] += 1
+    return [
+        Mark(run=run, right=right, probability=probability, low=low, count=count)
+        for (run, right, probability, low), count in sorted(points.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def _boxes(name: str, label: str, values: Mapping[int, np.ndarray]) -> Panel:
+    with panel_canvas(0.75 + 0.4 * len(values)) as (figure, axes):
+        for place, (run, data) in enumerate(values.items()):
+            colour = run_colour(run)
+            axes.boxplot(
+                data,
+                positions=[-place],
+                orientation="horizontal",
+                whis=(5, 95),
+                widths=0.55,
+                showfliers=False,
+                patch_artist=True,
+                boxprops={"facecolor": colour, "alpha": 0.35, "edgecolor": colour},
+                medianprops={"color": INK, "linewidth": 1.6},
+                whiskerprops={"color": colour},
+                capprops={"color": colour},
+            )
+        axes.yaxis.set_visible(False)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        value_axis(axes)
+        return Panel(name=name, label=label, svg=to_svg(figure, name))
+
+
+def _histogram(name: str, label: str, values: Mapping[int, np.ndarray]) -> Panel:
+    edges = np.histogram_bin_edges(np.concatenate(list(values.values())), bins=_BINS)
+    with panel_canvas() as (figure, axes):
+        for run, data in values.items():
+            shares = np.histogram(data, edges)[0] / len(data)
+            axes.stairs(shares, edges, color=run_colour(run), fill=True, alpha=0.15)
+            axes.stairs(shares, edges, color=run_colour(run), linewidth=1.3)
+        axes.set_title("% of completions")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}")
+        value_axis(axes)
+        return Panel(name=name, label=label, svg=to_svg(figure, name))
+
+
+def _density(name: str, label: str, values: Mapping[int, np.ndarray]) -> Panel:
+    with panel_canvas() as (figure, axes):
+        for run, (xs, ys) in _densities(values):
+            if ys is None:
+                axes.axvline(xs[0], color=run_colour(run))
+            else:
+                axes.fill_between(xs, ys, color=run_colour(run), alpha=0.12, linewidth=0)
+                axes.plot(xs, ys, color=run_colour(run))
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel(_LABELS[ENTROPY], loc="right")
+        value_axis(axes)
+        return Panel(name=name, label=label, svg=to_svg(figure, name))
+
+
+def _densities(values: Mapping[int, np.ndarray]) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray | None]]]:
+    """(run, (points, density)); without a density where all values are one, which no kernel can be fitted to."""
+    from scipy.stats import gaussian_kde
+
+    joined = np.concatenate(list(values.values()))
+    low, high = joined.min(), joined.max()
+    for run, data in values.items():
+        if np.ptp(data) <= 1e-9 * max(1.0, abs(high)):
+            yield run, (data[:1], None)
+        else:
+            reach = 3 * data.std(ddof=1) * len(data) ** -0.2  # three widths of the kernel, by Scott's rule
+            xs = np.linspace(max(0.0, low - reach), high + reach, _GRID)
+            yield run, (xs, gaussian_kde(data)(xs))

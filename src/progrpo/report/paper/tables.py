@@ -1,0 +1,218 @@
+"""A table in the paper's shape, once as data: the page, Markdown, CSV and LaTeX are all written from it."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from progrpo.files import write_whole
+from progrpo.report.evaluations import HELD_OUT
+from progrpo.report.wording import NOTHING, markdown_grid
+from progrpo.schema.quantity import Quantity, fixed
+from progrpo.statistics import Interval
+
+_MADE = ".progrpo-tables"
+"""Lists the files that an earlier page wrote into the folder: these, and no others, are removed when they are no more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Value:
+    """One number, in the unit its table shows (percent, rating points, or none).
+
+    Attributes:
+        low, high: its 95 % interval; None where there is none.
+    """
+
+    number: float
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, found: Interval | None, measure: Quantity) -> "Value | None":
+        """An interval of a measure in that unit; None of none."""
+        if found is None:
+            return None
+        scale = 100 if measure.percent else 1
+        return cls(number=found.mean * scale, low=found.low * scale, high=found.high * scale)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One column of numbers; with two parts a cell reads "43.3 / 68.5"."""
+
+    key: str
+    label: str
+    parts: tuple[Quantity, ...]
+
+    @property
+    def unit(self) -> str:
+        """Names of the parts and their unit."""
+        names = " / ".join(part.label for part in self.parts)
+        unit = self.parts[0].unit
+        return f"{names}, {unit}" if unit else names
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableRow:
+    """One row.
+
+    Attributes:
+        run: index of the run; None for a row of the paper.
+        texts: of the columns of words, as many as the table has.
+        cells: one per column of numbers, one value per part; None is unknown and stays blank.
+    """
+
+    run: int | None
+    texts: tuple[str, ...]
+    cells: tuple[tuple[Value | None, ...], ...]
+
+    @property
+    def of_paper(self) -> bool:
+        return self.run is None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PaperTable:
+    """One of the paper's tables, filled with what the runs have.
+
+    Attributes:
+        name: of its files, "table-2-paper".
+        title: says which table of the paper it is.
+        words: headings of the columns of words; the first names the row.
+    """
+
+    name: str
+    title: str
+    caption: str
+    words: tuple[str, ...]
+    lead: int
+    """So many of the columns of words stand before the numbers, the others after them."""
+    columns: tuple[Column, ...]
+    rows: tuple[TableRow, ...]
+
+
+def of_preset(preset: str | None) -> str:
+    """How a title names a preset."""
+    if preset == HELD_OUT:
+        return "held-out problems of the training runs"
+    return f"preset {preset}" if preset else "settings of no preset"
+
+
+def file_name(number: str, preset: str | None) -> str:
+    """The name of a table's files, without suffix."""
+    return f"table-{number}" + (f"-{preset}" if preset else "")
+
+
+def cells_of(
+    columns: Sequence[Column], value: Callable[[Column, Quantity], Value | None]
+) -> tuple[tuple[Value | None, ...], ...]:
+    """The cells of a row, from what gives the value of a part of a column."""
+    return tuple(tuple(value(column, part) for part in column.parts) for column in columns)
+
+
+def shown(column: Column, values: Sequence[Value | None]) -> str:
+    """A cell in words; "" where nothing of it is known."""
+    parts = zip(column.parts, values, strict=True)
+    texts = [NOTHING if value is None else fixed(value.number, part.digits) for part, value in parts]
+    return "" if all(value is None for value in values) else " / ".join(texts)
+
+
+def ranges(column: Column, values: Sequence[Value | None]) -> list[str]:
+    """The intervals of a cell in words, those there are."""
+    return [
+        f"[{fixed(value.low, part.digits)}, {fixed(value.high, part.digits)}]"
+        for part, value in zip(column.parts, values, strict=True)
+        if value is not None and value.low is not None and value.high is not None
+    ]
+
+
+def to_markdown(table: PaperTable) -> str:
+    """A title, the table, and its caption."""
+    body = markdown_grid(_heads(table), _shape(table), [_line(table, row) for row in table.rows])
+    return f"**{table.title}**\n\n{body}\n\n{table.caption}\n"
+
+
+def to_csv(table: PaperTable) -> str:
+    """One line per row, three columns per number (value, low, high), in full precision; unknown is empty."""
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    parts = [f"{column.label} {part.label}" for column in table.columns for part in column.parts]
+    writer.writerow(["table", "kind", *table.words, *(part + end for part in parts for end in ("", " low", " high"))])
+    for row in table.rows:
+        values = [value for cell in row.cells for value in cell]
+        numbers = [getattr(value, name, None) for value in values for name in ("number", "low", "high")]
+        texts = ["" if number is None else repr(number) for number in numbers]
+        writer.writerow([table.name, "paper" if row.of_paper else "run", *row.texts, *texts])
+    return written.getvalue()
+
+
+def to_latex(table: PaperTable) -> str:
+    """A `table` environment with booktabs rules."""
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_tex(f'{table.title}. {table.caption}')}}}",
+        rf"\begin{{tabular}}{{{_shape(table)}}}",
+        r"\toprule",
+        _tex_line(_heads(table)),
+    ]
+    for _, rows in groupby(table.rows, key=lambda row: row.of_paper):
+        lines += [r"\midrule", *(_tex_line(_line(table, row)) for row in rows)]
+    lines += [] if table.rows else [r"\midrule"]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def write_tables(tables: Sequence[PaperTable], folder: Path) -> None:
+    """Write each table three times into `folder`; what an earlier page wrote there and this one does not is removed.
+
+    Without tables no folder is made.
+    """
+    wanted = [f"{table.name}{suffix}" for table in tables for suffix in (".md", ".csv", ".tex")]
+    made = folder / _MADE
+    for name in made.read_text("utf-8").split("\n") if made.is_file() else ():
+        if name and name not in wanted and Path(name).name == name:
+            (folder / name).unlink(missing_ok=True)
+    if tables:
+        folder.mkdir(exist_ok=True)
+    if folder.is_dir():
+        write_whole(made, "\n".join(wanted))
+    for table in tables:
+        for suffix, write in ((".md", to_markdown), (".csv", to_csv), (".tex", to_latex)):
+            write_whole(folder / f"{table.name}{suffix}", write(table))
+
+
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "α": r"$\alpha$",
+    "\N{MINUS SIGN}": "$-$",
+    NOTHING: "--",
+} | {character: f"\\{character}" for character in "&%$#_{}"}
+
+
+def _ordered(table: PaperTable, words: Sequence[str], numbers: Sequence[str]) -> list[str]:
+    return [*words[: table.lead], *numbers, *words[table.lead :]]
+
+
+def _heads(table: PaperTable) -> list[str]:
+    return _ordered(table, table.words, [f"{column.label} ({column.unit})" for column in table.columns])
+
+
+def _line(table: PaperTable, row: TableRow) -> list[str]:
+    return _ordered(table, row.texts, list(map(shown, table.columns, row.cells)))
+
+
+def _shape(table: PaperTable) -> str:
+    return "".join(_ordered(table, "l" * len(table.words), "r" * len(table.columns)))
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(character, character) for character in text)
+
+
+def _tex_line(cells: Sequence[str]) -> str:
+    return " & ".join(map(_tex, cells)) + r" \\"

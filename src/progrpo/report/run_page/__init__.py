@@ -1,0 +1,1 @@
+"""The page of runs: what was learned, what it cost, and completions to look at."""

@@ -1,0 +1,1 @@
+"""What `progrpo score` shows: several methods on the same rollouts."""

@@ -1,0 +1,1 @@
+"""What `progrpo shift` shows: each variant's shift on a model before training."""

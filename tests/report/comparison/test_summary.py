@@ -1,0 +1,94 @@
+import json
+
+import pytest
+from made_up_runs import MakeRun, evaluation_row, write_jsonl
+
+from progrpo.report.comparison.summary import summarise
+from progrpo.report.read import load_runs
+
+
+def test_first_and_last_evaluation(make_run: MakeRun) -> None:
+    summary = summarise(load_runs([make_run("a", correct=(1, 2, 3))]))
+    assert [measure.key for measure in summary.measures] == ["pass@1", "pass@4", "distinct_correct", "entropy"]
+    (first,), (last,) = summary.first, summary.last
+    assert (first.step, first.problems, first.samples, first.run) == (0, 3, "4", 0)
+    assert first.cells["pass@1"].mean == 0.25
+    # (1/4 + 2/4 + 3/4) / 3, and min(forms=2, correct) = 1, 2, 2
+    assert last.cells["pass@1"].mean == pytest.approx(0.5)
+    assert last.cells["distinct_correct"].mean == pytest.approx(5 / 3)
+    assert last.cells["pass@1"].low >= 0.25
+    assert last.cells["pass@1"].high <= 0.75
+
+
+def test_a_common_start_is_one_row(make_run: MakeRun) -> None:
+    paths = [make_run("a"), make_run("b")]
+    assert [row.run for row in summarise(load_runs(paths)).first] == [None]
+    write_jsonl(paths[1] / "evaluations/step-000000.jsonl", [evaluation_row(f"q{i}", 2) for i in range(3)])
+    assert [row.run for row in summarise(load_runs(paths)).first] == [0, 1]
+
+
+def test_differences_are_paired_by_problem_not_by_position(make_run: MakeRun) -> None:
+    paths = [make_run("a", correct=(1, 2, 3)), make_run("b", correct=(2, 3, 4))]
+    file = paths[1] / "evaluations/step-000003.jsonl"
+    file.write_text("".join(reversed(file.read_text().splitlines(keepends=True))))
+    (difference,) = summarise(load_runs(paths)).differences
+    found = difference.cells["pass@1"]
+    assert (found.mean, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25))
+    assert (difference.run, difference.step, difference.problems) == (1, 3, 3)
+    # distinct: min(2, correct) = 1 2 2 against 2 2 2
+    assert difference.counts == {"pass@1": (3, 0, 0), "distinct_correct": (1, 2, 0)}
+
+
+def test_runs_evaluated_on_other_problems_have_no_difference(make_run: MakeRun) -> None:
+    paths = [make_run(name) for name in ("a", "other", "same-names")]
+    for path, old, new in zip(
+        paths[1:], ('"problem": "', '"prompt": "'), ('"problem": "x', '"prompt": "x'), strict=True
+    ):
+        for file in path.glob("evaluations/*"):
+            file.write_text(file.read_text().replace(old, new))
+    for difference in summarise(load_runs(paths)).differences:
+        assert (difference.problems, difference.counts) == (0, {})
+        assert set(difference.cells.values()) == {None}
+
+
+def test_each_difference_has_its_own_last_shared_step(make_run: MakeRun) -> None:
+    paths = [make_run("a"), make_run("cut"), make_run("b"), make_run("never")]
+    (paths[1] / "evaluations/step-000003.jsonl").unlink()
+    for file in paths[3].glob("evaluations/*"):
+        file.unlink()
+    summary = summarise(load_runs(paths))
+    assert [(one.run, one.step) for one in summary.differences] == [(1, 0), (2, 3)]
+    assert [(row.run, row.step) for row in summary.last] == [(0, 3), (1, 0), (2, 3)]
+
+
+def test_a_measure_that_some_problems_lack_is_averaged_over_the_others(make_run: MakeRun) -> None:
+    paths = [make_run("a"), make_run("b")]
+    file = paths[1] / "evaluations/step-000003.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    del rows[0]["measures"]["distinct_correct"]
+    rows[1]["measures"]["entropy"] = None
+    write_jsonl(file, rows)
+    summary = summarise(load_runs(paths))
+    assert summary.last[1].cells["distinct_correct"].problems == 2
+    assert summary.differences[0].cells["distinct_correct"].problems == 2
+    assert summary.differences[0].cells["entropy"].problems == 2
+    assert summary.differences[0].cells["pass@1"].problems == 3
+
+
+def test_measures_nobody_has_are_empty_cells(make_run: MakeRun) -> None:
+    path = make_run("a")
+    for file in path.glob("evaluations/*"):
+        row = evaluation_row("q", 1, n=1)
+        row["measures"] = {"pass@1": 1.0}
+        write_jsonl(file, [row])
+    summary = summarise(load_runs([path]))
+    assert [measure.key for measure in summary.measures] == ["pass@1", "distinct_correct", "entropy"]
+    assert summary.last[0].cells["entropy"] is None
+
+
+def test_no_evaluation_at_all(make_run: MakeRun) -> None:
+    path = make_run("a")
+    for file in path.glob("evaluations/*"):
+        file.unlink()
+    summary = summarise(load_runs([path]))
+    assert (summary.first, summary.last, summary.differences, summary.again) == ((), (), (), False)
