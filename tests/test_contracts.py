@@ -388,13 +388,7 @@ def test_what_a_measure_gives_is_checked(values: str, expected: object, write: C
 
 
 class _Silent(Engine):
-    capabilities = Capabilities(
-        samples_trained_weights=True,
-        entropies=True,
-        entropy_gradients=True,
-        prompt_logprobs=True,
-        batch_invariant=False,
-    )
+    capabilities = Capabilities(samples_trained_weights=True)
 
     def update_weights(self, *args: Any) -> None:
         pass

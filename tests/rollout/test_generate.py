@@ -38,13 +38,7 @@ def score(text, problem, params):
 class Scripted(Engine):
     """Gives completion `p.g` to seed g of problem p (or what `texts` say); announces `order`, then calls `between`."""
 
-    capabilities = Capabilities(
-        samples_trained_weights=False,
-        entropies=True,
-        entropy_gradients=True,
-        prompt_logprobs=True,
-        batch_invariant=False,
-    )
+    capabilities = Capabilities(samples_trained_weights=False)
 
     def __init__(
         self,

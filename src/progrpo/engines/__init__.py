@@ -75,10 +75,10 @@ class Capabilities:
     """
 
     samples_trained_weights: bool
-    entropies: bool
-    entropy_gradients: bool
-    prompt_logprobs: bool
-    batch_invariant: bool
+    entropies: bool = True
+    entropy_gradients: bool = True
+    prompt_logprobs: bool = True
+    batch_invariant: bool = False
 
 
 class Engine(ABC):

@@ -88,13 +88,8 @@ class PagedEngine(Engine):
     def __init__(self, model: LanguageModel, params: Params) -> None:
         self._model = model
         self._params = params
-        self.capabilities = Capabilities(
-            samples_trained_weights=model.precision == "fp32",  # passes then differ by the order of their sums alone
-            entropies=True,
-            entropy_gradients=True,
-            prompt_logprobs=True,
-            batch_invariant=False,
-        )
+        # In float32 passes differ by the order of their sums alone.
+        self.capabilities = Capabilities(samples_trained_weights=model.precision == "fp32")
 
     def update_weights(self, tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
         self.version = version  # it reads the trained weights at every call

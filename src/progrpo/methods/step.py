@@ -121,7 +121,8 @@ def part_of_batch(batch: RolloutBatch, problems: slice) -> RolloutBatch:
     by_sequence = ("mask", "logprobs", "sampler_logprobs", "entropies", "entropy_slopes", "ref_logprobs", "values")
     places = dict.fromkeys(by_problem, problems) | dict.fromkeys(by_sequence, index)
     whole = {name: getattr(batch, name) for name in places}
-    return replace(batch, **{name: None if value is None else value[places[name]] for name, value in whole.items()})
+    parts: dict[str, Any] = {name: None if value is None else value[places[name]] for name, value in whole.items()}
+    return replace(batch, **parts)
 
 
 def decide(

@@ -44,13 +44,7 @@ def make(model: LanguageModel, params: Params) -> "HfEngine":
 
 
 class HfEngine(Engine):
-    capabilities = Capabilities(
-        samples_trained_weights=True,
-        entropies=True,
-        entropy_gradients=True,
-        prompt_logprobs=True,
-        batch_invariant=False,  # another batch size rounds differently
-    )
+    capabilities = Capabilities(samples_trained_weights=True)
 
     def __init__(self, model: LanguageModel, params: Params) -> None:
         self._params = params
