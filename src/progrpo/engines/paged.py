@@ -29,6 +29,7 @@ from torch.nn.utils.rnn import pad_sequence
 from progrpo import attention
 from progrpo.algo.logprobs import head_logprobs
 from progrpo.engines import Capabilities, Done, Engine, Generated, Request, Sampling
+from progrpo.engines._lending import lent, rounded
 from progrpo.engines.hf.results import named
 from progrpo.engines.hf.sampling import kept, sample, uniforms_of
 from progrpo.errors import ConfigError, NonFiniteError, PluginError
@@ -106,9 +107,9 @@ class PagedEngine(Engine):
         if not requests:
             return []
         results: dict[int, Generated] = {}
-        with _lent(self._model):
+        with lent(self._model):
             scores = _score(self._model, requests, sampling) if prompt_logprobs else {}
-            with _rounded(self._model), self._running(requests, sampling) as (manager, drawer):
+            with rounded(self._model), self._running(requests, sampling) as (manager, drawer):
                 for index, completions in self._groups(manager, drawer, requests, sampling):
                     results[index] = Generated(prompt_logprobs=scores.get(index), completions=completions)
                     if on_done is not None:
@@ -321,33 +322,3 @@ def _score(model: LanguageModel, requests: Sequence[Request], sampling: Sampling
             values, _ = head_logprobs(states, tokens, scored, model.head, temperature=sampling.temperature or 1.0)
         scores |= {index: row[:length] for index, row, length in zip(chosen, values.cpu(), lengths, strict=True)}
     return scores
-
-
-@contextmanager
-def _lent(model: LanguageModel) -> Iterator[None]:
-    """The model as Transformers made it, in evaluation mode; attention and mode are afterwards what they were."""
-    module, was_training = model.model, model.model.training
-    with attention.uninstalled(module):
-        name = module.config._attn_implementation
-        try:
-            module.eval()
-            yield
-        finally:
-            if module.config._attn_implementation != name:
-                module.set_attn_implementation(name)
-            module.train(was_training)
-
-
-@contextmanager
-def _rounded(model: LanguageModel) -> Iterator[None]:
-    """Weights in bf16 where the precision is bf16: the paged cache and flash attention know no autocast."""
-    kept = [(parameter, parameter.data) for parameter in model.model.parameters() if model.precision == "bf16"]
-    try:
-        for parameter, data in kept:
-            parameter.data = data.to(torch.bfloat16)
-        if model.device.type == "cuda":  # the streams of continuous batching do not wait for what writes the weights
-            torch.cuda.synchronize(model.device)
-        yield
-    finally:
-        for parameter, data in kept:
-            parameter.data = data
