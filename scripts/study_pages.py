@@ -41,8 +41,8 @@ class Variant(NamedTuple):
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """Mean and half-width of Student's 95 % interval; nan of one value."""
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
+    """Mean and half-width of Student's 95 % interval; nan of fewer than three values, which have none worth the name."""
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5 if len(values) > 2 else np.nan
     return float(values.mean()), float(half)
 
 
@@ -90,7 +90,7 @@ def difference_table(
         for name in names
         if variant.family != BASE
     }
-    tested = [key for key, values in pairs.items() if len(values) > 1]
+    tested = [key for key, values in pairs.items() if len(values) > 2]
     adjusted = dict(zip(tested, holm([_p_value(pairs[key]) for key in tested]), strict=True))
     lines = [f"| difference from {FAMILIES[BASE].label} | seeds | " + " | ".join(_name(name) for name in names) + " |"]
     lines.append("|---|" + "---|" * (len(names) + 1))
@@ -259,8 +259,9 @@ def _number(value: float, name: str, *, signed: bool = False) -> str:
 
 def _with_interval(values: np.ndarray, name: str, *, signed: bool = False) -> str:
     mean, half = interval(values)
-    text = _number(mean, name, signed=signed)
-    return text if np.isnan(half) else f"{text} ± {_number(half, name)}"
+    if np.isnan(half):  # one or two seeds: what each of them gave
+        return ", ".join(_number(value, name, signed=signed) for value in values)
+    return f"{_number(mean, name, signed=signed)} ± {_number(half, name)}"
 
 
 def _figure(width: float, height: float) -> Any:

@@ -1,0 +1,142 @@
+"""The study's bookkeeping: what is trained, what is kept of it, and what its tables say of made-up results."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+
+
+@pytest.fixture(autouse=True)
+def _scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+
+def row(
+    family: str, strength: float | None, seed: int, *, choose: float, table: float, steps: tuple[int, ...] = (0, 150)
+) -> dict[str, Any]:
+    from study_runs import MEASURES
+
+    def point(step: int) -> dict[str, Any]:
+        parts = {"choose": choose, "table": table}
+        return {"step": step, "logged": {}} | {part: dict.fromkeys(MEASURES, value) for part, value in parts.items()}
+
+    return {
+        "setup": "on_policy",
+        "family": family,
+        "strength": strength,
+        "seed": seed,
+        "curve": [point(s) for s in steps],
+    }
+
+
+def results_of(path: Path, *rows: dict[str, Any]) -> Any:
+    from study_runs import Results
+
+    results = Results(path / "results.jsonl")
+    for one in rows:
+        results.add(one)
+    return Results(path / "results.jsonl")  # as the next call reads them
+
+
+def test_a_run_is_known_by_its_steps_and_a_longer_one_takes_its_place(tmp_path: Path) -> None:
+    from study_runs import Job
+
+    short = row("dapo", None, 0, choose=0.1, table=0.2)
+    results = results_of(tmp_path, short)
+    job = Job(setup="on_policy", family="dapo", strength=None, seed=0, steps=150)
+    assert results.has(job)
+    longer = Job(setup="on_policy", family="dapo", strength=None, seed=0, steps=600)
+    assert not results.has(longer)
+    results = results_of(tmp_path, row("dapo", None, 0, choose=0.1, table=0.3, steps=(0, 150, 600)), short)
+    assert results.has(longer)
+    assert results.has(job)
+    assert len(results.rows) == 1
+    assert results.values("on_policy", "dapo", None, [0, 1], 600, "pass@1") == {0: 0.3}
+
+
+def test_strengths_are_chosen_on_problems_that_no_table_uses(tmp_path: Path) -> None:
+    from study_pages import chosen
+    from study_runs import FAMILIES
+
+    strengths = FAMILIES["log_c"].strengths
+    better = {strengths[0]: (0.1, 0.9), strengths[1]: (0.5, 0.1), strengths[2]: (0.4, 0.8), strengths[3]: (0.3, 0.7)}
+    rows = [row("log_c", s, seed, choose=c, table=t) for s, (c, t) in better.items() for seed in range(3)]
+    assert chosen(results_of(tmp_path, *rows), "log_c", range(3)) == strengths[1]
+    with pytest.raises(ValueError, match="run the scan first"):
+        chosen(results_of(tmp_path / "other", *rows[:6]), "log_c", range(3))
+
+
+def test_differences_are_paired_by_seed_and_bold_after_holm(tmp_path: Path) -> None:
+    from study_pages import Variant, difference_table, paired
+
+    base = [row("dapo", None, seed, choose=0, table=level) for seed, level in enumerate((0.2, 0.4, 0.6))]
+    better = [row("log_c", 0.6, seed, choose=0, table=level) for seed, level in ((2, 0.702), (1, 0.5), (0, 0.299))]
+    noisy = [row("paper", 0.3, seed, choose=0, table=level) for seed, level in enumerate((0.6, 0.3, 0.5))]
+    lone = row("equilibrium", 1.0, 1, choose=0, table=0.5)
+    results = results_of(tmp_path, *base, *better, *noisy, lone)
+    found = paired(results, "on_policy", Variant("log_c", 0.6), range(3), 150, "pass@1")
+    assert found.tolist() == pytest.approx([0.099, 0.1, 0.102])
+    variants = [Variant("dapo", None), Variant("paper", 0.3), Variant("equilibrium", 1.0), Variant("log_c", 0.6)]
+    lines = difference_table(results, "on_policy", variants, range(3), 150, ("pass@1",)).splitlines()
+    # Student's t of two degrees of freedom: 4.303 * 0.0015275 / sqrt(3) = 0.0038
+    assert lines[-1] == "| log c among the correct, alpha 0.6 | 3 | **+10.0 ± 0.4** |"
+    assert lines[-2] == "| equilibrium, alpha 1 | 1 | +10.0 |"
+    assert "**" not in lines[-3]
+
+
+def test_every_stage_trains_each_variant_once_a_seed(tmp_path: Path) -> None:
+    from study import jobs_of
+    from study_runs import FAMILIES, SETUPS
+
+    rows = [
+        row(f, s, seed, choose=0.5, table=0.5)
+        for f, family in FAMILIES.items()
+        for s in family.strengths
+        for seed in range(3)
+    ]
+    results = results_of(tmp_path, *rows)
+    scan = jobs_of("scan", results, range(3))
+    assert len(scan) == 3 * sum(len(family.strengths) for family in FAMILIES.values())
+    assert all(results.has(job) for job in scan)
+    long = jobs_of("long", results, range(2))
+    assert {job.steps for job in long} == {600}
+    assert {"grpo", "dapo", "paper", "equilibrium", "ucpo", "entropy", "log_c", "log_prob"} == {
+        job.family for job in long
+    }
+    robust = jobs_of("robust", results, [0])
+    assert {job.setup for job in robust} == set(SETUPS) - {"on_policy"}
+    assert len(robust) == 4 * len({job.setup for job in robust})
+    for jobs in (scan, long, robust):
+        assert len({job.name for job in jobs}) == len(jobs)
+
+
+def test_every_family_is_a_method(tmp_path: Path) -> None:
+    from progrpo.train.settings import load_settings
+    from progrpo.train.setup import resolve
+    from study_runs import FAMILIES, SETUPS, Job
+
+    for family, about in FAMILIES.items():
+        for strength in about.strengths:
+            job = Job(setup="on_policy", family=family, strength=strength, seed=3, steps=150)
+            recipe = SCRIPTS.parent / "recipes" / SETUPS[job.setup].recipe
+            settings = resolve(load_settings(recipe, job.settings(tmp_path)))
+            assert settings.seed == 3
+            name = (
+                "dapo"
+                if family == "entropy"
+                else family
+                if family in ("grpo", "dapo", "ucpo", "unlikeliness")
+                else "progrpo"
+            )
+            assert settings.method.name == name
+
+
+def test_intervals_need_three_seeds() -> None:
+    from study_pages import interval
+
+    assert np.isnan(interval(np.array([1.0, 2.0]))[1])
+    # 1 2 3: mean 2, std 1, 4.30265 / sqrt(3)
+    assert interval(np.array([1.0, 2.0, 3.0])) == pytest.approx((2.0, 2.48414), abs=1e-5)
