@@ -34,9 +34,10 @@ from progrpo.rollout.verify import Verifier
 from progrpo.settings import parse
 from progrpo.train import loop
 from progrpo.train.clock import Clock
-from progrpo.train.sampling import is_mixed, sample
+from progrpo.train.sampling import sample
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Trainer, prepare, resolve
+from progrpo.types import Group
 
 STEPS = 2
 """Optimiser steps of a rollout."""
@@ -170,6 +171,10 @@ def always(rollout: Rollout) -> Iterator[None]:
         loop.sample = own
 
 
+def _is_mixed(group: Group) -> bool:
+    return len({verdict.correct for verdict in group.verdicts if not verdict.failed}) == 2
+
+
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     low, middle, high = statistics.quantiles(values, n=4)
     return low, middle, high
@@ -201,7 +206,7 @@ def measure(names: Sequence[str], *, size: int, rounds: int, say: Callable[[str]
 
 def describe(rollout: Rollout) -> str:
     lengths = [len(completion.token_ids) for group in rollout.groups for completion in group.completions]
-    mixed = sum(map(is_mixed, rollout.groups)) / len(rollout.groups)
+    mixed = sum(map(_is_mixed, rollout.groups)) / len(rollout.groups)
     return (
         f"one rollout, {len(rollout.groups)} x {len(rollout.groups[0].completions)} completions of {sum(lengths)} tokens, "
         f"{100 * mixed:.0f} % of the groups mixed; sampled in {rollout.generate_s:.2f} s"
