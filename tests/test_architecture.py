@@ -1,9 +1,10 @@
-"""The house: imports go one way, files and functions stay small, importing does nothing."""
+"""The structure: imports go one way, files and functions stay small, importing does nothing."""
 
 import ast
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ ORDER = (
     {"cli"},
     {"__main__"},
 )
-"""A room may import from rooms above it; rooms on one line do not see each other."""
+"""A package may import from those above it; those on one line do not see each other."""
 
 FORBIDDEN = {("report", "train"), ("methods", "model"), ("rewards", "model"), ("measures", "model")}
 LAZY = {
@@ -49,17 +50,17 @@ LAZY = {
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
-def room(path: Path) -> str:
+def package_of(path: Path) -> str:
     first = path.relative_to(SOURCE).parts[0]
     return first.removesuffix(".py")
 
 
 def level(name: str) -> int:
-    return next(index for index, rooms in enumerate(ORDER) if name in rooms)
+    return next(index for index, packages in enumerate(ORDER) if name in packages)
 
 
-def imported_rooms(tree: ast.Module) -> set[str]:
-    """Rooms imported anywhere in a file, functions included."""
+def imported_packages(tree: ast.Module) -> set[str]:
+    """Packages imported anywhere in a file, functions included."""
     found = set()
     for node in ast.walk(tree):
         names = []
@@ -73,10 +74,28 @@ def imported_rooms(tree: ast.Module) -> set[str]:
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.name != "__init__.py" or path.parent != SOURCE])
 def test_imports_go_one_way(path: Path) -> None:
-    own = room(path)
-    for other in imported_rooms(ast.parse(path.read_text())) - {own}:
+    own = package_of(path)
+    for other in imported_packages(ast.parse(path.read_text())) - {own}:
         assert (own, other) not in FORBIDDEN, f"{path} imports {other}"
-        assert level(other) < level(own), f"{path} (room {own}) imports {other}, which stands beside or below it"
+        assert level(other) < level(own), f"{path} (package {own}) imports {other}, which stands beside or below it"
+
+
+def test_no_circle_of_modules() -> None:
+    modules = {
+        ".".join(("progrpo", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): path
+        for path in FILES
+    }
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        graph[name] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                graph[name] |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                full = [f"{node.module}.{alias.name}" for alias in node.names]
+                graph[name] |= {one if one in modules else node.module for one in full}
+        graph[name] = (graph[name] & modules.keys()) - {name}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(modules)  # a circle raises
 
 
 def test_algo_imports_torch_and_jaxtyping_only() -> None:

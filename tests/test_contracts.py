@@ -21,7 +21,7 @@ from progrpo.errors import ConfigError, DataError, PluginError, VerifierError
 from progrpo.rewards._results import as_verdict
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice
-from progrpo.types import Completion, Judged, Problem, Verdict
+from progrpo.types import Completion, Problem, ProblemResult, Verdict
 
 PACKAGES: dict[str, ModuleType] = {
     "methods": methods,
@@ -379,10 +379,10 @@ def test_what_a_measure_gives_is_checked(values: str, expected: object, write: C
     text = f"import numpy as np\ndef measure(judged, params): return {values}\ndef over_task(problems, params): return {values}"
     (measure,) = measures.load([Choice(name=str(write(text)))])
     if isinstance(expected, dict):
-        assert measure.measure(Judged(problem="p")) == measure.over_task([]) == expected
+        assert measure.measure(ProblemResult(problem="p")) == measure.over_task([]) == expected
         return
     with pytest.raises(PluginError, match=str(expected)):
-        measure.measure(Judged(problem="p"))
+        measure.measure(ProblemResult(problem="p"))
     with pytest.raises(PluginError, match="over_task gave"):
         measure.over_task([])
 

@@ -15,7 +15,7 @@ class ConfigError(ProgrpoError, ValueError):
 
 
 class PluginError(ProgrpoError, LookupError):
-    """A method, reward, task, engine or measure is unknown, or does not keep the contract of its room."""
+    """A method, reward, task, engine or measure is unknown, or does not keep the contract of its package."""
 
 
 class ShapeError(ProgrpoError, ValueError):

@@ -1,15 +1,15 @@
-"""Judged problems as rows of a file, and back: what evaluations write and measures, reports and comparisons read."""
+"""ProblemResult problems as rows of a file, and back: what evaluations write and measures, reports and comparisons read."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from progrpo.types import Judged, Sample, TokenStatistics
+from progrpo.types import ProblemResult, Sample, TokenStatistics
 
 _STATISTICS = ("probability", "low_probability", "confidence", "entropy")
 
 
-def to_row(judged: Judged) -> dict[str, Any]:
+def to_row(judged: ProblemResult) -> dict[str, Any]:
     """One JSON object per problem; a sample's tempered token statistics stand beside its text, the raw ones under "raw"."""
     return {
         "problem": judged.problem,
@@ -23,10 +23,10 @@ def to_row(judged: Judged) -> dict[str, Any]:
     }
 
 
-def from_row(row: Mapping[str, Any]) -> Judged:
+def from_row(row: Mapping[str, Any]) -> ProblemResult:
     """The inverse of `to_row`; what rows of older versions lack is None or empty."""
     prompt = row.get("prompt", "")
-    return Judged(
+    return ProblemResult(
         problem=row["problem"],
         prompt=prompt if isinstance(prompt, str) else tuple(prompt),
         answer=row.get("answer"),

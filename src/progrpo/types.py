@@ -22,14 +22,14 @@ Message = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Ratio:
+class WeightedMean:
     """A metric as a sum and its count, divided once, when written; sums of ratios are exact, means of means are not."""
 
     total: float
     count: float
 
-    def __add__(self, other: "Ratio") -> "Ratio":
-        return Ratio(self.total + other.total, self.count + other.count)
+    def __add__(self, other: "WeightedMean") -> "WeightedMean":
+        return WeightedMean(self.total + other.total, self.count + other.count)
 
     @property
     def value(self) -> float | None:
@@ -167,7 +167,7 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
+class ProblemResult:
     """The judged completions of one problem, in the order of their sample index: what measures measure.
 
     Attributes:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 ROLLOUTS = 2
 
-Judged = list[tuple[str, str, float]]
+ProblemResult = list[tuple[str, str, float]]
 
 
 @pytest.fixture(autouse=True)
@@ -28,11 +28,11 @@ def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def judged(monkeypatch: pytest.MonkeyPatch) -> Judged:
+def judged(monkeypatch: pytest.MonkeyPatch) -> ProblemResult:
     """(prompt, completion, reward) of every verdict, whichever side asked."""
     from vs_trl import coin
 
-    seen: Judged = []
+    seen: ProblemResult = []
     score = coin.score
 
     def recording(text: str, problem: Problem, params: Any) -> Verdict:
@@ -45,7 +45,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Judged:
 
 
 @pytest.mark.parametrize(("name", "degenerate"), [("b", 0.5), ("c", 0.0)])
-def test_both_sides_do_the_same_work(name: str, degenerate: float, tmp_path: Path, judged: Judged) -> None:
+def test_both_sides_do_the_same_work(name: str, degenerate: float, tmp_path: Path, judged: ProblemResult) -> None:
     from vs_trl import coin
     from vs_trl.ours import Ours
     from vs_trl.peer import Peer

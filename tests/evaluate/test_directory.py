@@ -6,7 +6,7 @@ import pytest
 
 from progrpo.errors import DataError, RunDirectoryError
 from progrpo.evaluate.directory import EvaluationFile, summary
-from progrpo.types import Judged, Sample
+from progrpo.types import ProblemResult, Sample
 
 ASKED: dict[str, Any] = {
     "task": "t",
@@ -20,9 +20,9 @@ ASKED: dict[str, Any] = {
 }
 
 
-def problem(name: str, correct: int, **facts: str) -> Judged:
+def problem(name: str, correct: int, **facts: str) -> ProblemResult:
     samples = tuple(Sample(text="x\n\ud800", status="correct" if i < correct else "wrong") for i in range(2))
-    return Judged(problem=name, facts=facts, samples=samples, measures={"pass@1": correct / 2})
+    return ProblemResult(problem=name, facts=facts, samples=samples, measures={"pass@1": correct / 2})
 
 
 def test_rows_and_header(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 from progrpo import measures, plugins
 from progrpo.evaluate.presets import SUITES
 from progrpo.settings import Choice
-from progrpo.types import Judged, Sample, TokenStatistics
+from progrpo.types import ProblemResult, Sample, TokenStatistics
 
 PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text("utf-8")
 STATISTICS = TokenStatistics(probability=0.5, low_probability=0.5, confidence=0.5, entropy=1.0)
 OFFLINE = [name for name in plugins.names("measures") if name != "semantic"]
 
 
-def problem(index: int) -> Judged:
+def problem(index: int) -> ProblemResult:
     samples = tuple(
         Sample(
             text=f"so {a} plus {a + 1} makes the sum",
@@ -26,7 +26,7 @@ def problem(index: int) -> Judged:
         )
         for a in range(4)
     )
-    return Judged(problem=str(index), facts={"solutions": 5}, samples=samples)
+    return ProblemResult(problem=str(index), facts={"solutions": 5}, samples=samples)
 
 
 def test_every_task_and_measure_is_in_the_tables() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from progrpo.measures import Params
 from progrpo.measures.answers import majority, measure, normalized
 from progrpo.measures.pass_at_k import estimate, powers_of_two
-from progrpo.types import Judged, Sample
+from progrpo.types import ProblemResult, Sample
 
 votes = st.lists(st.tuples(st.sampled_from([None, "a", "b", "c", "d"]), st.booleans()), min_size=1, max_size=8)
 
@@ -104,7 +104,7 @@ def test_answers_of_a_problem() -> None:
         sample("timeout", "12"),
         sample("no_answer", "unreadable ("),
     )
-    found = measure(Judged(problem="p", samples=samples), Params())
+    found = measure(ProblemResult(problem="p", samples=samples), Params())
     assert found["distinct_answers"] == 3
     assert found["distinct_wrong_answers"] == 2
     # All 8: "12" has 3 votes and wins; two of its three samples were judged correct.
@@ -115,15 +115,15 @@ def test_answers_of_a_problem() -> None:
 
 def test_canonical_forms_go_before_texts() -> None:
     samples = (sample("correct", "1+2", "1+2"), sample("correct", "2 + 1", "1+2"), sample("wrong", "4"))
-    found = measure(Judged(problem="p", samples=samples), Params())
+    found = measure(ProblemResult(problem="p", samples=samples), Params())
     assert found["distinct_answers"] == 2
     assert found["maj@3"] == pytest.approx(1)
 
 
 def test_unrecorded_answers_are_not_measured() -> None:
-    assert measure(Judged(problem="p", samples=(sample("correct", "1"), sample("wrong", None))), Params()) == {}
+    assert measure(ProblemResult(problem="p", samples=(sample("correct", "1"), sample("wrong", None))), Params()) == {}
 
 
 def test_more_samples_than_a_float_holds_have_no_majority() -> None:
-    found = measure(Judged(problem="p", samples=(sample("correct", "1"),) * 1025), Params())
+    found = measure(ProblemResult(problem="p", samples=(sample("correct", "1"),) * 1025), Params())
     assert set(found) == {"distinct_answers", "distinct_wrong_answers"}

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from progrpo.errors import DataError
 from progrpo.measures import Params
 from progrpo.measures.coverage import class_entropy, coverage, measure
-from progrpo.types import Judged, Sample
+from progrpo.types import ProblemResult, Sample
 
 
-def judged(forms: list[str | None], **facts: int) -> Judged:
+def judged(forms: list[str | None], **facts: int) -> ProblemResult:
     """A sample per entry, correct where it has a form."""
     samples = tuple(Sample(text="", status="correct" if form else "wrong", canonical=form) for form in forms)
-    return Judged(problem="p", samples=samples, facts=facts)
+    return ProblemResult(problem="p", samples=samples, facts=facts)
 
 
 @settings(max_examples=60, deadline=None)

@@ -19,14 +19,14 @@ from progrpo.measures.diversity import (
     self_bleu,
 )
 from progrpo.settings import Choice
-from progrpo.types import Judged, Sample
+from progrpo.types import ProblemResult, Sample
 
 corpora = st.lists(st.text(alphabet="ab c", max_size=12), min_size=2, max_size=6)
 
 
-def problem(name: str, *correct: str, wrong: tuple[str, ...] = ()) -> Judged:
+def problem(name: str, *correct: str, wrong: tuple[str, ...] = ()) -> ProblemResult:
     right = [Sample(text=text, status="correct") for text in correct]
-    return Judged(problem=name, samples=(*right, *(Sample(text=text, status="wrong") for text in wrong)))
+    return ProblemResult(problem=name, samples=(*right, *(Sample(text=text, status="wrong") for text in wrong)))
 
 
 def test_distinct_by_hand() -> None:

@@ -10,12 +10,12 @@ import pytest
 
 from progrpo.measures._matched import Pair, matched
 from progrpo.measures.diversity import self_bleu
-from progrpo.types import Judged, Sample
+from progrpo.types import ProblemResult, Sample
 
 
-def problem(name: str, *correct: str, wrong: int = 0) -> Judged:
+def problem(name: str, *correct: str, wrong: int = 0) -> ProblemResult:
     right = tuple(Sample(text=text, status="correct") for text in correct)
-    return Judged(problem=name, samples=(Sample(text="wrong", status="wrong"),) * wrong + right)
+    return ProblemResult(problem=name, samples=(Sample(text="wrong", status="wrong"),) * wrong + right)
 
 
 def kinds(samples: Sequence[Sample]) -> float:

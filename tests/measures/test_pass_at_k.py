@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from progrpo.measures.pass_at_k import Params, estimate, measure, powers_of_two
-from progrpo.types import Judged, Sample
+from progrpo.types import ProblemResult, Sample
 
 cases = st.integers(1, 1024).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n)))
 
@@ -50,10 +50,10 @@ def test_estimate_refuses_what_it_cannot_know(n: int, c: int, k: int) -> None:
 def test_measure_by_hand() -> None:
     # 2 of 6 correct: 1 - C(4,k)/C(6,k) is 1/3, 3/5, 14/15, and 1.
     samples = tuple(Sample(text="", status=status) for status in ["correct"] * 2 + ["wrong", "timeout"] * 2)
-    found = measure(Judged(problem="p", samples=samples), Params())
+    found = measure(ProblemResult(problem="p", samples=samples), Params())
     assert found == pytest.approx({"pass@1": 1 / 3, "pass@2": 3 / 5, "pass@4": 14 / 15, "pass@6": 1})
     assert powers_of_two(1) == [1]
     assert powers_of_two(8) == [1, 2, 4, 8]
-    every = measure(Judged(problem="p", samples=samples), Params(every=True))
+    every = measure(ProblemResult(problem="p", samples=samples), Params(every=True))
     assert list(every) == [f"pass@{k}" for k in range(1, len(samples) + 1)]
     assert every.items() >= found.items()

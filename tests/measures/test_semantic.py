@@ -12,7 +12,7 @@ from progrpo.errors import ConfigError, ModelError
 from progrpo.measures import _embeddings
 from progrpo.measures.diversity import semantic_cosine
 from progrpo.measures.semantic import Params, measure, over_task, prepare, vendi_score
-from progrpo.types import Judged, Sample
+from progrpo.types import ProblemResult, Sample
 
 shapes = st.tuples(st.integers(2, 8), st.integers(1, 8), st.integers(0, 1000))
 LONG = "we add the first two terms and compare . " * 40
@@ -137,7 +137,7 @@ def test_texts_are_embedded_once(encoder: _embeddings.Encoder, monkeypatch: pyte
 def test_correct_completions_within_and_over_problems(encoder: _embeddings.Encoder) -> None:
     alike = tuple(Sample(text=TEXTS[0], status="correct") for _ in range(3))
     other = (Sample(text=TEXTS[2], status="correct"), Sample(text="wrong", status="wrong"))
-    problems = [Judged(problem="p", samples=alike), Judged(problem="q", samples=other)]
+    problems = [ProblemResult(problem="p", samples=alike), ProblemResult(problem="q", samples=other)]
     params = Params(device="cpu")
     found = measure(problems[0], params)
     assert found == pytest.approx(dict.fromkeys(found, 1.0), abs=1e-6)

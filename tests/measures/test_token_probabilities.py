@@ -5,7 +5,7 @@ import pytest
 from progrpo.measures import Params
 from progrpo.measures.token_probabilities import measure
 from progrpo.measures.tokens import measure as tokens
-from progrpo.types import Judged, Sample, TokenStatistics
+from progrpo.types import ProblemResult, Sample, TokenStatistics
 
 
 def statistics(probability: float, low: float, confidence: float, entropy: float) -> TokenStatistics:
@@ -13,7 +13,7 @@ def statistics(probability: float, low: float, confidence: float, entropy: float
 
 
 def test_rollouts_count_alike() -> None:
-    judged = Judged(
+    judged = ProblemResult(
         problem="p",
         samples=(
             Sample(
@@ -44,4 +44,4 @@ def test_rollouts_count_alike() -> None:
 
 
 def test_nothing_recorded_is_nothing() -> None:
-    assert measure(Judged(problem="p", samples=(Sample(text="", status="wrong"),)), Params()) == {}
+    assert measure(ProblemResult(problem="p", samples=(Sample(text="", status="wrong"),)), Params()) == {}

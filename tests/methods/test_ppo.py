@@ -7,7 +7,7 @@ from progrpo import methods
 from progrpo.errors import ConfigError
 from progrpo.methods import Method
 from progrpo.settings import Choice
-from progrpo.types import Ratio
+from progrpo.types import WeightedMean
 from stand_ins.method_steps import Case, Ragged, make_case, random_case, require_close, slopes, split, take_step
 from stand_ins.naive_methods_a import ppo_advantages, ppo_value_loss, surrogate_loss
 
@@ -88,7 +88,7 @@ def test_a_completion_without_a_verdict_is_not_trained_on() -> None:
     made = load(whiten=False).advantages(case.rollout())
     assert made.keep.tolist() == [[True, False]]
     assert made.tokens[1].tolist() == [0.0, 0.0, 0.0]
-    assert made.stats["ppo/value"] == Ratio(pytest.approx(1.1), 3)
+    assert made.stats["ppo/value"] == WeightedMean(pytest.approx(1.1), 3)
     taken = take_step(
         load(aggregate="token"), case, net=value_net(load(), [0.0, 0.0], 0.3), token_states=states_of(case)
     )

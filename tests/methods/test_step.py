@@ -6,7 +6,7 @@ from progrpo import methods
 from progrpo.methods import Advantages
 from progrpo.methods.step import decide, make_step, micro_loss, micro_view, part_of
 from progrpo.settings import Choice
-from progrpo.types import Ratio
+from progrpo.types import WeightedMean
 from stand_ins.naive_methods_b import random_batch
 
 
@@ -20,7 +20,7 @@ def test_the_part_of_some_problems() -> None:
         tokens=numbered(9, 6),
         keep=numbered(3, 3) > 4,
         carried={"returns": -numbered(9, 6)},
-        stats={"a": Ratio(1, 1)},
+        stats={"a": WeightedMean(1, 1)},
         columns={"b": numbered(3, 3)},
     )
     part = part_of(whole, slice(1, 3), 3)

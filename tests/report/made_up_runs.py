@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from progrpo.rows import to_row
-from progrpo.types import Judged, Sample, TokenStatistics
+from progrpo.types import ProblemResult, Sample, TokenStatistics
 
 HOSTILE = "</script><script>alert(1)</script>\"'&amp;<!--\u2028\u2029 \N{GRINNING FACE} \x00"
 
@@ -177,7 +177,7 @@ def write_benchmark(
         sample: see `benchmark_sample`.
     """
     rows = [
-        Judged(
+        ProblemResult(
             problem=f"{task}/{index}",
             prompt=prompt or f"Problem {index} of {task}",
             answer="7",

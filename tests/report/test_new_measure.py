@@ -18,13 +18,13 @@ from progrpo.report.run_page import curves
 from progrpo.report.run_page.page import make_page
 from progrpo.report.run_page.seconds import PHASES
 from progrpo.settings import Choice
-from progrpo.types import Judged, Sample
+from progrpo.types import ProblemResult, Sample
 
 FILE = '''"""Words of the first completion."""
 
 from progrpo.measures import Params
 from progrpo.schema.quantity import Quantity
-from progrpo.types import Judged
+from progrpo.types import ProblemResult
 
 COLUMNS = (
     Quantity(key="words", label="Words at first", unit="words", digits=2, better="lower", meaning="words",
@@ -32,7 +32,7 @@ COLUMNS = (
 )
 
 
-def measure(judged: Judged, params: Params) -> dict[str, float]:
+def measure(judged: ProblemResult, params: Params) -> dict[str, float]:
     return {"words": float(len(judged.samples[0].text.split()))}
 '''
 
@@ -54,7 +54,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_new_measure_appears_from_its_one_file(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
     assert "words" in measures.names(extras=False)
     (one,) = measures.load([Choice(name="words")])
-    judged = Judged(problem="q", prompt="q", answer="1", samples=(Sample(text="a b c", status="correct"),))
+    judged = ProblemResult(problem="q", prompt="q", answer="1", samples=(Sample(text="a b c", status="correct"),))
     assert one.measure(judged) == {"words": 3.0}
 
     path = make_run("a")

@@ -19,7 +19,7 @@ from progrpo.settings import Choice, parse
 from progrpo.tasks._codeforces_problems import CONTESTS, PROBLEMS
 from progrpo.tasks._codeforces_rating import Contest, percentile, rate, read_accounts, read_contest
 from progrpo.tasks.codeforces import Params, check, summarise
-from progrpo.types import Judged, Problem, Sample
+from progrpo.types import Problem, ProblemResult, Sample
 
 FIXTURES = Path(__file__).parent / "fixtures"
 POINTS: dict[str, float | None] = {"A": 500.0, "B": 1000.0, "C": 1500.0}
@@ -186,9 +186,9 @@ def sample(mark: str) -> Sample:
     return Sample(text="", status={"x": "correct", ".": "wrong", "t": "timeout", "-": "no_answer"}[mark])  # type: ignore[arg-type]
 
 
-def judged(contest: int | None, index: str, marks: str) -> Judged:
+def judged(contest: int | None, index: str, marks: str) -> ProblemResult:
     facts = {"contest": contest, "index": index, "points": None}
-    made = Judged(problem=f"{contest}{index}", facts=facts, samples=tuple(sample(mark) for mark in marks))
+    made = ProblemResult(problem=f"{contest}{index}", facts=facts, samples=tuple(sample(mark) for mark in marks))
     return from_row(json.loads(json.dumps(to_row(made))))  # as an evaluation reads it back
 
 

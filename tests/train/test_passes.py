@@ -171,7 +171,7 @@ def test_entropies_have_no_gradient_unless_asked(passes: Passes, rows: Rows) -> 
 @pytest.mark.parametrize("budget", [1, 40, 10_000])
 @pytest.mark.parametrize("index", [torch.arange(12), torch.tensor([11, 3, 0, 4, 10, 2])])
 def test_whole_groups_stay_together(passes: Passes, rows: Rows, budget: int, index: Tensor) -> None:
-    found = list(passes.micro_batches(rows, index, COLUMNS, budget, whole=True))
+    found = list(passes.micro_batches(rows, index, COLUMNS, budget, keep_groups_together=True))
     held = [set(micro.index.tolist()) for micro in found]
     assert sum(len(one) for one in held) == len(index)
     assert set.union(*held) == set(index.tolist())

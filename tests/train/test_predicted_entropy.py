@@ -78,7 +78,14 @@ class Table:
     ) -> Iterator[MicroBatch]:
         device = torch.device("cpu")
         return micro_batches(
-            rows, index, columns=columns, budget=budget, pad_id=0, device=device, share=False, whole=whole
+            rows,
+            index,
+            columns=columns,
+            budget=budget,
+            pad_id=0,
+            device=device,
+            share=False,
+            keep_groups_together=whole,
         )
 
     def forward(self, micro: MicroBatch, *, entropy_grad: bool = False) -> Forwarded:

@@ -20,7 +20,7 @@ from progrpo.train.loop import train
 from progrpo.train.sampling import sample
 from progrpo.train.settings import RunSettings
 from progrpo.train.stream import ProblemStream
-from progrpo.types import Completion, Group, Problem, Ratio, Status, Verdict
+from progrpo.types import Completion, Group, Problem, Status, Verdict, WeightedMean
 
 Make = Callable[..., dict[str, Any]]
 KINDS: dict[str, tuple[Status, ...]] = {
@@ -102,10 +102,10 @@ def test_mixed_groups_are_kept_in_order_until_the_batch_is_full(monkeypatch: pyt
     rollout, stats = sample(trainer, 0)
     assert trainer.asked == [["0", "1", "2"], ["3", "4", "5"]]
     assert chosen(rollout) == "135"
-    assert stats["rollout/rounds"] == Ratio(2, 1)
-    assert stats["rollout/mixed_groups"] == Ratio(3, 6)
+    assert stats["rollout/rounds"] == WeightedMean(2, 1)
+    assert stats["rollout/mixed_groups"] == WeightedMean(3, 6)
     # 2 completions of 1, 2, ..., 6 tokens
-    assert stats["tokens/generated"] == Ratio(42, 1)
+    assert stats["tokens/generated"] == WeightedMean(42, 1)
     assert (rollout.generate_s, rollout.verify_s, rollout.verify_busy_s) == (2.0, 0.5, 1.0)
 
 
@@ -113,7 +113,7 @@ def test_a_surplus_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = Scripted("rmmmmm", prompts=3, method=dapo(10), monkeypatch=monkeypatch)
     rollout, stats = sample(trainer, 0)
     assert chosen(rollout) == "123"
-    assert stats["rollout/mixed_groups"] == Ratio(5, 6)
+    assert stats["rollout/mixed_groups"] == WeightedMean(5, 6)
 
 
 def test_the_rounds_are_bounded_and_what_is_missing_is_filled_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,15 +121,15 @@ def test_the_rounds_are_bounded_and_what_is_missing_is_filled_up(monkeypatch: py
     rollout, stats = sample(trainer, 0)
     assert trainer.asked == [["0", "1", "2"], ["3", "4", "5"]]
     assert chosen(rollout) == "401"  # the mixed one first, then the others as they came
-    assert stats["rollout/rounds"] == Ratio(2, 1)
-    assert stats["rollout/mixed_groups"] == Ratio(1, 6)
+    assert stats["rollout/rounds"] == WeightedMean(2, 1)
+    assert stats["rollout/mixed_groups"] == WeightedMean(1, 6)
 
 
 def test_one_round_is_enough_where_all_are_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = Scripted("mmmmmm", prompts=3, method=dapo(10), monkeypatch=monkeypatch)
     rollout, stats = sample(trainer, 0)
     assert chosen(rollout) == "012"
-    assert stats["rollout/rounds"] == Ratio(1, 1)
+    assert stats["rollout/rounds"] == WeightedMean(1, 1)
 
 
 def test_the_next_batch_goes_on_where_the_last_one_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

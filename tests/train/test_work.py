@@ -1,5 +1,5 @@
 from progrpo.train.work import Work
-from progrpo.types import Ratio
+from progrpo.types import WeightedMean
 
 
 def test_work_adds_up_and_is_divided_by_its_positions() -> None:
@@ -18,5 +18,5 @@ def test_work_adds_up_and_is_divided_by_its_positions() -> None:
 
 def test_no_work_has_no_shares() -> None:
     assert Work() + Work() == Work()
-    assert Work().metrics()["tokens/forwarded"] == Ratio(0, 1)
+    assert Work().metrics()["tokens/forwarded"] == WeightedMean(0, 1)
     assert Work().metrics()["tokens/padding_share"].value is None

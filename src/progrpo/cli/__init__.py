@@ -142,13 +142,13 @@ def report(run: Annotated[Path, typer.Argument(help="a run directory")]) -> None
 
 
 @app.command(name="list")
-def list_(room: Annotated[str, typer.Argument(help="methods, rewards, tasks, engines or measures")]) -> None:
+def list_(package: Annotated[str, typer.Argument(help="methods, rewards, tasks, engines or measures")]) -> None:
     """List what there is of one kind, with one line each."""
     from progrpo import plugins
 
-    if room not in plugins.PACKAGES:
-        raise typer.BadParameter(f"{room!r}: expected one of {', '.join(plugins.PACKAGES)}", param_hint="ROOM")
-    found = plugins.summaries(room)
+    if package not in plugins.PACKAGES:
+        raise typer.BadParameter(f"{package!r}: expected one of {', '.join(plugins.PACKAGES)}", param_hint="PACKAGE")
+    found = plugins.summaries(package)
     width = max(len(name) for name in found)
     for name, summary in found.items():
         typer.echo(f"{name:<{width}}  {summary}")

@@ -17,7 +17,7 @@ from progrpo.rollout.generate import completion_seeds, run_rollout
 from progrpo.rollout.verify import Verifier
 from progrpo.rows import to_row
 from progrpo.settings import Choice, NamedChoice, Settings
-from progrpo.types import Completion, Group, Judged, Problem, Sample, TokenStatistics, Verdict
+from progrpo.types import Completion, Group, Problem, ProblemResult, Sample, TokenStatistics, Verdict
 
 
 class EvaluateSettings(Settings):
@@ -71,7 +71,7 @@ class EvaluateSettings(Settings):
 class Evaluation:
     """The result: the judged problems, their measures' means, and every verdict."""
 
-    problems: tuple[Judged, ...]
+    problems: tuple[ProblemResult, ...]
     means: Mapping[str, float]
     verdicts: tuple[Verdict, ...]
 
@@ -90,7 +90,7 @@ class Evaluation:
 class Part:
     """Some problems, judged and measured."""
 
-    problems: tuple[Judged, ...]
+    problems: tuple[ProblemResult, ...]
     verdicts: tuple[Verdict, ...]
     seconds: float
 
@@ -108,7 +108,7 @@ def run_evaluation(
     """Sample, verify and measure (see `evaluate_parts`)."""
     problems = problems[: settings.problems] if settings.problems else problems
     chosen = settings.load_measures(verifier)
-    found: list[Judged] = []
+    found: list[ProblemResult] = []
     verdicts: list[Verdict] = []
     for part in evaluate_parts(
         problems,
@@ -163,12 +163,12 @@ def evaluate_parts(
         )
 
 
-def mean_over_problems(problems: Sequence[Judged]) -> dict[str, float]:
+def mean_over_problems(problems: Sequence[ProblemResult]) -> dict[str, float]:
     """The mean of each measure over the problems that have it, in the order the measures first appear."""
     return {name: sum(values) / len(values) for name, values in values_of(problems).items()}
 
 
-def values_of(problems: Sequence[Judged]) -> dict[str, list[float]]:
+def values_of(problems: Sequence[ProblemResult]) -> dict[str, list[float]]:
     """The values of each measure, of the problems that have it."""
     found: dict[str, list[float]] = {}
     for problem in problems:
@@ -177,9 +177,9 @@ def values_of(problems: Sequence[Judged]) -> dict[str, list[float]]:
     return found
 
 
-def judged(group: Group) -> Judged:
+def judged(group: Group) -> ProblemResult:
     """A group as an evaluation keeps it."""
-    return Judged(
+    return ProblemResult(
         problem=group.problem.id,
         prompt=group.problem.prompt,
         answer=group.problem.answer,
@@ -215,6 +215,6 @@ def _statistics(logprobs: Tensor | None, entropies: Tensor | None) -> TokenStati
     )
 
 
-def measured(problem: Judged, chosen: Sequence[Measure]) -> Judged:
+def measured(problem: ProblemResult, chosen: Sequence[Measure]) -> ProblemResult:
     """The problem with the values of these measures, and of no others."""
     return replace(problem, measures={name: value for one in chosen for name, value in one.measure(problem).items()})

@@ -18,7 +18,7 @@ from progrpo.model import LanguageModel, ModelSettings, fingerprint
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice
-from progrpo.types import Judged, Problem
+from progrpo.types import Problem, ProblemResult
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ def _asked(
     }
 
 
-def over_task(benchmark: Benchmark, chosen: Sequence[Measure], problems: Sequence[Judged]) -> dict[str, float]:
+def over_task(benchmark: Benchmark, chosen: Sequence[Measure], problems: Sequence[ProblemResult]) -> dict[str, float]:
     """The numbers of the whole task that are no mean over problems: the measures' and the task's own."""
     found: dict[str, float] = {}
     for measure in chosen:

@@ -18,7 +18,7 @@ from progrpo.evaluate import mean_over_problems, values_of
 from progrpo.files import lock, read_jsonl, write_whole
 from progrpo.rows import from_row, to_row
 from progrpo.statistics import bootstrap_mean
-from progrpo.types import Judged
+from progrpo.types import ProblemResult
 
 _ASKED = ("task", "preset", "weights", "settings", "problems", "digest")
 """What must be the same to go on; of the settings all but the task's own, whose problems the digest stands for."""
@@ -54,7 +54,7 @@ class EvaluationFile:
     def header(self) -> Mapping[str, Any]:
         return self._known
 
-    def done(self) -> list[Judged]:
+    def done(self) -> list[ProblemResult]:
         """The problems that are there; a row cut short by a kill is left out, and then made again."""
         rows = read_jsonl(self._rows) if self._rows.exists() else []
         return [_judged(row, f"{self._rows}, row {number}") for number, row in enumerate(rows, start=1)]
@@ -63,7 +63,7 @@ class EvaluationFile:
         """Write facts into the header, for instance the problems that are left out ("excluded")."""
         self._write(self._known | facts)
 
-    def remeasure(self, problems: Sequence[Judged], measures: Sequence[Mapping[str, Any]]) -> None:
+    def remeasure(self, problems: Sequence[ProblemResult], measures: Sequence[Mapping[str, Any]]) -> None:
         """Replace the rows by the same problems measured otherwise; the summary is then to be made anew."""
         # The header first: were this killed in between, it must not call old measures complete beside new rows.
         self._write(self._known | {"measures": None, "complete": False})
@@ -85,7 +85,7 @@ class EvaluationFile:
             )
         self.note(model_commit=commit)
 
-    def append(self, problems: Sequence[Judged], seconds: float) -> None:
+    def append(self, problems: Sequence[ProblemResult], seconds: float) -> None:
         """Add judged problems; they are on the disk when this returns."""
         with self._rows.open("a", encoding="utf-8") as file:
             file.write("".join(_line(problem) for problem in problems))
@@ -93,7 +93,7 @@ class EvaluationFile:
             os.fsync(file.fileno())
         self._write(self._known | {"seconds": self._known.get("seconds", 0.0) + seconds})
 
-    def finish(self, problems: Sequence[Judged], over_task: Mapping[str, float]) -> Mapping[str, Any]:
+    def finish(self, problems: Sequence[ProblemResult], over_task: Mapping[str, float]) -> Mapping[str, Any]:
         """Write the header whole, with the summary of all problems; returns it."""
         self._write(self._known | {"complete": True, **summary(problems), "over_task": dict(over_task)})
         return self._known
@@ -161,7 +161,7 @@ class EvaluationFile:
         write_whole(self._header, json.dumps(self._known, ensure_ascii=False, indent=1))
 
 
-def summary(problems: Sequence[Judged]) -> dict[str, Any]:
+def summary(problems: Sequence[ProblemResult]) -> dict[str, Any]:
     """What the header says of all problems: means with 95 % bootstrap intervals over problems, statuses of all verdicts,
     and the means of each category where problems have one."""
     categories = sorted({str(problem.facts["category"]) for problem in problems if "category" in problem.facts})
@@ -177,7 +177,7 @@ def summary(problems: Sequence[Judged]) -> dict[str, Any]:
     }
 
 
-def _judged(row: Mapping[str, Any], place: str) -> Judged:
+def _judged(row: Mapping[str, Any], place: str) -> ProblemResult:
     try:
         return from_row(row)
     except (KeyError, TypeError, AttributeError) as error:
@@ -204,7 +204,7 @@ def _other_weights(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return f"other weights: those of {one}" + (f", not of {other}" if other != one else " have changed since")
 
 
-def _line(problem: Judged) -> str:
+def _line(problem: ProblemResult) -> str:
     # A lone surrogate, legal in JSON, could not be written as UTF-8.
     return json.dumps(to_row(problem), ensure_ascii=False).encode("utf-8", "replace").decode("utf-8") + "\n"
 

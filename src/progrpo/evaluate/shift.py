@@ -11,7 +11,7 @@ from progrpo import methods
 from progrpo.algo.confidence import sequence_log_confidence, sequence_logprob
 from progrpo.algo.reweight import correlation_within_groups, shift_share
 from progrpo.settings import Choice
-from progrpo.types import Ratio, RolloutBatch
+from progrpo.types import RolloutBatch, WeightedMean
 
 
 def _progrpo(**settings: Any) -> Choice:
@@ -171,8 +171,8 @@ def effect(choice: Choice, batch: RolloutBatch) -> Effect:
     right, signed = batch.correct & batch.judged, plain != 0
     return Effect(
         alpha=getattr(method.params, "alpha", None),
-        share=Ratio(within, whole).value,
-        size=Ratio(within, float(batch.judged.sum())).value,
+        share=WeightedMean(within, whole).value,
+        size=WeightedMean(within, float(batch.judged.sum())).value,
         sign_flips=_share_of(plain * values < 0, signed),
         negative_correct=_share_of(values < 0, right),
     )
@@ -208,15 +208,15 @@ def _facts(batch: RolloutBatch, completion: Tensor, prompt: Tensor) -> Facts:
 
 def _mean(values: Tensor, among: Tensor) -> float | None:
     known = values[among & values.isfinite()].double()
-    return Ratio(float(known.sum()), float(known.numel())).value
+    return WeightedMean(float(known.sum()), float(known.numel())).value
 
 
 def _spread(values: Tensor, among: Tensor) -> float | None:
     """Mean |value - its group's mean| over the groups with two or more `among`."""
     among = among & values.isfinite()
     among = among & (among.sum(dim=1, keepdim=True) >= 2)
-    return Ratio(shift_share(values, values, among)[0], float(among.sum())).value
+    return WeightedMean(shift_share(values, values, among)[0], float(among.sum())).value
 
 
 def _share_of(values: Tensor, among: Tensor) -> float | None:
-    return Ratio(float((values & among).sum()), float(among.sum())).value
+    return WeightedMean(float((values & among).sum()), float(among.sum())).value

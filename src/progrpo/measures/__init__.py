@@ -1,5 +1,5 @@
-"""One evaluation measure = one file. Measures read what an evaluation keeps (`Judged`), so every number can be made again
-from the files alone; nothing here imports torch.
+"""One evaluation measure = one file. Measures read what an evaluation keeps (`ProblemResult`), so that every number can be made
+again from the files alone; nothing here imports torch.
 
 The contract:
     measure         measure(judged, params) -> {name: finite number} for one problem. Its value over a task is the mean over
@@ -25,7 +25,7 @@ from typing import Any
 from progrpo import plugins
 from progrpo.errors import PluginError
 from progrpo.settings import Choice, Settings, parse
-from progrpo.types import Judged
+from progrpo.types import ProblemResult
 
 
 class Params(Settings):
@@ -65,12 +65,12 @@ class Measure:
     def needs_answers(self) -> bool:
         return bool(getattr(self.module, "NEEDS_ANSWERS", False))
 
-    def measure(self, judged: Judged) -> Mapping[str, float]:
+    def measure(self, judged: ProblemResult) -> Mapping[str, float]:
         """The values for one problem. Raises PluginError where one is no finite number."""
         where = f"measure {self.name!r}, problem {judged.problem!r}"
         return require_numbers(self.module.measure(judged, self.params), where=where)
 
-    def over_task(self, problems: Sequence[Judged]) -> Mapping[str, float]:
+    def over_task(self, problems: Sequence[ProblemResult]) -> Mapping[str, float]:
         hook = getattr(self.module, "over_task", None)
         return require_numbers(hook(problems, self.params), where=f"measure {self.name!r}: over_task") if hook else {}
 

@@ -11,7 +11,7 @@ from itertools import combinations
 from random import Random
 
 from progrpo.seeds import derive_seed
-from progrpo.types import Judged, Sample
+from progrpo.types import ProblemResult, Sample
 
 MIN_CORRECT = 2
 
@@ -33,8 +33,8 @@ class Pair:
 
 
 def matched(
-    judged_a: Sequence[Judged],
-    judged_b: Sequence[Judged],
+    judged_a: Sequence[ProblemResult],
+    judged_b: Sequence[ProblemResult],
     value: Callable[[Sequence[Sample]], float],
     *,
     draws: int = 16,
@@ -74,7 +74,7 @@ def matched(
     return pairs
 
 
-def _by_id(problems: Sequence[Judged]) -> dict[str, Judged]:
+def _by_id(problems: Sequence[ProblemResult]) -> dict[str, ProblemResult]:
     twice = [problem for problem, times in Counter(judged.problem for judged in problems).items() if times > 1]
     if twice:
         raise ValueError(f"matched: expected each problem once on a side, got {twice[0]!r} more than once")

@@ -16,7 +16,7 @@ import numpy as np
 from progrpo.measures import Params
 from progrpo.measures.pass_at_k import powers_of_two
 from progrpo.schema.quantity import Quantity
-from progrpo.types import Judged, Sample
+from progrpo.types import ProblemResult, Sample
 
 __all__ = ["majority", "normalized"]
 
@@ -102,7 +102,7 @@ def majority(sizes: Sequence[int], shares: Sequence[float], n: int) -> list[floa
     return [float(value) for value in (right / _subsets(n))[1:]]
 
 
-def measure(judged: Judged, params: Params) -> dict[str, float]:
+def measure(judged: ProblemResult, params: Params) -> dict[str, float]:
     """`distinct_answers`: different answers among all samples; `distinct_wrong_answers`: among those judged wrong;
     `maj@k` for k = 1, 2, 4, ... and n: see `majority`. maj@1 is pass@1, as is avg@n.
 

@@ -10,7 +10,7 @@ from progrpo.errors import DataError
 from progrpo.measures import Params
 from progrpo.measures.pass_at_k import estimate, powers_of_two
 from progrpo.schema.quantity import Quantity
-from progrpo.types import Judged
+from progrpo.types import ProblemResult
 
 __all__ = ["class_entropy", "coverage"]
 
@@ -62,7 +62,7 @@ def class_entropy(counts: list[int]) -> float:
     return math.log(total) - math.fsum(count * math.log(count) for count in counts) / total
 
 
-def measure(judged: Judged, params: Params) -> dict[str, float]:
+def measure(judged: ProblemResult, params: Params) -> dict[str, float]:
     """`class_entropy` (nats): for at least two correct samples. `coverage@k` for k = 1, 2, 4, ... and n: where the problem
     says how many solutions there are (`facts["solutions"]`).
 

@@ -6,7 +6,7 @@ than guessed, for all problems alike.
 
 from progrpo.measures import Params
 from progrpo.schema.quantity import Quantity
-from progrpo.types import Judged
+from progrpo.types import ProblemResult
 
 NEEDS_CANONICAL = True
 COLUMNS = (
@@ -22,6 +22,6 @@ COLUMNS = (
 )
 
 
-def measure(judged: Judged, params: Params) -> dict[str, float]:
+def measure(judged: ProblemResult, params: Params) -> dict[str, float]:
     """`distinct_correct`: number of distinct canonical forms among the correct completions, 0 if none is correct."""
     return {"distinct_correct": float(len({sample.canonical for sample in judged.samples if sample.correct}))}

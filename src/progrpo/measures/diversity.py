@@ -24,7 +24,7 @@ from progrpo.measures._ngrams import Corpus, Text, Tokenizer, distinct_and_all, 
 from progrpo.measures._self_bleu import bleu_against_others
 from progrpo.schema.quantity import Quantity
 from progrpo.settings import Settings
-from progrpo.types import Judged, Sample
+from progrpo.types import ProblemResult, Sample
 
 __all__ = ["distinct_n", "expectation_adjusted_distinct", "of_samples", "self_bleu", "semantic_cosine", "unit_rows"]
 
@@ -200,18 +200,18 @@ def of_samples(samples: Sequence[Sample], params: Params) -> dict[str, float]:
     return {f"{name}{suffix}": value for name, value in found.items() if not math.isnan(value)}
 
 
-def measure(judged: Judged, params: Params) -> dict[str, float]:
+def measure(judged: ProblemResult, params: Params) -> dict[str, float]:
     """`distinct_2`, `ead_2` and `self_bleu_4` of the correct completions of one problem; nothing for fewer than two."""
     return _of_correct([judged], params)
 
 
-def over_task(problems: Sequence[Judged], params: Params) -> dict[str, float]:
+def over_task(problems: Sequence[ProblemResult], params: Params) -> dict[str, float]:
     """`distinct_2/pooled`, `ead_2/pooled` and `self_bleu_4/pooled` of all correct completions of the task together."""
     found = _of_correct(problems, params) if params.pooled else {}
     return {f"{name}/pooled": value for name, value in found.items()}
 
 
-def _of_correct(problems: Sequence[Judged], params: Params) -> dict[str, float]:
+def _of_correct(problems: Sequence[ProblemResult], params: Params) -> dict[str, float]:
     correct = [sample for judged in problems for sample in judged.samples if sample.correct]
     # Words are at least about as many as the model's own tokens.
     tokens = sum(sample.tokens for sample in correct)

@@ -4,7 +4,7 @@ import math
 
 from progrpo.schema.quantity import Quantity
 from progrpo.settings import Settings
-from progrpo.types import Judged
+from progrpo.types import ProblemResult
 
 __all__ = ["doublings", "estimate", "powers_of_two"]
 
@@ -54,7 +54,7 @@ def estimate(n: int, c: int, k: int) -> float:
     return -math.expm1(sum(math.log1p(-k / i) for i in range(n - c + 1, n + 1)))
 
 
-def measure(judged: Judged, params: Params) -> dict[str, float]:
+def measure(judged: ProblemResult, params: Params) -> dict[str, float]:
     """pass@1, pass@2, pass@4, ... up to n, and pass@n; or pass@k for every k."""
     ks = range(1, judged.n + 1) if params.every else powers_of_two(judged.n)
     return {f"pass@{k}": estimate(judged.n, judged.correct, k) for k in ks}

@@ -14,7 +14,7 @@ from progrpo.measures._embeddings import encoder, model_folder
 from progrpo.measures.diversity import semantic_cosine, unit_rows
 from progrpo.schema.quantity import Quantity
 from progrpo.settings import Settings
-from progrpo.types import Judged
+from progrpo.types import ProblemResult
 
 __all__ = ["vendi_score"]
 
@@ -81,13 +81,13 @@ def vendi_score(embeddings: np.ndarray) -> float:
     return float(np.exp(-(values * np.log(values)).sum()))
 
 
-def measure(judged: Judged, params: Params) -> dict[str, float]:
+def measure(judged: ProblemResult, params: Params) -> dict[str, float]:
     """`semantic_cosine`, `vendi`, `semantic_cosine/windowed` and `vendi/windowed` of the correct completions of one
     problem; nothing for fewer than two."""
     return _of_correct([judged], params)
 
 
-def over_task(problems: Sequence[Judged], params: Params) -> dict[str, float]:
+def over_task(problems: Sequence[ProblemResult], params: Params) -> dict[str, float]:
     """The same with `/pooled`, of all correct completions of the task together."""
     found = _of_correct(problems, params) if params.pooled else {}
     return {f"{name}/pooled": value for name, value in found.items()}
@@ -105,6 +105,6 @@ def _of_texts(texts: Sequence[str], device: str = "auto") -> dict[str, float]:
     }
 
 
-def _of_correct(problems: Sequence[Judged], params: Params) -> dict[str, float]:
+def _of_correct(problems: Sequence[ProblemResult], params: Params) -> dict[str, float]:
     texts = [sample.text for judged in problems for sample in judged.samples if sample.correct]
     return _of_texts(texts, params.device) if len(texts) >= params.min_correct else {}

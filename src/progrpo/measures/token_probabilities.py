@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from progrpo.measures import Params
 from progrpo.schema.quantity import Quantity
-from progrpo.types import Judged, TokenStatistics
+from progrpo.types import ProblemResult, TokenStatistics
 
 COLUMNS = (
     Quantity(
@@ -50,7 +50,7 @@ COLUMNS = (
 )
 
 
-def measure(judged: Judged, params: Params) -> dict[str, float]:
+def measure(judged: ProblemResult, params: Params) -> dict[str, float]:
     """Means over the rollouts of one problem that have tokens, each in `TokenStatistics`' words:
 
     `probability`: mean probability of the sampled tokens, in (0, 1]. `low_probability`: of the 20 % least likely of them.

@@ -2,7 +2,7 @@
 
 from progrpo.measures import Params
 from progrpo.schema.quantity import Quantity
-from progrpo.types import Judged
+from progrpo.types import ProblemResult
 
 COLUMNS = (
     Quantity(
@@ -34,7 +34,7 @@ COLUMNS = (
 )
 
 
-def measure(judged: Judged, params: Params) -> dict[str, float]:
+def measure(judged: ProblemResult, params: Params) -> dict[str, float]:
     """`entropy` (nats per token, mean over all sampled tokens, at the sampling temperature), `length` (tokens),
     `truncated` (share of completions)."""
     known = [

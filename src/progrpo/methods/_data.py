@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from progrpo.types import Ratio
+from progrpo.types import WeightedMean
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -37,7 +37,7 @@ class Advantages:
     plain: Float[Tensor, "P G"] | None = None
     carried: Mapping[str, Float[Tensor, "N S"]] = field(default_factory=dict)
     state: Mapping[str, Any] | None = None
-    stats: Mapping[str, Ratio] = field(default_factory=dict)
+    stats: Mapping[str, WeightedMean] = field(default_factory=dict)
     columns: Mapping[str, Float[Tensor, "P G"]] = field(default_factory=dict)
 
 
@@ -107,7 +107,7 @@ class Reweighted:
     weights: Float[Tensor, "K S"] | None = None
     keep: Bool[Tensor, "K S"] | None = None
     marks: Bool[Tensor, "K S"] | None = None
-    stats: Mapping[str, Ratio] = field(default_factory=dict)
+    stats: Mapping[str, WeightedMean] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 
 from progrpo import methods
-from progrpo.types import Ratio, RolloutBatch
+from progrpo.types import RolloutBatch, WeightedMean
 
 NEEDS = frozenset({"entropies"})
 TOKEN_LEVEL = True
@@ -35,5 +35,5 @@ def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
     return methods.Advantages(
         values=values,
         tokens=base + bonus,
-        stats={"entropy_advantage/bonus": Ratio(float(bonus.double().sum()), float(batch.mask.sum()))},
+        stats={"entropy_advantage/bonus": WeightedMean(float(bonus.double().sum()), float(batch.mask.sum()))},
     )

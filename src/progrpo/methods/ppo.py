@@ -19,7 +19,7 @@ from torch import Tensor
 from progrpo import methods
 from progrpo.algo.aggregate import weighted_sum
 from progrpo.algo.gae import generalised_advantages
-from progrpo.types import Ratio, RolloutBatch
+from progrpo.types import RolloutBatch, WeightedMean
 
 NEEDS = frozenset({"values", "token_states"})
 TOKEN_LEVEL = True
@@ -71,7 +71,7 @@ def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
         values=mean.view(batch.rewards.shape),
         tokens=tokens,
         carried={"returns": raw + values, "values": values},
-        stats={"ppo/value": Ratio(float(known.double().sum()), known.numel())},
+        stats={"ppo/value": WeightedMean(float(known.double().sum()), known.numel())},
     )
 
 

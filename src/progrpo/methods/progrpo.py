@@ -38,7 +38,7 @@ from progrpo.algo.reweight import (
     shift_share,
     without_length_trend,
 )
-from progrpo.types import Ratio, RolloutBatch
+from progrpo.types import RolloutBatch, WeightedMean
 
 Confidence = Callable[..., Tensor]
 
@@ -191,7 +191,9 @@ def add_to(plain: Tensor, batch: RolloutBatch, params: Params) -> methods.Advant
         batch.correct, of_prompt, of_completion, baseline=baseline, skip=skip, apply_to=apply_to, spread=spread
     )
     # With alpha 0 nobody expects a shift, and nobody wants to be told that there is none.
-    share = Ratio(*shift_share(plain, params.alpha * shift, batch.judged)) if params.alpha else Ratio(0.0, 0)
+    share = (
+        WeightedMean(*shift_share(plain, params.alpha * shift, batch.judged)) if params.alpha else WeightedMean(0.0, 0)
+    )
     correlation, shifted = correlation_within_groups(shift, batch.lengths, shift != 0)
     flipped = (plain * values) < 0
     right = batch.correct & batch.judged
@@ -203,9 +205,9 @@ def add_to(plain: Tensor, batch: RolloutBatch, params: Params) -> methods.Advant
             "progrpo/shift": _mean(shift),
             "progrpo/shift_abs": _mean(shift.abs()),
             "progrpo/shift_share": share,
-            "progrpo/shift_length_correlation": Ratio(correlation * shifted, shifted),
-            "progrpo/sign_flips": Ratio(float(flipped.sum()), float((plain != 0).sum())),
-            "progrpo/negative_correct": Ratio(float((right & (values < 0)).sum()), float(right.sum())),
+            "progrpo/shift_length_correlation": WeightedMean(correlation * shifted, shifted),
+            "progrpo/sign_flips": WeightedMean(float(flipped.sum()), float((plain != 0).sum())),
+            "progrpo/negative_correct": WeightedMean(float((right & (values < 0)).sum()), float(right.sum())),
         },
         columns={"confidence": completion, "shift": shift, "prompt_confidence": prompt[:, None].expand_as(shift)},
     )
@@ -254,6 +256,6 @@ def _scores(batch: RolloutBatch, params: Params, completion: Tensor, prompt: Ten
     return completion, prompt
 
 
-def _mean(values: Tensor) -> Ratio:
+def _mean(values: Tensor) -> WeightedMean:
     known = values[~values.isnan()]
-    return Ratio(float(known.sum()), float(known.numel()))
+    return WeightedMean(float(known.sum()), float(known.numel()))

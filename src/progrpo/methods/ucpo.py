@@ -16,7 +16,7 @@ from torch import Tensor
 
 from progrpo import methods
 from progrpo.algo.confidence import sequence_log_confidence
-from progrpo.types import Ratio, RolloutBatch
+from progrpo.types import RolloutBatch, WeightedMean
 
 
 class Params(methods.Params):
@@ -32,7 +32,7 @@ def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
     spread = (weights - 1).abs()[weights != 1]
     return methods.Advantages(
         values=values * weights,
-        stats={"ucpo/weight_spread": Ratio(float(spread.double().sum()), float(spread.numel()))},
+        stats={"ucpo/weight_spread": WeightedMean(float(spread.double().sum()), float(spread.numel()))},
         columns={"ucpo_weight": weights},
     )
 

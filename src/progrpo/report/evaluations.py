@@ -18,7 +18,7 @@ from progrpo.report.read import Row, Run, evaluation_rows, is_number, last_share
 from progrpo.report.wording import flat
 from progrpo.rows import from_row
 from progrpo.statistics import Interval, bootstrap_mean
-from progrpo.types import Judged
+from progrpo.types import ProblemResult
 
 HELD_OUT = "held-out"
 """Stands for the preset of evaluations made during training."""
@@ -131,7 +131,7 @@ class Evaluation:
         known: np.ndarray = joined[np.isfinite(joined).all(axis=1)]
         return known
 
-    def judged(self, problems: Collection[str]) -> Iterator[Judged]:
+    def judged(self, problems: Collection[str]) -> Iterator[ProblemResult]:
         """Read these problems with their completions from the file again, in the order given."""
         with self.path.open("rb") as file:
             for problem in problems:

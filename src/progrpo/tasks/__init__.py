@@ -9,7 +9,7 @@ The contract:
     MAX_NEW_TOKENS  tokens a completion may have in `progrpo evaluate` unless told otherwise; 8,192 without it
     SAMPLES         completions per problem under each preset of `progrpo evaluate` ({"paper": 32, "recommended": 64})
     summarise       summarise(problems, params) -> {name: number}: numbers of the whole task that are no mean over
-                    problems (a rating), from the `Judged` problems of an evaluation
+                    problems (a rating), from the `ProblemResult` problems of an evaluation
     check           check(params, problems): called before an evaluation; raises a `DataError` where `summarise` lacks
                     something
     SOURCES         where the rows of a published data set are read from; for readers, nothing here asks for it

@@ -48,7 +48,7 @@ from progrpo.tasks._published import (
     text_column,
 )
 from progrpo.tasks._rows import Row
-from progrpo.types import Judged, Problem
+from progrpo.types import Problem, ProblemResult
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def check(params: Params, problems: Sequence[Problem]) -> None:
         _tables(params, {one.facts["contest"] for one in problems if one.facts.get("contest") is not None})
 
 
-def summarise(problems: Sequence[Judged], params: Params) -> dict[str, float]:
+def summarise(problems: Sequence[ProblemResult], params: Params) -> dict[str, float]:
     """The rating of the samples: rating, percentile, contests (how many went in), and rating_mean, rating_low, rating_high
     over other orders of the same samples (see `rate`).
 

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from progrpo.methods import Alarm
-from progrpo.types import Ratio
+from progrpo.types import WeightedMean
 
 ROLLOUTS = 10
 """Rollouts that a mean is over; at a run's start as many as there are, 3 at least."""
@@ -15,18 +15,18 @@ class Alarms:
 
     def __init__(self, alarms: Mapping[str, Alarm]) -> None:
         self._alarms = alarms
-        self._last: dict[str, deque[Ratio]] = {key: deque(maxlen=ROLLOUTS) for key in alarms}
+        self._last: dict[str, deque[WeightedMean]] = {key: deque(maxlen=ROLLOUTS) for key in alarms}
         self._said: dict[str, str] = {}
 
-    def hear(self, metrics: Mapping[str, Ratio | float]) -> list[str]:
+    def hear(self, metrics: Mapping[str, WeightedMean | float]) -> list[str]:
         """Take in one rollout; what is to be said now."""
         texts = []
         for key, alarm in self._alarms.items():
             value = metrics.get(key)
-            if isinstance(value, Ratio) and value.count:
+            if isinstance(value, WeightedMean) and value.count:
                 self._last[key].append(value)
             last = self._last[key]
-            mean = sum(last, Ratio(0.0, 0)).value
+            mean = sum(last, WeightedMean(0.0, 0)).value
             if len(last) < 3 or mean is None:
                 continue
             text = alarm.low_text if mean < alarm.low else alarm.high_text if mean > alarm.high else ""

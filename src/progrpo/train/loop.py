@@ -21,7 +21,7 @@ from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Listener, Trainer, prepare, resolve
 from progrpo.train.update import update
 from progrpo.train.work import Work
-from progrpo.types import Ratio, RolloutBatch
+from progrpo.types import RolloutBatch, WeightedMean
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
         with clock.phase("train"):
             made = step_on(trainer, batch, rows, advantages, part, done + 1, Work() if part else scoring)
         # Every step says what rollout it learns from; what that rollout cost stands in the row of its first step.
-        metrics: dict[str, Ratio | float] = {
+        metrics: dict[str, WeightedMean | float] = {
             key: value for key, value in of_rollout.items() if part == 0 or not key.startswith("tokens/")
         } | made
         if made["policy/trained_share"].total == 0:
@@ -133,7 +133,7 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
 
 def step_on(
     trainer: Trainer, batch: RolloutBatch, rows: Rows, advantages: Advantages, part: int, step: int, work: Work
-) -> dict[str, Ratio]:
+) -> dict[str, WeightedMean]:
     """One optimiser step on mini-batch `part` of a rollout; `work` is what was done for it before."""
     settings = trainer.settings.batch
     size = settings.minibatch_prompts or settings.prompts
@@ -156,7 +156,7 @@ def step_on(
     )
 
 
-def evaluate(trainer: Trainer, step: int, clock: Clock) -> dict[str, Ratio | float]:
+def evaluate(trainer: Trainer, step: int, clock: Clock) -> dict[str, WeightedMean | float]:
     """Evaluate on the test split where the settings ask for it at this step."""
     settings = trainer.settings.evaluate
     if not settings.every or (step % settings.every and step < trainer.settings.steps):

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from progrpo.algo.confidence import sequence_confidence
 from progrpo.methods import Advantages
-from progrpo.types import STATUSES, Group, Ratio, RolloutBatch, Verdict
+from progrpo.types import STATUSES, Group, RolloutBatch, Verdict, WeightedMean
 
 
 def rollout_metrics(
     groups: Sequence[Group], batch: RolloutBatch, advantages: Advantages, *, confidence: Tensor, canonical: bool
-) -> dict[str, Ratio]:
+) -> dict[str, WeightedMean]:
     """Metrics of one rollout; every key is explained in docs/metrics.md.
 
     Args:
@@ -29,22 +29,22 @@ def rollout_metrics(
     entropies = [c.entropies for group in groups for c in group.completions if c.entropies is not None]
     distinct = [len({v.canonical for v in group.verdicts if v.correct}) for group in groups] if canonical else []
     return {
-        "rollout/reward": Ratio(sum(verdict.reward for verdict in judged), len(judged)),
-        "rollout/correct": Ratio(sum(verdict.correct for verdict in judged), len(judged)),
-        "rollout/distinct_correct": Ratio(sum(distinct), len(distinct)),
-        "rollout/entropy": Ratio(
+        "rollout/reward": WeightedMean(sum(verdict.reward for verdict in judged), len(judged)),
+        "rollout/correct": WeightedMean(sum(verdict.correct for verdict in judged), len(judged)),
+        "rollout/distinct_correct": WeightedMean(sum(distinct), len(distinct)),
+        "rollout/entropy": WeightedMean(
             sum(float(one.double().sum()) for one in entropies), sum(len(one) for one in entropies)
         ),
         "rollout/confidence": _mean(confidence),
-        "rollout/length": Ratio(tokens, sequences),
-        "rollout/truncated": Ratio(float(batch.truncated.sum()), sequences),
-        "rollout/degenerate_groups": Ratio(float((all_right | all_wrong).sum()), problems),
-        "rollout/all_right_groups": Ratio(float(all_right.sum()), problems),
-        "rollout/all_wrong_groups": Ratio(float(all_wrong.sum()), problems),
+        "rollout/length": WeightedMean(tokens, sequences),
+        "rollout/truncated": WeightedMean(float(batch.truncated.sum()), sequences),
+        "rollout/degenerate_groups": WeightedMean(float((all_right | all_wrong).sum()), problems),
+        "rollout/all_right_groups": WeightedMean(float(all_right.sum()), problems),
+        "rollout/all_wrong_groups": WeightedMean(float(all_wrong.sum()), problems),
         "rollout/advantage_abs": _mean(advantages.values.abs()),
         **_reward_parts(judged),
-        **{f"verdict/{status}": Ratio(statuses[status], sequences) for status in STATUSES},
-        "tokens/generated": Ratio(tokens, 1),
+        **{f"verdict/{status}": WeightedMean(statuses[status], sequences) for status in STATUSES},
+        "tokens/generated": WeightedMean(tokens, 1),
         **advantages.stats,
     }
 
@@ -87,12 +87,12 @@ def rollout_rows(
             yield row
 
 
-def _reward_parts(verdicts: Sequence[Verdict]) -> dict[str, Ratio]:
+def _reward_parts(verdicts: Sequence[Verdict]) -> dict[str, WeightedMean]:
     """Mean of each reward that the reward is made of, over the verdicts that have it."""
-    found: dict[str, Ratio] = {}
+    found: dict[str, WeightedMean] = {}
     for verdict in verdicts:
         for name, value in verdict.parts.items():
-            found[f"reward/{name}"] = found.get(f"reward/{name}", Ratio(0.0, 0)) + Ratio(value, 1)
+            found[f"reward/{name}"] = found.get(f"reward/{name}", WeightedMean(0.0, 0)) + WeightedMean(value, 1)
     return found
 
 
@@ -116,9 +116,9 @@ def default_confidence(batch: RolloutBatch) -> Tensor:
     return sequence_confidence(batch.logprobs, batch.mask).view(batch.rewards.shape)
 
 
-def _mean(values: Tensor) -> Ratio:
+def _mean(values: Tensor) -> WeightedMean:
     known = values[~values.isnan()]
-    return Ratio(float(known.double().sum()), known.numel())
+    return WeightedMean(float(known.double().sum()), known.numel())
 
 
 def _number(value: Tensor) -> float | None:

@@ -78,7 +78,7 @@ def micro_batches(
     device: torch.device,
     share: bool,
     half: bool = False,
-    whole: bool = False,
+    keep_groups_together: bool = False,
 ) -> Iterator[MicroBatch]:
     """Cut the sequences `index` into micro-batches of at most `budget` tokens (one sequence at least), longest first.
 
@@ -90,14 +90,14 @@ def micro_batches(
             there is no size at which sharing costs more; a group beyond the budget is cut and its prompt repeated.
             Else rectangles, of sequences of like length.
         half: whether attention runs in half precision (see `attention.pack`).
-        whole: a group's sequences stay in one micro-batch, even beyond the budget.
+        keep_groups_together: a group's sequences stay in one micro-batch, even beyond the budget.
     """
     seen: set[int] = set()
     if share:
-        for line in lines(rows, index, budget, whole):
+        for line in lines(rows, index, budget, keep_groups_together):
             yield _packed(rows, line, columns, device, half, seen)
         return
-    for chosen, width in rectangles(rows, index, budget, whole):
+    for chosen, width in rectangles(rows, index, budget, keep_groups_together):
         yield _rectangle(rows, torch.tensor(chosen), width, columns, pad_id, device, seen)
 
 

@@ -55,7 +55,9 @@ def token_gradients(
         pool = None
         if method.pool == "micro":
             index = torch.arange(chosen.start * group, chosen.stop * group)
-            pool = pools(rows, index, budget=micro_tokens, share=share, whole="whole_groups" in method.needs)
+            pool = pools(
+                rows, index, budget=micro_tokens, share=share, keep_groups_together="whole_groups" in method.needs
+            )
         decided = decide(method, step, longest=longest, skip_zero=False, pool=pool)
         parts.append(_gradient(method, step, decided))
     return torch.cat(parts)

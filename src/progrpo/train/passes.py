@@ -39,12 +39,12 @@ class Passes:
     scorer: torch.nn.Module
 
     def micro_batches(
-        self, rows: Rows, index: Tensor, columns: int, budget: int, *, whole: bool = False
+        self, rows: Rows, index: Tensor, columns: int, budget: int, *, keep_groups_together: bool = False
     ) -> Iterator[MicroBatch]:
         """The sequences `index` in micro-batches of at most `budget` tokens on the model's device.
 
         Args:
-            whole: a group's sequences stay together, whatever the budget says.
+            keep_groups_together: a group's sequences stay together, whatever the budget says.
         """
         return micro_batches(
             rows,
@@ -55,7 +55,7 @@ class Passes:
             device=self.model.device,
             share=self.model.shares_prompts,
             half=self.model.precision == "bf16",
-            whole=whole,
+            keep_groups_together=keep_groups_together,
         )
 
     def forward(

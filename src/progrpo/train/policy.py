@@ -96,14 +96,16 @@ class Policy:
         )
 
     def micro_batches(
-        self, rows: Rows, index: Tensor, columns: int, budget: int, *, whole: bool = False
+        self, rows: Rows, index: Tensor, columns: int, budget: int, *, keep_groups_together: bool = False
     ) -> Iterator[MicroBatch]:
         """See `Passes.micro_batches`."""
-        return self._passes.micro_batches(rows, index, columns, budget, whole=whole)
+        return self._passes.micro_batches(rows, index, columns, budget, keep_groups_together=keep_groups_together)
 
-    def pools(self, rows: Rows, index: Tensor, budget: int, *, whole: bool = False) -> Int[Tensor, " K"]:
+    def pools(self, rows: Rows, index: Tensor, budget: int, *, keep_groups_together: bool = False) -> Int[Tensor, " K"]:
         """The micro-batch that each of the sequences falls into (see `progrpo.train.rows.pools`)."""
-        return pools(rows, index, budget=budget, share=self.model.shares_prompts, whole=whole)
+        return pools(
+            rows, index, budget=budget, share=self.model.shares_prompts, keep_groups_together=keep_groups_together
+        )
 
     def zero_grad(self) -> None:
         """Set every gradient to 0 (not None: a step in which no sequence has an advantage still decays momentum)."""

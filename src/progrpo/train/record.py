@@ -25,7 +25,7 @@ from progrpo.environment import environment, installed
 from progrpo.errors import ConfigError, RunDirectoryError
 from progrpo.files import lock, read_jsonl, write_whole
 from progrpo.train.settings import RunSettings
-from progrpo.types import Ratio
+from progrpo.types import WeightedMean
 
 logger = logging.getLogger(__name__)
 
@@ -130,11 +130,11 @@ class RunDirectory:
                 if int(path.stem.removeprefix("step-")) > step:
                     path.unlink()
 
-    def write_metrics(self, step: int, metrics: Mapping[str, Ratio | float]) -> dict[str, Any]:
+    def write_metrics(self, step: int, metrics: Mapping[str, WeightedMean | float]) -> dict[str, Any]:
         """Append one row; a ratio is divided here and nowhere else, and one that counted nothing becomes null."""
         row: dict[str, Any] = {"step": step}
         for name, value in metrics.items():
-            row[name] = value.value if isinstance(value, Ratio) else value
+            row[name] = value.value if isinstance(value, WeightedMean) else value
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()

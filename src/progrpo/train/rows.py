@@ -32,23 +32,25 @@ def make_rows(groups: Sequence[Group]) -> Rows:
     )
 
 
-def pools(rows: Rows, index: Int[Tensor, " K"], *, budget: int, share: bool, whole: bool = False) -> Int[Tensor, " K"]:
+def pools(
+    rows: Rows, index: Int[Tensor, " K"], *, budget: int, share: bool, keep_groups_together: bool = False
+) -> Int[Tensor, " K"]:
     """The number of the micro-batch that each sequence falls into, where all of `index` are forwarded; `index` ascends.
 
     Args: see `progrpo.train.micro_batch.micro_batches`.
     """
     cut = (
-        [[n for part in line for n in part] for line in lines(rows, index, budget, whole)]
+        [[n for part in line for n in part] for line in lines(rows, index, budget, keep_groups_together)]
         if share
-        else [chosen for chosen, _ in rectangles(rows, index, budget, whole)]
+        else [chosen for chosen, _ in rectangles(rows, index, budget, keep_groups_together)]
     )
     number = {n: place for place, chosen in enumerate(cut) for n in chosen}
     return torch.tensor([number[n] for n in index.tolist()], dtype=torch.long)
 
 
-def rectangles(rows: Rows, index: Tensor, budget: int, whole: bool) -> Iterator[tuple[list[int], int]]:
-    """The sequences of each rectangle and its width: units (groups if `whole`, else sequences) of like length."""
-    units = list(_by_group(rows, index).values()) if whole else [[n] for n in index.tolist()]
+def rectangles(rows: Rows, index: Tensor, budget: int, keep_groups_together: bool) -> Iterator[tuple[list[int], int]]:
+    """The sequences of each rectangle and its width: groups (or else sequences) of like length."""
+    units = list(_by_group(rows, index).values()) if keep_groups_together else [[n] for n in index.tolist()]
     widths = [max(len(rows.prompts[n]) + len(rows.completions[n]) for n in unit) for unit in units]
     order = sorted(range(len(units)), key=lambda place: -widths[place])
     chosen: list[int] = []
@@ -63,9 +65,9 @@ def rectangles(rows: Rows, index: Tensor, budget: int, whole: bool) -> Iterator[
         yield chosen, width
 
 
-def lines(rows: Rows, index: Tensor, budget: int, whole: bool) -> list[list[list[int]]]:
-    """The sequences of each line, by group: parts of groups within the budget (or the groups, if `whole`), each on the
-    first line with room."""
+def lines(rows: Rows, index: Tensor, budget: int, keep_groups_together: bool) -> list[list[list[int]]]:
+    """The sequences of each packed sequence, by group: parts of groups within the budget (or whole groups), each in the
+    first one with space."""
     parts: list[tuple[int, list[int]]] = []
     for own in _by_group(rows, index).values():
         prompt = len(rows.prompts[own[0]])
@@ -73,7 +75,7 @@ def lines(rows: Rows, index: Tensor, budget: int, whole: bool) -> list[list[list
         size = prompt
         for n in own:
             length = len(rows.completions[n])
-            if part and size + length > budget and not whole:
+            if part and size + length > budget and not keep_groups_together:
                 parts.append((size, part))
                 part, size = [], prompt
             part.append(n)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from progrpo.types import Ratio
+from progrpo.types import WeightedMean
 
 INSIDE = (0.9, 1.1)
 """Importance ratios trainer / sampler that count as agreement."""
@@ -20,7 +20,7 @@ class SamplerGap:
         """The trainer's log-probs and the sampler's of some sequences; only tokens of `mask` count."""
         self._parts.append((logprobs.detach() - sampler)[mask].double().cpu())
 
-    def metrics(self) -> dict[str, Ratio]:
+    def metrics(self) -> dict[str, WeightedMean]:
         """With d = log p_trainer - log p_sampler of each token: see `sampler/*` in docs/metrics.md; {} without a token."""
         differences = torch.cat(self._parts) if self._parts else torch.zeros(0)
         count = differences.numel()
@@ -29,8 +29,8 @@ class SamplerGap:
         ratio, size = differences.exp(), differences.abs()
         outside = (ratio < INSIDE[0]) | (ratio > INSIDE[1])
         return {
-            "sampler/gap": Ratio(float(size.sum()), count),
-            "sampler/gap_p95": Ratio(float(size.quantile(0.95)), 1),
-            "sampler/outside": Ratio(float(outside.sum()), count),
-            "sampler/kl": Ratio(float((ratio - 1 - differences).sum()), count),
+            "sampler/gap": WeightedMean(float(size.sum()), count),
+            "sampler/gap_p95": WeightedMean(float(size.quantile(0.95)), 1),
+            "sampler/outside": WeightedMean(float(outside.sum()), count),
+            "sampler/kl": WeightedMean(float((ratio - 1 - differences).sum()), count),
         }

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from progrpo.rollout.generate import Rollout, completion_seeds, run_rollout
 from progrpo.train.setup import Trainer
-from progrpo.types import Group, Ratio
+from progrpo.types import Group, WeightedMean
 
 _TAKEN = "sampling/taken"
 
 
-def sample(trainer: Trainer, done: int) -> tuple[Rollout, dict[str, Ratio]]:
+def sample(trainer: Trainer, done: int) -> tuple[Rollout, dict[str, WeightedMean]]:
     """Sample the problems that come next, and verify.
 
     A method with `rounds` above 1 (dynamic sampling, arXiv:2503.14476) keeps the groups that are `wanted` and goes on with
@@ -43,9 +43,9 @@ def sample(trainer: Trainer, done: int) -> tuple[Rollout, dict[str, Ratio]]:
         verify_busy_s=sum(rollout.verify_busy_s for rollout in made),
     )
     return whole, {
-        "rollout/rounds": Ratio(len(made), 1),
-        "rollout/mixed_groups": Ratio(len(mixed), sampled),
-        "tokens/generated": Ratio(_tokens([group for rollout in made for group in rollout.groups]), 1),
+        "rollout/rounds": WeightedMean(len(made), 1),
+        "rollout/mixed_groups": WeightedMean(len(mixed), sampled),
+        "tokens/generated": WeightedMean(_tokens([group for rollout in made for group in rollout.groups]), 1),
     }
 
 

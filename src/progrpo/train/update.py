@@ -16,14 +16,14 @@ from progrpo.train.minibatch import MiniBatch
 from progrpo.train.passes import prompt_states, scatter_columns, token_states
 from progrpo.train.policy import Policy
 from progrpo.train.sampler_gap import SamplerGap
-from progrpo.types import Ratio
+from progrpo.types import WeightedMean
 
 Dump = Callable[[dict[str, Any]], str]
 
 
 def update(
     policy: Policy, method: Method, batch: MiniBatch, *, longest: int, budget: int, skip_zero: bool, dump: Dump
-) -> dict[str, Ratio]:
+) -> dict[str, WeightedMean]:
     """Accumulate the gradient over micro-batches, clip it, step.
 
         J = sum_n w[n] sum_t min(r A, clip(r) A),    loss = -J        (or what the method makes of it)
@@ -36,15 +36,21 @@ def update(
     Raises:
         NonFiniteError: the loss or the gradient is inf or nan; nothing was stepped, the batch was dumped.
     """
-    whole = "whole_groups" in method.needs
-    pool = policy.pools(batch.rows, batch.index, budget, whole=whole) if method.pool == "micro" else None
+    keep_groups_together = "whole_groups" in method.needs
+    pool = (
+        policy.pools(batch.rows, batch.index, budget, keep_groups_together=keep_groups_together)
+        if method.pool == "micro"
+        else None
+    )
     decided = decide(method, batch.step, longest=longest, skip_zero=skip_zero, pool=pool)
     stats, gap, work = _Stats(), SamplerGap(), batch.work
     # Later steps of a rollout meet a policy that has moved: what they differ by is no fault of the sampler.
     sampler = batch.step.sampler_logprobs if batch.first == 0 else None
     policy.zero_grad()
     columns = batch.step.batch.mask.shape[1]
-    for micro in policy.micro_batches(batch.rows, batch.first + decided.chosen, columns, budget, whole=whole):
+    for micro in policy.micro_batches(
+        batch.rows, batch.first + decided.chosen, columns, budget, keep_groups_together=keep_groups_together
+    ):
         view, place = _view(policy, method, batch, decided, micro)
         work = work + micro.work
         view.logprobs.retain_grad()
@@ -92,7 +98,7 @@ def _view(
     return view, place
 
 
-def _step(policy: Policy, batch: MiniBatch, decided: Decided, dump: Dump) -> dict[str, Ratio]:
+def _step(policy: Policy, batch: MiniBatch, decided: Decided, dump: Dump) -> dict[str, WeightedMean]:
     """Clip the gradient and step; what is to be said of the whole of it."""
     norm = policy.clip_gradient()
     count = len(decided.weights)
@@ -111,10 +117,10 @@ def _step(policy: Policy, batch: MiniBatch, decided: Decided, dump: Dump) -> dic
     policy.step()
     zero = (batch.step.batch.advantages.masked_fill(~batch.step.batch.mask, 0.0) == 0).all(dim=1)
     return {
-        "policy/grad_norm": Ratio(norm, 1),
-        "policy/lr": Ratio(used_lr, 1),
-        "policy/trained_share": Ratio(len(decided.chosen), count),
-        "policy/zero_advantage_share": Ratio(int(zero.sum()), count),
+        "policy/grad_norm": WeightedMean(norm, 1),
+        "policy/lr": WeightedMean(used_lr, 1),
+        "policy/trained_share": WeightedMean(len(decided.chosen), count),
+        "policy/zero_advantage_share": WeightedMean(int(zero.sum()), count),
     }
 
 
@@ -146,13 +152,13 @@ class _Stats:
         ):
             self._sums[name] += float(value[view.mask].double().sum())
 
-    def metrics(self) -> dict[str, Ratio]:
-        means = {f"policy/{name}": Ratio(total, self._tokens) for name, total in self._sums.items()}
+    def metrics(self) -> dict[str, WeightedMean]:
+        means = {f"policy/{name}": WeightedMean(total, self._tokens) for name, total in self._sums.items()}
         known = self._entropy_change is not None
         return means | {
-            "policy/objective": Ratio(self._objective, 1),
-            "policy/predicted_dH": Ratio(self._entropy_change or 0.0, int(known)),
-            "tokens/trained": Ratio(self._tokens, 1),
+            "policy/objective": WeightedMean(self._objective, 1),
+            "policy/predicted_dH": WeightedMean(self._entropy_change or 0.0, int(known)),
+            "tokens/trained": WeightedMean(self._tokens, 1),
         }
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from progrpo.types import Ratio
+from progrpo.types import WeightedMean
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,11 +28,11 @@ class Work:
             head_rows=self.head_rows + other.head_rows,
         )
 
-    def metrics(self) -> dict[str, Ratio]:
+    def metrics(self) -> dict[str, WeightedMean]:
         """Keys as in docs/metrics.md."""
         return {
-            "tokens/forwarded": Ratio(self.positions, 1),
-            "tokens/padding_share": Ratio(self.padding, self.positions),
-            "tokens/repeated_prompt_share": Ratio(self.repeated_prompt, self.positions),
-            "tokens/head_share": Ratio(self.head_rows, self.positions),
+            "tokens/forwarded": WeightedMean(self.positions, 1),
+            "tokens/padding_share": WeightedMean(self.padding, self.positions),
+            "tokens/repeated_prompt_share": WeightedMean(self.repeated_prompt, self.positions),
+            "tokens/head_share": WeightedMean(self.head_rows, self.positions),
         }

@@ -13,7 +13,7 @@ from progrpo.report.read import Run
 from progrpo.report.wording import model
 from progrpo.settings import parse
 from progrpo.statistics import Interval, bootstrap_mean, paired_difference
-from progrpo.types import Judged, Sample
+from progrpo.types import ProblemResult, Sample
 
 DRAWS = 16
 """Subsets of the side with more correct completions that a count-matched value is averaged over."""
@@ -149,7 +149,7 @@ def _matched(runs: Sequence[Run], benchmark: Benchmark) -> list[PaperTable]:
 
 
 def _at_equal_numbers(
-    ours: Sequence[Judged], theirs: Sequence[Judged], value: Callable[[Sequence[Sample]], float]
+    ours: Sequence[ProblemResult], theirs: Sequence[ProblemResult], value: Callable[[Sequence[Sample]], float]
 ) -> tuple[Interval, Interval, Interval] | None:
     """The run, the first run, and their difference; None where no problem can be matched."""
     pairs = matched(ours, theirs, value, draws=DRAWS)

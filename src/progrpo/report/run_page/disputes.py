@@ -8,7 +8,7 @@ from progrpo.report.comparison.benchmarks import Benchmark
 from progrpo.report.evaluations import Evaluation
 from progrpo.report.read import Run
 from progrpo.report.wording import plain_prompt, shortened
-from progrpo.types import Judged, Sample
+from progrpo.types import ProblemResult, Sample
 
 CHARACTERS = 3_000_000
 """Of completions on one page, about: with more benchmarks and runs each has fewer problems."""
@@ -70,11 +70,11 @@ def _kept(ranked: Sequence[Sequence[str]], most: int) -> list[str]:
     return list(found)
 
 
-def _by_id(evaluation: Evaluation, problems: Sequence[str]) -> dict[str, Judged]:
+def _by_id(evaluation: Evaluation, problems: Sequence[str]) -> dict[str, ProblemResult]:
     return {one.problem: one for one in evaluation.judged([name for name in problems if name in evaluation.problems])}
 
 
-def _problem(problem: str, judged: dict[int, dict[str, Judged]]) -> dict[str, Any]:
+def _problem(problem: str, judged: dict[int, dict[str, ProblemResult]]) -> dict[str, Any]:
     sides = {run: found[problem] for run, found in judged.items() if problem in found}
     first = next(iter(sides.values()))
     return {
@@ -85,7 +85,7 @@ def _problem(problem: str, judged: dict[int, dict[str, Judged]]) -> dict[str, An
     }
 
 
-def _side(judged: Judged) -> dict[str, Any]:
+def _side(judged: ProblemResult) -> dict[str, Any]:
     right = [sample for sample in judged.samples if sample.correct][:SAMPLES]
     other = [sample for sample in judged.samples if not sample.correct][:SAMPLES]
     return {"correct": judged.correct, "n": judged.n, "samples": [_sample(sample) for sample in right + other]}
