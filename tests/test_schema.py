@@ -44,7 +44,7 @@ def known(key: str) -> bool:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_metric_that_is_named_is_in_the_schema(path: Path) -> None:
-    places = {f"{package}/{name}" for package in plugins.ROOMS for name in plugins.names(package)}
+    places = {f"{package}/{name}" for package in plugins.PACKAGES for name in plugins.names(package)}
     named = {key for text in texts(path) for key in NAMED.findall(text)}
     assert not {key for key in named if not known(key)} - places
 
