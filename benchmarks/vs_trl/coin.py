@@ -9,6 +9,8 @@ import zlib
 from progrpo import rewards
 from progrpo.types import Problem, Verdict
 
+__all__ = ["reward"]
+
 Params = rewards.Params
 
 

@@ -28,7 +28,7 @@ class Ours:
         assert settings.reward is not None
         self._verifier = Verifier(settings.reward, settings.verify)
         trainer = prepare(settings, self._verifier, resume=False, listen=self._listen)
-        self._method = _Recorder(trainer.method)
+        self._method = _Recorder.of(trainer.method)
         self.trainer = dataclasses.replace(trainer, method=self._method)
         self._device = run.device
         self._memory = PeakMemory(run.device)
@@ -50,8 +50,8 @@ class Ours:
             seconds=seconds,
             cpu_s=cpu_s,
             phases=phases | {"rest": seconds - sum(phases.values())},
-            lengths=self._method.lengths,
-            advantages=self._method.values,
+            lengths=self._method.seen["lengths"],
+            advantages=self._method.seen["values"],
             before=self._memory.before,
             peak=peak,
         )
@@ -65,19 +65,20 @@ class Ours:
             self._row = data
 
 
-class _Recorder:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Recorder(Method):
     """A method that remembers what its advantage hook saw and gave."""
 
-    def __init__(self, method: Method) -> None:
-        self._method = method
+    seen: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, method: Method) -> "_Recorder":
+        return cls(**{field.name: getattr(method, field.name) for field in dataclasses.fields(method)})
 
     def advantages(self, batch: RolloutBatch) -> Advantages:
-        result = self._method.advantages(batch)
-        self.lengths, self.values = batch.lengths, result.values
+        result = super().advantages(batch)
+        self.seen.update(lengths=batch.lengths, values=result.values)
         return result
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._method, name)
 
 
 def settings_of(run: Run, out: Path) -> dict[str, Any]:
