@@ -74,7 +74,7 @@ class Table:
         self.logits, self.lr = logits.clone().requires_grad_(), lr
 
     def micro_batches(
-        self, rows: Rows, index: Tensor, columns: int, budget: int, *, whole: bool = False
+        self, rows: Rows, index: Tensor, columns: int, budget: int, *, keep_groups_together: bool = False
     ) -> Iterator[MicroBatch]:
         device = torch.device("cpu")
         return micro_batches(
@@ -85,7 +85,7 @@ class Table:
             pad_id=0,
             device=device,
             share=False,
-            keep_groups_together=whole,
+            keep_groups_together=keep_groups_together,
         )
 
     def forward(self, micro: MicroBatch, *, entropy_grad: bool = False) -> Forwarded:
