@@ -58,7 +58,7 @@ def test_a_run_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     changes = {"method": method, "evaluate": {"every": 0}, "batch": {"prompts": 8, "group": 6, "micro_tokens": 512}}
-    with caplog.at_level(logging.WARNING, logger="progrpo.train.loop"):
+    with caplog.at_level(logging.WARNING, logger="progrpo.train.rollout_record"):
         train(RunSettings(**settings(**changes)))
     said = [record.getMessage() for record in caplog.records if "progrpo/shift_share" in record.getMessage()]
     assert len(said) == (expected is not None)

@@ -3,20 +3,20 @@
 import logging
 from contextlib import closing
 
-from progrpo.evaluate import run_evaluation
 from progrpo.methods import Advantages
 from progrpo.methods.step import part_of
 from progrpo.rollout.verify import Verifier
 from progrpo.seeds import derive_seed
 from progrpo.train import checkpoint
 from progrpo.train.clock import Clock
-from progrpo.train.metrics import default_confidence, rollout_metrics, rollout_rows
+from progrpo.train.evaluation import evaluate
 from progrpo.train.minibatch import make_minibatch
 from progrpo.train.profile import Profiler
 from progrpo.train.record import RunDirectory
+from progrpo.train.rollout_record import record_rollout
 from progrpo.train.rows import Rows, make_rows
 from progrpo.train.sampling import sample
-from progrpo.train.scoring import refreshed_advantages, sampling_policy_batch
+from progrpo.train.scoring import policy_batch, refreshed_advantages
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Listener, Trainer, prepare, resolve
 from progrpo.train.update import update
@@ -60,9 +60,6 @@ def train(
 
 def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
     """One pass of Alg. 1's while loop: a rollout, and its optimiser steps one after another. Returns the steps done."""
-    settings = trainer.settings
-    per_rollout = settings.batch.steps_per_rollout
-
     # 1. Sampling phase (lines 7-9): G completions of each problem, verified.
     trainer.listen("phase", {"name": "generate"})
     rollout, of_sampling = sample(trainer, done)
@@ -70,47 +67,25 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
     clock.add("verify", rollout.verify_s)
     clock.add("verify_hidden", rollout.verify_hidden_s)
 
-    # 2. and 3. Advantages, and what the method makes of them (lines 10-27), from the policy that sampled.
+    # 2. and 3. c(q), c(o) and log-probs under the policy that sampled, and the advantages (lines 10-27).
     with clock.phase("score"):
         rows = make_rows(rollout.groups)
-        batch, scoring = sampling_policy_batch(
-            rollout.groups,
-            rows,
-            trainer.policy,
-            trainer.method.needs,
-            from_engine=trainer.engine_scores,
-            failed=settings.verify.failed,
-            budget=settings.batch.micro_tokens,
-            state=dict(trainer.method.state),
-            reference=trainer.reference,
-        )
+        batch, scoring = policy_batch(trainer, rollout.groups, rows)
         advantages = trainer.method.advantages(batch)
         trainer.method.remember(advantages)
-        confidence = default_confidence(batch)
-        of_rollout = (
-            rollout_metrics(
-                rollout.groups, batch, advantages, confidence=confidence, canonical=trainer.verifier.canonical
-            )
-            | of_sampling
-        )
-    for text in trainer.alarms.hear(of_rollout):
-        logger.warning("step %d: %s", done + 1, text)
-    with clock.phase("write"):
-        every = settings.record.rollouts_every
-        if every and done // per_rollout % every == 0:
-            table = rollout_rows(rollout.groups, advantages, confidence=confidence, tokens=settings.record.tokens)
-            trainer.run.write_rows("rollouts", done + 1, table)
+    of_rollout = record_rollout(trainer, done + 1, rollout.groups, batch, advantages, of_sampling, clock)
 
     # 4. Loss and update (lines 28-41), one optimiser step per mini-batch of problems.
+    per_rollout = trainer.settings.batch.steps_per_rollout
     for part in range(per_rollout):
         trainer.listen("phase", {"name": "train"})
         with clock.phase("train"):
-            made = step_on(trainer, batch, rows, advantages, part, done + 1, Work() if part else scoring)
+            of_step = step_on(trainer, batch, rows, advantages, part, done + 1, Work() if part else scoring)
         # Every step says what rollout it learns from; what that rollout cost stands in the row of its first step.
         metrics: dict[str, WeightedMean | float] = {
             key: value for key, value in of_rollout.items() if part == 0 or not key.startswith("tokens/")
-        } | made
-        if made["policy/trained_share"].total == 0:
+        } | of_step
+        if of_step["policy/trained_share"].total == 0:
             logger.warning("step %d: every group is all right or all wrong; there was nothing to learn", done + 1)
         done += 1
         if part == per_rollout - 1:
@@ -119,15 +94,11 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
                 trainer.engine.update_weights(trainer.model.model.named_parameters(), version=done)
             metrics |= evaluate(trainer, done, clock)
         trainer.listen("step", trainer.run.write_metrics(done, metrics | clock.take()))
-    if done >= settings.steps or (settings.checkpoint.every and done % settings.checkpoint.every == 0):
+    every, keep = trainer.settings.checkpoint.every, trainer.settings.checkpoint.keep
+    if done >= trainer.settings.steps or (every and done % every == 0):
         with clock.phase("write"):
-            checkpoint.save(
-                trainer.run.checkpoints,
-                done,
-                trainer.policy,
-                keep=settings.checkpoint.keep,
-                method_state=trainer.method.state,
-            )
+            state = trainer.method.state
+            checkpoint.save(trainer.run.checkpoints, done, trainer.policy, keep=keep, method_state=state)
     return done
 
 
@@ -154,26 +125,3 @@ def step_on(
         skip_zero=settings.skip_zero_advantage,
         dump=lambda tensors: trainer.run.dump(step, tensors),
     )
-
-
-def evaluate(trainer: Trainer, step: int, clock: Clock) -> dict[str, WeightedMean | float]:
-    """Evaluate on the test split where the settings ask for it at this step."""
-    settings = trainer.settings.evaluate
-    if not settings.every or (step % settings.every and step < trainer.settings.steps):
-        return {}
-    trainer.listen("phase", {"name": "evaluate"})
-    with clock.phase("evaluate"):
-        result = run_evaluation(
-            trainer.test,
-            model=trainer.model,
-            engine=trainer.engine,
-            verifier=trainer.verifier,
-            settings=settings,
-            max_new_tokens=trainer.settings.sampling.max_new_tokens,
-            seed=trainer.settings.seed,
-        )
-        trainer.run.write_rows("evaluations", step, result.rows)
-    trainer.verifier.require_trustworthy(result.verdicts)
-    trainer.listen("evaluation", {"step": step, **result.means})
-    means = {f"evaluate/{name}": value for name, value in result.means.items()}
-    return means | {"evaluate/failed_verdicts": result.failed}

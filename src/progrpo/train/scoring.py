@@ -13,8 +13,25 @@ from progrpo.train.policy import Policy
 from progrpo.train.reference import Reference
 from progrpo.train.rollout_batch import make_rollout_batch
 from progrpo.train.rows import Rows
+from progrpo.train.setup import Trainer
 from progrpo.train.work import Work
 from progrpo.types import Group, RolloutBatch
+
+
+def policy_batch(trainer: Trainer, groups: tuple[Group, ...], rows: Rows) -> tuple[RolloutBatch, Work]:
+    """See `sampling_policy_batch`; its arguments as the run has them."""
+    settings = trainer.settings
+    return sampling_policy_batch(
+        groups,
+        rows,
+        trainer.policy,
+        trainer.method.needs,
+        from_engine=trainer.engine_scores,
+        failed=settings.verify.failed,
+        budget=settings.batch.micro_tokens,
+        state=dict(trainer.method.state),
+        reference=trainer.reference,
+    )
 
 
 def sampling_policy_batch(

@@ -1,0 +1,32 @@
+"""Evaluation on the test split while a run goes on."""
+
+from progrpo.evaluate import run_evaluation
+from progrpo.train.clock import Clock
+from progrpo.train.setup import Trainer
+
+
+def evaluate(trainer: Trainer, step: int, clock: Clock) -> dict[str, float]:
+    """Evaluate where the settings ask for it at this step, and keep a row per problem; metrics, {} where they do not.
+
+    Raises:
+        VerifierError: too many verdicts failed.
+    """
+    settings = trainer.settings.evaluate
+    if not settings.every or (step % settings.every and step < trainer.settings.steps):
+        return {}
+    trainer.listen("phase", {"name": "evaluate"})
+    with clock.phase("evaluate"):
+        result = run_evaluation(
+            trainer.test,
+            model=trainer.model,
+            engine=trainer.engine,
+            verifier=trainer.verifier,
+            settings=settings,
+            max_new_tokens=trainer.settings.sampling.max_new_tokens,
+            seed=trainer.settings.seed,
+        )
+        trainer.run.write_rows("evaluations", step, result.rows)
+    trainer.verifier.require_trustworthy(result.verdicts)
+    trainer.listen("evaluation", {"step": step, **result.means})
+    means = {f"evaluate/{name}": value for name, value in result.means.items()}
+    return means | {"evaluate/failed_verdicts": result.failed}
