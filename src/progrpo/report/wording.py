@@ -69,7 +69,7 @@ def advantage_form(config: Mapping[str, Any]) -> str | None:
     if chosen.get("apply_to", "all") != "all":
         form += f", {chosen['apply_to']} only"
     if (skip := chosen.get("skip", "degenerate")) != "degenerate":
-        form += ", all-wrong groups left alone" if skip == "all_wrong" else ", no group left alone"
+        form += ", all-incorrect groups left alone" if skip == "all_wrong" else ", no group left alone"
     return form
 
 

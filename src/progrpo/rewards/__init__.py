@@ -11,10 +11,10 @@ The contract:
     CANONICAL       True: a correct verdict carries a canonical form, so that distinct solutions can be counted; or
                     canonical(params) -> bool
     ANSWERS         False: what it extracts is no answer that could be voted on (a program); True without it
-    screen          screen(text, problem, params) -> Verdict | None: what can be decided at once, in the process that asks;
-                    None leaves it to `score`
-    shape           shape(verdict, tokens, params) -> Verdict: a term that needs the completion's length in tokens, added in
-                    training and evaluation after the verdict; the status stays
+    fast_verdict    fast_verdict(text, problem, params) -> Verdict | None: what can be decided at once, in the process
+                    that asks; None leaves it to `score`
+    length_term     length_term(verdict, tokens, params) -> Verdict: a term that needs the completion's length in tokens,
+                    added in training and evaluation after the verdict; the status stays
     gold_fault      gold_fault(problem, params) -> str | None: why a problem's own gold cannot be used, None where it can;
                     runs where `score` runs, once per problem before training
     limit_s         limit_s(params) -> float: wall-clock seconds one verdict may take, where `DEFAULT_LIMIT_S` is too short
@@ -58,8 +58,8 @@ CONTRACT = plugins.Contract(
         "CANONICAL": "True or False",
         "canonical": "canonical(params) -> bool",
         "ANSWERS": "True or False",
-        "screen": "screen(text, problem, params) -> Verdict | None",
-        "shape": "shape(verdict, tokens, params) -> Verdict",
+        "fast_verdict": "fast_verdict(text, problem, params) -> Verdict | None",
+        "length_term": "length_term(verdict, tokens, params) -> Verdict",
         "gold_fault": "gold_fault(problem, params) -> str | None",
         "limit_s": "limit_s(params) -> float",
         "warm": "warm(params)",
@@ -90,17 +90,17 @@ class Reward:
         arguments = (text, problem, self.params) if self.takes_params else (text, problem)
         return as_verdict(self.module.score(*arguments), self.params)
 
-    def screen(self, text: str, problem: Problem) -> Verdict | None:
+    def fast_verdict(self, text: str, problem: Problem) -> Verdict | None:
         """What can be decided at once: all of it for a fast reward."""
         if not self.slow:
             return self.score(text, problem)
-        found = self.module.screen(text, problem, self.params) if self.has("screen") else None
+        found = self.module.fast_verdict(text, problem, self.params) if self.has("fast_verdict") else None
         return None if found is None else as_verdict(found, self.params)
 
-    def shape(self, verdict: Verdict, tokens: int) -> Verdict:
-        if not self.has("shape"):
+    def length_term(self, verdict: Verdict, tokens: int) -> Verdict:
+        if not self.has("length_term"):
             return verdict
-        return as_verdict(self.module.shape(verdict, tokens, self.params), self.params)
+        return as_verdict(self.module.length_term(verdict, tokens, self.params), self.params)
 
     def gold_fault(self, problem: Problem) -> str | None:
         fault = self.module.gold_fault(problem, self.params) if self.has("gold_fault") else None

@@ -106,7 +106,7 @@ def _step(runs: Sequence[Run], step: int) -> dict[str, Any]:
     problems = list(dict.fromkeys(problem for by_problem in groups for problem in by_problem))
 
     def interest(problem: str) -> tuple[int, int]:
-        """Runs that met the problem, and runs whose group was neither all right nor all wrong."""
+        """Runs that met the problem, and runs whose group was neither all correct nor all incorrect."""
         met = [by_problem[problem] for by_problem in groups if problem in by_problem]
         return len(met), sum(len({row["correct"] for row in rows}) > 1 for rows in met)
 

@@ -30,7 +30,7 @@ def tokens_figure(runs: Sequence[Run]) -> Drawing | None:
 
 def positions_by_use(run: Run) -> dict[str, float]:
     """Positions per step by what they were for, mean over steps; empty where the run did not log them."""
-    rows = [row for row in having(run, "tokens/forwarded") if "tokens/head_share" in row]
+    rows = [row for row in having(run, "tokens/forwarded") if "tokens/logit_row_share" in row]
     positions = sum(row["tokens/forwarded"] for row in rows)
     if not positions:
         return {}

@@ -1,7 +1,7 @@
 """Mathematical answers: the last \\boxed{...}, else the last "Answer:" line, compared exactly, then by Math-Verify 0.9.
 
 Texts, plain numbers, and tuples, intervals, sets and matrices of them are decided at once by exact arithmetic
-(`screen`); only the rest goes to symbolic algebra, in a worker process that is killed at the time limit. Nothing in an
+(`fast_verdict`); only the rest goes to symbolic algebra, in a worker process that is killed at the time limit. Nothing in an
 answer is ever executed.
 
 What counts, where published graders disagree (each with rows in tests/rewards/math_table.py):
@@ -58,7 +58,7 @@ class Params(rewards.Params):
     """Relative difference from a gold answer that is no whole number which still counts as equal; 0 for none."""
 
 
-def screen(text: str, problem: Problem, params: Params) -> Verdict | None:
+def fast_verdict(text: str, problem: Problem, params: Params) -> Verdict | None:
     """Decide what needs no algebra, in microseconds; None leaves it to `score`."""
     return _judge(text, problem, params, lambda gold, answer: None)
 
@@ -70,7 +70,7 @@ def score(text: str, problem: Problem, params: Params) -> Verdict:
     line. `bad_gold`: the gold answer is missing or cannot be read as mathematics, and the answer is not the same text.
     """
     try:
-        verdict = screen(text, problem, params) or _judge(text, problem, params, _algebra(params))
+        verdict = fast_verdict(text, problem, params) or _judge(text, problem, params, _algebra(params))
     except symbolic.UnreadableGoldError as error:
         return _verdict("bad_gold", params, None, f"{problem.answer!r}: {error}")
     return verdict or _verdict("wrong", params, None, "undecided")

@@ -17,7 +17,7 @@ class Based:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class Compound:
     """Several parts: "()", "[)" and the like are ordered, so are "matrix" and its "row"s; "set", "list" and "union" not."""
 
     kind: str
@@ -42,7 +42,7 @@ class Scalar:
     unit: str = ""
 
 
-Form = Number | Based | Group | Chain | Scalar
+Form = Number | Based | Compound | Chain | Scalar
 
 _BASED = re.compile(r"(\d[0-9A-F]*)_\{? ?(?:\\text\{)?(\d{1,2}|two|three|eight|ten|sixteen)\}? ?\}?")
 _BASE_WORDS = re.compile(
@@ -75,26 +75,26 @@ def read(text: str) -> Form:
     match = _RATIO.fullmatch(text)
     if match:
         items = [Scalar(part.lower()) if part.isalpha() else _whole(part) for part in match.groups() if part]
-        return Group("ratio", tuple(items), text)
+        return Compound("ratio", tuple(items), text)
     return _read_structure(_MEMBER.sub("", text))
 
 
 def _read_structure(text: str) -> Form:
     if key(text) in _REALS:
-        return Group("()", (Scalar(r"-\infty"), Scalar(r"\infty")), text)
+        return Compound("()", (Scalar(r"-\infty"), Scalar(r"\infty")), text)
     if text == r"\emptyset":
-        return Group("set", (), text)
+        return Compound("set", (), text)
     match = _MATRIX.fullmatch(text)
     if match and r"\begin" not in match.group(2):
         rows = [row for row in re.split(r"\\\\(?:\[[^\]]*\])?", match.group(2)) if row.strip()]
-        read_rows = [Group("row", tuple(read(cell) for cell in row.split("&")), row) for row in rows]
-        return Group("matrix", tuple(read_rows), text)
+        read_rows = [Compound("row", tuple(read(cell) for cell in row.split("&")), row) for row in rows]
+        return Compound("matrix", tuple(read_rows), text)
     parts = split_top(text, _BARE_SEPARATOR)[0]
     if len(parts) > 1:
-        return Group("list", tuple(read(part) for part in parts if part.strip()), text)
+        return Compound("list", tuple(read(part) for part in parts if part.strip()), text)
     parts = split_top(text, _UNION)[0]
     if len(parts) > 1:
-        return Group("union", tuple(read(part) for part in parts), text)
+        return Compound("union", tuple(read(part) for part in parts), text)
     enclosed = _read_brackets(text)
     if enclosed is not None:
         return enclosed
@@ -102,7 +102,7 @@ def _read_structure(text: str) -> Form:
     if len(parts) > 1:
         return Chain(tuple(part.strip() for part in parts), tuple(sign.strip() for sign in signs), text)
     if _EITHER_SIGN.search(text):
-        return Group("list", tuple(read(clean(_choose(text, upper))) for upper in (True, False)), text)
+        return Compound("list", tuple(read(clean(_choose(text, upper))) for upper in (True, False)), text)
     bare, unit = split_unit(text)
     return Scalar(bare.strip(), "" if unit == "?" else unit) if unit and bare.strip() else Scalar(text)
 
@@ -126,13 +126,13 @@ def _read_brackets(text: str) -> Form | None:
         # A set by its condition is left to algebra.
         if (r"\}" in inner and r"\{" not in inner) or re.search(r"\\mid|[|:]", inner):
             return None
-        return Group("set", tuple(read(part) for part in parts), text)
+        return Compound("set", tuple(read(part) for part in parts), text)
     if len(text) < 2 or text[0] not in "([{" or text[-1] not in ")]}" or _closing(text) != len(text) - 1:
         return None
     parts = split_top(text[1:-1], _SEPARATOR)[0]
     if text[0] == "{" or (len(parts) == 1 and text[0] == "("):
         return read(text[1:-1])
-    return Group(text[0] + text[-1], tuple(read(part) for part in parts), text)
+    return Compound(text[0] + text[-1], tuple(read(part) for part in parts), text)
 
 
 def _closing(text: str) -> int:
