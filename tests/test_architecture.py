@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "progrpo"
 
 ORDER = (
     {"errors"},
-    {"types", "settings", "plugins", "seeds", "files", "statistics"},
+    {"types", "settings", "plugins", "seeds", "files", "statistics", "processes"},
     {"rows", "schema"},
     {"algo"},
     {"attention"},

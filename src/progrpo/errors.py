@@ -52,3 +52,7 @@ class NonFiniteError(ProgrpoError, FloatingPointError):
 
 class SandboxError(ProgrpoError, RuntimeError):
     """This machine cannot isolate untrusted programs, or a sandbox is set up in a way that cannot work."""
+
+
+class ProcessError(ProgrpoError, RuntimeError):
+    """The processes of a run cannot meet, have lost one of them, or do not hold the same numbers."""

@@ -12,6 +12,8 @@ from torch.profiler import record_function
 from progrpo.engines import Engine, Generated, Request, Sampling, check_generated
 from progrpo.errors import DataError
 from progrpo.model import LanguageModel, encode_prompt
+from progrpo.processes import ALONE, Processes
+from progrpo.rollout.exchange import gather_groups
 from progrpo.rollout.judging import Judging
 from progrpo.rollout.verify import Verifier
 from progrpo.seeds import derive_seed
@@ -27,12 +29,14 @@ class Rollout:
     Attributes:
         generate_s: of generation. verify_s: from its end until all verdicts were there.
         verify_busy_s: the verifier was at work, during generation and after.
+        gather_s: of the exchange between processes, waiting for the slowest included; all others are of this process.
     """
 
     groups: tuple[Group, ...]
     generate_s: float
     verify_s: float
     verify_busy_s: float
+    gather_s: float = 0.0
 
     @property
     def verify_hidden_s(self) -> float:
@@ -48,6 +52,7 @@ def run_rollout(
     verifier: Verifier,
     sampling: Sampling,
     seeds: Sequence[tuple[int, ...]],
+    processes: Processes = ALONE,
     prompt_logprobs: bool = False,
     on_progress: Callable[[int], None] | None = None,
     on_sampled: Callable[[int], None] | None = None,
@@ -56,11 +61,15 @@ def run_rollout(
 
     Args:
         seeds: for each problem, the seeds of its completions (see `completion_seeds`).
+        processes: each samples and verifies its share of the problems, and has all groups in the end; every one of them
+            has to call this with the same problems and seeds.
         on_progress: called with the number of verdicts given so far, also while generation goes on and then from
             another thread.
         on_sampled: called with the number of problems whose completions are all there, as they come.
     """
     started = time.perf_counter()
+    everything, share = problems, processes.share(len(problems))
+    problems, seeds = problems[share], seeds[share]
     requests = [
         Request(prompt_ids=model.encode_prompt(problem.prompt), seeds=own)
         for problem, own in zip(problems, seeds, strict=True)
@@ -92,11 +101,13 @@ def run_rollout(
         )
         for problem, request, result, given in zip(problems, requests, generated, verdicts, strict=True)
     )
+    verified = time.perf_counter()
     return Rollout(
-        groups=groups,
+        groups=gather_groups(groups, everything, processes),
         generate_s=sampled - started,
-        verify_s=time.perf_counter() - sampled,
+        verify_s=verified - sampled,
         verify_busy_s=judging.busy_s,
+        gather_s=time.perf_counter() - verified if processes.count > 1 else 0.0,
     )
 
 

@@ -39,20 +39,23 @@ def pools(
 
     Args: see `progrpo.train.micro_batch.micro_batches`.
     """
-    cut = (
-        [[n for part in line for n in part] for line in lines(rows, index, budget, keep_groups_together)]
-        if share
-        else [chosen for chosen, _ in rectangles(rows, index, budget, keep_groups_together)]
-    )
-    number = {n: place for place, chosen in enumerate(cut) for n in chosen}
+    cuts = cut(rows, index, budget=budget, share=share, keep_groups_together=keep_groups_together)
+    number = {n: place for place, chosen in enumerate(cuts) for n in chosen}
     return torch.tensor([number[n] for n in index.tolist()], dtype=torch.long)
 
 
-def rectangles(
-    rows: TokenRows, index: Tensor, budget: int, keep_groups_together: bool
-) -> Iterator[tuple[list[int], int]]:
+def cut(
+    rows: TokenRows, index: Int[Tensor, " K"], *, budget: int, share: bool, keep_groups_together: bool = False
+) -> list[list[int]]:
+    """The sequences of each micro-batch that `index` falls into (see `progrpo.train.micro_batch.micro_batches`)."""
+    if share:
+        return [[n for part in line for n in part] for line in lines(rows, index, budget, keep_groups_together)]
+    return [chosen for chosen, _ in rectangles(rows, index, budget, keep_groups_together)]
+
+
+def rectangles(rows: TokenRows, index: Tensor, budget: int, keep_groups_together: bool) -> Iterator[tuple[list[int], int]]:
     """The sequences of each rectangle and its width: groups (or else sequences) of like length."""
-    units = list(_by_group(rows, index).values()) if keep_groups_together else [[n] for n in index.tolist()]
+    units = list(by_group(rows, index).values()) if keep_groups_together else [[n] for n in index.tolist()]
     widths = [max(len(rows.prompts[n]) + len(rows.completions[n]) for n in unit) for unit in units]
     order = sorted(range(len(units)), key=lambda place: -widths[place])
     chosen: list[int] = []
@@ -71,7 +74,7 @@ def lines(rows: TokenRows, index: Tensor, budget: int, keep_groups_together: boo
     """The sequences of each packed sequence, by group: parts of groups within the budget (or whole groups), each in the
     first one with space."""
     parts: list[tuple[int, list[int]]] = []
-    for own in _by_group(rows, index).values():
+    for own in by_group(rows, index).values():
         prompt = len(rows.prompts[own[0]])
         part: list[int] = []
         size = prompt
@@ -93,7 +96,12 @@ def lines(rows: TokenRows, index: Tensor, budget: int, keep_groups_together: boo
     return [line for _, line in lines]
 
 
+<<<<<<< HEAD
 def _by_group(rows: TokenRows, index: Tensor) -> dict[int, list[int]]:
+=======
+def by_group(rows: TokenRows, index: Tensor) -> dict[int, list[int]]:
+    """The sequences `index` of each group, in their order."""
+>>>>>>> 7d9ba92 (Processes: exchange of groups, and fair shares of sequences)
     groups: dict[int, list[int]] = {}
     for n in index.tolist():
         groups.setdefault(n // rows.group, []).append(n)

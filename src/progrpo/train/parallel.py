@@ -1,0 +1,188 @@
+"""The trained model in several processes: replicated (DDP) or sharded (FSDP2), and what sampling needs of a sharded one.
+
+What is wrapped is the `Scorer`, through whose forward every pass goes. Gradients are *summed* over the processes: the
+weights of the sequences are those of the whole optimiser step (docs/scaling.md).
+"""
+
+import copy
+import logging
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from pydantic import model_validator
+from torch import Tensor
+
+from progrpo.engines import Engine
+from progrpo.errors import ConfigError
+from progrpo.model import LanguageModel
+from progrpo.processes import Processes
+from progrpo.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Mode = Literal["none", "ddp", "fsdp2"]
+
+
+class ParallelSettings(Settings):
+    """How several processes (torchrun, accelerate launch, srun) hold the model; `parallel=fsdp2` is short for the mode."""
+
+    mode: Literal["auto", "none", "ddp", "fsdp2"] = "auto"
+    """ddp: each process holds all weights and the optimiser. fsdp2: each holds its part of both, and gathers a layer's
+    weights while it computes with them. none: one process. auto: none where there is one, else ddp."""
+    reshard_after_forward: bool = True
+    """fsdp2: give a layer's gathered weights back after its forward pass and gather them again in the backward pass; false
+    keeps them, which is faster and takes the memory of the whole model."""
+    cpu_offload: bool = False
+    """fsdp2 on GPUs: keep weights, gradients and optimiser in the machine's memory; the optimiser then steps on the CPU."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"mode": value} if isinstance(value, str) else value
+
+    def resolve(self, processes: Processes) -> Mode:
+        """The mode for so many processes.
+
+        Raises:
+            ConfigError: several processes and `none`.
+        """
+        if self.mode == "auto":
+            return "none" if processes.count == 1 else "ddp"
+        if self.mode == "none" and processes.count > 1:
+            raise ConfigError(
+                f"parallel=none, but {processes.count} processes were started: each would train a model of its own. Start one, "
+                "or set parallel=ddp or fsdp2"
+            )
+        if self.mode == "ddp" and processes.count == 1:
+            return "none"
+        return self.mode
+
+
+class Parallel:
+    """How the model is spread over the processes of a run.
+
+    Attributes:
+        processes: of the run. mode: "none", "ddp" or "fsdp2".
+    """
+
+    def __init__(self, settings: ParallelSettings, processes: Processes) -> None:
+        self.processes = processes
+        self.mode: Mode = settings.resolve(processes)
+        self._settings = settings
+
+    @property
+    def sharded(self) -> bool:
+        return self.mode == "fsdp2"
+
+    def wrap(self, scorer: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+        """The module to call for a pass. Afterwards the model's parameters may be other objects (DTensors)."""
+        if self.mode == "ddp":
+            wrapped = torch.nn.parallel.DistributedDataParallel(
+                scorer,
+                device_ids=[device.index] if device.type == "cuda" else None,
+                broadcast_buffers=False,  # passes without gradient need not be as many in each process
+            )
+            wrapped.register_comm_hook(None, _sum_over_processes)
+            return wrapped
+        return self._shard(scorer, device) if self.sharded else scorer
+
+    def _shard(self, scorer: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, OffloadPolicy, fully_shard
+
+        _join_alone(device)
+        mesh = init_device_mesh(device.type, (self.processes.count,))
+        offload = CPUOffloadPolicy() if self._settings.cpu_offload else OffloadPolicy()
+        for module in (*layers(scorer), scorer):
+            fully_shard(
+                module,
+                mesh=mesh,
+                reshard_after_forward=self._settings.reshard_after_forward,
+                offload_policy=offload,
+            )
+        for module in scorer.modules():
+            if isinstance(module, FSDPModule):
+                module.set_gradient_divide_factor(1.0)
+                module.set_force_sum_reduction_for_comms(True)
+        return scorer
+
+    def accumulating(self, module: torch.nn.Module, last: bool) -> AbstractContextManager[None]:
+        """Around the forward and backward pass of a micro-batch: gradients are exchanged with the last one."""
+        if self.mode == "ddp" and not last:
+            assert isinstance(module, torch.nn.parallel.DistributedDataParallel)
+            return module.no_sync()
+        return nullcontext()
+
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Add up the gradients of parameters that lie outside the wrapped module (a method's net)."""
+        if self.processes.count == 1:
+            return
+        for parameter in parameters:
+            assert parameter.grad is not None
+            torch.distributed.all_reduce(parameter.grad)
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """A tensor that may be sharded, whole; every process has to call it."""
+        from torch.distributed.tensor import DTensor
+
+        return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _sum_over_processes(_: Any, bucket: Any) -> torch.futures.Future[Tensor]:
+    future: torch.futures.Future[Tensor] = (
+        torch.distributed.all_reduce(bucket.buffer(), async_op=True).get_future().then(lambda done: done.value()[0])
+    )
+    return future
+
+
+def layers(scorer: torch.nn.Module) -> list[torch.nn.Module]:
+    """The decoder layers of a model: the modules of its longest ModuleList."""
+    lists = [module for module in scorer.modules() if isinstance(module, torch.nn.ModuleList)]
+    return list(max(lists, key=len, default=torch.nn.ModuleList()))
+
+
+def _join_alone(device: torch.device) -> None:
+    """FSDP2 with one process, to measure it against plain training, needs a group of one."""
+    if not torch.distributed.is_initialized():
+        store = torch.distributed.HashStore()
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
+
+
+class SamplingCopy:
+    """The whole model beside a sharded one, for an engine that samples in this process.
+
+    Where the precision is bf16 its linear layers are kept in bf16, the numbers that autocast would make of them.
+
+    Attributes:
+        model: to sample from.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        module = copy.deepcopy(model.model)
+        if model.precision == "bf16":
+            for part in module.modules():
+                if isinstance(part, torch.nn.Linear):
+                    for name, parameter in list(part.named_parameters(recurse=False)):
+                        rounded = parameter.detach().to(torch.bfloat16)
+                        setattr(part, name, torch.nn.Parameter(rounded, requires_grad=False))
+        module.requires_grad_(False)
+        self.model = replace(model, model=module)
+        self._targets = dict(module.named_parameters(remove_duplicate=False))
+
+    @torch.no_grad()
+    def take(self, trained: torch.nn.Module, parallel: Parallel) -> None:
+        """Gather the trained weights, one parameter after the other; every process has to call it."""
+        for name, parameter in trained.named_parameters(remove_duplicate=False):
+            self._targets[name].copy_(parallel.whole(parameter))
+
+
+def sync(engine: Engine, model: LanguageModel, version: int, parallel: Parallel, sampling: SamplingCopy | None) -> None:
+    """Bring the trained weights to the engine."""
+    source = model.model if sampling is None else sampling.model.model
+    if sampling is not None:
+        sampling.take(model.model, parallel)
+    engine.update_weights(source.named_parameters(), version=version)
