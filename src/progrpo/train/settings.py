@@ -11,6 +11,7 @@ from progrpo.evaluate import EvaluateSettings
 from progrpo.model import ModelSettings
 from progrpo.rollout.verify import VerifySettings
 from progrpo.settings import Choice, Settings, apply_overrides, parse, read_yaml
+from progrpo.train.parallel import ParallelSettings
 
 
 class DataSettings(Settings):
@@ -110,6 +111,7 @@ class RunSettings(Settings):
     data: DataSettings = DataSettings()
     batch: BatchSettings = BatchSettings()
     optim: OptimSettings = OptimSettings()
+    parallel: ParallelSettings = ParallelSettings()
     verify: VerifySettings = VerifySettings()
     evaluate: PeriodicEvaluation = PeriodicEvaluation()
     checkpoint: CheckpointSettings = CheckpointSettings()
