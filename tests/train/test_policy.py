@@ -54,7 +54,7 @@ def test_shared_prompts_give_the_gradient_of_plain_passes(
     for share in (True, False):
         own = policy(replace(tiny_model, shares_prompts=share))
         own.zero_grad()
-        for micro in own.micro_batches(rows, torch.tensor([0, 1, 2, 4, 9, 11]), 9, budget):
+        for micro, _, _ in own.shared_micro_batches(rows, torch.tensor([0, 1, 2, 4, 9, 11]), 9, budget):
             (own.logprobs(micro) * direction[micro.index]).sum().backward()
         gradients.append(torch.cat([parameter.grad.flatten().clone() for parameter in own.parameters]))
     shared, plain = gradients
@@ -70,7 +70,7 @@ def test_recomputed_layers_follow_the_layout_too(groups: tuple[Group, ...], tiny
         assert model.shares_prompts
         own = policy(model)
         own.zero_grad()
-        (micro,) = own.micro_batches(rows, torch.arange(12), 9, 10_000)
+        ((micro, _, _),) = own.shared_micro_batches(rows, torch.arange(12), 9, 10_000)
         own.logprobs(micro).sum().backward()
         gradients.append(torch.cat([parameter.grad.flatten() for parameter in own.parameters]))
     assert torch.allclose(gradients[0], gradients[1], atol=1e-6)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +15,11 @@ from progrpo.engines import Sampling
 from progrpo.engines.hf.sampling import sample
 from progrpo.methods import Advantages
 from progrpo.model import LanguageModel
+from progrpo.processes import ALONE
 from progrpo.settings import Choice
 from progrpo.train.micro_batch import MicroBatch, micro_batches
 from progrpo.train.minibatch import make_minibatch
+from progrpo.train.passes import SharedMicroBatch
 from progrpo.train.policy import Policy
 from progrpo.train.rollout_batch import make_rollout_batch
 from progrpo.train.rows import TokenRows, make_rows
@@ -69,15 +72,19 @@ class Table:
     """A policy of one-token completions: the logits [P, V] of each problem, and plain gradient steps on them."""
 
     net = None
+    processes = ALONE
 
     def __init__(self, logits: Tensor, lr: float) -> None:
         self.logits, self.lr = logits.clone().requires_grad_(), lr
 
-    def micro_batches(
+    def accumulating(self, last: bool) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def shared_micro_batches(
         self, rows: TokenRows, index: Tensor, columns: int, budget: int, *, keep_groups_together: bool = False
-    ) -> Iterator[MicroBatch]:
+    ) -> Iterator[SharedMicroBatch]:
         device = torch.device("cpu")
-        return micro_batches(
+        for micro in micro_batches(
             rows,
             index,
             columns=columns,
@@ -86,7 +93,8 @@ class Table:
             device=device,
             share=False,
             keep_groups_together=keep_groups_together,
-        )
+        ):
+            yield SharedMicroBatch(micro, counts=True, last=True)
 
     def forward(self, micro: MicroBatch, *, entropy_grad: bool = False) -> Forwarded:
         logp = self.logits.log_softmax(dim=-1)[micro.index // 6]  # [B, V]

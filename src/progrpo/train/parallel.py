@@ -89,6 +89,10 @@ class Parallel:
             return wrapped
         return self._shard(scorer, device) if self.sharded else scorer
 
+    def frozen(self, scorer: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+        """The same for a model that is not trained: sharded where the policy is."""
+        return self._shard(scorer, device) if self.sharded else scorer
+
     def _shard(self, scorer: torch.nn.Module, device: torch.device) -> torch.nn.Module:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, OffloadPolicy, fully_shard

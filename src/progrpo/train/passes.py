@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from progrpo.model import LanguageModel
+from progrpo.processes import ALONE, Processes
 from progrpo.train.micro_batch import MicroBatch, micro_batches
-from progrpo.train.rows import TokenRows
+from progrpo.train.rows import TokenRows, cut, shortest
 from progrpo.train.scorer import Forwarded
+from progrpo.train.share import shares
 from progrpo.train.token_counts import TokenCounts
 
 
@@ -27,16 +29,30 @@ class SequenceScores:
     token_counts: TokenCounts
 
 
+class SharedMicroBatch(NamedTuple):
+    """A micro-batch of one process.
+
+    Attributes:
+        counts: false for one that only keeps step with the other processes. last: of the pass over all of them.
+    """
+
+    micro: MicroBatch
+    counts: bool
+    last: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Passes:
     """Passes over whole rollouts, micro-batch by micro-batch.
 
     Attributes:
         model: how its micro-batches are cut. scorer: a `Scorer` of it, or what DDP or FSDP2 made of one.
+        processes: among which the sequences of a pass are divided.
     """
 
     model: LanguageModel
     scorer: torch.nn.Module
+    processes: Processes = ALONE
 
     def micro_batches(
         self, rows: TokenRows, index: Tensor, columns: int, budget: int, *, keep_groups_together: bool = False
@@ -57,6 +73,31 @@ class Passes:
             bf16=self.model.precision == "bf16",
             keep_groups_together=keep_groups_together,
         )
+
+    def shared_micro_batches(
+        self, rows: TokenRows, index: Tensor, columns: int, budget: int, *, keep_groups_together: bool = False
+    ) -> Iterator[SharedMicroBatch]:
+        """This process's share of `micro_batches`, and as many in each process: DDP and FSDP2 wait for one another in a pass.
+
+        A process whose share has fewer gets the shortest sequence of the rollout for the rest, not to be counted.
+        """
+        if self.processes.count == 1:
+            for micro in self.micro_batches(rows, index, columns, budget, keep_groups_together=keep_groups_together):
+                yield SharedMicroBatch(micro, counts=True, last=True)
+            return
+        divided = shares(rows, index, self.processes.count, keep_groups_together=keep_groups_together)
+        share = self.model.shares_prompts
+        sizes = [
+            len(cut(rows, part, budget=budget, share=share, keep_groups_together=keep_groups_together))
+            for part in divided
+        ]
+        number, mine = max(sizes), self.processes.rank
+        own = self.micro_batches(rows, divided[mine], columns, budget, keep_groups_together=keep_groups_together)
+        for place, micro in enumerate(own):
+            yield SharedMicroBatch(micro, counts=True, last=place == number - 1)
+        for place in range(sizes[mine], number):
+            (micro,) = self.micro_batches(rows, torch.tensor([shortest(rows)]), columns, budget)
+            yield SharedMicroBatch(micro, counts=False, last=place == number - 1)
 
     def forward(
         self, micro: MicroBatch, scored: Tensor, *, entropies: bool = False, entropy_grad: bool = False
@@ -89,7 +130,10 @@ class Passes:
         longest = max(len(rows.prompts[int(n)]) for n in index)
         prompt = torch.zeros(len(index) // rows.group, longest) if prompts else None
         counts = TokenCounts()
-        for micro in self.micro_batches(rows, index, columns, budget):
+        for micro, counted, _ in self.shared_micro_batches(rows, index, columns, budget):
+            if not counted:
+                self.forward(micro, micro.scored, entropies=entropies)
+                continue
             firsts = [place for place in micro.prompts if prompts and place.first % rows.group == 0]
             scored = micro.scored.clone()
             for place in firsts:
@@ -106,6 +150,9 @@ class Passes:
             for place in firsts if prompt is not None else ():
                 own = made.logprobs[place.row, place.column : place.column + place.length].cpu()
                 prompt[position[place.first] // rows.group, : place.length] = own
+        # Each sequence was scored in one process, and is 0 in the others.
+        self.processes.sum(logprobs, entropy, value, prompt)
+        counts = sum(self.processes.gather(counts), TokenCounts())
         return SequenceScores(
             logprobs=logprobs, entropies=entropy, prompt_logprobs=prompt, values=value, token_counts=counts
         )

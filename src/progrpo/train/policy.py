@@ -1,6 +1,7 @@
 """The policy being trained: its passes, its optimiser, and the net a method brings."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -8,8 +9,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from progrpo.model import LanguageModel
+from progrpo.processes import ALONE
 from progrpo.train.micro_batch import MicroBatch
-from progrpo.train.passes import Passes, SequenceScores
+from progrpo.train.parallel import Parallel, ParallelSettings
+from progrpo.train.passes import Passes, SequenceScores, SharedMicroBatch
 from progrpo.train.rows import TokenRows, pools
 from progrpo.train.scorer import Forwarded, Scorer
 from progrpo.train.settings import OptimSettings
@@ -22,6 +25,7 @@ class Policy:
         steps: of the whole run, for the schedule.
         net: a module of the method's own; its parameters follow the model's in the optimiser, at `net_lr_factor` times the
             learning rate, and its gradient is clipped by itself.
+        parallel: how the model is spread over several processes; None for one.
     """
 
     def __init__(
@@ -33,13 +37,16 @@ class Policy:
         temperature: float,
         net: Any = None,
         net_lr_factor: float = 1.0,
+        parallel: Parallel | None = None,
     ) -> None:
         from transformers import get_scheduler
 
         self.model = model
         self.net = None if net is None else net.to(model.device)
-        self.scorer: torch.nn.Module = Scorer(model, temperature)
-        self._passes = Passes(model, self.scorer)
+        self.parallel = parallel or Parallel(ParallelSettings(), ALONE)
+        self.processes = self.parallel.processes
+        self.scorer = self.parallel.wrap(Scorer(model, temperature), model.device)
+        self._passes = Passes(model, self.scorer, self.processes)
         self._grad_clip = optim.grad_clip
         self.parameters = [parameter for parameter in model.model.parameters() if parameter.requires_grad]
         self._net_parameters = [] if self.net is None else list(self.net.parameters())
@@ -73,6 +80,11 @@ class Policy:
         """One pass with gradient over the completions of a micro-batch."""
         return self._passes.forward(micro, micro.scored, entropy_grad=entropy_grad)
 
+    def keep_step(self, micro: MicroBatch) -> None:
+        """A pass that adds nothing to the gradient, where other processes need one of this process."""
+        logprobs, _, states = self.forward(micro)
+        (0.0 * (logprobs.sum() + states.sum())).backward()
+
     def score(
         self,
         rows: TokenRows,
@@ -95,11 +107,17 @@ class Policy:
             net=self.net if values else None,
         )
 
-    def micro_batches(
+    def shared_micro_batches(
         self, rows: TokenRows, index: Tensor, columns: int, budget: int, *, keep_groups_together: bool = False
-    ) -> Iterator[MicroBatch]:
-        """See `Passes.micro_batches`."""
-        return self._passes.micro_batches(rows, index, columns, budget, keep_groups_together=keep_groups_together)
+    ) -> Iterator[SharedMicroBatch]:
+        """This process's share (see `Passes.shared_micro_batches`); to be forwarded inside `accumulating`."""
+        return self._passes.shared_micro_batches(
+            rows, index, columns, budget, keep_groups_together=keep_groups_together
+        )
+
+    def accumulating(self, last: bool) -> AbstractContextManager[None]:
+        """Around the passes of a micro-batch: with the last one gradients are summed over the processes."""
+        return self.parallel.accumulating(self.scorer, last)
 
     def pools(
         self, rows: TokenRows, index: Tensor, budget: int, *, keep_groups_together: bool = False
@@ -125,7 +143,8 @@ class Policy:
     def clip_gradient(self) -> float:
         """Clip the norm of the model's gradient, and of the net's, to `optim.grad_clip`; the model's norm before. inf or nan
         if either gradient is."""
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self._grad_clip))
+        self.parallel.sum_gradients(self._net_parameters)
+        norm = float(self.parallel.whole(torch.nn.utils.clip_grad_norm_(self.parameters, self._grad_clip)))
         if not self._net_parameters:
             return norm
         own = float(torch.nn.utils.clip_grad_norm_(self._net_parameters, self._grad_clip))

@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from progrpo.model import LanguageModel, ModelSettings, load_model
+from progrpo.processes import ALONE
+from progrpo.train.parallel import Parallel, ParallelSettings
 from progrpo.train.passes import Passes, SequenceScores
 from progrpo.train.rows import TokenRows
 from progrpo.train.scorer import Scorer
@@ -20,15 +23,26 @@ class Reference:
 
     Args:
         settings: of the model before training, not of a checkpoint.
+        trained: the policy's own scorer, as it is spread over several processes. parallel: how; None for one.
     """
 
-    def __init__(self, policy: LanguageModel, settings: ModelSettings, temperature: float) -> None:
-        self._adapted = policy.model if getattr(policy.model, "_hf_peft_config_loaded", False) else None
-        model = policy
+    def __init__(
+        self,
+        policy: LanguageModel,
+        settings: ModelSettings,
+        temperature: float,
+        *,
+        trained: torch.nn.Module | None = None,
+        parallel: Parallel | None = None,
+    ) -> None:
+        parallel = parallel or Parallel(ParallelSettings(), ALONE)
+        model, scorer = policy, trained or Scorer(policy, temperature)
+        self._adapted = model.model if getattr(model.model, "_hf_peft_config_loaded", False) else None
         if self._adapted is None:
             model = load_model(settings.model_copy(update={"gradient_checkpointing": False}))
             model.model.requires_grad_(False).eval()
-        self._passes = Passes(model, Scorer(model, temperature))
+            scorer = parallel.frozen(Scorer(model, temperature), model.device)
+        self._passes = Passes(model, scorer, parallel.processes)
 
     def score(self, rows: TokenRows, index: Tensor, *, columns: int, budget: int) -> SequenceScores:
         """Log-probs [N, S] of the sequences `index`, without gradient."""

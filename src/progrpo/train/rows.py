@@ -53,7 +53,9 @@ def cut(
     return [chosen for chosen, _ in rectangles(rows, index, budget, keep_groups_together)]
 
 
-def rectangles(rows: TokenRows, index: Tensor, budget: int, keep_groups_together: bool) -> Iterator[tuple[list[int], int]]:
+def rectangles(
+    rows: TokenRows, index: Tensor, budget: int, keep_groups_together: bool
+) -> Iterator[tuple[list[int], int]]:
     """The sequences of each rectangle and its width: groups (or else sequences) of like length."""
     units = list(by_group(rows, index).values()) if keep_groups_together else [[n] for n in index.tolist()]
     widths = [max(len(rows.prompts[n]) + len(rows.completions[n]) for n in unit) for unit in units]
@@ -96,12 +98,16 @@ def lines(rows: TokenRows, index: Tensor, budget: int, keep_groups_together: boo
     return [line for _, line in lines]
 
 
-<<<<<<< HEAD
-def _by_group(rows: TokenRows, index: Tensor) -> dict[int, list[int]]:
-=======
+def shortest(rows: TokenRows) -> int:
+    """The sequence with the fewest tokens, of those whose completion is not empty (if there are any)."""
+    sizes = [
+        (not len(after), len(before) + len(after)) for before, after in zip(rows.prompts, rows.completions, strict=True)
+    ]
+    return sizes.index(min(sizes))
+
+
 def by_group(rows: TokenRows, index: Tensor) -> dict[int, list[int]]:
     """The sequences `index` of each group, in their order."""
->>>>>>> 7d9ba92 (Processes: exchange of groups, and fair shares of sequences)
     groups: dict[int, list[int]] = {}
     for n in index.tolist():
         groups.setdefault(n // rows.group, []).append(n)

@@ -20,6 +20,11 @@ class SamplerGap:
         """The trainer's log-probs and the sampler's of some sequences; only tokens of `mask` count."""
         self._parts.append((logprobs.detach() - sampler)[mask].double().cpu())
 
+    def __add__(self, other: "SamplerGap") -> "SamplerGap":
+        both = SamplerGap()
+        both._parts = [*self._parts, *other._parts]
+        return both
+
     def metrics(self) -> dict[str, WeightedMean]:
         """With d = log p_trainer - log p_sampler of each token: see `sampler/*` in docs/metrics.md; {} without a token."""
         differences = torch.cat(self._parts) if self._parts else torch.zeros(0)

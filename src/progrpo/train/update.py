@@ -16,6 +16,7 @@ from progrpo.train.minibatch import MiniBatch
 from progrpo.train.passes import prompt_states, scatter_columns, token_states
 from progrpo.train.policy import Policy
 from progrpo.train.sampler_gap import SamplerGap
+from progrpo.train.token_counts import TokenCounts
 from progrpo.types import WeightedMean
 
 Dump = Callable[[dict[str, Any]], str]
@@ -43,37 +44,51 @@ def update(
         else None
     )
     decided = decide(method, batch.step, longest=longest, skip_zero=skip_zero, pool=pool)
-    stats, gap, counts = _Stats(), SamplerGap(), batch.token_counts
-    # Later steps of a rollout meet a policy that has moved: what they differ by is no fault of the sampler.
-    sampler = batch.step.sampler_logprobs if batch.first == 0 else None
+    policy.processes.require_same("the step", decided.weights, decided.advantages, decided.mask)
+    sums = _Sums()
     policy.zero_grad()
     columns = batch.step.batch.mask.shape[1]
-    for micro in policy.micro_batches(
+    for micro, counts, last in policy.shared_micro_batches(
         batch.rows, batch.first + decided.chosen, columns, budget, keep_groups_together=keep_groups_together
     ):
-        view, place = _view(policy, method, batch, decided, micro)
-        counts = counts + micro.token_counts
-        view.logprobs.retain_grad()
-        loss, own = micro_loss(method, view, decided, place)
-        if not bool(torch.isfinite(loss)):
-            shown = {"logprobs": view.logprobs, "old_logprobs": view.old_logprobs, "advantages": view.advantages}
-            raise _non_finite("loss", dump, tokens=micro.tokens, **shown)
-        loss.backward()
-        if sampler is not None:
-            gap.add(view.logprobs, sampler[place].to(view.logprobs.device), view.mask)
-        of_entropy = batch.step.entropy_gradients
-        stats.add(
-            -float(own.detach()),
-            view,
-            *clip_bounds(decided, place, micro.tokens.device),
-            None if of_entropy is None else of_entropy[place].to(view.mask.device),
-        )
+        with policy.accumulating(last):
+            if counts:
+                _accumulate(policy, method, batch, decided, micro, sums, dump)
+            else:
+                policy.keep_step(micro)
+    sums = sum(policy.processes.gather(sums), _Sums())
+    if sums.fault:
+        raise _non_finite("loss", sums.fault)
     return (
         _step(policy, batch, decided, dump)
-        | stats.metrics()
-        | gap.metrics()
-        | counts.metrics()
+        | sums.metrics()
+        | (sums.counts + batch.token_counts).metrics()
         | dict(decided.made.stats)
+    )
+
+
+def _accumulate(
+    policy: Policy, method: Method, batch: MiniBatch, decided: Decided, micro: MicroBatch, sums: "_Sums", dump: Dump
+) -> None:
+    """The forward and backward pass of one micro-batch."""
+    view, place = _view(policy, method, batch, decided, micro)
+    view.logprobs.retain_grad()
+    loss, objective = micro_loss(method, view, decided, place)
+    if not bool(torch.isfinite(loss)):
+        shown = {"logprobs": view.logprobs, "old_logprobs": view.old_logprobs, "advantages": view.advantages}
+        sums.fault = sums.fault or _dumped(dump, tokens=micro.tokens, **shown)
+        loss = 0.0 * view.logprobs.sum()  # other processes may be waiting for this backward pass
+    loss.backward()
+    # Later steps of a rollout meet a policy that has moved: what they differ by is no fault of the sampler.
+    if batch.first == 0 and batch.step.sampler_logprobs is not None:
+        sums.gap.add(view.logprobs, batch.step.sampler_logprobs[place].to(view.logprobs.device), view.mask)
+    entropy_gradients = batch.step.entropy_gradients
+    sums.counts += micro.token_counts
+    sums.add(
+        -float(objective.detach()),
+        view,
+        *clip_bounds(decided, place, micro.tokens.device),
+        None if entropy_gradients is None else entropy_gradients[place].to(view.mask.device),
     )
 
 
@@ -104,8 +119,7 @@ def _step(policy: Policy, batch: MiniBatch, decided: Decided, dump: Dump) -> dic
     count = len(decided.weights)
     if not norm < float("inf"):
         rows = batch.index
-        raise _non_finite(
-            "gradient",
+        where = _dumped(
             dump,
             prompts=pad_columns([batch.rows.prompts[n] for n in rows]),
             completions=pad_columns([batch.rows.completions[n] for n in rows]),
@@ -113,6 +127,7 @@ def _step(policy: Policy, batch: MiniBatch, decided: Decided, dump: Dump) -> dic
             advantages=decided.advantages,
             index=rows,
         )
+        raise _non_finite("gradient", where)
     used_lr = policy.lr
     policy.step()
     zero = (batch.step.batch.advantages.masked_fill(~batch.step.batch.mask, 0.0) == 0).all(dim=1)
@@ -124,24 +139,40 @@ def _step(policy: Policy, batch: MiniBatch, decided: Decided, dump: Dump) -> dic
     }
 
 
-class _Stats:
-    """Sums over the tokens that were trained."""
+class _Sums:
+    """Sums over the tokens that were trained, in one process and then in all of them."""
 
     def __init__(self) -> None:
+        self.gap = SamplerGap()
+        self.counts = TokenCounts()
+        self.fault = ""
+        """Where the first batch was written whose loss was not finite."""
         self._objective = 0.0
         self._tokens = 0
         self._entropy_change: float | None = None
-        self._sums = dict.fromkeys(("clip_low", "clip_high", "ratio", "kl_old", "logprob_gap"), 0.0)
+        self._means = dict.fromkeys(("clip_low", "clip_high", "ratio", "kl_old", "logprob_gap"), 0.0)
 
-    def add(self, objective: float, view: MicroView, low: Any, high: Any, of_entropy: Tensor | None) -> None:
+    def __add__(self, other: "_Sums") -> "_Sums":
+        both = _Sums()
+        both.gap = self.gap + other.gap
+        both.counts = self.counts + other.counts
+        both.fault = self.fault or other.fault
+        both._objective = self._objective + other._objective
+        both._tokens = self._tokens + other._tokens
+        known = [one._entropy_change for one in (self, other) if one._entropy_change is not None]
+        both._entropy_change = sum(known) if known else None
+        both._means = {name: total + other._means[name] for name, total in self._means.items()}
+        return both
+
+    def add(self, objective: float, view: MicroView, low: Any, high: Any, entropy_gradients: Tensor | None) -> None:
         """After the backward pass of a micro-batch: `view.logprobs.grad` is that of the loss."""
         difference = log_ratio(view.logprobs.detach(), view.old_logprobs)
         ratio = difference.exp()
         sign = view.advantages.sign()
         self._objective += objective
         self._tokens += int(view.mask.sum())
-        if of_entropy is not None and view.logprobs.grad is not None:
-            change = -(view.logprobs.grad * of_entropy).masked_fill(~view.mask, 0.0)
+        if entropy_gradients is not None and view.logprobs.grad is not None:
+            change = -(view.logprobs.grad * entropy_gradients).masked_fill(~view.mask, 0.0)
             self._entropy_change = (self._entropy_change or 0.0) + float(change.double().sum())
         for name, value in (
             ("clip_low", (ratio < 1 - low) & (sign < 0)),
@@ -150,20 +181,27 @@ class _Stats:
             ("kl_old", ratio - 1 - difference),
             ("logprob_gap", difference.abs()),
         ):
-            self._sums[name] += float(value[view.mask].double().sum())
+            self._means[name] += float(value[view.mask].double().sum())
 
     def metrics(self) -> dict[str, WeightedMean]:
-        means = {f"policy/{name}": WeightedMean(total, self._tokens) for name, total in self._sums.items()}
+        means = {f"policy/{name}": WeightedMean(total, self._tokens) for name, total in self._means.items()}
         known = self._entropy_change is not None
-        return means | {
-            "policy/objective": WeightedMean(self._objective, 1),
-            "policy/predicted_entropy_change": WeightedMean(self._entropy_change or 0.0, int(known)),
-            "tokens/trained": WeightedMean(self._tokens, 1),
-        }
+        return (
+            means
+            | {
+                "policy/objective": WeightedMean(self._objective, 1),
+                "policy/predicted_entropy_change": WeightedMean(self._entropy_change or 0.0, int(known)),
+                "tokens/trained": WeightedMean(self._tokens, 1),
+            }
+            | self.gap.metrics()
+        )
 
 
-def _non_finite(what: str, dump: Dump, **tensors: Tensor) -> NonFiniteError:
-    where = dump({name: tensor.detach().cpu() for name, tensor in tensors.items()})
+def _dumped(dump: Dump, **tensors: Tensor) -> str:
+    return dump({name: tensor.detach().cpu() for name, tensor in tensors.items()})
+
+
+def _non_finite(what: str, where: str) -> NonFiniteError:
     return NonFiniteError(
         f"the {what} is inf or nan; no step was taken and the batch is in {where}. Look at its log-probs first; a smaller "
         "optim.lr or optim.grad_clip, or model.precision=fp32, are the usual remedies"
