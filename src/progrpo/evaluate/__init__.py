@@ -13,6 +13,7 @@ from progrpo.algo.confidence import sequence_confidence
 from progrpo.engines import Engine, Sampling
 from progrpo.measures import Measure
 from progrpo.model import LanguageModel
+from progrpo.processes import ALONE, Processes
 from progrpo.rollout.generate import completion_seeds, run_rollout
 from progrpo.rollout.verify import Verifier
 from progrpo.rows import to_row
@@ -104,6 +105,7 @@ def run_evaluation(
     settings: EvaluateSettings,
     max_new_tokens: int,
     seed: int,
+    processes: Processes = ALONE,
 ) -> EvaluationResult:
     """Sample, verify and measure (see `evaluate_parts`)."""
     problems = problems[: settings.problems] if settings.problems else problems
@@ -119,6 +121,7 @@ def run_evaluation(
         settings=settings,
         max_new_tokens=max_new_tokens,
         seed=seed,
+        processes=processes,
     ):
         found += part.problems
         verdicts += part.verdicts
@@ -135,6 +138,7 @@ def evaluate_parts(
     settings: EvaluateSettings,
     max_new_tokens: int,
     seed: int,
+    processes: Processes = ALONE,
     on_sampled: Callable[[int], None] | None = None,
 ) -> Iterator[EvaluatedPart]:
     """Sample, verify and measure `at_a_time` problems after the other.
@@ -143,6 +147,7 @@ def evaluate_parts(
     the model and not by the draw.
 
     Args:
+        processes: among which the problems of a part are divided; each has all of the result.
         on_sampled: called with the number of problems of the current part whose completions are all there.
     """
     for start in range(0, len(problems), settings.at_a_time):
@@ -154,6 +159,7 @@ def evaluate_parts(
             verifier=verifier,
             sampling=settings.sampling(max_new_tokens),
             seeds=[completion_seeds(seed, "evaluate", problem=problem, group=settings.n) for problem in part],
+            processes=processes,
             on_sampled=on_sampled,
         )
         yield EvaluatedPart(

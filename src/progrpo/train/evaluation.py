@@ -24,6 +24,7 @@ def evaluate(trainer: Trainer, step: int, clock: Clock) -> dict[str, float]:
             settings=settings,
             max_new_tokens=trainer.settings.sampling.max_new_tokens,
             seed=trainer.settings.seed,
+            processes=trainer.parallel.processes,
         )
         trainer.run.write_rows("evaluations", step, result.rows)
     trainer.verifier.require_trustworthy(result.verdicts)

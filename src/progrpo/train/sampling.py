@@ -41,6 +41,7 @@ def sample(trainer: Trainer, done: int) -> tuple[Rollout, dict[str, WeightedMean
         generate_s=sum(rollout.generate_s for rollout in made),
         verify_s=sum(rollout.verify_s for rollout in made),
         verify_busy_s=sum(rollout.verify_busy_s for rollout in made),
+        gather_s=sum(rollout.gather_s for rollout in made),
     )
     return whole, {
         "rollout/rounds": WeightedMean(len(made), 1),
@@ -62,6 +63,7 @@ def _round(trainer: Trainer, done: int, start: int) -> Rollout:
             completion_seeds(settings.seed, "train", done, epoch, problem=problem, group=settings.batch.group)
             for epoch, problem in taken
         ],
+        processes=trainer.parallel.processes,
         # Recorded tokens come with their prompts', so that other methods can be scored on the same rollouts.
         prompt_logprobs=trainer.engine_scores and ("prompt_logprobs" in trainer.method.needs or settings.record.tokens),
     )

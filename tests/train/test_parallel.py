@@ -1,0 +1,154 @@
+"""Several processes take the step that one takes: DDP and FSDP2, with gloo on the CPU."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from stand_ins.several_processes import start, train_together, with_gradients
+
+from progrpo.errors import ConfigError
+from progrpo.files import read_jsonl
+from progrpo.processes import Processes, join, leave
+from progrpo.train.parallel import ParallelSettings
+
+Make = Callable[..., dict[str, Any]]
+
+METHODS: dict[str, dict[str, Any]] = {
+    "grpo": {"method": {"name": "grpo"}},
+    "progrpo": {"method": {"name": "progrpo"}},
+    "kl_cov": {"method": {"name": "kl_cov", "fraction": 0.2}},  # its top-k goes over the whole step
+    "flowrl": {"method": {"name": "flowrl"}},  # a net of its own, and a reference
+    "ppo": {"method": {"name": "ppo"}},  # values
+    "trainer": {"method": {"name": "progrpo"}, "old_logprobs": "trainer"},
+    "dapo": {"method": {"name": "dapo", "dynamic_sampling": True, "max_rounds": 2}},
+}
+CLOCK = ("time/", "memory/", "tokens/forwarded", "tokens/padding", "tokens/repeated", "tokens/logit")
+
+
+@pytest.mark.parametrize(
+    ("count", "names", "modes"),
+    [
+        pytest.param(2, ("grpo", "progrpo", "kl_cov", "flowrl", "ppo"), ("ddp", "fsdp2"), id="2"),
+        pytest.param(3, tuple(METHODS), ("ddp", "fsdp2"), id="3", marks=pytest.mark.slow),
+    ],
+)
+def test_processes_take_the_steps_that_one_takes(
+    count: int, names: tuple[str, ...], modes: tuple[str, ...], settings: Make, tmp_path: Path
+) -> None:
+    def run_of(name: str, mode: str) -> dict[str, Any]:
+        # Five problems: an odd number of groups, so that shares differ. Two optimiser steps a rollout would need an even one.
+        batch = {"prompts": 5, "group": 4, "micro_tokens": 64}
+        record = {"tokens": True}
+        more = {"steps": 2, "batch": batch, "evaluate": {"every": 2, "n": 2}, "checkpoint": {"every": 0}}
+        return settings(**more, **METHODS[name], out=str(tmp_path / f"{name}-{mode}"), parallel=mode, record=record)
+
+    for name in names:
+        with_gradients(run_of(name, "none"))
+    train_together(count, [run_of(name, mode) for name in names for mode in modes])
+    for name in names:
+        alone = tmp_path / f"{name}-none"
+        for mode in modes:
+            together = tmp_path / f"{name}-{mode}"
+            same_completions(alone, together)
+            same_gradients(alone, together)
+            same_metrics(alone, together)
+
+
+def same_completions(alone: Path, together: Path) -> None:
+    for path in sorted((alone / "rollouts").iterdir()):
+        rows = read_jsonl(path), read_jsonl(together / "rollouts" / path.name)
+        tokens = [[(row["problem"], row["seed"], row["token_ids"], row["reward"]) for row in part] for part in rows]
+        assert tokens[0] == tokens[1], path
+
+
+def same_gradients(alone: Path, together: Path) -> None:
+    pairs = zip(torch.load(alone / "gradients.pt"), torch.load(together / "gradients.pt"), strict=True)
+    moved = 0.0
+    for one, other in pairs:
+        assert one.keys() == other.keys()
+        norm = math.sqrt(sum(float(value.double().square().sum()) for value in one.values()))
+        apart = math.sqrt(sum(float((one[name] - other[name]).double().square().sum()) for name in one))
+        assert apart <= 1e-6 * max(norm, 1e-3), (alone, together)
+        moved += norm
+    assert moved > 1e-3, alone
+
+
+def same_metrics(alone: Path, together: Path) -> None:
+    rows, others = read_jsonl(alone / "metrics.jsonl"), read_jsonl(together / "metrics.jsonl")
+    assert len(rows) == len(others) == 3
+    for row, other in zip(rows, others, strict=True):
+        assert row.keys() == other.keys() - {"time/gather_s"} | ({"time/gather_s"} & row.keys())
+        for key, value in row.items():
+            if not key.startswith(CLOCK):
+                assert other[key] == pytest.approx(value, rel=1e-5, abs=1e-5), (key, together)
+
+
+def _idle(rank: int, count: int, port: int, run: dict[str, Any]) -> None:
+    from stand_ins.several_processes import enter
+
+    enter(rank, count, port)
+    with_gradients(run)
+    leave()
+
+
+def test_a_process_without_a_share_neither_hangs_nor_counts(settings: Make, tmp_path: Path) -> None:
+    # One group, kept together: the second process has nothing to forward, and in a step without any reward nobody has.
+    batch = {"prompts": 1, "group": 4, "micro_tokens": 4096}
+    more = {"steps": 3, "batch": batch, "evaluate": {"every": 0}, "checkpoint": {"every": 0}, "method": {"name": "grpo"}}
+    with_gradients(settings(**more, out=str(tmp_path / "alone")))
+    for mode in ("ddp", "fsdp2"):
+        start(_idle, 2, settings(**more, out=str(tmp_path / mode), parallel=mode))
+        for one, other in zip(
+            torch.load(tmp_path / "alone" / "gradients.pt"), torch.load(tmp_path / mode / "gradients.pt"), strict=True
+        ):
+            for name, value in one.items():
+                assert torch.allclose(value, other[name], atol=1e-6), (mode, name)
+
+
+def _disagree(rank: int, count: int, port: int) -> None:
+    from stand_ins.several_processes import enter
+
+    enter(rank, count, port)
+    processes = join()
+    processes.require_same("this", torch.arange(3), None)
+    assert processes.same(lambda: ("main", rank)) == ("main", 0)
+    total = torch.tensor([1.0, rank])
+    processes.sum(total)
+    assert total.tolist() == [2.0, 1.0]
+    try:
+        processes.same(lambda: (_ for _ in ()).throw(ConfigError("no such thing")))
+    except ConfigError as error:
+        assert str(error) == "no such thing"
+    else:
+        raise AssertionError("the main process's error came to nobody")
+    processes.require_same("the step", torch.tensor([float(rank)]))
+
+
+def test_what_differs_between_processes_is_an_error() -> None:
+    with pytest.raises(torch.multiprocessing.ProcessRaisedException, match="disagree on the step"):
+        start(_disagree, 2)
+
+
+@pytest.mark.parametrize(
+    ("mode", "count", "expected"),
+    [
+        ("auto", 1, "none"),
+        ("auto", 2, "ddp"),
+        ("none", 1, "none"),
+        ("ddp", 1, "none"),
+        ("ddp", 2, "ddp"),
+        ("fsdp2", 1, "fsdp2"),
+        ("fsdp2", 2, "fsdp2"),
+    ],
+)
+def test_the_mode(mode: str, count: int, expected: str) -> None:
+    settings = ParallelSettings.model_validate(mode)
+    assert settings.resolve(Processes(count=count)) == expected
+
+
+def test_several_processes_must_not_train_each_for_itself() -> None:
+    with pytest.raises(ConfigError, match="2 processes were started"):
+        ParallelSettings.model_validate("none").resolve(Processes(count=2))
