@@ -17,11 +17,12 @@ from typing import Any
 import torch
 
 from progrpo.errors import CheckpointError
+from progrpo.files import storing
 from progrpo.train.policy import Policy
 
 logger = logging.getLogger(__name__)
 
-_STATE, _MANIFEST = "trainer_state.pt", "manifest.json"
+_STATE, _MANIFEST, _ASIDE = "trainer_state.pt", "manifest.json", ".writing-"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,29 +39,50 @@ class Checkpoint:
 
 
 def save(root: Path, step: int, policy: Policy, *, keep: int, method_state: Mapping[str, Any]) -> Path:
-    """Write `root/step-NNNNNN` atomically and remove all but the latest `keep` checkpoints."""
-    root.mkdir(parents=True, exist_ok=True)
+    """Write `root/step-NNNNNN` atomically and remove all but the latest `keep` checkpoints.
+
+    Raises:
+        StorageError: the disk refuses; the checkpoints before this one are as they were.
+    """
     final = root / f"step-{step:06d}"
-    aside = root / f".writing-{final.name}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    policy.model.model.save_pretrained(aside)
-    policy.model.tokenizer.save_pretrained(aside)
-    state = {"step": step, "policy": policy.state_dict(), "method": dict(method_state)}
-    torch.save(state | {"generators": _generator_states()}, aside / _STATE)
-    # A tokenizer may write folders of its own (additional_chat_templates/).
-    written = sorted(path for path in aside.rglob("*") if path.is_file())
-    digests = {str(path.relative_to(aside)): _digest(path) for path in written}
-    (aside / _MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
-    for path in (*aside.rglob("*"), aside):
-        _flush(path)
-    if final.exists():
-        shutil.rmtree(final)
-    os.rename(aside, final)
-    _flush(root)
-    for old in folders(root)[:-keep]:
-        shutil.rmtree(old)
+    aside = root / f"{_ASIDE}{final.name}"
+    with storing(final):
+        root.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            aside.mkdir()
+            _write(aside, step, policy, method_state)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        if final.exists():
+            shutil.rmtree(final)
+        os.rename(aside, final)
+        _flush(root)
+        for old in folders(root)[:-keep]:
+            shutil.rmtree(old)
     return final
+
+
+def _write(folder: Path, step: int, policy: Policy, method_state: Mapping[str, Any]) -> None:
+    """All files of a checkpoint, each on the disk when this returns."""
+    policy.model.model.save_pretrained(folder)
+    policy.model.tokenizer.save_pretrained(folder)
+    state = {"step": step, "policy": policy.state_dict(), "method": dict(method_state)}
+    torch.save(state | {"generators": generator_states()}, folder / _STATE)
+    # A tokenizer may write folders of its own (additional_chat_templates/).
+    written = sorted(path for path in folder.rglob("*") if path.is_file())
+    digests = {str(path.relative_to(folder)): _digest(path) for path in written}
+    (folder / _MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
+    for path in (*folder.rglob("*"), folder):
+        _flush(path)
+
+
+def forget_after(root: Path, step: int) -> None:
+    """Remove what a run that goes on after `step` will make again: unfinished writes, and damaged checkpoints of later
+    steps, which would otherwise count among those that are kept."""
+    for path in (*root.glob(f"{_ASIDE}*"), *(one for one in folders(root) if int(one.name[5:]) > step)):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def load_latest(root: Path) -> Checkpoint | None:
@@ -98,7 +120,11 @@ def restore(checkpoint: Checkpoint, policy: Policy, method_state: dict[str, Any]
     with the model."""
     method_state.update(checkpoint.state.get("method", {}))
     policy.load_state_dict(checkpoint.state["policy"])
-    generators = checkpoint.state["generators"]
+    set_generators(checkpoint.state["generators"])
+
+
+def set_generators(generators: Mapping[str, Any]) -> None:
+    """Put torch's random number generators back to what `generator_states` gave."""
     torch.set_rng_state(generators["cpu"])
     if torch.cuda.is_available() and generators["cuda"]:
         torch.cuda.set_rng_state_all(generators["cuda"])
@@ -106,10 +132,12 @@ def restore(checkpoint: Checkpoint, policy: Policy, method_state: dict[str, Any]
 
 def folders(root: Path) -> list[Path]:
     """The committed checkpoints, oldest first."""
-    return sorted(path for path in root.glob("step-*") if path.is_dir())
+    found = {int(path.name[5:]): path for path in root.glob("step-*") if path.name[5:].isdecimal() and path.is_dir()}
+    return [found[step] for step in sorted(found)]
 
 
-def _generator_states() -> dict[str, Any]:
+def generator_states() -> dict[str, Any]:
+    """Torch's random number generators: "cpu", and a list of each GPU's under "cuda"."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
