@@ -3,9 +3,15 @@
 Each class is also the standard exception of its kind, so callers may catch either.
 """
 
+import linecache
+import sysconfig
+from pathlib import Path
+from traceback import walk_tb
+
 
 class ProgrpoError(Exception):
-    """Base of all errors below. The command line prints its message and exits with `exit_code`."""
+    """Base of all errors below. The command line prints its message in one line and exits with `exit_code`: 2 where what
+    was given must be changed first, 3 where a run broke off for what happened meanwhile."""
 
     exit_code = 2
 
@@ -42,12 +48,28 @@ class CheckpointError(ProgrpoError, RuntimeError):
     """No checkpoint of a run can be read."""
 
 
+class StorageError(ProgrpoError, OSError):
+    """The disk refuses: no room, no permission, read-only, or a file that may not grow."""
+
+    exit_code = 3
+
+
+class TerminatedError(ProgrpoError, InterruptedError):
+    """SIGTERM ended a run (Slurm at its time limit); the message says how far it is safe."""
+
+    exit_code = 143
+
+
 class VerifierError(ProgrpoError, RuntimeError):
     """Too many verdicts were `timeout` or `crashed`: the rewards say more about the verifier than about the model."""
+
+    exit_code = 3
 
 
 class NonFiniteError(ProgrpoError, FloatingPointError):
     """A loss or gradient was inf or nan. The batch was dumped; the message says where."""
+
+    exit_code = 3
 
 
 class SandboxError(ProgrpoError, RuntimeError):
@@ -56,3 +78,39 @@ class SandboxError(ProgrpoError, RuntimeError):
 
 class ProcessError(ProgrpoError, RuntimeError):
     """The processes of a run cannot meet, have lost one of them, or do not hold the same numbers."""
+
+
+_HERE = Path(__file__).resolve().parent
+_INSTALLED = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib"))
+
+
+def own_place(error: BaseException) -> str | None:
+    """Where in a file of the user's own (a reward, a task, a method) an error comes from: file, line, function and source.
+
+    Returns:
+        The innermost such line that this package called, or the line of a syntax error; None where there is none, and the
+        fault is this package's or a library's.
+    """
+    if isinstance(error, SyntaxError) and error.filename and _is_own(error.filename):
+        return _shown(error.filename, error.lineno or 0, "")
+    called, found = False, None
+    for frame, line in walk_tb(error.__traceback__):
+        name = frame.f_code.co_filename
+        if called and _is_own(name):
+            found = _shown(name, line, frame.f_code.co_name)
+        called |= Path(name).is_relative_to(_HERE)
+    return found
+
+
+def _is_own(name: str) -> bool:
+    path = Path(name)
+    library = {"site-packages", "dist-packages"}.intersection(path.parts)
+    return (
+        path.is_file() and not library and not any(path.resolve().is_relative_to(one) for one in (_HERE, *_INSTALLED))
+    )
+
+
+def _shown(name: str, line: int, function: str) -> str:
+    where = f"{name}, line {line}" + ("" if function in ("", "<module>") else f", in {function}")
+    source = linecache.getline(name, line).strip()
+    return f"{where}: `{source}`" if source else where

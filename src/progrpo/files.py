@@ -3,23 +3,102 @@
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from progrpo.errors import DataError, RunDirectoryError
+from progrpo.errors import DataError, RunDirectoryError, StorageError
 
 logger = logging.getLogger(__name__)
 
+_TORCH_WRITER = ("inline_container", "PytorchStreamWriter", "iostream error")
+"""What the RuntimeErrors of `torch.save` name when a file does not take what is written, and no others."""
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """The boundary at which a disk that refuses becomes a `StorageError` with the file, the cause and the room left.
+
+    Raises:
+        StorageError: the body raised an OSError, or what safetensors and torch raise in its place.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}{_room(path)}") from error
+    except Exception as error:
+        # safetensors has an error of its own for what the system says; torch does not say it at all
+        said = str(error)
+        if "(os error " in said:
+            cause = said.rpartition("I/O error: ")[2].partition(" (os error ")[0]
+        elif any(sign in said for sign in _TORCH_WRITER):
+            cause = "not all of it was taken"
+        else:
+            raise
+        raise StorageError(f"{path} cannot be written: {cause}{_room(path)}") from error
+
+
+def _room(path: Path) -> str:
+    free = free_bytes(path)
+    return "" if free is None else f" ({free / 2**30:.2f} GiB free there)"
+
+
+def free_bytes(path: Path) -> int | None:
+    """Bytes that may still be written where `path` is or will be; None where the system does not say."""
+    try:
+        return shutil.disk_usage(nearest_folder(path)).free
+    except OSError:
+        return None
+
+
+def nearest_folder(path: Path) -> Path:
+    """`path` or the closest of its parents that exists."""
+    return next((one for one in (path, *path.absolute().parents) if one.exists()), Path(path.anchor or "."))
+
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one, never half of it."""
+    """Write a file so that a reader sees the old one or the new one, never half of it.
+
+    Raises:
+        StorageError: the disk refuses; the old file is as it was.
+    """
     aside = path.with_name(f".{path.name}.writing")
-    with aside.open("w", encoding="utf-8") as file:
+    with storing(path):
+        try:
+            with aside.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+
+
+def append(path: Path, text: str) -> None:
+    """Add to a file; it is on the disk when this returns.
+
+    Raises:
+        StorageError: the disk refuses; the last line may be cut short.
+    """
+    with storing(path), path.open("a", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(aside, path)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with its parents; one that is there is left as it is.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    with storing(path):
+        path.mkdir(parents=True, exist_ok=True)
 
 
 def require_new_file(path: Path | None) -> None:
@@ -74,7 +153,8 @@ def lock(path: Path, *, what: Path) -> IO[str]:
     Raises:
         RunDirectoryError: another process holds it.
     """
-    file = path.open("w")
+    with storing(path):
+        file = path.open("w")
     try:
         import fcntl
 

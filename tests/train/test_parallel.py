@@ -97,7 +97,13 @@ def _idle(rank: int, count: int, port: int, run: dict[str, Any]) -> None:
 def test_a_process_without_a_share_neither_hangs_nor_counts(settings: Make, tmp_path: Path) -> None:
     # One group, kept together: the second process has nothing to forward, and in a step without any reward nobody has.
     batch = {"prompts": 1, "group": 4, "micro_tokens": 4096}
-    more = {"steps": 3, "batch": batch, "evaluate": {"every": 0}, "checkpoint": {"every": 0}, "method": {"name": "grpo"}}
+    more = {
+        "steps": 3,
+        "batch": batch,
+        "evaluate": {"every": 0},
+        "checkpoint": {"every": 0},
+        "method": {"name": "grpo"},
+    }
     with_gradients(settings(**more, out=str(tmp_path / "alone")))
     for mode in ("ddp", "fsdp2"):
         start(_idle, 2, settings(**more, out=str(tmp_path / mode), parallel=mode))

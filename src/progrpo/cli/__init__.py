@@ -5,13 +5,18 @@ Nothing here imports torch until a verb needs it, so that `progrpo --help` answe
 
 import logging
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 
-from progrpo.errors import ProgrpoError
+from progrpo.errors import ProgrpoError, TerminatedError, own_place
 
 app = typer.Typer(
     name="progrpo",
@@ -36,7 +41,11 @@ def train(
     ] = False,
 ) -> None:
     """Train a model as a recipe says."""
-    from progrpo.cli.train import run_train
+    from progrpo.settings import apply_overrides, read_yaml
+
+    apply_overrides(read_yaml(recipe), overrides or [])  # what cannot be read is said before the seconds of the imports
+    with _loading():
+        from progrpo.cli.train import run_train
 
     run_train(recipe, overrides or [], dry_run=dry_run, resume=resume, profile=profile)
 
@@ -56,7 +65,8 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", help="the run directory to write into")] = None,
 ) -> None:
     """Evaluate a model or a run's latest checkpoint: Pass@k, majority vote, diversity, entropy, verdicts."""
-    from progrpo.cli.evaluate import run_evaluate
+    with _loading():
+        from progrpo.cli.evaluate import run_evaluate
 
     if len(preset or []) > 1:
         raise typer.BadParameter(f"give one, got {', '.join(preset or [])}", param_hint="--preset")
@@ -74,7 +84,8 @@ def verify(
     show: Annotated[int, typer.Option("--show", min=0, help="rows of the tables of slow and disputed verdicts")] = 10,
 ) -> None:
     """Grade a file of completions: statuses, the slowest rows, and where two graders disagree."""
-    from progrpo.cli.verify import run_verify
+    with _loading():
+        from progrpo.cli.verify import run_verify
 
     run_verify(file, reward or ["math"], overrides or [], out, show)
 
@@ -99,7 +110,8 @@ def score(
     show: Annotated[int, typer.Option("--show", min=0, help="rows of the tables of differences")] = 10,
 ) -> None:
     """Show the advantages and token weights that several methods give to the same recorded rollouts."""
-    from progrpo.cli.score import run_score
+    with _loading():
+        from progrpo.cli.score import run_score
 
     run_score(words, method or ["grpo", "progrpo"], model, out, show)
 
@@ -117,7 +129,8 @@ def shift(
 ) -> None:
     """Say what each variant's shift would do to your model, before training: its share of the advantage, the alpha for
     10, 20 and 40 %, and the sign flips to expect."""
-    from progrpo.cli.shift import run_shift
+    with _loading():
+        from progrpo.cli.shift import run_shift
 
     run_shift(model, task, overrides or [], n, problems, out)
 
@@ -128,7 +141,8 @@ def compare(
     out: Annotated[Path, typer.Option("--out", help="the page to write")] = Path("comparison.html"),
 ) -> None:
     """Put runs side by side: tables here, one HTML page, and the paper's tables as Markdown, CSV and LaTeX."""
-    from progrpo.cli.report import run_compare
+    with _loading():
+        from progrpo.cli.report import run_compare
 
     run_compare(runs, out)
 
@@ -136,7 +150,8 @@ def compare(
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="a run directory")]) -> None:
     """Write report.html into a run directory: one self-contained page."""
-    from progrpo.cli.report import run_report
+    with _loading():
+        from progrpo.cli.report import run_report
 
     run_report(run)
 
@@ -162,23 +177,75 @@ def doctor() -> None:
     run_doctor()
 
 
+EXIT_STATUSES = {
+    0: "done",
+    1: "`train --dry-run`: as things are the run would stop, for the reasons given",
+    2: "what was given must be changed first: settings, data, model, names, a directory that is taken, a file of yours that "
+    "raises",
+    3: "a run broke off for what happened meanwhile, and can go on with `--resume` once that is mended: a full disk, numbers "
+    "that are not finite, a verifier that fails too often",
+    130: "Ctrl-C",
+    143: "SIGTERM, as Slurm sends it: a training run has written a checkpoint of its last step",
+}
+"""Of every verb. Anything else, and a traceback, is a fault of this package."""
+
 _GO_ON = {
     "train": "; go on with --resume",
     "evaluate": "; what was written is kept, and the same command goes on from there",
 }
+_PATIENCE_S = 1.0
 
 
 def main() -> None:
-    """Run the command line; a `ProgrpoError` prints its message and exits with 2, Ctrl-C with 130."""
-    logging.basicConfig(level=os.environ.get("PROGRPO_LOG", "WARNING").upper(), format="%(levelname)s %(message)s")
+    """Run the command line; what goes wrong is one line on standard error and one of `EXIT_STATUSES`."""
+    logging.basicConfig(level=_log_level(), format="%(levelname)s %(message)s")
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
+    except TerminatedError as stop:
+        typer.secho(str(stop), err=True)
+        sys.exit(stop.exit_code)
     except ProgrpoError as error:
-        typer.secho(f"error: {error}", err=True, fg="red")
+        place = own_place(error)
+        typer.secho(f"error: {error}" + (f" (raised at {place})" if place else ""), err=True, fg="red")
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, SystemExit) as stop:
         # typer turns Ctrl-C into an exit with 130, and says nothing
-        if isinstance(stop, SystemExit) and stop.code != 130:
+        code = 130 if isinstance(stop, KeyboardInterrupt) else stop.code
+        if code not in (130, 143):
             raise
-        typer.secho(f"interrupted{_GO_ON.get(''.join(sys.argv[1:2]), '')}", err=True)
-        sys.exit(130)
+        said = "interrupted" if code == 130 else "terminated by SIGTERM"
+        typer.secho(f"{said}{_GO_ON.get(''.join(sys.argv[1:2]), '')}", err=True)
+        sys.exit(code)
+    except Exception as error:
+        # A fault in a file of the user's own is told by its line; one of this package keeps its traceback.
+        place = own_place(error)
+        if place is None:
+            raise
+        logging.getLogger(__name__).debug("the whole of it:", exc_info=error)
+        typer.secho(f"error: {place}: {type(error).__name__}: {' '.join(str(error).split())}", err=True, fg="red")
+        sys.exit(2)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def _log_level() -> str:
+    """PROGRPO_LOG, or warnings only where it names no level."""
+    level = os.environ.get("PROGRPO_LOG", "WARNING").upper()
+    return level if level in logging.getLevelNamesMapping() else "WARNING"
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Say what takes so long, if it does."""
+    said = threading.Timer(_PATIENCE_S, lambda: typer.secho("loading torch and transformers ...", err=True))
+    said.daemon = True
+    said.start()
+    try:
+        yield
+    finally:
+        said.cancel()

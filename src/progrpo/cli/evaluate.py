@@ -20,7 +20,7 @@ from progrpo.errors import ConfigError, DataError, RunDirectoryError
 from progrpo.evaluate import EvaluateSettings
 from progrpo.evaluate.benchmark import BenchmarkPlan, evaluate_benchmark, plan
 from progrpo.evaluate.presets import PRESETS, PresetName, expand
-from progrpo.files import write_whole
+from progrpo.files import make_folder, write_whole
 from progrpo.model import LanguageModel, ModelSettings, count_parameters, load_model
 from progrpo.schema.quantity import Quantity
 from progrpo.settings import apply_overrides, parse, read_yaml
@@ -174,7 +174,7 @@ def _settle(folder: Path, about: ModelSettings, run: Path | None, seed: int) -> 
         raise RunDirectoryError(f"{folder} exists and is no run directory; choose another --out")
     made_with = environment(about.device, seed)
     count_parameters(about.path)  # a mistyped model must not claim the folder
-    (folder / "evaluations").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "evaluations")
     write_whole(folder / "environment.json", json.dumps(made_with, indent=1))
     write_whole(config, yaml.safe_dump({"model": about.model_dump(mode="json")}, sort_keys=False))
 

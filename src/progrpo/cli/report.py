@@ -10,7 +10,7 @@ from rich.text import Text
 
 from progrpo import schema
 from progrpo.errors import ConfigError, RunDirectoryError
-from progrpo.files import write_whole
+from progrpo.files import make_folder, write_whole
 from progrpo.report.comparison.benchmarks import Compared, Comparison
 from progrpo.report.comparison.paired import Paired
 from progrpo.report.comparison.summary import Summary, summarise
@@ -130,7 +130,7 @@ def _write(runs: Sequence[Run], made: Tables, out: Path, *, title: str) -> None:
         raise RunDirectoryError(f"{out}: expected the name of a page to write, got a directory")
     page = make_page(runs, title=title, made=made)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(out.parent)
         write_whole(out, page)
         write_tables(made.paper, out.with_name(f"{out.stem}-tables"))
     except OSError as error:

@@ -23,7 +23,7 @@ from progrpo.errors import ConfigError, PluginError, RunDirectoryError, SplitErr
 from progrpo.evaluate import EvaluateSettings
 from progrpo.evaluate.benchmark import BenchmarkPlan, plan
 from progrpo.evaluate.shift import Measured, measure, needs
-from progrpo.files import write_whole
+from progrpo.files import make_folder, write_whole
 from progrpo.model import ModelSettings, count_parameters, fingerprint, load_model
 from progrpo.report.shift.figure import picture
 from progrpo.report.shift.words import PICTURE, About, WordTable, as_json, conditions, markdown, notes, tables
@@ -205,7 +205,7 @@ def _require_free(folder: Path) -> None:
 
 def _make(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise RunDirectoryError(f"{folder} cannot be made ({error.strerror}); choose another --out") from None
 

@@ -5,7 +5,6 @@ asked; going on with anything else is refused. `complete` stands in it once ever
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,7 +14,7 @@ from typing import IO, Any, Self
 
 from progrpo.errors import DataError, RunDirectoryError
 from progrpo.evaluate import mean_over_problems, values_of
-from progrpo.files import lock, read_jsonl, write_whole
+from progrpo.files import append, lock, make_folder, read_jsonl, write_whole
 from progrpo.rows import from_row, to_row
 from progrpo.statistics import bootstrap_mean
 from progrpo.types import ProblemResult
@@ -38,7 +37,7 @@ class EvaluationFile:
     def __init__(self, folder: Path, name: str, asked: Mapping[str, Any]) -> None:
         self._rows = folder / "evaluations" / f"{name}.jsonl"
         self._header = self._rows.with_suffix(".json")
-        self._rows.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._rows.parent)
         self._lock: IO[str] = lock(self._rows.with_name(f".{name}.lock"), what=self._rows)
         try:
             self._known = self._open(asked)
@@ -87,10 +86,7 @@ class EvaluationFile:
 
     def append(self, problems: Sequence[ProblemResult], seconds: float) -> None:
         """Add judged problems; they are on the disk when this returns."""
-        with self._rows.open("a", encoding="utf-8") as file:
-            file.write("".join(_line(problem) for problem in problems))
-            file.flush()
-            os.fsync(file.fileno())
+        append(self._rows, "".join(_line(problem) for problem in problems))
         self._write(self._known | {"seconds": self._known.get("seconds", 0.0) + seconds})
 
     def finish(self, problems: Sequence[ProblemResult], over_task: Mapping[str, float]) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Literal
 
-from progrpo.errors import VerifierError
+from progrpo.errors import VerifierError, own_place
 
 Call = tuple[str, tuple[Any, ...]]
 """A method of the object by name, and its arguments."""
@@ -231,13 +231,17 @@ def call_here(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outco
         value = function(*arguments)
     except Exception as error:  # noqa: BLE001 - the named boundary: any fault of a verifier is data, not a crash
         detail = f"{type(error).__name__}: {error}"[:500]
+        if place := own_place(error):
+            detail += f" ({place})"
         return Outcome(failure="crashed", detail=detail, seconds=time.perf_counter() - started)
     return Outcome(value=value, seconds=time.perf_counter() - started)
 
 
 def _serve(connection: Connection, make: Callable[[], Any], memory_bytes: int, parent: int) -> None:
     """The worker: answer calls until the parent is gone."""
+    # Ctrl-C reaches every process of a terminal, Slurm's SIGTERM every process of a step: the parent says when it is over.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _die_with(parent)
     served = make()
     served.warm()

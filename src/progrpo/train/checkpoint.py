@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from progrpo.errors import CheckpointError
+from progrpo.files import storing
 from progrpo.train.policy import Policy
 
 logger = logging.getLogger(__name__)
 
-_STATE, _MANIFEST = "trainer_state.pt", "manifest.json"
+_STATE, _SHARDS, _MANIFEST, _ASIDE = "trainer_state.pt", "optimizer", "manifest.json", ".writing-"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,36 +40,73 @@ class Checkpoint:
 
 
 def save(root: Path, step: int, policy: Policy, *, keep: int, method_state: Mapping[str, Any]) -> Path:
-    """Write `root/step-NNNNNN` atomically and remove all but the latest `keep` checkpoints."""
-    root.mkdir(parents=True, exist_ok=True)
+    """Write `root/step-NNNNNN` atomically and remove all but the latest `keep` checkpoints. Every process has to call it;
+    the main one writes, and each its part of a sharded optimiser.
+
+    Raises:
+        StorageError: the disk refuses; the checkpoints before this one are as they were.
+    """
     final = root / f"step-{step:06d}"
-    aside = root / f".writing-{final.name}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    policy.model.model.save_pretrained(aside)
-    policy.model.tokenizer.save_pretrained(aside)
-    state = {"step": step, "policy": policy.state_dict(), "method": dict(method_state)}
-    torch.save(state | {"generators": _generator_states()}, aside / _STATE)
-    # A tokenizer may write folders of its own (additional_chat_templates/).
-    written = sorted(path for path in aside.rglob("*") if path.is_file())
-    digests = {str(path.relative_to(aside)): _digest(path) for path in written}
-    (aside / _MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
-    for path in (*aside.rglob("*"), aside):
-        _flush(path)
-    if final.exists():
-        shutil.rmtree(final)
-    os.rename(aside, final)
-    _flush(root)
-    for old in folders(root)[:-keep]:
-        shutil.rmtree(old)
+    aside = root / f"{_ASIDE}{final.name}"
+
+    def begin() -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+
+    def finish() -> None:
+        _write(aside, step, policy, weights, method_state)
+        if final.exists():
+            shutil.rmtree(final)
+        os.rename(aside, final)
+        _flush(root)
+        for old in folders(root)[:-keep]:
+            shutil.rmtree(old)
+
+    with storing(final):
+        try:
+            policy.processes.same(begin)
+            policy.save_shards(aside / _SHARDS)
+            weights = policy.whole_weights()
+            policy.processes.same(finish)
+        except BaseException:
+            if policy.processes.main:
+                shutil.rmtree(aside, ignore_errors=True)
+            raise
     return final
+
+
+def _write(
+    folder: Path, step: int, policy: Policy, weights: Mapping[str, Tensor] | None, method_state: Mapping[str, Any]
+) -> None:
+    """All files of a checkpoint, each on the disk when this returns; `weights` where the model does not hold them whole."""
+    policy.model.model.save_pretrained(folder, **({} if weights is None else {"state_dict": dict(weights)}))
+    policy.model.tokenizer.save_pretrained(folder)
+    state = {"step": step, "policy": policy.state_dict(), "method": dict(method_state)}
+    torch.save(state | {"generators": generator_states()}, folder / _STATE)
+    # A tokenizer may write folders of its own (additional_chat_templates/).
+    written = sorted(path for path in folder.rglob("*") if path.is_file())
+    digests = {str(path.relative_to(folder)): _digest(path) for path in written}
+    (folder / _MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
+    for path in (*folder.rglob("*"), folder):
+        _flush(path)
+
+
+def forget_after(root: Path, step: int) -> None:
+    """Remove what a run that goes on after `step` will make again: unfinished writes, and damaged checkpoints of later
+    steps, which would otherwise count among those that are kept."""
+    for path in (*root.glob(f"{_ASIDE}*"), *(one for one in folders(root) if int(one.name[5:]) > step)):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def load_latest(root: Path) -> Checkpoint | None:
     """Read the latest undamaged checkpoint; None if there never was one (see `latest_folder`)."""
     folder = latest_folder(root)
-    if folder is None:
-        return None
+    return None if folder is None else load(folder)
+
+
+def load(folder: Path) -> Checkpoint:
+    """Read a checkpoint that is known to be whole."""
     state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
     return Checkpoint(folder=folder, step=state["step"], state=state)
 
@@ -97,8 +136,12 @@ def restore(checkpoint: Checkpoint, policy: Policy, method_state: dict[str, Any]
     """Put optimiser, schedule, the method's net and memory, and generators back; the weights were loaded from the folder
     with the model."""
     method_state.update(checkpoint.state.get("method", {}))
-    policy.load_state_dict(checkpoint.state["policy"])
-    generators = checkpoint.state["generators"]
+    policy.load_state_dict(checkpoint.state["policy"], shards=checkpoint.folder / _SHARDS)
+    set_generators(checkpoint.state["generators"])
+
+
+def set_generators(generators: Mapping[str, Any]) -> None:
+    """Put torch's random number generators back to what `generator_states` gave."""
     torch.set_rng_state(generators["cpu"])
     if torch.cuda.is_available() and generators["cuda"]:
         torch.cuda.set_rng_state_all(generators["cuda"])
@@ -106,10 +149,12 @@ def restore(checkpoint: Checkpoint, policy: Policy, method_state: dict[str, Any]
 
 def folders(root: Path) -> list[Path]:
     """The committed checkpoints, oldest first."""
-    return sorted(path for path in root.glob("step-*") if path.is_dir())
+    found = {int(path.name[5:]): path for path in root.glob("step-*") if path.name[5:].isdecimal() and path.is_dir()}
+    return [found[step] for step in sorted(found)]
 
 
-def _generator_states() -> dict[str, Any]:
+def generator_states() -> dict[str, Any]:
+    """Torch's random number generators: "cpu", and a list of each GPU's under "cuda"."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 

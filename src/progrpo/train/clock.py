@@ -9,7 +9,7 @@ from torch.profiler import record_function
 
 from progrpo.train.memory import PeakMemory
 
-PHASES = ("generate", "verify", "score", "train", "sync", "evaluate", "write")
+PHASES = ("generate", "verify", "gather", "score", "train", "sync", "evaluate", "write")
 """What the loop does one after another; their seconds add up to those of a step, but for a rest."""
 BESIDE = ("verify_hidden",)
 """What went on beside them: no part of that sum."""

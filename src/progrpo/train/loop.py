@@ -5,11 +5,12 @@ from contextlib import closing
 
 from progrpo.methods import Advantages
 from progrpo.methods.step import part_of
+from progrpo.processes import join
 from progrpo.rollout.verify import Verifier
 from progrpo.seeds import derive_seed
-from progrpo.train import checkpoint
 from progrpo.train.clock import Clock
 from progrpo.train.evaluation import evaluate
+from progrpo.train.keeper import Keeper
 from progrpo.train.minibatch import make_minibatch
 from progrpo.train.profile import Profiler
 from progrpo.train.record import RunDirectory
@@ -36,36 +37,43 @@ def train(
     """Train as `settings` say, into `settings.out`; with `resume`, go on from its latest checkpoint.
 
     On one machine, on CPU, a resumed run gives the same weights and metrics to the last bit as one never stopped.
+    Started in several processes (torchrun, accelerate launch, srun), each does its share and only the main one writes.
     With `profile`, the rollouts `record.profile_rollouts` are traced (see profile.py).
 
     Raises:
         ProgrpoError: any of `progrpo.errors`; nothing of an earlier run is overwritten.
     """
-    settings = resolve(settings)
+    settings, processes = resolve(settings), join()
     assert settings.reward is not None  # `resolve` named it
     with Verifier(settings.reward, settings.verify) as verifier:
-        trainer = prepare(settings, verifier, resume=resume, listen=listen)
-        with trainer.run as run, closing(trainer.engine):
+        trainer = prepare(settings, verifier, resume=resume, listen=listen, processes=processes)
+        clock = Clock(trainer.model.device)
+        with trainer.run as run, closing(trainer.engine), Keeper(trainer, clock) as keeper:
             listen("start", {"done": trainer.done, "steps": settings.steps, "out": str(run.path)})
-            clock = Clock(trainer.model.device)
             profiler = Profiler(run.path, settings.record.profile_rollouts if profile else (), listen)
-            if trainer.done == 0 and (metrics := evaluate(trainer, 0, clock)):
-                listen("step", run.write_metrics(0, metrics | clock.take()))
             done = trainer.done
+            if done == 0:
+                with keeper.until_stopped(done):
+                    metrics = evaluate(trainer, done, clock)
+                if metrics:
+                    listen("step", run.write_metrics(done, metrics | clock.take()))
             while done < settings.steps:
                 with profiler.rollout(done + 1):
-                    done = rollout_and_update(trainer, done, clock)
+                    done = rollout_and_update(trainer, done, clock, keeper)
+                keeper.after(done)
         return run
 
 
-def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
+def rollout_and_update(trainer: Trainer, done: int, clock: Clock, keeper: Keeper) -> int:
     """One pass of Alg. 1's while loop: a rollout, and its optimiser steps one after another. Returns the steps done."""
     # 1. Sampling phase (lines 7-9): G completions of each problem, verified.
     trainer.listen("phase", {"name": "generate"})
-    rollout, of_sampling = sample(trainer, done)
+    with keeper.until_stopped(done):
+        rollout, of_sampling = sample(trainer, done)
     clock.add("generate", rollout.generate_s)
     clock.add("verify", rollout.verify_s)
     clock.add("verify_hidden", rollout.verify_hidden_s)
+    clock.add("gather", rollout.gather_s)
 
     # 2. and 3. c(q), c(o) and log-probs under the policy that sampled, and the advantages (lines 10-27).
     with clock.phase("score"):
@@ -91,14 +99,9 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock) -> int:
         if part == per_rollout - 1:
             # Whatever is sampled from here on, is sampled from the policy as it is now.
             with clock.phase("sync"):
-                trainer.engine.update_weights(trainer.model.model.named_parameters(), version=done)
+                trainer.sync(done)
             metrics |= evaluate(trainer, done, clock)
         trainer.listen("step", trainer.run.write_metrics(done, metrics | clock.take()))
-    every, keep = trainer.settings.checkpoint.every, trainer.settings.checkpoint.keep
-    if done >= trainer.settings.steps or (every and done % every == 0):
-        with clock.phase("write"):
-            state = trainer.method.state
-            checkpoint.save(trainer.run.checkpoints, done, trainer.policy, keep=keep, method_state=state)
     return done
 
 

@@ -82,7 +82,7 @@ class Parallel:
         if self.mode == "ddp":
             wrapped = torch.nn.parallel.DistributedDataParallel(
                 scorer,
-                device_ids=[device.index] if device.type == "cuda" else None,
+                device_ids=[torch.cuda.current_device()] if device.type == "cuda" else None,
                 broadcast_buffers=False,  # passes without gradient need not be as many in each process
             )
             wrapped.register_comm_hook(None, _sum_over_processes)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from progrpo.model import LanguageModel
 from progrpo.processes import ALONE
 from progrpo.train.micro_batch import MicroBatch
+from progrpo.train.optimizer_state import load_optimizer, save_optimizer, scatter_optimizer
 from progrpo.train.parallel import Parallel, ParallelSettings
 from progrpo.train.passes import Passes, SequenceScores, SharedMicroBatch
 from progrpo.train.rows import TokenRows, pools
@@ -61,6 +63,7 @@ class Policy:
             weight_decay=optim.weight_decay,
             fused=model.device.type in ("cpu", "cuda"),
         )
+        self._trained = torch.nn.ModuleDict({"model": model.model} | ({} if self.net is None else {"net": self.net}))
         name = "constant_with_warmup" if optim.schedule == "constant" else optim.schedule
         self.schedule = get_scheduler(
             name, self.optimizer, num_warmup_steps=optim.warmup_steps, num_training_steps=steps
@@ -150,12 +153,39 @@ class Policy:
         own = float(torch.nn.utils.clip_grad_norm_(self._net_parameters, self._grad_clip))
         return norm if own < float("inf") else own
 
-    def state_dict(self) -> dict[str, Any]:
-        own = {} if self.net is None else {"net": self.net.state_dict()}
-        return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), **own}
+    def whole_weights(self) -> dict[str, Tensor] | None:
+        """The model's weights on the CPU in the main process, {} in the others; None where the model holds them whole.
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+        Every process has to call it.
+        """
+        if not self.parallel.sharded:
+            return None
+        whole = {}
+        for name, tensor in self.model.model.state_dict().items():
+            gathered = self.parallel.whole(tensor)
+            if self.processes.main:
+                whole[name] = gathered.detach().cpu()
+        return whole
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimiser (where it is not sharded, see `save_shards`), schedule and net."""
+        optimizer = {} if self.parallel.sharded else {"optimizer": self.optimizer.state_dict()}
+        net = {} if self.net is None else {"net": self.net.state_dict()}
+        return {**optimizer, "schedule": self.schedule.state_dict(), **net}
+
+    def save_shards(self, folder: Path) -> None:
+        """Write a sharded optimiser by torch's distributed checkpoint, each process its part; nothing for a whole one."""
+        if self.parallel.sharded:
+            save_optimizer(self._trained, self.optimizer, folder)
+
+    def load_state_dict(self, state: dict[str, Any], *, shards: Path) -> None:
+        """Put back what `state_dict` gave and `save_shards` wrote, by however many processes it was."""
         if self.net is not None:
             self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        if "optimizer" not in state:
+            load_optimizer(self._trained, self.optimizer, shards)
+        elif self.parallel.sharded:
+            scatter_optimizer(self._trained, self.optimizer, state["optimizer"])
+        else:
+            self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])

@@ -15,6 +15,7 @@ import torch
 from torch._C._profiler import _ExperimentalConfig
 from torch.profiler import ProfilerActivity, profile
 
+from progrpo.files import make_folder, storing
 from progrpo.train.setup import Listener
 
 
@@ -39,15 +40,16 @@ class Profiler:
             activities.append(ProfilerActivity.CUDA)
         with profile(activities=activities, experimental_config=_config()) as trace:
             yield
-        self._folder.mkdir(exist_ok=True)
+        make_folder(self._folder)
         path = self._folder / f"step-{step:06d}.json.gz"
         plain, aside = (path.with_name(f".writing-{name}") for name in (path.stem, path.name))
-        trace.export_chrome_trace(str(plain))
-        # Torch would pack it, too, at the strongest level: six times as long for a sixth less.
-        with plain.open("rb") as unpacked, gzip.open(aside, "wb", compresslevel=3) as packed:
-            shutil.copyfileobj(unpacked, packed, 1 << 20)
-        plain.unlink()
-        os.replace(aside, path)
+        with storing(path):
+            trace.export_chrome_trace(str(plain))
+            # Torch would pack it, too, at the strongest level: six times as long for a sixth less.
+            with plain.open("rb") as unpacked, gzip.open(aside, "wb", compresslevel=3) as packed:
+                shutil.copyfileobj(unpacked, packed, 1 << 20)
+            plain.unlink()
+            os.replace(aside, path)
         self._listen("profile", {"step": step, "path": str(path)})
 
 

@@ -12,8 +12,9 @@ profiles/           step-NNNNNN.json.gz, with --profile: see profile.py
 
 import json
 import logging
-import os
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,25 +23,38 @@ import torch
 import yaml
 
 from progrpo.environment import environment, installed
-from progrpo.errors import ConfigError, RunDirectoryError
-from progrpo.files import lock, read_jsonl, write_whole
+from progrpo.errors import ConfigError, RunDirectoryError, StorageError
+from progrpo.files import append, lock, make_folder, read_jsonl, storing, write_whole
+from progrpo.train import checkpoint
 from progrpo.train.settings import RunSettings
 from progrpo.types import WeightedMean
 
 logger = logging.getLogger(__name__)
 
 _EXCLUDED = "excluded.jsonl"
-_MAY_DIFFER = frozenset({"steps", "record", "checkpoint", "verify"})
+_MAY_DIFFER = frozenset({"steps", "record", "checkpoint", "verify", "parallel"})
 """Settings that may change between a run and its resumption: none of them touches a step already made (`steps` only
 where the learning rate does not depend on it)."""
 
 
+_FOLDERS = ("rollouts", "evaluations", "checkpoints")
+_OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", _EXCLUDED, ".lock")
+
+
 class RunDirectory:
-    """Writes a run directory, one process at a time. Make one with `create` or `reopen`; leaving the context closes it."""
+    """Writes a run directory, one process at a time. Make one with `create` or `reopen`; leaving the context closes it.
+
+    A new directory is given up again where an error comes before the first optimiser step: nothing is lost by it, and the
+    same command can be given once more.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._trackers: Any = None
+        self._trackers_folder: Path | None = None
+        self._begun = True
+        """Whether there is something to keep; `create` says no, until the first step."""
+        self._was_there = True
         self._lock = lock(path / ".lock", what=path)
 
     @classmethod
@@ -52,22 +66,27 @@ class RunDirectory:
 
         Raises:
             RunDirectoryError: see `require_free`.
+            StorageError: it cannot be written.
             ConfigError: a tracker is not installed.
         """
         path = Path(str(settings.out))
         require_free(path)
-        _require_trackers(settings)
-        path.mkdir(parents=True, exist_ok=True)
+        require_trackers(settings)
+        was_there = path.exists()
+        make_folder(path)
         run = cls(path)
+        run._was_there = was_there
         require_free(path)  # another process may have begun between the first look and the lock
-        for folder in ("rollouts", "evaluations", "checkpoints"):
-            (path / folder).mkdir(parents=True, exist_ok=True)
-        started = environment(settings.model.device, settings.seed) | {"problems": problems}
-        write_whole(path / "environment.json", json.dumps(started, indent=1))
-        write_whole(path / _EXCLUDED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in excluded))
-        # Last: a directory with a config.yaml holds a run, one without never started.
-        write_whole(path / "config.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
-        run._start_trackers(settings)
+        run._begun = False
+        with run._given_up_on_error():
+            for folder in _FOLDERS:
+                make_folder(path / folder)
+            started = environment(settings.model.device, settings.seed) | {"problems": problems}
+            write_whole(path / "environment.json", json.dumps(started, indent=1))
+            write_whole(path / _EXCLUDED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in excluded))
+            # Last: a directory with a config.yaml holds a run, one without never started.
+            write_whole(path / "config.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
+            run._start_trackers(settings, first=0)
         return run
 
     @classmethod
@@ -96,13 +115,13 @@ class RunDirectory:
                 f"{path}: cannot resume: the task no longer gives the problems this run began with (a data file changed?). "
                 "Restore them, or start anew with another out="
             )
-        _require_trackers(settings)
+        require_trackers(settings)
         return cls(path)
 
     def resume(self, settings: RunSettings, step: int | None) -> None:
         """Go on after `step` optimiser steps (None: from the very beginning, the evaluation before training included).
 
-        Rows of metrics, rollouts and evaluations after it are forgotten: they will be made again.
+        Rows of metrics, rollouts and evaluations after it are forgotten, in TensorBoard too: they will be made again.
         """
         started = json.loads((self.path / "environment.json").read_text("utf-8"))
         started.setdefault("resumed", []).append(environment(settings.model.device, settings.seed))
@@ -110,7 +129,7 @@ class RunDirectory:
         text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
         write_whole(self.path / "config.yaml", text)
         self._rewind(-1 if step is None else step)
-        self._start_trackers(settings)
+        self._start_trackers(settings, first=0 if step is None else step + 1)
 
     @property
     def checkpoints(self) -> Path:
@@ -129,18 +148,22 @@ class RunDirectory:
             for path in (self.path / folder).glob("step-*.jsonl"):
                 if int(path.stem.removeprefix("step-")) > step:
                     path.unlink()
+        checkpoint.forget_after(self.checkpoints, step)
+        for unfinished in (
+            *self.path.glob(".*.writing"),
+            *self.path.glob("*/.*.writing"),
+            *self.path.glob("profiles/.writing-*"),
+        ):
+            unfinished.unlink()
 
     def write_metrics(self, step: int, metrics: Mapping[str, WeightedMean | float]) -> dict[str, Any]:
-        """Append one row; a ratio is divided here and nowhere else, and one that counted nothing becomes null."""
-        row: dict[str, Any] = {"step": step}
-        for name, value in metrics.items():
-            row[name] = value.value if isinstance(value, WeightedMean) else value
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Append one row (see `as_row`)."""
+        row = as_row(step, metrics)
+        append(self.path / "metrics.jsonl", json.dumps(row) + "\n")
+        self._begun |= step > 0
         if self._trackers is not None:
-            self._trackers.log({key: value for key, value in row.items() if value is not None}, step=step)
+            with storing(self.path):
+                self._trackers.log({key: value for key, value in row.items() if value is not None}, step=step)
         return row
 
     def write_rows(self, folder: str, step: int, rows: Iterable[Mapping[str, Any]]) -> Path:
@@ -152,31 +175,88 @@ class RunDirectory:
     def dump(self, step: int, tensors: Mapping[str, Any]) -> str:
         """Write the tensors of a batch that went wrong."""
         path = self.path / f"nonfinite-step-{step:06d}.pt"
-        torch.save(dict(tensors), path)
+        self._begun = True  # it is what one wants to look at
+        with storing(path):
+            torch.save(dict(tensors), path)
         return str(path)
 
     def close(self) -> None:
         """End the trackers and let go of the directory. May be called again."""
         trackers, self._trackers = self._trackers, None
-        if trackers is not None:
-            trackers.end_training()
-        self._lock.close()
+        try:
+            if trackers is not None:
+                with storing(self.path):
+                    trackers.end_training()
+        finally:
+            self._lock.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
+        if value is None:
+            self.close()
+            return
+        with self._given_up_on_error():
+            if isinstance(value, StorageError) and self._begun:
+                raise StorageError(f"{value}. {self._safe()}") from value
+            raise value
 
-    def _start_trackers(self, settings: RunSettings) -> None:
+    @contextmanager
+    def _given_up_on_error(self) -> Iterator[None]:
+        """Close the directory if an error comes, and empty it again if no optimiser step was made."""
+        try:
+            yield
+        except BaseException as error:
+            try:
+                self.close()
+            except StorageError as full:
+                # what stopped the run is told; that the trackers lost their last rows is a consequence
+                logger.warning("the trackers could not be ended: %s", full)
+            if not self._begun:
+                self._give_up()
+            raise error
+
+    def _give_up(self) -> None:
+        folders = [self.path / name for name in _FOLDERS]
+        for folder in (*folders, *([self._trackers_folder] if self._trackers_folder else [])):
+            shutil.rmtree(folder, ignore_errors=True)
+        for name in _OWN_FILES:
+            (self.path / name).unlink(missing_ok=True)
+        if not self._was_there and not any(self.path.iterdir()):
+            self.path.rmdir()
+
+    def _safe(self) -> str:
+        """What is on the disk whole, and how to go on."""
+        kept = checkpoint.folders(self.checkpoints)
+        if not kept:
+            return "No checkpoint was there yet: make room, and begin again with --resume"
+        step = int(kept[-1].name.removeprefix("step-"))
+        return f"Safe: the run up to step {step}, whose checkpoint is whole. Make room, and go on with --resume"
+
+    def _start_trackers(self, settings: RunSettings, *, first: int) -> None:
+        """`first`: the step that is logged next. TensorBoard drops what it has of it and of later ones; wandb and trackio
+        begin a run of their own for the part that follows."""
         if not settings.record.trackers:
             return
         from accelerate import Accelerator
 
         names = list(settings.record.trackers)
+        self._trackers_folder = self.path / settings.record.project if "tensorboard" in names else None
         self._trackers = Accelerator(log_with=names, project_dir=str(self.path), cpu=True)
         flat = {key: str(value) for key, value in settings.model_dump(mode="json").items()}
-        self._trackers.init_trackers(settings.record.project, config=flat)
+        with storing(self.path):
+            self._trackers.init_trackers(
+                settings.record.project, config=flat, init_kwargs={"tensorboard": {"purge_step": first}}
+            )
+
+
+def as_row(step: int, metrics: Mapping[str, WeightedMean | float]) -> dict[str, Any]:
+    """Metrics as they are written: a ratio is divided here and nowhere else, and one that counted nothing becomes null."""
+    row: dict[str, Any] = {"step": step}
+    for name, value in metrics.items():
+        row[name] = value.value if isinstance(value, WeightedMean) else value
+    return row
 
 
 def require_free(path: Path) -> None:
@@ -190,7 +270,8 @@ def require_free(path: Path) -> None:
         raise RunDirectoryError(f"{path} exists and {what}; choose another with out=DIRECTORY")
 
 
-def _require_trackers(settings: RunSettings) -> None:
+def require_trackers(settings: RunSettings) -> None:
+    """Raises ConfigError if a tracker is not installed."""
     for name in settings.record.trackers:
         if not installed(name):
             raise ConfigError(f"record.trackers: {name!r} is not installed; pip install 'progrpo[{name}]'")

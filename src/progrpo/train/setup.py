@@ -14,11 +14,14 @@ from progrpo.environment import digest
 from progrpo.errors import ConfigError
 from progrpo.methods import Method
 from progrpo.model import LanguageModel, load_model
+from progrpo.processes import ALONE, Processes
 from progrpo.rollout.generate import fit_prompts
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier
 from progrpo.train import checkpoint
 from progrpo.train.alarms import Alarms
+from progrpo.train.follower import open_run, require_shared
+from progrpo.train.parallel import Parallel, SamplingCopy, sync
 from progrpo.train.policy import Policy
 from progrpo.train.record import RunDirectory, require_free
 from progrpo.train.reference import Reference
@@ -40,6 +43,7 @@ class Trainer:
     run: RunDirectory
     method: Method
     model: LanguageModel
+    parallel: Parallel
     policy: Policy
     engine: Engine
     verifier: Verifier
@@ -49,6 +53,12 @@ class Trainer:
     alarms: Alarms
     done: int
     listen: Listener
+
+    sampling_copy: SamplingCopy | None = None
+
+    def sync(self, step: int) -> None:
+        """Bring the weights after `step` optimiser steps to the engine; every process has to call it."""
+        sync(self.engine, self.model, step, self.parallel, self.sampling_copy)
 
     @property
     def engine_scores(self) -> bool:
@@ -78,16 +88,20 @@ def resolve(settings: RunSettings) -> RunSettings:
     return settings.model_copy(update=full)
 
 
-def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: Listener) -> Trainer:
+def prepare(
+    settings: RunSettings, verifier: Verifier, *, resume: bool, listen: Listener, processes: Processes = ALONE
+) -> Trainer:
     """Check all that can be checked, then make the parts; the run directory is made last.
 
     Raises:
         ProgrpoError: see `progrpo.errors`.
     """
     out = Path(str(settings.out))
-    resume = resume and _has_run(out)
+    parallel = Parallel(settings.parallel, processes)
+    require_shared(processes, out)
+    resume = resume and processes.same(lambda: _has_run(out))
     if not resume:
-        require_free(out)
+        processes.same(lambda: require_free(out))
     method = methods.load(settings.method)
     for warning in method.check(settings.batch.group):
         logger.warning("%s", warning)
@@ -103,13 +117,15 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     # What a method initialises at random must not depend on what this process did before.
     torch.manual_seed(settings.seed)
     known = digest([*problems, *test])
-    run = RunDirectory.reopen(settings, known) if resume else None
+    run = open_run(processes, lambda: RunDirectory.reopen(settings, known), out) if resume else None
     # A resumed run leaves out what it left out when it began: a verdict may depend on how busy the machine is.
     excluded = run.excluded() if run else None
     if excluded is None:
-        excluded = _bad_gold(settings, verifier, train=problems, test=test, listen=listen)
+        checked = problems, test
+        excluded = processes.same(lambda: _bad_gold(settings, verifier, *checked, listen=listen))
     problems, test = without(problems, excluded, split="train"), without(test, excluded, split="test")
-    latest = checkpoint.load_latest(run.checkpoints) if run else None
+    folder = processes.same(lambda: checkpoint.latest_folder(out / "checkpoints")) if run else None
+    latest = checkpoint.load(folder) if folder else None
     if latest is not None and latest.step > settings.steps:
         raise ConfigError(f"{out} has made {latest.step} steps already, more than steps={settings.steps}")
     source = (
@@ -122,6 +138,7 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     size = settings.batch.prompts
     stream = ProblemStream(problems, seed=settings.seed, shuffle=settings.data.shuffle, per_rollout=size)
     temperature = settings.sampling.temperature
+    sampling_copy = SamplingCopy(model) if parallel.sharded else None
     net = method.make_net(model.model.config.get_text_config().hidden_size)
     policy = Policy(
         model,
@@ -130,15 +147,20 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
         temperature=temperature,
         net=net,
         net_lr_factor=method.net_lr_factor,
+        parallel=parallel,
     )
-    reference = Reference(model, settings.model, temperature) if "ref_logprobs" in method.needs else None
-    engine = engines.load(settings.engine, model)
+    reference = (
+        Reference(model, settings.model, temperature, trained=policy.scorer, parallel=parallel)
+        if "ref_logprobs" in method.needs
+        else None
+    )
+    engine = engines.load(settings.engine, sampling_copy.model if sampling_copy else model)
     _require_capable(engine, settings, method)
     if latest is not None:
         checkpoint.restore(latest, policy, method.state)
-        engine.update_weights(model.model.named_parameters(), version=latest.step)
+        sync(engine, model, latest.step, parallel, sampling_copy)
     if run is None:
-        run = RunDirectory.create(settings, excluded, known)
+        run = open_run(processes, lambda: RunDirectory.create(settings, excluded, known), out)
     else:
         run.resume(settings, latest.step if latest else None)
     return Trainer(
@@ -146,6 +168,8 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
         run=run,
         method=method,
         model=model,
+        parallel=parallel,
+        sampling_copy=sampling_copy,
         policy=policy,
         engine=engine,
         verifier=verifier,
@@ -180,9 +204,9 @@ def engine_scores(settings: RunSettings, engine: Engine) -> bool:
 def _bad_gold(
     settings: RunSettings,
     verifier: Verifier,
-    *,
     train: Sequence[Problem],
     test: Sequence[Problem],
+    *,
     listen: Listener,
 ) -> list[Mapping[str, Any]]:
     if not settings.verify.check_gold:

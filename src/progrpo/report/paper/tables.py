@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from progrpo.files import write_whole
+from progrpo.files import make_folder, write_whole
 from progrpo.report.evaluations import HELD_OUT
 from progrpo.report.wording import NOTHING, markdown_grid
 from progrpo.schema.quantity import Quantity, fixed
@@ -176,7 +176,7 @@ def write_tables(tables: Sequence[PaperTable], folder: Path) -> None:
         if name and name not in wanted and Path(name).name == name:
             (folder / name).unlink(missing_ok=True)
     if tables:
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
     if folder.is_dir():
         write_whole(made, "\n".join(wanted))
     for table in tables:

@@ -1,0 +1,87 @@
+"""When a checkpoint is written: as `checkpoint.every` says, after the last step, and when SIGTERM ends the run."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from progrpo.errors import TerminatedError
+from progrpo.train import checkpoint
+from progrpo.train.clock import Clock
+from progrpo.train.setup import Trainer
+from progrpo.train.stopping import Interrupted, StopSignal
+
+
+class Keeper:
+    """Writes the checkpoints of a run. Use as a context manager: within it SIGTERM is heard and ends the run with one."""
+
+    def __init__(self, trainer: Trainer, clock: Clock) -> None:
+        self._trainer = trainer
+        self._clock = clock
+        self._stop = StopSignal()
+        self._saved = trainer.done
+
+    def after(self, done: int) -> None:
+        """Write a checkpoint of `done` optimiser steps if one is due.
+
+        Raises:
+            TerminatedError: SIGTERM came meanwhile, and there are steps left; they have their checkpoint.
+        """
+        every, steps = self._trainer.settings.checkpoint.every, self._trainer.settings.steps
+        if done >= steps or (every and done % every == 0):
+            self._save(done)
+        # Under several processes SIGTERM may have come to one before the others.
+        if any(self._trainer.parallel.processes.gather(self._stop.requested)) and done < steps:
+            self._end(done)
+
+    @contextmanager
+    def until_stopped(self, done: int) -> Iterator[None]:
+        """Do what may be given up, because it changes nothing of the policy: SIGTERM does not wait for its end.
+
+        What was drawn and taken within is forgotten, so that a resumed run does it again from the same place.
+
+        Several processes wait for one another within, so that none of them can leave: there SIGTERM waits for `after`.
+
+        Args:
+            done: optimiser steps made so far.
+
+        Raises:
+            TerminatedError: SIGTERM came; the steps have their checkpoint.
+        """
+        if self._trainer.parallel.processes.count > 1:
+            yield
+            return
+        state = self._trainer.method.state
+        generators, remembered = checkpoint.generator_states(), dict(state)
+        try:
+            with self._stop.interruptible():
+                yield
+        except Interrupted:
+            checkpoint.set_generators(generators)
+            state.clear()
+            state.update(remembered)
+            self._end(done)
+
+    def __enter__(self) -> Self:
+        self._stop.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._stop.__exit__(kind, value, tb)
+
+    def _end(self, done: int) -> None:
+        if self._saved < done:
+            self._save(done)
+        where = f"after step {done}, which has its checkpoint" if done else "before the first step"
+        raise TerminatedError(f"terminated by SIGTERM {where}; go on with --resume")
+
+    def _save(self, done: int) -> None:
+        with self._clock.phase("write"):
+            checkpoint.save(
+                self._trainer.run.checkpoints,
+                done,
+                self._trainer.policy,
+                keep=self._trainer.settings.checkpoint.keep,
+                method_state=self._trainer.method.state,
+            )
+        self._saved = done
