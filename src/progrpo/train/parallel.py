@@ -9,9 +9,11 @@ import logging
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from inspect import signature
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from pydantic import model_validator
 from torch import Tensor
 
@@ -22,6 +24,13 @@ from progrpo.processes import Processes
 from progrpo.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+_NO_BUFFERS = {
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in signature(torch.nn.parallel.DistributedDataParallel).parameters
+    else "broadcast_buffers": False
+}
+"""Buffers never change, and passes without gradient need not be as many in each process. (Torch renames the argument.)"""
 
 Mode = Literal["none", "ddp", "fsdp2"]
 
@@ -83,7 +92,7 @@ class Parallel:
             wrapped = torch.nn.parallel.DistributedDataParallel(
                 scorer,
                 device_ids=[torch.cuda.current_device()] if device.type == "cuda" else None,
-                broadcast_buffers=False,  # passes without gradient need not be as many in each process
+                **_NO_BUFFERS,
             )
             wrapped.register_comm_hook(None, _sum_over_processes)
             return wrapped
@@ -126,7 +135,7 @@ class Parallel:
             return
         for parameter in parameters:
             assert parameter.grad is not None
-            torch.distributed.all_reduce(parameter.grad)
+            dist.all_reduce(parameter.grad)
 
     def whole(self, tensor: Tensor) -> Tensor:
         """A tensor that may be sharded, whole; every process has to call it."""
@@ -135,9 +144,9 @@ class Parallel:
         return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def _sum_over_processes(_: Any, bucket: Any) -> torch.futures.Future[Tensor]:
-    future: torch.futures.Future[Tensor] = (
-        torch.distributed.all_reduce(bucket.buffer(), async_op=True).get_future().then(lambda done: done.value()[0])
+def _sum_over_processes(_: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    future: torch.futures.Future[torch.Tensor] = (
+        dist.all_reduce(bucket.buffer(), async_op=True).get_future().then(lambda done: done.value()[0])
     )
     return future
 
@@ -150,10 +159,10 @@ def layers(scorer: torch.nn.Module) -> list[torch.nn.Module]:
 
 def _join_alone(device: torch.device) -> None:
     """FSDP2 with one process, to measure it against plain training, needs a group of one."""
-    if not torch.distributed.is_initialized():
-        store = torch.distributed.HashStore()
+    if not dist.is_initialized():
+        store = dist.HashStore()
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
+        dist.init_process_group(backend, store=store, rank=0, world_size=1)
 
 
 class SamplingCopy:
