@@ -215,6 +215,14 @@ METRICS = (
         drawn=("cost",),
     ),
     Quantity(
+        key="time/gather_s",
+        label="Gather",
+        unit="seconds",
+        better="lower",
+        meaning="exchanging the groups between processes, waiting for the slowest to sample and verify included; 0 with one",
+        drawn=("seconds", "cost"),
+    ),
+    Quantity(
         key="time/score_s",
         label="Score",
         unit="seconds",
