@@ -6,7 +6,7 @@ Importing this module does not import torch.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Problem:
         id: unique within its task and split.
         prompt: plain text, or chat messages ({"role", "content"}) for the model's own chat template.
         answer: the gold answer as text; None where the verifier needs none.
+        accepted: further gold answers, any of which counts as well; a reward judges each of `each_gold`.
         info: whatever else the reward wants to know (for instance the numbers of a countdown problem).
         place: where it was read, in words ("problems.jsonl, line 12"), for messages; "" where nobody wrote it down.
         facts: small JSON values that evaluations keep beside the problem and measures may read: "category", "contest",
@@ -57,6 +58,18 @@ class Problem:
     info: Mapping[str, Any] = field(default_factory=dict)
     place: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    accepted: tuple[str, ...] = ()
+
+    @property
+    def each_gold(self) -> "tuple[Problem, ...]":
+        """This problem once for each accepted answer, which is then its only one."""
+        golds = () if self.answer is None else (self.answer, *self.accepted)
+        return tuple(replace(self, answer=gold, accepted=()) for gold in golds) if self.accepted else (self,)
+
+    @property
+    def answer_text(self) -> str | None:
+        """All accepted answers for a reader: "1/2 or 0.5"; None without an answer."""
+        return None if self.answer is None else " or ".join((self.answer, *self.accepted))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

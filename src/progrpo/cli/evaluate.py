@@ -1,6 +1,5 @@
 """The verb `evaluate`: benchmarks into a run directory, and a table of each."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from progrpo.errors import ConfigError, DataError, RunDirectoryError
 from progrpo.evaluate import EvaluateSettings
 from progrpo.evaluate.benchmark import Benchmark, evaluate_benchmark, plan
 from progrpo.evaluate.presets import PRESETS, PresetName, expand
-from progrpo.files import make_folder, write_whole
+from progrpo.files import make_folder, to_json, write_whole
 from progrpo.model import LanguageModel, ModelSettings, count_parameters, load_model
 from progrpo.schema.quantity import Quantity
 from progrpo.settings import apply_overrides, parse, read_yaml
@@ -175,7 +174,7 @@ def _settle(folder: Path, about: ModelSettings, run: Path | None, seed: int) -> 
     made_with = environment(about.device, seed)
     count_parameters(about.path)  # a mistyped model must not claim the folder
     make_folder(folder / "evaluations")
-    write_whole(folder / "environment.json", json.dumps(made_with, indent=1))
+    write_whole(folder / "environment.json", to_json(made_with, indent=1))
     write_whole(config, yaml.safe_dump({"model": about.model_dump(mode="json")}, sort_keys=False))
 
 

@@ -1,6 +1,5 @@
 """The verb `shift`: what each variant's shift would do to a model, from one sampling before any training."""
 
-import json
 import logging
 import random
 from collections import Counter
@@ -23,7 +22,7 @@ from progrpo.errors import ConfigError, PluginError, RunDirectoryError, SplitErr
 from progrpo.evaluate import EvaluateSettings
 from progrpo.evaluate.benchmark import Benchmark, plan
 from progrpo.evaluate.shift import Measured, measure, needs
-from progrpo.files import make_folder, write_whole
+from progrpo.files import make_folder, to_json, write_whole
 from progrpo.model import ModelSettings, count_parameters, fingerprint, load_model
 from progrpo.report.shift.figure import picture
 from progrpo.report.shift.words import PICTURE, About, WordTable, as_json, conditions, markdown, notes, tables
@@ -87,7 +86,7 @@ def run_shift(path: str, task: str | None, overrides: Sequence[str], n: int, pro
         "digest": digest(chosen),
         "environment": made_with,
     }
-    write_whole(folder / "shift.json", json.dumps({**as_json(found, said), "asked": asked}, indent=1))
+    write_whole(folder / "shift.json", to_json({**as_json(found, said), "asked": asked}, indent=1))
     write_whole(folder / "shift.md", markdown(found, said))
     write_whole(folder / PICTURE, picture(found))
     _show(found, said)

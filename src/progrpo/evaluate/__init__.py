@@ -182,7 +182,7 @@ def judged(group: Group) -> ProblemResult:
     return ProblemResult(
         problem=group.problem.id,
         prompt=group.problem.prompt,
-        answer=group.problem.answer,
+        answer=group.problem.answer_text,
         facts=group.problem.facts,
         samples=tuple(_sample(*pair) for pair in zip(group.completions, group.verdicts, strict=True)),
     )

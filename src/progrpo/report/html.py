@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from progrpo.files import finite_or_none
 from progrpo.report.drawing import RUN_COLOURS
 
 HERE = Path(__file__).parent
@@ -54,8 +55,9 @@ def paragraphs(template: str, part: str, **facts: Any) -> list[str]:
 
 
 def embedded_json(data: object) -> str:
-    """JSON that is safe inside a script element: only ASCII, and none of < > &; `json.loads` gives the data back."""
-    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    """JSON that is safe inside a script element: only ASCII, and none of < > &; `json.loads` gives the data back, but null
+    for a number that is not finite."""
+    text = json.dumps(finite_or_none(data), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return "".join(_ESCAPED.get(character, character) for character in text)
 
 

@@ -22,6 +22,9 @@ The contract:
     prepare         prepare(params): called once, in the process that asks, before the first verdict; raises a `ProgrpoError`
                     where this machine cannot judge
 
+A problem may have several accepted answers (`Problem.accepted`); a reward never sees more than one: it is asked once for each,
+and the best verdict counts.
+
 A single function will do: "mylab.rewards:length_ok" or "./my_rewards.py:length_ok" is the reward whose `score` it is.
 """
 
@@ -32,7 +35,7 @@ from typing import Any
 
 from progrpo import plugins
 from progrpo.errors import PluginError
-from progrpo.rewards._results import as_verdict
+from progrpo.rewards._results import as_verdict, best
 from progrpo.settings import Choice, Settings, parse
 from progrpo.types import Problem, Verdict
 
@@ -87,22 +90,36 @@ class Reward:
         return callable(getattr(self.module, function, None))
 
     def score(self, text: str, problem: Problem) -> Verdict:
-        arguments = (text, problem, self.params) if self.takes_params else (text, problem)
-        return as_verdict(self.module.score(*arguments), self.params)
+        """The best of the verdicts by each accepted answer."""
+        return best([self._score(text, one) for one in problem.each_gold])
 
     def screen(self, text: str, problem: Problem) -> Verdict | None:
-        """What can be decided at once: all of it for a fast reward."""
+        """What can be decided at once: all of it for a fast reward. One accepted answer that is met is enough."""
         if not self.slow:
             return self.score(text, problem)
-        found = self.module.screen(text, problem, self.params) if self.has("screen") else None
-        return None if found is None else as_verdict(found, self.params)
+        if not self.has("screen"):
+            return None
+        found = [self.module.screen(text, one, self.params) for one in problem.each_gold]
+        known = [as_verdict(one, self.params, self.name) for one in found if one is not None]
+        return best(known) if len(known) == len(found) or any(one.correct for one in known) else None
+
+    def _score(self, text: str, problem: Problem) -> Verdict:
+        arguments = (text, problem, self.params) if self.takes_params else (text, problem)
+        return as_verdict(self.module.score(*arguments), self.params, self.name)
 
     def shape(self, verdict: Verdict, tokens: int) -> Verdict:
         if not self.has("shape"):
             return verdict
-        return as_verdict(self.module.shape(verdict, tokens, self.params), self.params)
+        return as_verdict(self.module.shape(verdict, tokens, self.params), self.params, self.name)
 
     def gold_fault(self, problem: Problem) -> str | None:
+        """The first fault of an accepted answer; where there are several, with the answer it is of."""
+        for one in problem.each_gold:
+            if (fault := self._gold_fault(one)) is not None:
+                return f"accepted answer {one.answer!r:.80}: {fault}" if problem.accepted else fault
+        return None
+
+    def _gold_fault(self, problem: Problem) -> str | None:
         fault = self.module.gold_fault(problem, self.params) if self.has("gold_fault") else None
         if not isinstance(fault, str | None):
             raise PluginError(

@@ -1,6 +1,5 @@
 """Rollouts files read back into groups: the inverse of the rows that a run writes under `rollouts/`."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from progrpo.errors import DataError
+from progrpo.files import json_lines
 from progrpo.rollout.verify import FailedAs
 from progrpo.settings import read_yaml
 from progrpo.types import STATUSES, Completion, Group, Problem, Verdict
@@ -104,22 +104,13 @@ _Place = tuple[str, dict[str, Any]]
 def _read_rows(path: Path) -> list[_Place]:
     if not path.is_file():
         raise DataError(f"{path}: no such file; {_REMEDY}")
-    rows = []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                place = f"{path}, line {number}"
-                rows.append((place, _row(line, place)))
+    rows = [(place, _row(row, place)) for place, row in json_lines(path)]
     if not rows:
         raise DataError(f"{path}: the file has no rows; {_REMEDY}")
     return rows
 
 
-def _row(line: bytes, place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or JSON that Python does not read
-        raise DataError(f"{place}: not JSON (cut short?): {error}") from None
+def _row(row: Any, place: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise DataError(f"{place}: expected a JSON object, got {type(row).__name__}")
     _require(row, place, "problem", lambda value: isinstance(value, str), "text")
@@ -131,7 +122,10 @@ def _row(line: bytes, place: str) -> dict[str, Any]:
     _require(row, place, "reward", _is_finite, "a finite number")
     for name in ("token_ids", "prompt_ids", "logprobs", "entropies", "entropy_slopes", "prompt_logprobs"):
         if name in row:
-            row[name] = _tensor(row[name], f"{place}: {name!r}", ids=name.endswith("_ids"))
+            values = row[name]
+            if name in ("logprobs", "prompt_logprobs") and isinstance(values, list):  # JSON has no -inf: see `to_json`
+                values = [-math.inf if value is None else value for value in values]
+            row[name] = _tensor(values, f"{place}: {name!r}", ids=name.endswith("_ids"))
     if "entropies" in row and not bool(torch.isfinite(row["entropies"]).all()):
         raise DataError(f"{place}: 'entropies' holds a number that is not finite")
     for name in ("logprobs", "prompt_logprobs"):
@@ -200,12 +194,14 @@ def _grouped(rows: Sequence[_Place], path: Path) -> list[list[_Place]]:
 
 def _group(members: Sequence[_Place], tokens: bool) -> Group:
     first = members[0][1]
-    prompt = first.get("prompt", "")
+    prompt, answer = first.get("prompt", ""), first.get("answer")
+    golds = () if answer is None else tuple(map(str, answer)) if isinstance(answer, list) else (str(answer),)
     return Group(
         problem=Problem(
             id=first["problem"],
             prompt=tuple(prompt) if isinstance(prompt, list) else str(prompt),
-            answer=None if first.get("answer") is None else str(first["answer"]),
+            answer=golds[0] if golds else None,
+            accepted=golds[1:],
         ),
         prompt_ids=first["prompt_ids"] if tokens else torch.zeros(0, dtype=torch.long),
         prompt_logprobs=first.get("prompt_logprobs") if tokens else None,

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from progrpo.errors import CheckpointError
-from progrpo.files import storing
+from progrpo.files import storing, to_json
 from progrpo.train.policy import Policy
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def _write(folder: Path, step: int, policy: Policy, method_state: Mapping[str, A
     # A tokenizer may write folders of its own (additional_chat_templates/).
     written = sorted(path for path in folder.rglob("*") if path.is_file())
     digests = {str(path.relative_to(folder)): _digest(path) for path in written}
-    (folder / _MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
+    (folder / _MANIFEST).write_text(to_json(digests, indent=1), encoding="utf-8")
     for path in (*folder.rglob("*"), folder):
         _flush(path)
 
