@@ -38,7 +38,7 @@ def make_plan(settings: RunSettings) -> list[str]:
     lines = [
         f"method: {method.name} {method.params.model_dump(mode='json')}",
         f"loss: {AGGREGATIONS[method.params.aggregate]}; ratio clipped to "
-        f"[{1 - method.params.clip_low:g}, {1 + method.params.clip_high:g}]",
+        f"[{1 - method.params.clip_low:g}, {1 + method.params.clip_high:g}]" + _dual_clip(method.params),
         f"rollout: {batch.prompts} problems x {batch.group} completions = {sequences} sequences, at most "
         f"{sequences * settings.sampling.max_new_tokens:,} sampled tokens",
         f"optimiser step: {per_step} problems = {per_step * batch.group} sequences; "
@@ -46,8 +46,12 @@ def make_plan(settings: RunSettings) -> list[str]:
         f"run: {settings.steps} optimiser steps = {settings.steps // batch.steps_per_rollout} rollouts = "
         f"{settings.steps // batch.steps_per_rollout * sequences:,} completions",
     ]
-    lines += [f"warning: {warning}" for warning in method.check(batch.group)]
+    lines += [f"warning: {warning}" for warning in method.check(batch.group, batch.steps_per_rollout)]
     return lines + _data(settings) + _memory(settings, longest)
+
+
+def _dual_clip(params: methods.Params) -> str:
+    return "" if params.dual_clip is None else f", a negative advantage counts at most {params.dual_clip:g} times"
 
 
 def _data(settings: RunSettings) -> list[str]:

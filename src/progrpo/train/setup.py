@@ -89,7 +89,7 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     if not resume:
         require_free(out)
     method = methods.load(settings.method)
-    for warning in method.check(settings.batch.group):
+    for warning in method.check(settings.batch.group, settings.batch.steps_per_rollout):
         logger.warning("%s", warning)
     problems = tasks.problems(settings.task, "train")
     test = tasks.problems(settings.task, "test") if settings.evaluate.every else ()

@@ -43,7 +43,7 @@ def update(
         else None
     )
     decided = decide(method, batch.step, longest=longest, skip_zero=skip_zero, pool=pool)
-    stats, gap, work = _Stats(), SamplerGap(), batch.work
+    stats, gap, work = _Stats(method.params.dual_clip), SamplerGap(), batch.work
     # Later steps of a rollout meet a policy that has moved: what they differ by is no fault of the sampler.
     sampler = batch.step.sampler_logprobs if batch.first == 0 else None
     policy.zero_grad()
@@ -127,11 +127,14 @@ def _step(policy: Policy, batch: MiniBatch, decided: Decided, dump: Dump) -> dic
 class _Stats:
     """Sums over the tokens that were trained."""
 
-    def __init__(self) -> None:
+    def __init__(self, dual_clip: float | None) -> None:
+        self._dual_clip = dual_clip
         self._objective = 0.0
         self._tokens = 0
         self._entropy_change: float | None = None
         self._sums = dict.fromkeys(("clip_low", "clip_high", "ratio", "kl_old", "logprob_gap"), 0.0)
+        if dual_clip is not None:
+            self._sums["clip_dual"] = 0.0
 
     def add(self, objective: float, view: MicroView, low: Any, high: Any, slopes: Tensor | None) -> None:
         """After the backward pass of a micro-batch: `view.logprobs.grad` is that of the loss."""
@@ -146,10 +149,13 @@ class _Stats:
         for name, value in (
             ("clip_low", (ratio < 1 - low) & (sign < 0)),
             ("clip_high", (ratio > 1 + high) & (sign > 0)),
+            ("clip_dual", (ratio > (self._dual_clip or torch.inf)) & (sign < 0)),
             ("ratio", ratio),
             ("kl_old", ratio - 1 - difference),
             ("logprob_gap", difference.abs()),
         ):
+            if name not in self._sums:
+                continue
             self._sums[name] += float(value[view.mask].double().sum())
 
     def metrics(self) -> dict[str, WeightedMean]:
