@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from progrpo.errors import DataError
-from progrpo.files import read_jsonl, rows_at, to_json
+from progrpo.files import is_number, read_jsonl, rows_at, to_json
 
 
 def test_rows_come_with_where_they_begin(tmp_path: Path) -> None:
@@ -52,3 +52,14 @@ def test_nothing_else_writes_json() -> None:
         for path in (source / folder).rglob("*.py")
     }
     assert {path: count for path, count in found.items() if count} == allowed
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *(("1", True), ("-0.5", True), ("0", True)),
+        *((text, False) for text in ("NaN", "-Infinity", "1" + "0" * 400, "true", "null", '"1"')),
+    ],
+)
+def test_numbers_are_finite_and_no_truth_values(text: str, number: bool) -> None:
+    assert is_number(json.loads(text)) is number

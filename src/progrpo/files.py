@@ -6,11 +6,12 @@ import logging
 import math
 import os
 import shutil
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeGuard
 
 from progrpo.errors import DataError, RunDirectoryError, StorageError
 
@@ -207,6 +208,11 @@ def rows_at(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     raise DataError(f"{path}, line {number}: expected a JSON object, got {shown!r} ({error})") from None
                 yield offset, row
             offset += len(line)
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value read from JSON is a finite number (true and false are none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def lock(path: Path, *, what: Path) -> IO[str]:

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.markdown import Markdown
 
 from progrpo import engines
 from progrpo.cli.subject import Subject, check_context, find_model, own_task, progress_bar, short_name, task_choice
@@ -25,7 +23,7 @@ from progrpo.evaluate.shift import Measured, measure, needs
 from progrpo.files import make_folder, to_json, write_whole
 from progrpo.model import ModelSettings, count_parameters, fingerprint, load_model
 from progrpo.report.shift.figure import picture
-from progrpo.report.shift.words import PICTURE, About, WordTable, as_json, conditions, markdown, notes, tables
+from progrpo.report.shift.words import PICTURE, About, as_json, conditions, markdown, notes, tables
 from progrpo.rollout.generate import completion_seeds, run_rollout
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier
@@ -98,8 +96,7 @@ def run_shift(path: str, task: str | None, overrides: Sequence[str], n: int, pro
 def _show(found: Measured, said: About) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(conditions(said), markup=False)
-    for table in tables(found, said):
-        console.print(_rich(table))
+    console.print(Markdown(tables(found, said)))
     for note in notes(found, said):
         console.print(f"note: {note}", markup=False)
 
@@ -205,12 +202,3 @@ def _make(folder: Path) -> None:
         make_folder(folder)
     except OSError as error:
         raise RunDirectoryError(f"{folder} cannot be made ({error.strerror}); choose another --out") from None
-
-
-def _rich(table: WordTable) -> Table:
-    made = Table(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, head in enumerate(table.heads):
-        made.add_column(Text(head), justify="right" if place else "left", overflow="fold")
-    for row in table.rows:
-        made.add_row(*(Text(cell) for cell in row))
-    return made

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from progrpo.errors import DataError
-from progrpo.files import json_lines
+from progrpo.files import is_number, json_lines
 from progrpo.rollout.verify import FailedAs
 from progrpo.settings import read_yaml
 from progrpo.types import STATUSES, Completion, Group, Problem, Verdict
@@ -119,7 +119,7 @@ def _row(row: Any, place: str) -> dict[str, Any]:
     _require(row, place, "length", _is_count, "a number of tokens")
     _require(row, place, "status", lambda value: value in STATUSES, f"one of {', '.join(STATUSES)}")
     _require(row, place, "finish", lambda value: value in ("stop", "length"), "stop or length")
-    _require(row, place, "reward", _is_finite, "a finite number")
+    _require(row, place, "reward", is_number, "a finite number")
     for name in ("token_ids", "prompt_ids", "logprobs", "entropies", "entropy_slopes", "prompt_logprobs"):
         if name in row:
             values = row[name]
@@ -162,7 +162,7 @@ def _require_aligned(row: Mapping[str, Any], place: str) -> None:
 
 def _tensor(values: Any, what: str, *, ids: bool) -> Tensor:
     """A column of a row as a tensor, made row by row: lists of numbers would take four times the memory."""
-    good = isinstance(values, list) and all(_is_count(value) if ids else _is_number(value) for value in values)
+    good = isinstance(values, list) and all(_is_count(value) if ids else _is_logprob(value) for value in values)
     if not good:
         raise DataError(f"{what} must be a list of {'token ids' if ids else 'numbers'}, got {values!r:.80}")
     return torch.tensor(values, dtype=torch.long if ids else torch.float32)
@@ -227,17 +227,13 @@ def _completion(row: Mapping[str, Any], tokens: bool) -> Completion:
 
 
 def _recorded(row: Mapping[str, Any]) -> dict[str, float | None]:
-    return {name: float(row[name]) if _is_finite(row.get(name)) else None for name in ("advantage", "confidence")}
+    return {name: float(row[name]) if is_number(row.get(name)) else None for name in ("advantage", "confidence")}
 
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
-def _is_number(value: object) -> bool:
+def _is_logprob(value: object) -> bool:
     """A number that a log-probability may be: -inf, too, but not nan."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return is_number(value) or value in (math.inf, -math.inf)
