@@ -205,6 +205,14 @@ def accepts(function: object, count: int) -> bool:
     return True
 
 
+def takes(function: object, name: str) -> bool:
+    """Whether a function has a parameter of that name, so that it can be handed over as a keyword."""
+    try:
+        return name in inspect.signature(function).parameters  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+
+
 def number(value: object) -> float | None:
     """The finite number that a Python, NumPy or torch scalar is; None for anything else."""
     plain = scalar(value)

@@ -18,6 +18,9 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 FAILURES: frozenset[Status] = frozenset({"timeout", "crashed", "bad_gold"})
 """Statuses that say nothing of the completion: the verifier or the problem failed."""
 
+Finish = Literal["stop", "length"]
+"""How a completion ended: an end token was sampled, or it was cut at the limit."""
+
 Message = Mapping[str, str]
 
 
@@ -125,7 +128,7 @@ class Completion:
 
     seed: int
     text: str
-    finish: Literal["stop", "length"]
+    finish: Finish
     token_ids: "Int[Tensor, ' T']"
     logprobs: "Float[Tensor, ' T']"
     entropies: "Float[Tensor, ' T'] | None" = None

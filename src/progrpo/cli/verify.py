@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import Field
 from rich import box
@@ -19,7 +19,7 @@ from progrpo.files import json_lines, require_new_file, to_json, write_whole
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice, Settings, apply_overrides, parse
 from progrpo.tasks._answers import read_answers
-from progrpo.types import STATUSES, Problem, Verdict
+from progrpo.types import STATUSES, Finish, Problem, Verdict
 
 _EXCERPT = 100
 
@@ -40,6 +40,7 @@ class Row:
     completion: str
     problem: Problem
     tokens: int | None
+    finish: Finish | None = None
 
 
 def run_verify(path: Path, names: Sequence[str], overrides: Sequence[str], out: Path | None, show: int) -> None:
@@ -73,8 +74,8 @@ def run_verify(path: Path, names: Sequence[str], overrides: Sequence[str], out: 
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Rows {"id", "completion", "answer"}, the answer as in `progrpo.tasks.file`; every other key (numbers, tests, options,
-    ...) is handed to the reward. Compressed where the name ends in .gz.
+    """Rows {"id", "completion", "answer"}, the answer as in `progrpo.tasks.file`; "tokens" and "finish" are the completion's,
+    every other key (numbers, tests, options, ...) is handed to the reward. Compressed where the name ends in .gz.
 
     Raises:
         DataError: no such file, no rows, or a row that is no object or has no completion.
@@ -92,9 +93,11 @@ def _row(data: Any, place: str, number: int) -> Row:
         raise DataError(f"{place}: expected a JSON object, got {type(data).__name__}")
     if not isinstance(data.get("completion"), str):
         raise DataError(f'{place}: "completion" must be text, got {data.get("completion")!r:.80}')
-    answer, tokens = data.get("answer"), data.get("tokens")
+    answer, tokens, finish = data.get("answer"), data.get("tokens"), data.get("finish")
+    if finish not in (None, *get_args(Finish)):
+        raise DataError(f'{place}: "finish" must be "stop" or "length" (cut at the limit), got {finish!r:.80}')
     golds = () if answer is None or answer == "" else read_answers(answer, place, "answer")
-    info = {key: value for key, value in data.items() if key not in ("id", "completion", "answer", "tokens")}
+    info = {key: value for key, value in data.items() if key not in ("id", "completion", "answer", "tokens", "finish")}
     problem = Problem(
         id=str(data.get("id", number)),
         prompt=str(data.get("prompt", "")),
@@ -103,14 +106,14 @@ def _row(data: Any, place: str, number: int) -> Row:
         info=info,
         place=place,
     )
-    return Row(data.get("id", number), data["completion"], problem, tokens if isinstance(tokens, int) else None)
+    return Row(data.get("id", number), data["completion"], problem, tokens if isinstance(tokens, int) else None, finish)
 
 
 def _grade(choice: Choice, rows: Sequence[Row], settings: VerifySettings) -> list[Verdict]:
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn())
     with Verifier(choice, settings) as verifier, Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(choice.name, total=len(rows))
-        items = [(row.completion, row.problem) for row in rows]
+        items = [(row.completion, row.problem, row.finish) for row in rows]
         verdicts = verifier.judge(items, lambda count: bar.update(task, completed=count))
         return [
             verdict if row.tokens is None else verifier.shape(verdict, row.tokens)

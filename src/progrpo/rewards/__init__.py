@@ -4,7 +4,9 @@ The contract:
     Params          its settings, a subclass of `progrpo.rewards.Params` (or a `Settings` model that has a `wrong_reward`)
     score           score(text, problem[, params]) -> Verdict | number | bool | None: judge one completion. A plain number is
                     its reward, correct if > 0; True and False are correct and wrong; None is no verdict (`bad_gold`, left
-                    out of its group). Anything else, nan and inf included, is `crashed`
+                    out of its group). Anything else, nan and inf included, is `crashed`. Where it has a parameter `finish`,
+                    it also gets how the completion ended: "stop" (an end token), "length" (cut at the limit), None where
+                    nobody knows: score(text, problem, params, *, finish=None)
     and, where they are needed:
     SLOW            True: `score` may take long or hang; it then runs in a worker process that is killed at the time limit
                     (rollout/verify.py). A file whose answer depends on its settings defines slow(params) -> bool
@@ -12,7 +14,7 @@ The contract:
                     canonical(params) -> bool
     ANSWERS         False: what it extracts is no answer that could be voted on (a program); True without it
     screen          screen(text, problem, params) -> Verdict | None: what can be decided at once, in the process that asks;
-                    None leaves it to `score`
+                    None leaves it to `score`. It gets `finish` as `score` does
     shape           shape(verdict, tokens, params) -> Verdict: a term that needs the completion's length in tokens, added in
                     training and evaluation after the verdict; the status stays
     gold_fault      gold_fault(problem, params) -> str | None: why a problem's own gold cannot be used, None where it can;
@@ -28,6 +30,7 @@ and the best verdict counts.
 A single function will do: "mylab.rewards:length_ok" or "./my_rewards.py:length_ok" is the reward whose `score` it is.
 """
 
+import inspect
 from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
@@ -37,7 +40,7 @@ from progrpo import plugins
 from progrpo.errors import PluginError
 from progrpo.rewards._results import as_verdict, best
 from progrpo.settings import Choice, Settings, parse
-from progrpo.types import Problem, Verdict
+from progrpo.types import Finish, Problem, Verdict
 
 DEFAULT_LIMIT_S = 10.0
 
@@ -79,33 +82,39 @@ class Reward:
 
     Attributes:
         takes_params: whether `score` wants the settings, or text and problem alone.
+        takes_finish: those of `score` and `screen` that want to know how the completion ended.
     """
 
     name: str
     module: ModuleType
     params: Any
     takes_params: bool = True
+    takes_finish: frozenset[str] = frozenset()
 
     def has(self, function: str) -> bool:
         return callable(getattr(self.module, function, None))
 
-    def score(self, text: str, problem: Problem) -> Verdict:
+    def score(self, text: str, problem: Problem, finish: Finish | None = None) -> Verdict:
         """The best of the verdicts by each accepted answer."""
-        return best([self._score(text, one) for one in problem.each_gold])
+        return best([self._score(text, one, finish) for one in problem.each_gold])
 
-    def screen(self, text: str, problem: Problem) -> Verdict | None:
+    def screen(self, text: str, problem: Problem, finish: Finish | None = None) -> Verdict | None:
         """What can be decided at once: all of it for a fast reward. One accepted answer that is met is enough."""
         if not self.slow:
-            return self.score(text, problem)
+            return self.score(text, problem, finish)
         if not self.has("screen"):
             return None
-        found = [self.module.screen(text, one, self.params) for one in problem.each_gold]
+        told = self._finish("screen", finish)
+        found = [self.module.screen(text, one, self.params, **told) for one in problem.each_gold]
         known = [as_verdict(one, self.params, self.name) for one in found if one is not None]
         return best(known) if len(known) == len(found) or any(one.correct for one in known) else None
 
-    def _score(self, text: str, problem: Problem) -> Verdict:
+    def _score(self, text: str, problem: Problem, finish: Finish | None) -> Verdict:
         arguments = (text, problem, self.params) if self.takes_params else (text, problem)
-        return as_verdict(self.module.score(*arguments), self.params, self.name)
+        return as_verdict(self.module.score(*arguments, **self._finish("score", finish)), self.params, self.name)
+
+    def _finish(self, function: str, finish: Finish | None) -> dict[str, Finish | None]:
+        return {"finish": finish} if function in self.takes_finish else {}
 
     def shape(self, verdict: Verdict, tokens: int) -> Verdict:
         if not self.has("shape"):
@@ -172,7 +181,21 @@ def load(choice: Choice) -> Reward:
     module = _module(choice.name)
     plugins.check_contract(CONTRACT, choice.name, module)
     params = parse(getattr(module, "Params", Params), choice.params, where=f"reward {choice.name}")
-    return Reward(choice.name, module, params, takes_params=plugins.accepts(module.score, 3))
+    wants = frozenset(name for name in ("score", "screen") if plugins.takes(getattr(module, name, None), "finish"))
+    # Of score(text, problem, finish) the third is not the settings.
+    settled = plugins.accepts(module.score, 3) and not (
+        plugins.accepts(module.score, 2) and _third(module.score) == "finish"
+    )
+    return Reward(choice.name, module, params, takes_params=settled, takes_finish=wants)
+
+
+def _third(function: object) -> str:
+    """The name of a function's third parameter; "" where it has none."""
+    try:
+        names = list(inspect.signature(function).parameters)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return ""
+    return names[2] if len(names) > 2 else ""
 
 
 def _module(name: str) -> ModuleType:
