@@ -3,6 +3,9 @@
 The contract:
     Params          its settings, a `Settings` model
     make            make(model, params) -> Engine: set it up on a `LanguageModel`
+and, where it is needed:
+    prepare         prepare(params, device): called before the model is loaded, with its torch device as text; raises a
+                    `ProgrpoError` where this machine or its packages cannot run the engine
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +20,7 @@ from torch import Tensor
 
 from progrpo import plugins
 from progrpo.errors import PluginError
-from progrpo.model import LanguageModel
+from progrpo.model import LanguageModel, pick_device
 from progrpo.settings import Choice, Settings, parse
 from progrpo.types import Completion
 
@@ -128,7 +131,11 @@ class Engine(ABC):
 
 CONTRACT = plugins.Contract(
     kind="engine",
-    names={"Params": "a subclass of progrpo.settings.Settings", "make": "make(model, params) -> Engine"},
+    names={
+        "Params": "a subclass of progrpo.settings.Settings",
+        "make": "make(model, params) -> Engine",
+        "prepare": "prepare(params, device)",
+    },
     required=(("Params",), ("make",)),
     settings=Settings,
 )
@@ -144,6 +151,21 @@ def load_params(choice: Choice) -> tuple[ModuleType, Any]:
     module = plugins.load("engines", choice.name)
     plugins.check_contract(CONTRACT, choice.name, module)
     return module, parse(module.Params, choice.params, where=f"engine {choice.name}")
+
+
+def prepare(choice: Choice, device: str) -> None:
+    """Check that this machine can run the chosen engine, before a model is loaded.
+
+    Args:
+        device: of the model: a torch device, or "auto".
+
+    Raises:
+        ConfigError: no such device. ProgrpoError: the engine's own word why not; and see `load_params`.
+    """
+    module, params = load_params(choice)
+    name = str(pick_device(device))
+    if hasattr(module, "prepare"):
+        module.prepare(params, name)
 
 
 def load(choice: Choice, model: LanguageModel) -> Engine:

@@ -97,26 +97,9 @@ class RunDirectory:
             RunDirectoryError: it holds no run, or another process works on it.
             ConfigError: its settings or problems differ from those given in a way that would change steps already made.
         """
-        path = Path(str(settings.out))
-        if not (path / "config.yaml").is_file():
-            raise RunDirectoryError(f"{path} holds no run to resume (no config.yaml); start it without --resume")
-        before = yaml.safe_load((path / "config.yaml").read_text("utf-8"))
-        after = settings.model_dump(mode="json")
-        free = _MAY_DIFFER if settings.optim.schedule == "constant" else _MAY_DIFFER - {"steps"}
-        for key in sorted(before.keys() | after.keys()):
-            if before.get(key) != after.get(key) and key not in free:
-                raise ConfigError(
-                    f"{path}: cannot resume with other settings: {key} was {before.get(key)}, is now {after.get(key)}. "
-                    "Resume with the settings it was started with, or start anew with another out="
-                )
-        started = json.loads((path / "environment.json").read_text("utf-8"))
-        if started.get("problems", problems) != problems:
-            raise ConfigError(
-                f"{path}: cannot resume: the task no longer gives the problems this run began with (a data file changed?). "
-                "Restore them, or start anew with another out="
-            )
+        require_same(settings, problems)
         require_trackers(settings)
-        return cls(path)
+        return cls(Path(str(settings.out)))
 
     def resume(self, settings: RunSettings, step: int | None) -> None:
         """Go on after `step` optimiser steps (None: from the very beginning, the evaluation before training included).
@@ -253,6 +236,32 @@ class RunDirectory:
             self._trackers.init_trackers(
                 settings.record.project, config=flat, init_kwargs={"tensorboard": {"purge_step": first}}
             )
+
+
+def require_same(settings: RunSettings, problems: str) -> None:
+    """Check that a run can go on with these settings and problems; nothing is touched.
+
+    Raises:
+        RunDirectoryError, ConfigError: see `RunDirectory.reopen`.
+    """
+    path = Path(str(settings.out))
+    if not (path / "config.yaml").is_file():
+        raise RunDirectoryError(f"{path} holds no run to resume (no config.yaml); start it without --resume")
+    before = yaml.safe_load((path / "config.yaml").read_text("utf-8"))
+    after = settings.model_dump(mode="json")
+    free = _MAY_DIFFER if settings.optim.schedule == "constant" else _MAY_DIFFER - {"steps"}
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key) and key not in free:
+            raise ConfigError(
+                f"{path}: cannot resume with other settings: {key} was {before.get(key)}, is now {after.get(key)}. "
+                "Resume with the settings it was started with, or start anew with another out="
+            )
+    started = json.loads((path / "environment.json").read_text("utf-8"))
+    if started.get("problems", problems) != problems:
+        raise ConfigError(
+            f"{path}: cannot resume: the task no longer gives the problems this run began with (a data file changed?). "
+            "Restore them, or start anew with another out="
+        )
 
 
 def require_free(path: Path) -> None:

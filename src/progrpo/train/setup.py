@@ -1,6 +1,7 @@
 """Everything a run needs, checked and loaded before the first token is sampled."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,16 @@ from progrpo.engines import Engine
 from progrpo.environment import digest
 from progrpo.errors import ConfigError
 from progrpo.methods import Method
-from progrpo.model import LanguageModel, load_model
+from progrpo.model import LanguageModel, count_parameters, load_model
 from progrpo.rollout.generate import fit_prompts
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier
 from progrpo.train import checkpoint
 from progrpo.train.alarms import Alarms
 from progrpo.train.policy import Policy
-from progrpo.train.record import RunDirectory, require_free
+from progrpo.train.record import RunDirectory, require_free, require_trackers
 from progrpo.train.reference import Reference
+from progrpo.train.room import predict, require_room, require_writable
 from progrpo.train.settings import RunSettings
 from progrpo.train.stream import ProblemStream
 from progrpo.types import Problem
@@ -29,7 +31,7 @@ from progrpo.types import Problem
 logger = logging.getLogger(__name__)
 
 Listener = Callable[[str, Mapping[str, Any]], None]
-"""Called with "check", "start", "phase", "step", "evaluation" or "profile" and what belongs to it."""
+"""Called with "prepare", "check", "start", "phase", "step", "evaluation" or "profile" and what belongs to it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -85,9 +87,12 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
         ProgrpoError: see `progrpo.errors`.
     """
     out = Path(str(settings.out))
-    resume = resume and _has_run(out)
+    require_writable(out)
+    resume = resume and has_run(out)
     if not resume:
         require_free(out)
+    _require_machine(settings, out, listen)
+    listen("prepare", {"doing": "reading the problems"})
     method = methods.load(settings.method)
     for warning in method.check(settings.batch.group, settings.batch.steps_per_rollout):
         logger.warning("%s", warning)
@@ -95,11 +100,7 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     test = tasks.problems(settings.task, "test") if settings.evaluate.every else ()
     if shared := tasks.overlap(problems, test):
         logger.warning("%s", shared)
-    if (rounds := method.rounds) * settings.batch.prompts > len(problems) and rounds > 1:
-        raise ConfigError(
-            f"method.max_rounds={rounds} times batch.prompts={settings.batch.prompts} exceeds the {len(problems)} training "
-            "problems: one batch would meet a problem twice; lower one of them"
-        )
+    require_rounds(method, settings, len(problems))
     # What a method initialises at random must not depend on what this process did before.
     torch.manual_seed(settings.seed)
     known = digest([*problems, *test])
@@ -107,7 +108,7 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     # A resumed run leaves out what it left out when it began: a verdict may depend on how busy the machine is.
     excluded = run.excluded() if run else None
     if excluded is None:
-        excluded = _bad_gold(settings, verifier, train=problems, test=test, listen=listen)
+        excluded = bad_golds(settings, verifier, train=problems, test=test, listen=listen)
     problems, test = without(problems, excluded, split="train"), without(test, excluded, split="test")
     latest = checkpoint.load_latest(run.checkpoints) if run else None
     if latest is not None and latest.step > settings.steps:
@@ -115,6 +116,7 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     source = (
         settings.model if latest is None else settings.model.model_copy(update={"path": str(latest.folder.resolve())})
     )
+    listen("prepare", {"doing": "loading the model"})
     model = load_model(source)
     limit, drop = settings.data.max_prompt_tokens, settings.data.long_prompts == "drop"
     problems, _ = fit_prompts(problems, model.tokenizer, max_prompt_tokens=limit, drop=drop, source="training problems")
@@ -158,6 +160,25 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     )
 
 
+def _require_machine(settings: RunSettings, out: Path, listen: Listener) -> None:
+    """Ask for all that a run needs beside its data and settings: trackers, device, engine, and room on the disk."""
+    require_trackers(settings)
+    engines.prepare(settings.engine, settings.model.device)
+    listen("prepare", {"doing": "reading the model's configuration"})
+    parameters = count_parameters(settings.model.path)["parameters"]
+    for warning in require_room(out, predict(settings, parameters, held_out=0)):
+        logger.warning("%s", warning)
+
+
+def require_rounds(method: Method, settings: RunSettings, problems: int) -> None:
+    """Raises ConfigError if dynamic sampling could meet a problem twice for one batch."""
+    if (rounds := method.rounds) * settings.batch.prompts > problems and rounds > 1:
+        raise ConfigError(
+            f"method.max_rounds={rounds} times batch.prompts={settings.batch.prompts} exceeds the {problems} training "
+            "problems: one batch would meet a problem twice; lower one of them"
+        )
+
+
 def _require_capable(engine: Engine, settings: RunSettings, method: Method) -> None:
     """Raises ConfigError if the method reads what this engine does not give, and the trainer makes no pass of its own."""
     if not engine_scores(settings, engine):
@@ -177,7 +198,7 @@ def engine_scores(settings: RunSettings, engine: Engine) -> bool:
     return chosen == "engine" or (chosen == "auto" and engine.capabilities.samples_trained_weights)
 
 
-def _bad_gold(
+def bad_golds(
     settings: RunSettings,
     verifier: Verifier,
     *,
@@ -185,6 +206,7 @@ def _bad_gold(
     test: Sequence[Problem],
     listen: Listener,
 ) -> list[Mapping[str, Any]]:
+    """A row for each problem whose own gold answer does not verify (see `bad_gold_rows`); none where nobody asked."""
     if not settings.verify.check_gold:
         return []
     rows: list[Mapping[str, Any]] = []
@@ -199,9 +221,9 @@ def _bad_gold(
     return rows
 
 
-def _has_run(path: Path) -> bool:
+def has_run(path: Path) -> bool:
     """Whether there is anything to resume; a job that is always started with --resume must be able to begin."""
-    if (path / "config.yaml").is_file():
+    if os.path.isfile(path / "config.yaml"):  # False where the name is none; `Path.is_file` raises
         return True
     logger.warning("%s holds no run yet; starting from the beginning", path)
     return False
