@@ -107,7 +107,7 @@ def compare_paths(count: int, starting: Sequence[Item]) -> None:
     """The fast path and the pool by themselves, on answers of their own."""
     reward = rewards.load(Choice(name="math"))
     others = [make_answers(count, 100 + seed) for seed in range(REPEATS)]
-    decided = [[reward.screen(*item) is not None for item in part] for part in others]
+    decided = [[reward.fast_verdict(*item) is not None for item in part] for part in others]
     fast = [
         [item for item, at_once in zip(*pair, strict=True) if at_once] for pair in zip(others, decided, strict=True)
     ]
@@ -116,7 +116,7 @@ def compare_paths(count: int, starting: Sequence[Item]) -> None:
     ]
     print(f"the fast path decides {100 * sum(map(sum, decided)) / (REPEATS * count):.0f} %")
     rate("  Math-Verify, one by one, on what it decides", fast, math_verify_one_by_one)
-    rate("  ours, the fast path", fast, lambda part: [reward.screen(*item) for item in part])
+    rate("  ours, the fast path", fast, lambda part: [reward.fast_verdict(*item) for item in part])
     rate("  Math-Verify, one by one, on the rest", slow, math_verify_one_by_one)
     with Verifier(Choice(name="math"), VerifySettings(workers=2)) as verifier:
         verifier.judge(starting)

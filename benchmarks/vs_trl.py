@@ -9,9 +9,9 @@ r"""progrpo against TRL's GRPOTrainer: the same model, prompts, reward, lengths 
     python benchmarks/vs_trl.py --vary G prompt completion P      # progrpo's cost alone, around work load c
 
 Work loads: (a) the embedded model on countdown, G = 16; (b) 32M random parameters, prompts of 256 tokens, completions
-long-tailed up to 256 (median about 80), half of the groups degenerate, G = 8; (c) prompts of 32, completions of exactly
-256, no degenerate group; (d), (e) 0.5B and 1.5B parameters in Qwen2.5's sizes, prompts of 512, completions up to 2,048
-(median about 600), half of the groups degenerate, for one GPU. vs_trl/workloads.py has the numbers; --set replaces some.
+long-tailed up to 256 (median about 80), half of the groups zero-std, G = 8; (c) prompts of 32, completions of exactly
+256, no zero-std group; (d), (e) 0.5B and 1.5B parameters in Qwen2.5's sizes, prompts of 512, completions up to 2,048
+(median about 600), half of the groups zero-std, for one GPU. vs_trl/workloads.py has the numbers; --set replaces some.
 
 A step is a whole one: rollout, reward, update. The two sides take turns, A B A B ..., after one step of warm-up each. TRL's
 steps are made by its own loop; progrpo's stand between them, outside its clock, in the same thread. Each side samples its

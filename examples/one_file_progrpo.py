@@ -100,7 +100,7 @@ def grpo_advantages(rewards: list[float]) -> list[float]:
 
 
 def progrpo_advantages(rewards: list[float], prompt: float, completions: list[float]) -> list[float]:
-    """Eq. 4 with the skip rule of Alg. 1, lines 14-27: groups all right or all wrong are left alone."""
+    """Eq. 4 with the skip rule of Alg. 1, lines 14-27: groups all correct or all incorrect are left alone."""
     advantages = grpo_advantages(rewards)
     if len(set(rewards)) == 1:
         return advantages

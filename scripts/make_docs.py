@@ -168,7 +168,7 @@ def _metric(one: Quantity) -> str:
 
 def _quantity(key: str, meaning: str, one: Quantity) -> str:
     formerly = f"; formerly {', '.join(f'`{old}`' for old in one.formerly)}" if one.formerly else ""
-    others = f" (and {', '.join(f'`{reading}`' for reading in one.readings)})" if one.readings else ""
+    others = f" (and {', '.join(f'`{variant}`' for variant in one.variants)})" if one.variants else ""
     return _row(f"`{key}`{others}", meaning + formerly, one.logged_unit).replace("|  |", "| |")
 
 

@@ -83,7 +83,7 @@ def rollout(logprobs: Tensor, correct: Tensor) -> RolloutBatch:
         truncated=torch.zeros_like(correct),
         lengths=torch.ones(problems, group, dtype=torch.long),
         mask=torch.ones(count, 1, dtype=torch.bool),
-        logprobs=logprobs.float().view(count, 1),
+        old_logprobs=logprobs.float().view(count, 1),
         prompt_logprobs=torch.full((problems, 2), PROMPT_CONFIDENCE).log(),
         prompt_mask=torch.tensor([[False, True]]).expand(problems, 2),
     )

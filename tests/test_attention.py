@@ -10,14 +10,14 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from progrpo import attention
 from progrpo.attention import packed
-from progrpo.attention.packed import Packed, Segment, line_up, pack
+from progrpo.attention.packed import Packed, Segment, concatenate, pack
 from progrpo.model import LanguageModel, wrap_model
 
 CPU = torch.device("cpu")
 
 
 def line_of(prompts: Sequence[int], completions: Sequence[Sequence[int]]) -> tuple[int, list[Segment]]:
-    tokens, segments = line_up(
+    tokens, segments = concatenate(
         [torch.zeros(length) for length in prompts], [[torch.zeros(n) for n in own] for own in completions]
     )
     return len(tokens), segments
@@ -73,7 +73,7 @@ def test_a_packed_line_is_each_sequence_alone(
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packed, "_SMALL", small)  # 0: as many rectangles as the padding rule makes
-        layout = pack(segments, CPU, half=False)
+        layout = pack(segments, CPU, bf16=False)
     direction = torch.randn(length, heads[0], 8, generator=generator)
     gradients = []
     for out in (layout.attend(0, query, key, value, 0.3), alone(segments, query, key, value)):
@@ -85,7 +85,7 @@ def test_a_packed_line_is_each_sequence_alone(
 def test_rectangles_are_padded_by_a_quarter_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed, "_SMALL", 0)
     _, segments = line_of([30] * 6, [[1, 2, 4, 8, 16, 32, 64]] * 6)
-    layout = pack(segments, CPU, half=False)
+    layout = pack(segments, CPU, bf16=False)
     area = sum(r.segments * r.queries * r.keys for r in layout.how.each)
     assert area <= 1.25 * sum(s.length * s.keys for s in segments)
     assert len(layout.how.each) == 8  # the prompts, and one for each length
@@ -94,7 +94,7 @@ def test_rectangles_are_padded_by_a_quarter_at_most(monkeypatch: pytest.MonkeyPa
 def test_keys_and_values_are_handed_on(tiny_model: LanguageModel) -> None:
     seen: list[tuple[int, tuple[int, ...]]] = []
     _, segments = line_of((3,), ((),))
-    layout = pack(segments, CPU, half=False, keep=lambda layer, key, value: seen.append((layer, tuple(key.shape))))
+    layout = pack(segments, CPU, bf16=False, keep=lambda layer, key, value: seen.append((layer, tuple(key.shape))))
     tiny_model.hidden(torch.tensor([[1, 2, 3]]), position_ids=torch.arange(3)[None], layout=layout)
     assert seen == [(0, (3, 2, 8)), (1, (3, 2, 8))]
 
@@ -117,7 +117,7 @@ def test_the_check_finds_a_wrong_layout(
     assert wrap_model(tiny_model.model, tiny_model.tokenizer, device=CPU, precision=precision).shares_prompts
 
     def blind(segments: Sequence[Segment], device: torch.device, **options: object) -> Packed:
-        return pack([Segment(start=s.start, length=s.length) for s in segments], device, half=False)
+        return pack([Segment(start=s.start, length=s.length) for s in segments], device, bf16=False)
 
     monkeypatch.setattr(packed, "pack", blind)
     model = wrap_model(tiny_model.model, tiny_model.tokenizer, device=CPU, precision=precision)

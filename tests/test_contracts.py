@@ -324,12 +324,12 @@ def test_a_function_by_itself_is_a_reward(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_length_term_that_is_no_number_is_a_failure_of_the_reward(write: Callable[[str], Path]) -> None:
-    text = f"{GOOD['rewards']}\nfrom dataclasses import replace\ndef shape(verdict, tokens, params):\n"
+    text = f"{GOOD['rewards']}\nfrom dataclasses import replace\ndef length_term(verdict, tokens, params):\n"
     path = write(f"{text}    return replace(verdict, reward=float('inf') if tokens else 7.0)")
     with Verifier(Choice(name=str(path)), VerifySettings()) as verifier:
         (verdict,) = verifier.judge([("a", PROBLEM)])
-        assert verifier.shape(verdict, 0).reward == 7.0
-        shaped = verifier.shape(verdict, 1)
+        assert verifier.length_term(verdict, 0).reward == 7.0
+        shaped = verifier.length_term(verdict, 1)
     assert (shaped.status, shaped.reward) == ("crashed", 0.0)
     assert "has the reward inf" in shaped.detail
 
@@ -398,7 +398,11 @@ class _Silent(Engine):
 
 
 def completion(seed: int, tokens: int = 2, **changes: Any) -> Completion:
-    fields = {"token_ids": torch.zeros(tokens), "logprobs": torch.zeros(tokens), "entropies": torch.zeros(tokens)}
+    fields = {
+        "token_ids": torch.zeros(tokens),
+        "sampler_logprobs": torch.zeros(tokens),
+        "entropies": torch.zeros(tokens),
+    }
     return Completion(seed=seed, text="", finish="stop", **(fields | changes))
 
 
@@ -417,8 +421,8 @@ def generated(*completions: Completion, prompt: int | None = 3) -> Generated:
         ([generated(completion(2), completion(1))], r"of the seeds \(2, 1\)"),
         ([generated(completion(1), completion(2), prompt=2)], r"prompt_logprobs has shape \(2,\); .* 3 prompt tokens"),
         (
-            [generated(completion(1), completion(2, logprobs=torch.zeros(3)))],
-            r"result 0, seed 2: logprobs has shape \(3,\); expected one number for each of 2 tokens",
+            [generated(completion(1), completion(2, sampler_logprobs=torch.zeros(3)))],
+            r"result 0, seed 2: sampler_logprobs has shape \(3,\); expected one number for each of 2 tokens",
         ),
         ([generated(completion(1, raw_entropies=torch.zeros(1)), completion(2))], "seed 1: raw_entropies has shape"),
     ],

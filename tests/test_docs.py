@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 METRICS = (ROOT / "docs" / "metrics.md").read_text("utf-8")
 PAGE = (ROOT / "docs" / "paper_index.md").read_text("utf-8")
 METHODS = plugins.names("methods")
-ROOMS = {"task": "tasks", "reward": "rewards", "method": "methods", "engine": "engines"}
+PACKAGES = {"task": "tasks", "reward": "rewards", "method": "methods", "engine": "engines"}
 
 
 def load_script() -> ModuleType:
@@ -97,8 +97,8 @@ def fault(method: str, key: str, text: str) -> str | None:
     if key in own.model_fields:
         return wrong_type(own, key, value)
     *sections, last = key.split(".")
-    if len(sections) == 1 and sections[0] in ROOMS and last == "name":
-        return None if value in plugins.names(ROOMS[sections[0]]) else "no such name"
+    if len(sections) == 1 and sections[0] in PACKAGES and last == "name":
+        return None if value in plugins.names(PACKAGES[sections[0]]) else "no such name"
     model: Any = RunSettings
     for section in sections:
         field = model.model_fields.get(section)

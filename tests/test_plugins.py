@@ -7,13 +7,13 @@ from progrpo import plugins
 from progrpo.errors import PluginError
 
 
-@pytest.mark.parametrize("room", plugins.PACKAGES)
-def test_every_file_loads_and_has_a_one_line_summary(room: str) -> None:
-    found = plugins.summaries(room)
+@pytest.mark.parametrize("package", plugins.PACKAGES)
+def test_every_file_loads_and_has_a_one_line_summary(package: str) -> None:
+    found = plugins.summaries(package)
     assert found
     for name, summary in found.items():
-        plugins.load(room, name)
-        assert 20 < len(summary) <= 140, f"{room}/{name}: {summary!r}"
+        plugins.load(package, name)
+        assert 20 < len(summary) <= 140, f"{package}/{name}: {summary!r}"
 
 
 def test_unknown_name_suggests_the_nearest() -> None:

@@ -88,7 +88,7 @@ def test_the_baseline_is_progrpo_without_its_term(stem: str) -> None:
         truncated=torch.zeros(2, 3, dtype=torch.bool),
         lengths=torch.tensor([[2, 1, 2], [2, 2, 1]]),
         mask=torch.tensor([[1, 1], [1, 0], [1, 1], [1, 1], [1, 1], [1, 0]], dtype=torch.bool),
-        logprobs=-torch.arange(12.0).view(6, 2),
+        old_logprobs=-torch.arange(12.0).view(6, 2),
         prompt_logprobs=torch.full((2, 2), -1.0),
         prompt_mask=torch.ones(2, 2, dtype=torch.bool),
     )

@@ -1,7 +1,7 @@
 """A reward for random models: nothing for problems of an even number, for those of an odd one a hash of the completion.
 
 The number is the first word of the prompt ("t4097 ..."). 256 levels make a tie of a whole group a thing that does not
-happen: exactly the even problems are degenerate, and their share is what the prompts say.
+happen: exactly the even problems are the zero-std groups, and their share is what the prompts say.
 """
 
 import zlib

@@ -39,7 +39,7 @@ def step_line(run: Run, name: str, index: int, step: Step) -> str:
     return (
         f"{run.work.name} {run.precision} step {index} {name:8} {step.seconds:7.2f} s ({phases}); {step.tokens} tokens, "
         f"mean {lengths['mean_length']:.1f}, median {lengths['median_length']:.0f}, cut {lengths['cut_share']:.2f}, "
-        f"degenerate {lengths['degenerate_share']:.2f}; peak {step.peak / GIB:.2f} GiB, "
+        f"zero-std {lengths['zero_std_share']:.2f}; peak {step.peak / GIB:.2f} GiB, "
         f"+{(step.peak - step.before) / GIB:.2f}"
     )
 
@@ -62,7 +62,7 @@ def side_lines(run: Run, name: str, steps: Sequence[Step], sizes: Sizes, machine
         "gradient/s",
         f"  seconds: {', '.join(f'{p} {statistics.median(s.phases[p] for s in steps):.3f}' for p in PHASES)}",
         f"  lengths: mean {_mean(lengths, 'mean_length'):.1f}, median {_mean(lengths, 'median_length'):.0f}, "
-        f"cut {_mean(lengths, 'cut_share'):.3f}; degenerate groups {_mean(lengths, 'degenerate_share'):.3f}",
+        f"cut {_mean(lengths, 'cut_share'):.3f}; zero-std groups {_mean(lengths, 'zero_std_share'):.3f}",
         f"  of the machine: generate {_share(flops, machine.flops)} of its FLOP/s and {_share(bytes_, machine.bandwidth)} "
         f"of its bandwidth, train {_share(train_rates, machine.flops)} of its FLOP/s",
         f"  memory: peak {_peak(steps) / GIB:.2f} GiB of the process, {_above(steps) / GIB:.2f} above what it held before",

@@ -54,7 +54,7 @@ class Step:
             "mean_length": float(lengths.mean()),
             "median_length": float(lengths.median()),
             "cut_share": float((lengths >= limit).float().mean()),
-            "degenerate_share": float((~self.learning).float().mean()),
+            "zero_std_share": float((~self.learning).float().mean()),
             "before_bytes": self.before,
             "peak_bytes": self.peak,
         }

@@ -37,7 +37,7 @@ class Workload:
         prompts: P. group: G. prompt_tokens: of every prompt (0: as the countdown task makes them).
         completion_tokens: the limit. median: of the completion lengths, geometric up to the limit; None: no token ends
             a completion, all have the full length.
-        degenerate: every other group has equal rewards.
+        zero_std: every other group has equal rewards.
         lr: of AdamW. micro_tokens: of progrpo's micro-batches. micro_rows: of TRL's, in sequences.
     """
 
@@ -48,7 +48,7 @@ class Workload:
     prompt_tokens: int
     completion_tokens: int
     median: int | None
-    degenerate: bool
+    zero_std: bool
     lr: float
     micro_tokens: int
     micro_rows: int
@@ -70,7 +70,7 @@ class Workload:
             name="vs_trl.prompts",
             tokens=self.prompt_tokens,
             vocabulary=self.shape.vocabulary,
-            degenerate=self.degenerate,
+            zero_std=self.zero_std,
             count=self.prompts * rollouts,
         )
 
@@ -108,7 +108,7 @@ _COUNTDOWN = Workload(
     prompt_tokens=11,
     completion_tokens=40,
     median=None,
-    degenerate=False,
+    zero_std=False,
     lr=1e-4,
     micro_tokens=4096,
     micro_rows=64,
@@ -121,12 +121,12 @@ _LONG_TAILED = Workload(
     prompt_tokens=256,
     completion_tokens=256,
     median=80,
-    degenerate=True,
+    zero_std=True,
     lr=1e-6,
     micro_tokens=1024,
     micro_rows=4,
 )
-_FULL = replace(_LONG_TAILED, name="c", prompt_tokens=32, median=None, degenerate=False, micro_rows=8)
+_FULL = replace(_LONG_TAILED, name="c", prompt_tokens=32, median=None, zero_std=False, micro_rows=8)
 _GPU = replace(
     _LONG_TAILED,
     name="d",

@@ -187,7 +187,7 @@ def wrap_model(
         )
     model_checks.switch_off_dropout(model, device, name)
     split = model_checks.head_is_separate(model, device, name)
-    half = precision == "bf16"
+    bf16 = precision == "bf16"
     return LanguageModel(
         model=model,
         tokenizer=tokenizer,
@@ -196,7 +196,7 @@ def wrap_model(
         stop_ids=stop_ids,
         pad_id=tokenizer.pad_token_id,
         split=split,
-        shares_prompts=share_prompts and split and model_checks.shares_prompts(model, device, half=half, name=name),
+        shares_prompts=share_prompts and split and model_checks.shares_prompts(model, device, bf16=bf16, name=name),
     )
 
 

@@ -13,7 +13,7 @@ from progrpo.errors import ModelError
 logger = logging.getLogger(__name__)
 
 _FAULTS = (ModelError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
-"""What a model may raise that was not made for packed lines: it then keeps to plain passes."""
+"""What a model may raise that was not made for packed sequences: it then keeps to plain passes."""
 _TOLERANCE = {False: 1e-3, True: 5e-2}
 """Relative error of packed against plain passes, in float32 and in half precision. An error of layout is near 1."""
 
@@ -58,13 +58,13 @@ def head_is_separate(model: Any, device: torch.device, name: str) -> bool:
     return same
 
 
-def shares_prompts(model: Any, device: torch.device, *, half: bool, name: str) -> bool:
-    """Whether a packed line gives what plain passes give, states and gradient; if so, its attention is set up for it.
+def shares_prompts(model: Any, device: torch.device, *, bf16: bool, name: str) -> bool:
+    """Whether a packed sequence gives what plain passes give, states and gradient; if so, its attention is set up for it.
 
     Two prompts with two and one completions, random tokens: each completion's states and their gradient against those
     of a pass over prompt and completion alone.
     """
-    fault = _packed_fault(model, device, half=half)
+    fault = _packed_fault(model, device, bf16=bf16)
     if fault is None:
         return True
     attention.uninstall(model)
@@ -76,19 +76,19 @@ def shares_prompts(model: Any, device: torch.device, *, half: bool, name: str) -
     return False
 
 
-def _packed_fault(model: Any, device: torch.device, *, half: bool) -> str | None:
+def _packed_fault(model: Any, device: torch.device, *, bf16: bool) -> str | None:
     generator = torch.Generator().manual_seed(0)
     prompts = [_random(model, length, generator) for length in (7, 4)]
     completions = [[_random(model, length, generator) for length in lengths] for lengths in ((5, 3), (6,))]
-    line, segments = packed.line_up(prompts, completions)
+    line, segments = packed.concatenate(prompts, completions)
     positions = torch.cat([torch.arange(s.prefix_length, s.prefix_length + s.length) for s in segments])
     watched = next(
         (parameter for parameter in model.parameters() if parameter.requires_grad and parameter.ndim == 1), None
     )
     try:
         attention.install(model)
-        layout = packed.pack(segments, device, half=half)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+        layout = packed.pack(segments, device, bf16=bf16)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             shared = model.base_model(
                 input_ids=line[None].to(device),
                 position_ids=positions[None].to(device),
@@ -110,7 +110,7 @@ def _packed_fault(model: Any, device: torch.device, *, half: bool) -> str | None
     except _FAULTS as error:
         return f"{type(error).__name__}: {error}"
     errors = [float((a - b).float().norm() / b.float().norm()) for a, b in pairs]
-    if max(errors) < _TOLERANCE[half]:
+    if max(errors) < _TOLERANCE[bf16]:
         return None
     return f"states and gradient differ by {', '.join(f'{error:.1e}' for error in errors)}"
 

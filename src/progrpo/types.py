@@ -1,6 +1,8 @@
 """The words of the project as data: problem, verdict, completion, group, rollout batch.
 
-Per-token tensors are aligned to their own token everywhere: `logprobs[t]` is the log-probability *of token t*.
+Per-token tensors are aligned to their own token everywhere: `logprobs[t]` is the log-probability *of token t*. Three
+names, three meanings: `sampler_logprobs` are the engine's, `old_logprobs` the trainer's at rollout time (the engine's where
+both are one computation), `logprobs` those of now, with gradient.
 P problems, G group size, N = P*G sequences in group order (sequence n = p*G + g), S padded completion length.
 Importing this module does not import torch.
 """
@@ -116,12 +118,12 @@ class Completion:
             rounding of the forward pass (in bf16 a batch of another size may turn a near-tie).
         token_ids: the sampled tokens, the end-of-text token included where `finish` is "stop".
         finish: "stop" (an end token was sampled) or "length" (cut at the limit).
-        logprobs: log-probability of each sampled token at the sampling temperature, before top-p/top-k.
+        sampler_logprobs: the engine's log-probability of each sampled token at the sampling temperature, before top-p/top-k.
         entropies: entropy of the distribution each token was drawn from, in nats, likewise before top-p/top-k; None where
             the engine does not give them.
-        entropy_slopes: dH/dη of each token's distribution when its own token is pushed up along the gradient of its
+        entropy_gradients: dH/dη of each token's distribution when its own token is pushed up along the gradient of its
             log-probability: −p(log p + H) + Σ_v p_v²(log p_v + H), in nats. An update with ∂J/∂log p = g changes the
-            entropy by g · slope to first order (arXiv:2602.03392). None where the engine does not give them.
+            entropy by g times this to first order (arXiv:2602.03392). None where the engine does not give them.
         raw_logprobs, raw_entropies: the same at temperature 1; None where nobody asked for them.
         policy_version: optimiser steps behind the weights it was sampled from.
     """
@@ -130,9 +132,9 @@ class Completion:
     text: str
     finish: Finish
     token_ids: "Int[Tensor, ' T']"
-    logprobs: "Float[Tensor, ' T']"
+    sampler_logprobs: "Float[Tensor, ' T']"
     entropies: "Float[Tensor, ' T'] | None" = None
-    entropy_slopes: "Float[Tensor, ' T'] | None" = None
+    entropy_gradients: "Float[Tensor, ' T'] | None" = None
     raw_logprobs: "Float[Tensor, ' T'] | None" = None
     raw_entropies: "Float[Tensor, ' T'] | None" = None
     policy_version: int = 0
@@ -236,12 +238,12 @@ class RolloutBatch:
         truncated: [P, G] cut at the length limit.
         lengths: [P, G] completion tokens.
         mask: [N, S] True on completion tokens; column t is the completion's token t, rows are padded on the right.
-        logprobs: [N, S] under the policy that sampled (or, where the needs name "refresh_advantages", under the policy
-            just before a later optimiser step); 0 where masked.
+        old_logprobs: [N, S] the trainer's, under the policy that sampled (or, where the needs name "refresh_advantages",
+            under the policy just before a later optimiser step); 0 where masked.
         entropies: [N, S] likewise, in nats; None unless the method's needs name it.
         prompt_logprobs: [P, Q] and prompt_mask: [P, Q] (False on padding and on the first token); None likewise.
         ref_logprobs: [N, S] under the model before training; None likewise. values: [N, S] of the method's net; likewise.
-        entropy_slopes: [N, S] see `Completion`; None where the engine gives none.
+        entropy_gradients: [N, S] see `Completion`; None where the engine gives none.
         sampler_logprobs: [N, S] as the engine reported them, whoever scored since.
         problems: [P] ids. state: what the method remembers from rollout to rollout, to be written into.
     """
@@ -251,13 +253,13 @@ class RolloutBatch:
     truncated: "Bool[Tensor, 'P G']"
     lengths: "Int[Tensor, 'P G']"
     mask: "Bool[Tensor, 'N S']"
-    logprobs: "Float[Tensor, 'N S']"
+    old_logprobs: "Float[Tensor, 'N S']"
     entropies: "Float[Tensor, 'N S'] | None" = None
     prompt_logprobs: "Float[Tensor, 'P Q'] | None" = None
     prompt_mask: "Bool[Tensor, 'P Q'] | None" = None
     ref_logprobs: "Float[Tensor, 'N S'] | None" = None
     values: "Float[Tensor, 'N S'] | None" = None
-    entropy_slopes: "Float[Tensor, 'N S'] | None" = None
+    entropy_gradients: "Float[Tensor, 'N S'] | None" = None
     sampler_logprobs: "Float[Tensor, 'N S'] | None" = None
     problems: tuple[str, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)

@@ -139,7 +139,7 @@ def test_only_what_has_a_weight_is_computed() -> None:
     assert methods.load(Choice(name="grpo")).needs == frozenset()
     assert methods.load(Choice(name="grpo", kl_coef=0.1)).needs == {"ref_logprobs"}
     assert methods.load(Choice(name="grpo", entropy_coef=0.1)).needs == {"entropy_grad"}
-    # with a penalty a group that is all right has a gradient
+    # with a penalty a group that is all correct has a gradient
     assert not methods.load(Choice(name="grpo", kl_coef=0.1)).may_skip_zero
     assert not methods.load(Choice(name="grpo", entropy_coef=0.1)).may_skip_zero
     assert methods.load(Choice(name="grpo")).may_skip_zero

@@ -44,8 +44,8 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> ProblemResult:
     return seen
 
 
-@pytest.mark.parametrize(("name", "degenerate"), [("b", 0.5), ("c", 0.0)])
-def test_both_sides_do_the_same_work(name: str, degenerate: float, tmp_path: Path, judged: ProblemResult) -> None:
+@pytest.mark.parametrize(("name", "zero_std"), [("b", 0.5), ("c", 0.0)])
+def test_both_sides_do_the_same_work(name: str, zero_std: float, tmp_path: Path, judged: ProblemResult) -> None:
     from vs_trl import coin
     from vs_trl.ours import Ours
     from vs_trl.peer import Peer
@@ -76,7 +76,7 @@ def test_both_sides_do_the_same_work(name: str, degenerate: float, tmp_path: Pat
     for step in steps:
         assert step.lengths.shape == step.advantages.shape == (4, 4)
         assert int(step.lengths.max()) <= 16
-        assert float((~step.learning).float().mean()) == degenerate
+        assert float((~step.learning).float().mean()) == zero_std
         assert sum(step.phases.values()) == pytest.approx(step.seconds, rel=0.05)
         assert step.peak >= step.before > 0
         if work.median is None:

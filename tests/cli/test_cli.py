@@ -78,11 +78,11 @@ def test_help_names_the_verbs() -> None:
         assert verb in found.stdout
 
 
-@pytest.mark.parametrize("room", ["methods", "rewards", "tasks", "engines", "measures"])
-def test_list(room: str, here: Here) -> None:
-    status, out, _ = here("list", room)
+@pytest.mark.parametrize("package", ["methods", "rewards", "tasks", "engines", "measures"])
+def test_list(package: str, here: Here) -> None:
+    status, out, _ = here("list", package)
     assert status == 0
-    assert [line.split()[0] for line in out.splitlines()] == plugins.names(room)
+    assert [line.split()[0] for line in out.splitlines()] == plugins.names(package)
 
 
 def test_list_of_nothing_known() -> None:

@@ -108,10 +108,10 @@ def test_weights_of_tokens_that_a_method_treats_apart(tmp_path: Path) -> None:
 
 
 def test_predicted_entropy_changes_need_slopes(tmp_path: Path) -> None:
-    assert "predicted_dH" not in scored(tmp_path / "a", group("p"), methods=["grpo"])[0]
-    rows = [row | {"entropy_slopes": [0.1, 0, 0, 0, 0, -0.3]} for row in group("p")]
+    assert "predicted_entropy_change" not in scored(tmp_path / "a", group("p"), methods=["grpo"])[0]
+    rows = [row | {"entropy_gradients": [0.1, 0, 0, 0, 0, -0.3]} for row in group("p")]
     # Each token's dJ/dlog p is its advantage over 24 tokens; the slopes of a completion sum to -0.2.
-    found = column(scored(tmp_path / "b", rows, methods=["grpo"]), "grpo", "predicted_dH")
+    found = column(scored(tmp_path / "b", rows, methods=["grpo"]), "grpo", "predicted_entropy_change")
     assert found == pytest.approx([-0.2 * advantage / 24 for advantage in GRPO])
 
 
@@ -124,7 +124,9 @@ def test_methods_that_need_a_model_are_refused(tmp_path: Path) -> None:
 
 def cut(row: dict[str, Any], length: int) -> dict[str, Any]:
     """The row with the first tokens of its completion alone."""
-    return row | {"length": length} | {name: row[name][:length] for name in ("token_ids", "logprobs", "entropies")}
+    return (
+        row | {"length": length} | {name: row[name][:length] for name in ("token_ids", "sampler_logprobs", "entropies")}
+    )
 
 
 def test_a_fixed_length_is_the_runs_limit(tmp_path: Path) -> None:
@@ -144,7 +146,7 @@ def test_a_method_that_reads_log_probs_undeclared_is_refused(tmp_path: Path, mak
     source = (
         '"""Mine."""\nfrom progrpo import methods\n'
         "def advantages(batch, params):\n"
-        "    return methods.Advantages(values=batch.logprobs.mean(dim=1).view(batch.rewards.shape))\n"
+        "    return methods.Advantages(values=batch.old_logprobs.mean(dim=1).view(batch.rewards.shape))\n"
     )
     name = make_module(source)
     message = refusal(tmp_path, group("p", tokens=False), methods=["grpo", name])

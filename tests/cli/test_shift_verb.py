@@ -62,7 +62,7 @@ def batch(
         truncated=torch.zeros_like(right),
         lengths=torch.ones_like(right, dtype=torch.long),
         mask=torch.ones(right.numel(), 1, dtype=torch.bool),
-        logprobs=chances.log().reshape(-1, 1),
+        old_logprobs=chances.log().reshape(-1, 1),
         prompt_logprobs=torch.tensor([[0.0, math.log(0.4)], [0.0, math.log(0.2)]]),
         prompt_mask=torch.tensor([[False, True], [False, True]]),
     )
@@ -133,7 +133,7 @@ def test_correlation_with_length_is_among_the_correct() -> None:
         truncated=torch.zeros_like(right),
         lengths=torch.tensor([[1, 2, 2, 2]]),
         mask=torch.tensor([[True, False], [True, True], [True, True], [True, True]]),
-        logprobs=torch.tensor([[half, 0.0], [half, half], [-0.01, -0.01], [-0.02, -0.01]]),
+        old_logprobs=torch.tensor([[half, 0.0], [half, half], [-0.01, -0.01], [-0.02, -0.01]]),
         prompt_logprobs=torch.tensor([[0.0, half]]),
         prompt_mask=torch.tensor([[False, True]]),
     )
@@ -192,7 +192,7 @@ def test_negligible_and_overwhelming_defaults_are_said() -> None:
                     (name, 1)
                     for name in ("rewards", "correct", "truncated", "lengths", "prompt_logprobs", "prompt_mask")
                 ),
-                *((name, 4) for name in ("mask", "logprobs")),
+                *((name, 4) for name in ("mask", "old_logprobs")),
             )
         }
     )

@@ -13,7 +13,7 @@ from progrpo.engines import Engine, Generated, Request, Sampling
 from progrpo.engines.hf.cache import Decode
 from progrpo.engines.hf.graphs import Graphs, round_up
 from progrpo.engines.hf.sampling import invert, sample
-from progrpo.engines.hf.state import Rows
+from progrpo.engines.hf.state import DecoderState
 from progrpo.model import LanguageModel
 from progrpo.settings import Choice
 
@@ -42,7 +42,7 @@ def test_logprobs_and_entropies_equal_a_plain_forward_pass(tiny_model: LanguageM
             logprobs = token_logprobs(logits, tokens, temperature=1.3)[0]
             entropies = distribution_entropy(logits, 1.3)[0]
             start = len(request.prompt_ids)
-            assert torch.allclose(completion.logprobs, logprobs[start:], atol=1e-4)
+            assert torch.allclose(completion.sampler_logprobs, logprobs[start:], atol=1e-4)
             assert torch.allclose(completion.entropies, entropies[start - 1 : -1], atol=1e-4)
             assert torch.allclose(result.prompt_logprobs, logprobs[:start], atol=1e-4)
             assert result.prompt_logprobs[0] == 0
@@ -131,7 +131,7 @@ def test_plain_passes_draw_the_same(tiny_model: LanguageModel, way: dict[str, in
         assert same(ours, theirs)
         assert torch.allclose(ours.prompt_logprobs, theirs.prompt_logprobs, atol=1e-5)
         for a, b in zip(ours.completions, theirs.completions, strict=True):
-            assert torch.allclose(a.logprobs, b.logprobs, atol=1e-5)
+            assert torch.allclose(a.sampler_logprobs, b.sampler_logprobs, atol=1e-5)
             assert torch.allclose(a.entropies, b.entropies, atol=1e-5)
             assert a.finish == b.finish
 
@@ -140,16 +140,16 @@ def test_waiting_groups_enter_as_soon_as_rows_are_free(
     tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[int] = []
-    plain = Rows.advance
+    plain = DecoderState.advance
 
-    def spy(self: Rows, rows: int, **sizes: object) -> None:
+    def spy(self: DecoderState, rows: int, **sizes: object) -> None:
         steps.append(rows)
         plain(self, rows, **sizes)
 
     sampler = engine(tiny_model, max_rows=6)
     asked = [Request(prompt_ids=tiny_model.encode_prompt("1+"), seeds=(i, i + 1)) for i in range(0, 40, 2)]
     sampler.generate(asked[:1], SAMPLING)
-    monkeypatch.setattr(Rows, "advance", spy)
+    monkeypatch.setattr(DecoderState, "advance", spy)
     results = sampler.generate(asked, SAMPLING)
     lengths = [len(c.token_ids) for result in results for c in result.completions]
     assert sum(steps) == sum(length - 1 for length in lengths)  # the first token comes with the prompt's pass
@@ -160,9 +160,9 @@ def test_waiting_groups_enter_as_soon_as_rows_are_free(
 
 def test_the_cache_s_tokens_are_limited(tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[int] = []
-    plain = Rows.advance
+    plain = DecoderState.advance
     monkeypatch.setattr(
-        Rows, "advance", lambda self, rows, **sizes: (steps.append(rows), plain(self, rows, **sizes))[1]
+        DecoderState, "advance", lambda self, rows, **sizes: (steps.append(rows), plain(self, rows, **sizes))[1]
     )
     # A group reserves a prompt of at most 14 and 3 rows of 12: 50. One group at a time in 70, two in 100.
     for limit, most in ((70, 3), (100, 6)):
@@ -217,13 +217,13 @@ def test_a_fast_way_that_does_not_hold_is_left_loudly(
     def blind(self: Decode, layer: int, query: torch.Tensor, *rest: object) -> torch.Tensor:
         """Sees the prompt of the group before."""
         return plain(
-            replace(self, place=(self.place + self.cache.shape.group) % (3 * self.groups)), layer, query, *rest
+            replace(self, place=(self.place + self.cache.capacity.group) % (3 * self.groups)), layer, query, *rest
         )
 
     monkeypatch.setattr(Decode, "attend", blind)
     for ours, theirs in zip(generate(tiny_model), expected, strict=True):
         assert same(ours, theirs)
-    assert "decoding by slots does not hold" in caplog.text
+    assert "decoding with continuous does not hold" in caplog.text
 
 
 def test_bf16_samples_from_the_weights_as_they_are_now(tiny_model: LanguageModel) -> None:
@@ -246,7 +246,7 @@ def test_bf16_samples_from_the_weights_as_they_are_now(tiny_model: LanguageModel
             logits = model.head(model.hidden(tokens)).detach()
             expected = token_logprobs(logits, tokens, temperature=1.3)[0, len(request.prompt_ids) :]
             # bf16 logits of magnitude 8 are 1/32 apart
-            assert torch.allclose(result.completions[0].logprobs, expected, atol=0.15)
+            assert torch.allclose(result.completions[0].sampler_logprobs, expected, atol=0.15)
 
 
 def test_greedy_is_the_argmax(tiny_model: LanguageModel) -> None:
@@ -367,13 +367,13 @@ def test_a_token_of_probability_zero_is_never_drawn(uniform: float) -> None:
 class Recorded:
     """A stand-in for a CUDA graph, where there is no CUDA: it runs the pass it was captured from."""
 
-    def __init__(self, rows: Rows, size: int, width: int) -> None:
+    def __init__(self, rows: DecoderState, size: int, width: int) -> None:
         self.rows, self.size, self.width = rows, size, width
 
     def replay(self) -> None:
-        shape = self.rows.shape
+        capacity = self.rows.capacity
         self.rows.advance(
-            self.size, groups=shape.groups, span=self.width, prompts=shape.prompt, even=False, even_prompts=False
+            self.size, groups=capacity.groups, span=self.width, prompts=capacity.prompt, even=False, even_prompts=False
         )
 
 
@@ -391,7 +391,7 @@ def test_passes_of_a_few_fixed_sizes_draw_the_same(tiny_model: LanguageModel, mo
         for ours, theirs in zip(sampler.generate(requests(tiny_model), SAMPLING), generate(tiny_model), strict=True):
             assert same(ours, theirs)
             for a, b in zip(ours.completions, theirs.completions, strict=True):
-                assert torch.allclose(a.logprobs, b.logprobs, atol=1e-5)
+                assert torch.allclose(a.sampler_logprobs, b.sampler_logprobs, atol=1e-5)
     # Rows 7, 6, 4, 3, 2, 1 of the at most 7, all spans rounded up to 64; each captured once.
     assert {width for _, width in captured} == {64}
     assert {size for size, _ in captured} <= {7, 6, 4, 3, 2, 1}

@@ -53,7 +53,7 @@ def test_completions_are_those_of_engine_hf(tiny_model: LanguageModel, sampling:
         assert result.prompt_logprobs is None
         for one, two in zip(result.completions, other.completions, strict=True):
             assert (one.seed, one.text, one.finish) == (two.seed, two.text, two.finish)
-            assert torch.allclose(one.logprobs, two.logprobs, atol=1e-4)
+            assert torch.allclose(one.sampler_logprobs, two.sampler_logprobs, atol=1e-4)
             assert torch.allclose(one.entropies, two.entropies, atol=1e-4)
 
 
@@ -77,7 +77,7 @@ def test_logprobs_and_entropies_equal_a_plain_forward_pass(
             ids = torch.cat([request.prompt_ids, completion.token_ids])[None]
             logits = tiny_model.model(ids).logits.detach()
             logprobs = token_logprobs(logits, ids, temperature=1.3)[0]
-            assert torch.allclose(completion.logprobs, logprobs[start:], atol=1e-4)
+            assert torch.allclose(completion.sampler_logprobs, logprobs[start:], atol=1e-4)
             assert torch.allclose(completion.entropies, distribution_entropy(logits, 1.3)[0, start - 1 : -1], atol=1e-4)
             assert torch.allclose(result.prompt_logprobs, logprobs[:start], atol=1e-4)
 
@@ -246,7 +246,10 @@ def test_weights_are_rounded_in_bf16_only_while_it_generates(tiny_model: Languag
     exact = engine(tiny_model).generate(requests(tiny_model), SAMPLING)
     for result, other in zip(results, exact, strict=True):
         for one, two in zip(result.completions, other.completions, strict=True):
-            assert torch.allclose(one.logprobs[:1], two.logprobs[:1], atol=0.3) or one.token_ids[0] != two.token_ids[0]
+            assert (
+                torch.allclose(one.sampler_logprobs[:1], two.sampler_logprobs[:1], atol=0.3)
+                or one.token_ids[0] != two.token_ids[0]
+            )
 
 
 def test_nan_is_an_error(tiny_model: LanguageModel) -> None:
@@ -319,6 +322,6 @@ def test_on_cuda(tiny_model: LanguageModel, graphs: bool, precision: str) -> Non
         for completion in result.completions:
             ids = torch.cat([request.prompt_ids, completion.token_ids])[None].to(device)
             logprobs = token_logprobs(model.model(ids).logits.detach(), ids, temperature=1.3)[0].cpu()
-            assert torch.allclose(completion.logprobs, logprobs[len(request.prompt_ids) :], atol=tolerance)
+            assert torch.allclose(completion.sampler_logprobs, logprobs[len(request.prompt_ids) :], atol=tolerance)
     if precision == "fp32":
         assert tokens(results) == tokens(engine(model, "hf").generate(requests(model), SAMPLING))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from progrpo import engines, tasks
-from progrpo.evaluate import EvaluateSettings, Evaluation, judged, run_evaluation
+from progrpo.evaluate import EvaluateSettings, EvaluationResult, judged, run_evaluation
 from progrpo.model import LanguageModel
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.rows import from_row, to_row
@@ -15,7 +15,7 @@ from progrpo.types import Completion, Group, Problem, Sample, TokenStatistics, V
 TASK = Choice(name="countdown", numbers=3, max_number=6, max_target=20, min_used=2, min_solutions=1, test_size=5)
 
 
-def evaluate(model: LanguageModel, **settings: object) -> Evaluation:
+def evaluate(model: LanguageModel, **settings: object) -> EvaluationResult:
     with Verifier(Choice(name="expression"), VerifySettings()) as verifier:
         return run_evaluation(
             tasks.problems(TASK, "test"),
@@ -34,7 +34,7 @@ def completion(probabilities: list[float], entropies: list[float], raw: list[flo
         text="1+2",
         finish="stop",
         token_ids=torch.arange(len(probabilities)),
-        logprobs=torch.tensor(probabilities).log(),
+        sampler_logprobs=torch.tensor(probabilities).log(),
         entropies=torch.tensor(entropies),
         raw_logprobs=None if raw is None else torch.tensor(raw).log(),
         raw_entropies=None if raw is None else torch.tensor(entropies) * 2,

@@ -30,7 +30,7 @@ def scoring(*groups: list[tuple[float, ...]], recorded: float | None = None) -> 
             index=g,
             problem=Problem(id=str(p), prompt=""),
             completion=Completion(
-                seed=0, text="", finish="stop", token_ids=nothing.long(), logprobs=nothing, entropies=nothing
+                seed=0, text="", finish="stop", token_ids=nothing.long(), sampler_logprobs=nothing, entropies=nothing
             ),
             verdict=Verdict(status="wrong", reward=0.0),
             advantages=values,

@@ -24,7 +24,7 @@ def rollout_batch() -> Callable[..., RolloutBatch]:
             "truncated": torch.zeros_like(correct),
             "lengths": lengths,
             "mask": mask,
-            "logprobs": probabilities.log() * mask,
+            "old_logprobs": probabilities.log() * mask,
             "entropies": torch.arange(18.0).view(6, 3) * mask,
             "prompt_logprobs": torch.tensor([[0.0, 0.1, 0.9], [0.0, 0.4, 1.0]]).clamp(min=1e-9).log()
             * torch.tensor([[0.0, 1.0, 1.0], [0.0, 1.0, 0.0]]),
@@ -44,8 +44,8 @@ def step_batch(rollout_batch: Callable[..., RolloutBatch]) -> Callable[..., Step
         fields = {
             "advantages": torch.tensor([1.0, -0.5, -0.5, 0.0, 0.0, 0.0])[:, None].expand(6, 3),
             "mask": batch.mask,
-            "logprobs": batch.logprobs,
-            "old_logprobs": batch.logprobs,
+            "logprobs": batch.old_logprobs,
+            "old_logprobs": batch.old_logprobs,
             "entropies": batch.entropies,
             "correct": batch.correct,
             "judged": batch.judged,

@@ -40,7 +40,7 @@ def confidence(logprobs: list[float]) -> float:
 def naive_shift(batch: RolloutBatch) -> Table:
     """c(q) - c(o) in mixed groups, 0 in the others, for empty completions and without a verdict."""
     lengths, group = lengths_of(batch), batch.rewards.shape[1]
-    completions = tokens_of(batch.logprobs, lengths)
+    completions = tokens_of(batch.old_logprobs, lengths)
     made = []
     for p, row in enumerate(rewards_of(batch)):
         prompt = confidence(batch.prompt_logprobs[p][batch.prompt_mask[p]].tolist())
@@ -119,7 +119,7 @@ def moved(batch: RolloutBatch) -> RolloutBatch:
     """The same rollout under a policy that has gone on."""
     return replace(
         batch,
-        logprobs=torch.where(batch.mask, batch.logprobs - 0.4, 0.0),
+        old_logprobs=torch.where(batch.mask, batch.old_logprobs - 0.4, 0.0),
         entropies=batch.entropies + torch.rand(batch.entropies.shape, generator=torch.Generator().manual_seed(0)),
         prompt_logprobs=torch.where(batch.prompt_mask, batch.prompt_logprobs - 0.2, 0.0),
     )
@@ -220,11 +220,11 @@ def test_a_method_renewed_leaves_an_old_shift_as_it_was(make_module: MakeModule)
 from progrpo import methods
 NEEDS = frozenset({"refresh_advantages"})
 def advantages(batch, params):
-    return methods.Advantages(values=batch.logprobs.sum(dim=1).view(batch.rewards.shape))
+    return methods.Advantages(values=batch.old_logprobs.sum(dim=1).view(batch.rewards.shape))
 '''
     )
     batch = random_batch(1, failed=0.0)
     method, now = load(own, {"name": "progrpo", "alpha": 0.7}), moved(batch)
     renewed = method.renewed_advantages(method.advantages(batch), batch, now)
-    expected = now.logprobs.sum(dim=1).view(batch.rewards.shape) + 0.7 * torch.tensor(naive_shift(batch))
+    expected = now.old_logprobs.sum(dim=1).view(batch.rewards.shape) + 0.7 * torch.tensor(naive_shift(batch))
     assert torch.allclose(renewed.values, expected, atol=1e-5)

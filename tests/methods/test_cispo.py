@@ -53,7 +53,7 @@ def test_it_is_the_formula_as_loops(settings: dict[str, float], low: float, high
     for seed in range(100):
         batch = random_batch(seed)
         logprobs, lengths = drifted(batch, seed, 1.0), lengths_of(batch)
-        now, old = tokens_of(logprobs, lengths), tokens_of(batch.logprobs, lengths)
+        now, old = tokens_of(logprobs, lengths), tokens_of(batch.old_logprobs, lengths)
         advantages = each_token(naive_grpo(rewards_of(batch)), lengths)
         expected = naive_loss(now, old, advantages, group_token_mean(lengths, 3), weighted(low, high))
         assert_same_step(take_step(method, batch, logprobs), *expected, batch.mask)
@@ -63,5 +63,5 @@ def test_in_the_first_step_of_a_rollout_its_gradient_is_grpo_s_with_that_mean() 
     grpo = methods.load(Choice(name="grpo", aggregate="group_token"))
     for seed in range(20):
         batch = random_batch(seed)
-        one, other = (take_step(method, batch, batch.logprobs) for method in (load(), grpo))
+        one, other = (take_step(method, batch, batch.old_logprobs) for method in (load(), grpo))
         assert torch.allclose(one.gradient, other.gradient, atol=1e-7)

@@ -49,7 +49,7 @@ def test_padding_and_order_of_problems_change_nothing(name: str, rollout_batch: 
 
     wider = rollout_batch(
         mask=padded(batch.mask),
-        logprobs=padded(batch.logprobs),
+        old_logprobs=padded(batch.old_logprobs),
         entropies=padded(batch.entropies),
         prompt_logprobs=padded(batch.prompt_logprobs),
         prompt_mask=padded(batch.prompt_mask),
@@ -165,19 +165,19 @@ def hard_batches() -> dict[str, tuple[RolloutBatch, Tensor]]:
     batches = {
         "ragged": plain,
         "far": random_batch(13, lowest=-30.0),
-        "empty completions": replace(empty, logprobs=empty.logprobs * empty.mask),
+        "empty completions": replace(empty, old_logprobs=empty.old_logprobs * empty.mask),
         "a group without verdicts": replace(plain, rewards=nobody, correct=plain.correct & ~nobody.isnan()),
         "no verdict at all": replace(
             plain, rewards=torch.full((3, 3), NAN), correct=torch.zeros(3, 3, dtype=torch.bool)
         ),
-        "all right": replace(plain, rewards=torch.ones(3, 3), correct=torch.ones(3, 3, dtype=torch.bool)),
-        "all wrong": replace(plain, rewards=torch.zeros(3, 3), correct=torch.zeros(3, 3, dtype=torch.bool)),
+        "all correct": replace(plain, rewards=torch.ones(3, 3), correct=torch.ones(3, 3, dtype=torch.bool)),
+        "all incorrect": replace(plain, rewards=torch.zeros(3, 3), correct=torch.zeros(3, 3, dtype=torch.bool)),
     }
     made = {name: (batch, drifted(batch, 5, 0.3)) for name, batch in batches.items()}
     # from one end to the other: all tokens were near certain, and now have a log-prob of -30, or the other way round
     sure = batches["far"]
-    made["forgotten"] = (replace(sure, logprobs=-0.01 * sure.mask), -30.0 * sure.mask)
-    made["learned"] = (replace(sure, logprobs=-30.0 * sure.mask), -0.01 * sure.mask)
+    made["forgotten"] = (replace(sure, old_logprobs=-0.01 * sure.mask), -30.0 * sure.mask)
+    made["learned"] = (replace(sure, old_logprobs=-30.0 * sure.mask), -0.01 * sure.mask)
     return made
 
 
@@ -331,7 +331,7 @@ def test_the_check_above_sees_a_write(own_method: Callable[[str, str], Method], 
     method = guarded(own_method("writer", f"from progrpo import methods\n{hook}"))
     batch = random_batch(0)
     with pytest.raises(AssertionError, match=written):
-        take_step(method, batch, batch.logprobs)
+        take_step(method, batch, batch.old_logprobs)
 
 
 @pytest.mark.parametrize("name", NAMES)

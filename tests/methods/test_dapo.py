@@ -72,7 +72,7 @@ def test_a_completion_without_a_verdict_keeps_none(rollout_batch: Make) -> None:
 
 
 def test_with_dynamic_sampling_groups_that_fill_up_are_not_trained_on(rollout_batch: Make) -> None:
-    # The second group is all right: by the penalty of its second completion it has advantages, but no part in the loss.
+    # The second group is all correct: by the penalty of its second completion it has advantages, but no part in the loss.
     settings = {"limit_tokens": 10, "buffer_tokens": 4, "aggregate": "group_token"}
     batch = replace(
         rollout_batch(rewards=torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]])),

@@ -145,7 +145,7 @@ def test_it_is_the_formula_as_loops() -> None:
     for seed in range(100):
         batch = replace(random_batch(seed), state=dict(method.state))
         logprobs, lengths = drifted(batch, seed, 1.5), lengths_of(batch)
-        now, old = tokens_of(logprobs, lengths), tokens_of(batch.logprobs, lengths)
+        now, old = tokens_of(logprobs, lengths), tokens_of(batch.old_logprobs, lengths)
         advantages = each_token(naive_advantages(batch, history, visits), lengths)
         expected = naive_loss(now, old, advantages, sequence_mean(lengths), token)
         assert_same_step(take_step(method, batch, logprobs), *expected, batch.mask)

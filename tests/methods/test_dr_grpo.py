@@ -12,7 +12,7 @@ Make = Callable[..., RolloutBatch]
 
 def test_no_division_by_the_standard_deviation(rollout_batch: Make) -> None:
     values = methods.load(Choice(name="dr_grpo")).advantages(rollout_batch()).values
-    # rewards 1 0 0: mean 1/3; the second group is all right
+    # rewards 1 0 0: mean 1/3; the second group is all correct
     assert values.tolist() == [pytest.approx([2 / 3, -1 / 3, -1 / 3]), [0.0, 0.0, 0.0]]
 
 

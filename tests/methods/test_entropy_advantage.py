@@ -36,7 +36,7 @@ def batch() -> RolloutBatch:
 def test_by_hand(batch: RolloutBatch) -> None:
     # GRPO: rewards 1 0, sample std 0.70711: A = 0.70711, -0.70711. Bonus min(0.4 H, 0.70711 / 2):
     # 0.2 and 0.35355 (not 0.8); 0.35355 (not 0.4). At ratio 1: J = 1/2 (mean(0.90711, 1.06066) - 0.35355)
-    found = take_step(load(eps=0.0), batch, batch.logprobs)
+    found = take_step(load(eps=0.0), batch, batch.old_logprobs)
     assert found.loss == pytest.approx(-(1.96777 / 4 - 0.35355 / 2), abs=1e-5)
     assert found.gradient.flatten().tolist() == pytest.approx([-0.90711 / 4, -1.06066 / 4, 0.35355 / 2, 0.0], abs=1e-5)
     made = load(eps=0.0).advantages(batch)
@@ -53,7 +53,7 @@ def naive(batch: RolloutBatch, logprobs: torch.Tensor, *, alpha: float, kappa: f
         [a + min(alpha * h, abs(a) / kappa) for a, h in zip(row, own, strict=True)]
         for row, own in zip(base, entropies, strict=True)
     ]
-    now, old = tokens_of(logprobs, lengths), tokens_of(batch.logprobs, lengths)
+    now, old = tokens_of(logprobs, lengths), tokens_of(batch.old_logprobs, lengths)
     return naive_loss(now, old, shaped, sequence_mean(lengths), clipped(0.8, 1.2))
 
 

@@ -48,7 +48,7 @@ def test_a_clipped_completion_has_no_gradient() -> None:
 
 def naive(batch: RolloutBatch, logprobs: torch.Tensor, low: float, high: float) -> tuple[float, Table]:
     lengths = lengths_of(batch)
-    now, old = tokens_of(logprobs, lengths), tokens_of(batch.logprobs, lengths)
+    now, old = tokens_of(logprobs, lengths), tokens_of(batch.old_logprobs, lengths)
     advantages = [a for row in naive_grpo(rewards_of(batch)) for a in row]
     loss, gradient = 0.0, []
     for n, length in enumerate(lengths):
@@ -76,5 +76,5 @@ def test_in_the_first_step_of_a_rollout_its_gradient_is_grpo_s() -> None:
     grpo = methods.load(Choice(name="grpo"))
     for seed in range(20):
         batch = random_batch(seed)
-        one, other = (take_step(method, batch, batch.logprobs) for method in (load(), grpo))
+        one, other = (take_step(method, batch, batch.old_logprobs) for method in (load(), grpo))
         assert torch.allclose(one.gradient, other.gradient, atol=1e-7)

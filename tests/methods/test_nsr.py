@@ -57,7 +57,7 @@ def test_it_is_the_formula_as_loops(method: Method) -> None:
         logprobs, lengths = drifted(batch, seed, 0.3), lengths_of(batch)
         rewards = rewards_of(batch)
         wrong = [reward == 0 for row in rewards for reward in row]
-        now, old = tokens_of(logprobs, lengths), tokens_of(batch.logprobs, lengths)
+        now, old = tokens_of(logprobs, lengths), tokens_of(batch.old_logprobs, lengths)
         minus = each_token([[-1.0] * len(row) for row in rewards], lengths)
         expected = naive_loss(now, old, minus, token_mean(lengths, wrong), clipped(0.8, 1.2))
         assert_same_step(take_step(method, batch, logprobs), *expected, batch.mask)
@@ -65,6 +65,6 @@ def test_it_is_the_formula_as_loops(method: Method) -> None:
 
 def test_without_a_wrong_completion_there_is_nothing_to_learn(method: Method) -> None:
     batch = batch_of([[1.0, 1.0]], [[0.5], [0.2, 0.3]])
-    found = take_step(method, batch, batch.logprobs)
+    found = take_step(method, batch, batch.old_logprobs)
     assert found.loss == 0
     assert not found.gradient.any()

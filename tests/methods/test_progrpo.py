@@ -2,7 +2,7 @@
 
 Group 1: verdicts right wrong wrong. GRPO with the sample std: mean 1/3, std sqrt(1/3) = 0.57735: 1.15470, -0.57735 twice.
 Confidences (one lowest token each, since ceil(0.2 n) = 1 for n <= 5): 0.5, 0.2, 0.6. Prompt: lowest of 0.1 and 0.9: 0.1.
-Group 2: all right, advantages 0. Confidences 0.9, 0.5, 0.3; prompt 0.4.
+Group 2: all correct, advantages 0. Confidences 0.9, 0.5, 0.3; prompt 0.4.
 """
 
 import math

@@ -39,7 +39,7 @@ def test_by_hand() -> None:
         entropies=columns([[0.5, 1.5], [2.0]]),
         ref_logprobs=columns([[0.5, 1.0], [0.2]]).clamp(min=0.2).log() * torch.tensor([[1.0, 1.0], [1.0, 0.0]]),
     )
-    found = take_step(load(eps=0.0, kl_coef=0.1), batch, batch.logprobs)
+    found = take_step(load(eps=0.0, kl_coef=0.1), batch, batch.old_logprobs)
     # the advantages cancel at ratio 1; the mean of k3 is that of any token
     assert found.own == pytest.approx(0.0, abs=1e-6)
     assert found.loss == pytest.approx(0.1 * 0.306853, abs=1e-6)
@@ -52,7 +52,7 @@ def naive(batch: RolloutBatch, logprobs: torch.Tensor, kl_coef: float) -> tuple[
     means = [-sum(row) / max(1, len(row)) for row in tokens_of(batch.entropies, lengths)]
     group = batch.rewards.shape[1]
     rewards = [means[start : start + group] for start in range(0, len(means), group)]
-    now, old = tokens_of(logprobs, lengths), tokens_of(batch.logprobs, lengths)
+    now, old = tokens_of(logprobs, lengths), tokens_of(batch.old_logprobs, lengths)
     weights = sequence_mean(lengths)
     loss, gradient = naive_loss(now, old, each_token(naive_grpo(rewards), lengths), weights, clipped(0.8, 1.2))
     for n, row in enumerate(tokens_of(batch.ref_logprobs, lengths)):

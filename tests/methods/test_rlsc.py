@@ -25,7 +25,7 @@ def load(**settings: object) -> Method:
 def test_by_hand() -> None:
     # p(o) = 0.5 * 0.5 = 0.25 and 0.2: L = -1/2 (0.35 log 0.25 + 0.3 log 0.2); the probability is a constant
     batch = batch_of([[1.0, NAN]], [[0.5, 0.5], [0.2]])
-    found = take_step(load(), batch, batch.logprobs)
+    found = take_step(load(), batch, batch.old_logprobs)
     assert found.loss == pytest.approx((0.35 * 1.3862944 + 0.3 * 1.6094379) / 2, abs=1e-5)
     assert torch.allclose(found.gradient, torch.tensor([[-0.175, -0.175], [-0.15, 0.0]]), atol=1e-6)
 
@@ -47,8 +47,8 @@ def test_verdicts_play_no_part() -> None:
     batch = random_batch(3, failed=0.0)
     other = batch_of(
         (1 - batch.rewards).tolist(),
-        tokens_of(batch.logprobs.exp(), lengths_of(batch)),
+        tokens_of(batch.old_logprobs.exp(), lengths_of(batch)),
     )
-    one, two = take_step(load(), batch, batch.logprobs), take_step(load(), other, other.logprobs)
+    one, two = take_step(load(), batch, batch.old_logprobs), take_step(load(), other, other.old_logprobs)
     assert one.loss == pytest.approx(two.loss)
     assert torch.allclose(one.gradient, two.gradient)

@@ -75,7 +75,7 @@ def test_it_is_the_formula_as_loops(c: float) -> None:
         batch = random_batch(seed)
         logprobs, lengths = drifted(batch, seed, 1.0), lengths_of(batch)
         advantages = each_token(naive_grpo(rewards_of(batch)), lengths)
-        now, old = tokens_of(logprobs, lengths), tokens_of(batch.logprobs, lengths)
+        now, old = tokens_of(logprobs, lengths), tokens_of(batch.old_logprobs, lengths)
         expected = naive_loss(now, old, advantages, sequence_mean(lengths), dual(c))
         assert_same_step(take_step(load("grpo", dual_clip=c), batch, logprobs), *expected, batch.mask)
 
@@ -94,7 +94,7 @@ def test_with_any_method_a_large_ratio_counts_as_that_of_the_bound_or_it_is_refu
     states = torch.zeros(9, batch.mask.shape[1], 4)
 
     def loss(method: Method, by: float) -> float:
-        return take_step(method, batch, batch.logprobs + by, net=method.make_net(4), states=states).own
+        return take_step(method, batch, batch.old_logprobs + by, net=method.make_net(4), states=states).own
 
     assert loss(bounded, 5.0) == pytest.approx(loss(free, math.log(2.0)), abs=1e-5)
     if name != "psr":  # it has no negative advantage
@@ -139,7 +139,7 @@ def test_cut_completions_leave_the_tokens_and_stay_in_the_counts(aggregate: str,
     rows = [[0.5, 0.5], [0.4], [0.4, 0.5, 0.6], [0.5], [0.5], [0.5]]
     batch = cut(batch_of([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]], rows), (0, 2), (1, 0), (1, 1), (1, 2))
     method = load("grpo", eps=0.0, aggregate=aggregate, truncated="drop")
-    found = take_step(method, batch, batch.logprobs)
+    found = take_step(method, batch, batch.old_logprobs)
     expected = torch.zeros(6, 3)
     expected[0, :2] = -1.15470 * weights[0]
     expected[1, 0] = 0.57735 * weights[1]

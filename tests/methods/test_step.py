@@ -41,14 +41,14 @@ def test_a_step_holds_the_rows_of_its_problems() -> None:
     made = make_step(batch, Advantages(values=values), slice(1, 2), seed=0)
     own = slice(3, 6)
     assert torch.equal(made.batch.advantages, values[0][:, None].expand(3, 6))
-    for name in ("mask", "logprobs", "entropies"):
+    for name in ("mask", "old_logprobs", "entropies"):
         assert torch.equal(getattr(made.batch, name), getattr(batch, name)[own]), name
-    assert torch.equal(made.batch.old_logprobs, batch.logprobs[own])
+    assert torch.equal(made.batch.old_logprobs, batch.old_logprobs[own])
     for name in ("correct", "judged", "truncated"):
         assert torch.equal(getattr(made.batch, name), getattr(batch, name)[1:2]), name
     assert made.kept.all()
     assert torch.equal(made.ref_logprobs, batch.ref_logprobs[own])
-    assert made.entropy_slopes is None
+    assert made.entropy_gradients is None
     assert made.group == 3
     assert made.batch.pool.tolist() == [0, 0, 0]
 
@@ -75,9 +75,9 @@ def test_refreshed_log_probs_stand_beside_those_of_the_policy_that_sampled() -> 
     # what `rescore` gives: these problems alone
     now = random_batch(1, problems=1)
     made = make_step(batch, Advantages(values=torch.ones(1, 3)), slice(1, 2), seed=0, now=now)
-    assert torch.equal(made.batch.logprobs, now.logprobs)
+    assert torch.equal(made.batch.logprobs, now.old_logprobs)
     assert torch.equal(made.batch.entropies, now.entropies)
-    assert torch.equal(made.batch.old_logprobs, batch.logprobs[3:6])
+    assert torch.equal(made.batch.old_logprobs, batch.old_logprobs[3:6])
 
 
 def test_random_numbers_follow_the_seed() -> None:
@@ -96,7 +96,7 @@ def test_losses_of_micro_batches_add_up_to_that_of_the_step() -> None:
     decided = decide(method, step, longest=6, skip_zero=False)
 
     def loss(place: Tensor) -> float:
-        view = micro_view(step, decided, place, logprobs=batch.logprobs[place] + 0.1)
+        view = micro_view(step, decided, place, logprobs=batch.old_logprobs[place] + 0.1)
         return float(micro_loss(method, view, decided, place)[0])
 
     whole = loss(torch.arange(9))

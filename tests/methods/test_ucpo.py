@@ -44,7 +44,7 @@ def test_by_hand() -> None:
 
 def naive(batch, logprobs, *, tau: float, floor: float) -> tuple[float, Table]:
     lengths = lengths_of(batch)
-    group, old = batch.rewards.shape[1], tokens_of(batch.logprobs, lengths)
+    group, old = batch.rewards.shape[1], tokens_of(batch.old_logprobs, lengths)
     weights = []
     for p, row in enumerate(rewards_of(batch)):
         means = {

@@ -55,7 +55,7 @@ def test_a_group_of_correct_completions_trains_at_full_strength() -> None:
 
 def naive(batch, logprobs, *, beta: float) -> tuple[float, Table]:
     lengths = lengths_of(batch)
-    group, old = batch.rewards.shape[1], tokens_of(batch.logprobs, lengths)
+    group, old = batch.rewards.shape[1], tokens_of(batch.old_logprobs, lengths)
     shaped = []
     for p, row in enumerate(rewards_of(batch)):
         means = {

@@ -48,7 +48,7 @@ def naive(batch: RolloutBatch, logprobs: torch.Tensor, lam: float) -> tuple[floa
     lengths, rewards = lengths_of(batch), rewards_of(batch)
     judged = [not math.isnan(reward) for row in rewards for reward in row]
     signs = each_token([[lam if reward == 1 else -1.0 for reward in row] for row in rewards], lengths)
-    now, old = tokens_of(logprobs, lengths), tokens_of(batch.logprobs, lengths)
+    now, old = tokens_of(logprobs, lengths), tokens_of(batch.old_logprobs, lengths)
     return naive_loss(now, old, signs, token_mean(lengths, judged), clipped(0.8, 1.2))
 
 
@@ -62,7 +62,7 @@ def test_it_is_the_formula_as_loops(lam: float) -> None:
 
 def test_lambda_zero_is_nsr_with_the_correct_completions_in_the_mean(batch: RolloutBatch) -> None:
     # 4 of the 6 judged tokens are of wrong completions
-    nsr = take_step(methods.load(Choice(name="nsr")), batch, batch.logprobs)
-    zero = take_step(load(lam=0.0), batch, batch.logprobs)
+    nsr = take_step(methods.load(Choice(name="nsr")), batch, batch.old_logprobs)
+    zero = take_step(load(lam=0.0), batch, batch.old_logprobs)
     assert torch.allclose(zero.gradient, nsr.gradient * 4 / 6)
     assert zero.loss == pytest.approx(nsr.loss * 4 / 6)

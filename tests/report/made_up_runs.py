@@ -71,7 +71,7 @@ ACCOUNTED = {
     "tokens/forwarded": 1000.0,
     "tokens/padding_share": 0.1,
     "tokens/repeated_prompt_share": 0.25,
-    "tokens/head_share": 0.5,
+    "tokens/logit_row_share": 0.5,
     "policy/zero_advantage_share": 0.25,
     "time/verify_s": 0.1,
     "time/verify_hidden_s": 0.3,

@@ -76,7 +76,7 @@ def test_flat() -> None:
         ({"name": "progrpo", "baseline": "one_minus_prompt", "alpha": 1.0}, "1 − c(q) − c(o), α 1"),
         (
             {"name": "progrpo", "baseline": "group_mean", "skip": "all_wrong"},
-            "mean c(o) − c(o), all-wrong groups left alone",
+            "mean c(o) − c(o), all-incorrect groups left alone",
         ),
         ({"name": "progrpo", "baseline": "none", "apply_to": "correct"}, "−c(o), correct only"),
         ({"name": "progrpo", "preset": "paper"}, "progrpo (preset paper)"),
@@ -91,7 +91,7 @@ def test_flat() -> None:
                 },
                 **{"apply_to": "correct", "skip": "all_wrong"},
             },
-            "(mean log c(o) of the correct − log c(o)) / std, α 0.6, correct only, all-wrong groups left alone",
+            "(mean log c(o) of the correct − log c(o)) / std, α 0.6, correct only, all-incorrect groups left alone",
         ),
         (
             {"name": "progrpo", "baseline": "group_mean", "score": "log_prob", "length_trend": "remove"},

@@ -1,4 +1,4 @@
-"""Where Math-Verify 0.9.0, called on two boxes, judges otherwise than the rows of math_table.py that `screen` decides.
+"""Where Math-Verify 0.9.0, called on two boxes, judges otherwise than the rows of math_table.py that `fast_verdict` decides.
 
 Some are its defects, some our policy (units, percent, bases, unevaluated answers); tests/rewards/test_math.py holds that
 there are no others.

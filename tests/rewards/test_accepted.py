@@ -59,10 +59,10 @@ def test_what_is_decided_at_once() -> None:
     """ "7" meets the plain gold without algebra, whatever the other; a miss of the plain one leaves the other to algebra."""
     problem = Problem(id="x", prompt="", answer=r"\sqrt{8}", accepted=("7",))
     own = reward("math")
-    met = own.screen("\\boxed{7}", problem)
+    met = own.fast_verdict("\\boxed{7}", problem)
     assert met is not None
     assert met.correct
-    assert own.screen("\\boxed{2\\sqrt{2}}", problem) is None
+    assert own.fast_verdict("\\boxed{2\\sqrt{2}}", problem) is None
     assert own.score("\\boxed{2\\sqrt{2}}", problem).correct
 
 

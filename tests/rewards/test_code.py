@@ -11,7 +11,7 @@ from code_programs import CALL, DIVISOR, REFERENCE, ROWS, SUM, SUM_TACO
 from progrpo import rewards
 from progrpo.errors import SandboxError
 from progrpo.rewards import code
-from progrpo.rewards.code import Params, gold_fault, limit_s, prepare, score, screen
+from progrpo.rewards.code import Params, fast_verdict, gold_fault, limit_s, prepare, score
 from progrpo.rewards.code import run as code_run
 from progrpo.rewards.code import values as code_values
 from progrpo.rewards.code.compare import TEXT_RULES, Tolerance, same_value
@@ -238,10 +238,10 @@ def test_the_contract() -> None:
     assert reward.slow
     assert reward.limit_s == limit_s(reward.params) > 50
     problem = Problem(id="x", prompt="", info={"tests": SUM})
-    verdict = screen("no code", problem, SMALL)
+    verdict = fast_verdict("no code", problem, SMALL)
     assert verdict is not None
     assert verdict.status == "no_answer"
-    assert screen(RIGHT, problem, SMALL) is None
+    assert fast_verdict(RIGHT, problem, SMALL) is None
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_a_part_that_fails_makes_the_whole_fail(part: str) -> None:
 def test_terms_on_length_keep_their_weight(part: str) -> None:
     long = {"name": "length", "over": {"name": "expression"}, "limit_tokens": 20, "buffer_tokens": 8, "weight": 0.5}
     both = load(long, {"name": part, "weight": 1.0})
-    verdict = both.shape(both.score("2+4", PROBLEM), 16)
+    verdict = both.length_term(both.score("2+4", PROBLEM), 16)
     # 0.5 * (1 - 0.5) + 1 * 3
     assert verdict.reward == pytest.approx(3.25)
     assert verdict.parts == {"expression": 1.0, "length": pytest.approx(-0.5), part: 3.0}
@@ -58,7 +58,7 @@ def test_terms_on_length_keep_their_weight(part: str) -> None:
 def test_a_part_made_of_several_is_logged_by_those(part: str) -> None:
     long = {"name": "length", "over": {"name": "expression"}, "limit_tokens": 20, "buffer_tokens": 8}
     both = load(long, {"name": part})
-    verdict = both.shape(both.score("2+4", PROBLEM), 16)
+    verdict = both.length_term(both.score("2+4", PROBLEM), 16)
     assert verdict.parts == {"expression": 1.0, "length": pytest.approx(-0.5), part: 3.0}
     assert verdict.reward == pytest.approx(3.5)
 

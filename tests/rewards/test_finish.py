@@ -51,6 +51,6 @@ def test_a_reward_that_does_not_ask_is_not_told(tmp_path: Path, arguments: str) 
 )
 def test_rewards_made_of_others_pass_it_on(choice: dict[str, Any]) -> None:
     reward = rewards.load(Choice.model_validate(choice))
-    for judge in (reward.score, reward.screen):
+    for judge in (reward.score, reward.fast_verdict):
         found = [judge(r"\boxed{1}", PROBLEM, finish) for finish in ("length", "stop", None)]
         assert [verdict.status for verdict in found if verdict] == ["no_answer", "correct", "correct"]

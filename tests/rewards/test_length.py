@@ -36,7 +36,7 @@ def test_the_term_is_added_and_the_status_stays(
     text: str, tokens: int, status: str, reward: float, term: float
 ) -> None:
     length = load(penalty=2.0)
-    verdict = length.shape(length.score(text, PROBLEM), tokens)
+    verdict = length.length_term(length.score(text, PROBLEM), tokens)
     assert verdict.status == status
     assert verdict.reward == pytest.approx(reward)
     assert verdict.parts == {"expression": pytest.approx(reward - term), "length": pytest.approx(term)}

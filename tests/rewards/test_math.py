@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from math_table import EQUAL, ROWS, UNEQUAL
 from math_verify_differs import ACCEPTED, REJECTED
 
-from progrpo.rewards.math import Params, gold_fault, score, screen, warm
+from progrpo.rewards.math import Params, fast_verdict, gold_fault, score, warm
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice
 from progrpo.types import Problem
@@ -23,7 +23,7 @@ def status(gold: str, text: str, **params: object) -> str:
 
 
 def at_once(gold: str, answer: str, **params: object) -> str | None:
-    verdict = screen(rf"\boxed{{{answer}}}", problem(gold), Params(**params))
+    verdict = fast_verdict(rf"\boxed{{{answer}}}", problem(gold), Params(**params))
     return verdict.status if verdict else None
 
 
@@ -39,15 +39,17 @@ def _algebra_is_loaded() -> None:
 def test_table(name: str, gold: str, text: str, expected: str) -> None:
     # What is too much must never reach the algebra, which would hang here.
     verdict = (
-        screen(text, problem(gold), Params()) if name.startswith("too much") else score(text, problem(gold), Params())
+        fast_verdict(text, problem(gold), Params())
+        if name.startswith("too much")
+        else score(text, problem(gold), Params())
     )
     assert verdict is not None, name
     assert verdict.status == expected, name
 
 
 @pytest.mark.parametrize(("name", "gold", "text", "expected"), ROWS)
-def test_screen_decides_as_score_does(name: str, gold: str, text: str, expected: str) -> None:
-    verdict = screen(text, problem(gold), Params())
+def test_fast_verdict_decides_as_score_does(name: str, gold: str, text: str, expected: str) -> None:
+    verdict = fast_verdict(text, problem(gold), Params())
     assert verdict is None or verdict.status == expected, name
 
 
@@ -58,7 +60,7 @@ def test_table_is_large_and_has_both_sides_of_every_category() -> None:
     assert not [row for row, times in Counter((gold, text) for _, gold, text, _ in ROWS).items() if times > 1]
 
 
-def test_screen_agrees_with_math_verify_but_for_listed_rows() -> None:
+def test_fast_verdict_agrees_with_math_verify_but_for_listed_rows() -> None:
     from math_verify import parse, verify
 
     def boxed(answer: str) -> list[object]:
@@ -98,7 +100,7 @@ def test_screen_agrees_with_math_verify_but_for_listed_rows() -> None:
         (r"\sqrt{2}", "1.5", None),
     ],
 )
-def test_what_screen_decides(gold: str, answer: str, expected: str | None) -> None:
+def test_what_fast_verdict_decides(gold: str, answer: str, expected: str | None) -> None:
     assert at_once(gold, answer) == expected
 
 
@@ -256,10 +258,10 @@ TOKENS = [
     gold=st.lists(st.sampled_from(TOKENS), min_size=1, max_size=12), text=st.lists(st.sampled_from(TOKENS), max_size=25)
 )
 @settings(max_examples=500, deadline=None)
-def test_screen_survives_any_text(gold: list[str], text: list[str]) -> None:
+def test_fast_verdict_survives_any_text(gold: list[str], text: list[str]) -> None:
     answer = "".join(text)
     for completion in (answer, rf"\boxed{{{answer}}}", f"Answer: {answer}"):
-        verdict = screen(completion, problem("".join(gold)), Params(last_expression=True))
+        verdict = fast_verdict(completion, problem("".join(gold)), Params(last_expression=True))
         if verdict is not None:
             assert verdict.status in ("correct", "wrong", "no_answer", "bad_gold")
             (verdict.extracted or "").encode()  # can be written to a file

@@ -9,7 +9,7 @@ import pytest
 from math_kinds import FOUND, KINDS, SENTENCES
 
 from progrpo.errors import ConfigError
-from progrpo.rewards.math import Params, gold_fault, score, screen, symbolic, warm
+from progrpo.rewards.math import Params, fast_verdict, gold_fault, score, symbolic, warm
 from progrpo.rewards.math.numbers import Number, read_number
 from progrpo.rewards.math.text import clean
 from progrpo.settings import parse as parse_settings
@@ -40,9 +40,9 @@ def test_kind(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_screen_never_contradicts(kind: str) -> None:
+def test_fast_verdict_never_contradicts(kind: str) -> None:
     for _, gold, text, right in [row for row in ROWS if row[0] == kind]:
-        verdict = screen(text, problem(gold), Params())
+        verdict = fast_verdict(text, problem(gold), Params())
         assert verdict is None or verdict.correct == right, (gold, text)
 
 
@@ -92,7 +92,7 @@ UNFINISHED = [
 @pytest.mark.parametrize(("text", "finish"), UNFINISHED)
 def test_unfinished_completions(text: str, finish: Any) -> None:
     assert score(text, problem("34"), Params(), finish=finish).status == "correct"
-    verdict = screen(text, problem("34"), Params(unfinished="no_answer"), finish=finish)
+    verdict = fast_verdict(text, problem("34"), Params(unfinished="no_answer"), finish=finish)
     assert verdict is not None
     assert (verdict.status, verdict.extracted) == ("no_answer", None)
     assert "unfinished" in verdict.detail

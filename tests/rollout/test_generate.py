@@ -68,7 +68,7 @@ class Scripted(Engine):
                         text=self._texts.get(p, f"{p}.{g}"),
                         finish="stop",
                         token_ids=torch.tensor([1]),
-                        logprobs=torch.zeros(1),
+                        sampler_logprobs=torch.zeros(1),
                         entropies=torch.zeros(1),
                     )
                     for g, seed in enumerate(request.seeds)
@@ -102,7 +102,7 @@ class Asked:
             raise VerifierError("broken")
         return [Verdict(status="correct", reward=1.0, detail=text) for text, *_ in items]
 
-    def shape(self, verdict: Verdict, tokens: int) -> Verdict:
+    def length_term(self, verdict: Verdict, tokens: int) -> Verdict:
         return verdict
 
 

@@ -48,7 +48,7 @@ class _Served:
     def fill(self, gigabytes):
         return len(bytearray(int(gigabytes * 2**30)))
 
-def screen(text, problem, params):
+def fast_verdict(text, problem, params):
     return Verdict(status="no_answer", reward=0.0, detail=str(os.getpid())) if not text else None
 
 def score(text, problem, params):
@@ -160,7 +160,7 @@ def test_a_worker_that_cannot_start_is_an_error_at_once(module: str) -> None:
     assert not children()
 
 
-def test_what_the_screen_decides_never_reaches_a_worker(module: str) -> None:
+def test_what_the_fast_verdict_decides_never_reaches_a_worker(module: str) -> None:
     problem = Problem(id="p", prompt="")
     seen: list[int] = []
     with Verifier(Choice(name=module), VerifySettings(workers=1)) as verifier:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from progrpo.errors import DataError
 from progrpo.rollout.recorded import read_rollouts
@@ -18,7 +19,7 @@ def test_groups_come_back_as_they_were(tmp_path: Path) -> None:
     assert [verdict.status for verdict in one.verdicts] == ["correct", "wrong", "timeout", "wrong"]
     assert [completion.text for completion in one.completions] == ["1+2=3", "1*2=2", "2-1=1", "1+1=2"]
     assert one.completions[0].token_ids.tolist() == [4, 13, 5, 17, 6, 1]
-    assert one.completions[2].logprobs.tolist() == pytest.approx([math.log(0.8)] * 6)
+    assert one.completions[2].sampler_logprobs.tolist() == pytest.approx([math.log(0.8)] * 6)
     assert one.prompt_logprobs is not None
     assert one.prompt_logprobs.tolist() == pytest.approx([math.log(p) for p in (0.1, 0.4, 0.5, 0.9)])
     assert found.recorded[0][0] == {"advantage": 0.5, "confidence": 0.25}
@@ -33,8 +34,22 @@ def test_the_runs_settings_count_where_the_file_is_a_whole_rollout(tmp_path: Pat
     assert part.step_groups == 3
 
 
+def test_columns_under_the_names_of_older_versions(tmp_path: Path) -> None:
+    rows = group("p", entropy_gradients=[-0.1, 0, 0, 0, 0, 0.2])
+    old = {"sampler_logprobs": "logprobs", "entropy_gradients": "entropy_slopes"}
+    renamed = [{old.get(name, name): value for name, value in row.items()} for row in rows]
+    assert {"logprobs", "entropy_slopes"} <= renamed[0].keys()
+    (today,) = read_rollouts(write_rollouts(tmp_path / "today", rows)).groups
+    (before,) = read_rollouts(write_rollouts(tmp_path / "before", renamed)).groups
+    for one, other in zip(today.completions, before.completions, strict=True):
+        assert torch.equal(one.sampler_logprobs, other.sampler_logprobs)
+        assert one.entropy_gradients is not None
+        assert other.entropy_gradients is not None
+        assert torch.equal(one.entropy_gradients, other.entropy_gradients)
+
+
 def test_impossible_log_probs_and_a_certain_zero(tmp_path: Path) -> None:
-    read_rollouts(write_rollouts(tmp_path, group("p", logprobs=[-math.inf, 1e-7, 0.0, -1.0, -1.0, -1.0])))
+    read_rollouts(write_rollouts(tmp_path, group("p", sampler_logprobs=[-math.inf, 1e-7, 0.0, -1.0, -1.0, -1.0])))
 
 
 @pytest.mark.parametrize(
@@ -50,9 +65,9 @@ def test_impossible_log_probs_and_a_certain_zero(tmp_path: Path) -> None:
         ({"status": "right"}, "'status' must be one of correct, wrong"),
         ({"finish": "tired"}, "'finish' must be stop or length"),
         ({"length": 5}, "'length' is 5 but there are 6 'token_ids'"),
-        ({"logprobs": [-1.0]}, "6 'token_ids' but 1 'logprobs'"),
-        ({"logprobs": [math.nan] * 6}, "'logprobs' must be a list of numbers"),
-        ({"logprobs": [0.5] * 6}, "'logprobs' holds 0.5; a log-probability is at most 0"),
+        ({"sampler_logprobs": [-1.0]}, "6 'token_ids' but 1 'sampler_logprobs'"),
+        ({"sampler_logprobs": [math.nan] * 6}, "'sampler_logprobs' must be a list of numbers"),
+        ({"sampler_logprobs": [0.5] * 6}, "'sampler_logprobs' holds 0.5; a log-probability is at most 0"),
         ({"entropies": None}, "token ids but no column 'entropies'"),
         ({"prompt_ids": None}, "token ids but no column 'prompt_ids'"),
         ({"prompt_logprobs": [-1.0]}, "4 'prompt_ids' but 1 'prompt_logprobs'"),

@@ -62,7 +62,7 @@ class Case:
             truncated=torch.zeros(rewards.shape, dtype=torch.bool),
             lengths=self.lengths.view(rewards.shape),
             mask=column_mask(self.lengths, old.shape[1]),
-            logprobs=old,
+            old_logprobs=old,
             entropies=self.padded("entropies"),
             ref_logprobs=self.padded("ref"),
             values=self.padded("values"),
@@ -145,7 +145,7 @@ def take_step(
     parts = [index] if parts is None else parts
     leaves = {name: case.padded(name).requires_grad_() for name in ("now", "entropies")}
     advantages = method.advantages(rollout)
-    refreshed = replace(rollout, logprobs=leaves["now"].detach()) if "refresh" in method.needs else None
+    refreshed = replace(rollout, old_logprobs=leaves["now"].detach()) if "refresh" in method.needs else None
     step = make_step(rollout, advantages, slice(0, len(rollout.rewards)), seed=seed, now=refreshed)
     pool = None
     if method.pool == "micro":

@@ -44,7 +44,7 @@ def batch_of(rewards: Table, probabilities: Table, **more: Any) -> RolloutBatch:
         "truncated": torch.zeros(values.shape, dtype=torch.bool),
         "lengths": lengths,
         "mask": torch.arange(int(lengths.max()))[None, :] < lengths.flatten()[:, None],
-        "logprobs": columns(probabilities).clamp(min=1e-30).log() * (columns(probabilities) > 0),
+        "old_logprobs": columns(probabilities).clamp(min=1e-30).log() * (columns(probabilities) > 0),
     }
     return RolloutBatch(**(fields | more))
 
@@ -77,7 +77,7 @@ def random_batch(
         truncated=torch.zeros_like(correct),
         lengths=lengths,
         mask=mask,
-        logprobs=logprobs(),
+        old_logprobs=logprobs(),
         entropies=2 * torch.rand(mask.shape, generator=draw) * mask,
         prompt_logprobs=lowest * torch.rand(prompt_mask.shape, generator=draw) * prompt_mask,
         prompt_mask=prompt_mask,
@@ -90,7 +90,7 @@ def random_batch(
 def drifted(batch: RolloutBatch, seed: int, scale: float) -> Tensor:
     """Log-probs of a policy some way from the one that sampled."""
     noise = torch.randn(batch.mask.shape, generator=torch.Generator().manual_seed(seed + 10_000))
-    return (batch.logprobs + scale * noise).clamp(max=-1e-3) * batch.mask
+    return (batch.old_logprobs + scale * noise).clamp(max=-1e-3) * batch.mask
 
 
 def take_step(
@@ -113,7 +113,7 @@ def take_step(
     whole = method.advantages(batch)
     method.remember(whole)
     advantages = part_of(whole, everything, group)
-    now = replace(batch, logprobs=logprobs.detach()) if "refresh" in method.needs else None
+    now = replace(batch, old_logprobs=logprobs.detach()) if "refresh" in method.needs else None
     step = make_step(batch, advantages, everything, seed=0, now=now)
     decided = decide(method, step, longest=16, skip_zero=False)
     live = {name: value.clone().requires_grad_() for name, value in ({"logprobs": logprobs} | inputs).items()}

@@ -51,7 +51,7 @@ def rollout_row(
         row |= {
             "prompt_ids": countdown_tokenizer()("1 2=").input_ids,
             "token_ids": [*countdown_tokenizer()(text).input_ids, countdown_tokenizer().eos_token_id],
-            "logprobs": [math.log(p) for p in PROBABILITIES[index % len(PROBABILITIES)]],
+            "sampler_logprobs": [math.log(p) for p in PROBABILITIES[index % len(PROBABILITIES)]],
             "entropies": [0.5] * 6,
             "prompt_logprobs": [math.log(p) for p in PROMPT],
         }

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from progrpo.errors import DataError
 from progrpo.tasks._published import (
-    Published,
+    PublishedParams,
     Source,
     column,
     find_files,
@@ -44,7 +44,7 @@ def parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def texts(split: str = "train", **given_settings: Any) -> list[str]:
-    params = Published(**given_settings)
+    params = PublishedParams(**given_settings)
     return [row["text"] for _, row in published_rows("made", SOURCES, split, params)]
 
 
@@ -188,10 +188,10 @@ def test_half_a_split_is_refused(mirror: Path) -> None:
 def test_of_several_wildcards_one_must_match(tmp_path: Path) -> None:
     sources = (Source(repo="made/third", files={"test": ("data/test*", "test*")}),)
     jsonl(tmp_path / "test.jsonl", "1")
-    assert find_files("made", sources, "test", Published(path=tmp_path)) == [tmp_path / "test.jsonl"]
+    assert find_files("made", sources, "test", PublishedParams(path=tmp_path)) == [tmp_path / "test.jsonl"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty has no data/test\* or test\*"):
-        find_files("made", sources, "test", Published(path=tmp_path / "empty"))
+        find_files("made", sources, "test", PublishedParams(path=tmp_path / "empty"))
 
 
 def test_the_hub_is_asked_for_the_files_of_the_split(tmp_path: Path, hub: Callable[[Any], Any]) -> None:
@@ -265,7 +265,7 @@ def test_a_revision_without_the_file(tmp_path: Path, hub: Callable[[Any], Any]) 
 )
 def test_what_cannot_be_looked_for(given_settings: dict[str, str], split: str, message: str) -> None:
     with pytest.raises(DataError, match=message.replace("*", r"\*")):
-        find_files("made", SOURCES, split, Published(**given_settings))
+        find_files("made", SOURCES, split, PublishedParams(**given_settings))
 
 
 def test_a_mirror_that_is_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -295,12 +295,12 @@ def test_what_is_no_text(value: Any) -> None:
 
 
 def test_the_number_of_problems() -> None:
-    require_count("made", 3, Published(expected=3))
-    require_count("made", 3, Published())
+    require_count("made", 3, PublishedParams(expected=3))
+    require_count("made", 3, PublishedParams())
     with pytest.raises(DataError, match=r"task made: expected 30 problems, got 29\. .*task\.expected=null"):
-        require_count("made", 29, Published(expected=30))
+        require_count("made", 29, PublishedParams(expected=30))
     with pytest.raises(DataError, match="the data has no questions"):
-        require_count("made", 0, Published(), "questions")
+        require_count("made", 0, PublishedParams(), "questions")
 
 
 def test_a_benchmark_has_a_test_split_only() -> None:
@@ -319,11 +319,11 @@ def test_published_ids_where_all_have_one_and_no_two_the_same(identities: list[s
 
 
 def test_prompts() -> None:
-    params = Published(system="Be brief.", instruction=" Box it.")
+    params = PublishedParams(system="Be brief.", instruction=" Box it.")
     user = {"role": "user", "content": "2+2? Box it."}
     assert params.messages("2+2?") == ({"role": "system", "content": "Be brief."}, user)
-    assert Published(instruction=" Box it.").messages("2+2?") == (user,)
-    assert Published(chat=False, system="Be brief.", instruction=" Box it.").messages("2+2?") == (
+    assert PublishedParams(instruction=" Box it.").messages("2+2?") == (user,)
+    assert PublishedParams(chat=False, system="Be brief.", instruction=" Box it.").messages("2+2?") == (
         "Be brief.\n\n2+2? Box it."
     )
-    assert Published(chat=False).messages("2+2?") == "2+2?"
+    assert PublishedParams(chat=False).messages("2+2?") == "2+2?"

@@ -5,8 +5,8 @@ from progrpo.model import LanguageModel
 from progrpo.train.columns import column_mask, pad_columns
 from progrpo.train.micro_batch import micro_batches
 from progrpo.train.rollout_batch import make_rollout_batch
-from progrpo.train.rows import Rows, make_rows
-from progrpo.train.work import Work
+from progrpo.train.rows import TokenRows, make_rows
+from progrpo.train.token_counts import TokenCounts
 from progrpo.types import Group
 
 CPU = torch.device("cpu")
@@ -20,9 +20,9 @@ def test_rollout_batch_holds_what_the_groups_hold(groups: tuple[Group, ...]) -> 
             n, length = 3 * p + g, len(completion.token_ids)
             assert batch.lengths[p, g] == length
             assert batch.mask[n].sum() == length
-            assert torch.equal(batch.logprobs[n, :length], completion.logprobs)
+            assert torch.equal(batch.old_logprobs[n, :length], completion.sampler_logprobs)
             assert torch.equal(batch.entropies[n, :length], completion.entropies)
-            assert not batch.logprobs[n, length:].any()
+            assert not batch.old_logprobs[n, length:].any()
         prompt = len(group.prompt_ids)
         assert torch.equal(batch.prompt_logprobs[p, :prompt], group.prompt_logprobs)
         assert batch.prompt_mask[p].tolist() == [0 < t < prompt for t in range(batch.prompt_mask.shape[1])]
@@ -69,9 +69,9 @@ def test_padding_helpers() -> None:
     assert column_mask(torch.tensor([0, 2]), 3).tolist() == [[False] * 3, [True, True, False]]
 
 
-def made_up(prompts: list[int], lengths: list[list[int]]) -> Rows:
+def made_up(prompts: list[int], lengths: list[list[int]]) -> TokenRows:
     """Groups with prompts 100, 101, ... and completions 0, 1, 2, ... of these lengths."""
-    return Rows(
+    return TokenRows(
         prompts=tuple(torch.arange(100, 100 + q) for q, own in zip(prompts, lengths, strict=True) for _ in own),
         completions=tuple(torch.arange(n) for own in lengths for n in own),
         group=len(lengths[0]),
@@ -89,7 +89,7 @@ def test_a_packed_line_holds_each_prompt_once() -> None:
     assert micro.previous.tolist() == [[0, 0, 1, 2, 2, 4, 5, 7, 7, 8, 9]]
     assert micro.scored.int().tolist() == [[0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1]]
     assert [(p.first, p.column, p.length) for p in micro.prompts] == [(2, 0, 3), (0, 7, 2)]
-    assert micro.work == Work(positions=11, padding=0, repeated_prompt=0, head_rows=6)
+    assert micro.token_counts == TokenCounts(positions=11, padding=0, repeated_prompt=0, logit_rows=6)
 
 
 def test_lines_keep_to_the_budget_and_repeat_a_prompt_only_where_a_group_is_cut() -> None:
@@ -105,7 +105,7 @@ def test_the_work_of_a_rectangle() -> None:
     rows = made_up([4, 2], [[5, 1], [1, 3]])
     (micro,) = micro_batches(rows, torch.arange(4), columns=5, budget=99, pad_id=0, device=CPU, share=False)
     # 4 rows of 9; 9 + 5 + 3 + 5 = 22 tokens, of which a second prompt of 4 and one of 2 are repeats.
-    assert micro.work == Work(positions=36, padding=14, repeated_prompt=6, head_rows=10)
+    assert micro.token_counts == TokenCounts(positions=36, padding=14, repeated_prompt=6, logit_rows=10)
     # The scoring pass counts a prompt again that another micro-batch of it had.
     halves = micro_batches(rows, torch.arange(2), columns=5, budget=9, pad_id=0, device=CPU, share=False)
     assert [micro.repeated for micro in halves] == [0, 4]

@@ -330,7 +330,7 @@ def test_every_position_the_trainer_forwards_is_counted_in_its_step(
     assert [row["tokens/forwarded"] for row in refreshed] == forwarded[:4]
     # scored again before the second step: all of its tokens went to the head at least once
     assert refreshed[1]["tokens/forwarded"] > refreshed[1]["tokens/trained"]
-    assert refreshed[1]["tokens/head_share"] <= 1.0
+    assert refreshed[1]["tokens/logit_row_share"] <= 1.0
 
 
 ENGINE = '''
@@ -395,7 +395,7 @@ def test_gradient_checkpointing_and_bf16_run(settings: Make, tmp_path: Path) -> 
 def test_tokens_can_be_recorded(settings: Make) -> None:
     path = run(settings(record={"tokens": True}))
     row = read_jsonl(path / "rollouts" / "step-000001.jsonl")[0]
-    assert len(row["token_ids"]) == len(row["logprobs"]) == row["length"]
+    assert len(row["token_ids"]) == len(row["sampler_logprobs"]) == row["length"]
     assert len(row["prompt_ids"]) == len(row["prompt_logprobs"])
 
 
@@ -591,7 +591,7 @@ class Silent(Engine):
         self.inner.update_weights(tensors, version)
     def generate(self, *args, **kwargs):
         return [
-            replace(one, completions=tuple(replace(c, entropies=None, entropy_slopes=None) for c in one.completions))
+            replace(one, completions=tuple(replace(c, entropies=None, entropy_gradients=None) for c in one.completions))
             for one in self.inner.generate(*args, **kwargs)
         ]
 def make(model, params):
@@ -601,7 +601,7 @@ def make(model, params):
     path = run(settings(engine={"name": name}, record={"tokens": True}))
     rows = metrics(path)
     assert {row.get("rollout/entropy") for row in rows[1:]} == {None}
-    assert {row.get("policy/predicted_dH") for row in rows[1:]} == {None}
+    assert {row.get("policy/predicted_entropy_change") for row in rows[1:]} == {None}
     assert "evaluate/entropy" not in rows[0]
     assert "evaluate/length" in rows[0]
     plain = metrics(run(settings(out=str(path.parent / "plain"))))

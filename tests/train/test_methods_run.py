@@ -29,8 +29,8 @@ def test_a_run_of_every_method_finishes_and_moves_the_weights(name: str, tmp_pat
         wrong = {key: value for key, value in row.items() if value is not None and not math.isfinite(value)}
         assert not wrong, f"step {row['step']}"
         # The change of entropy is known in every step that trained on something, and in no other.
-        assert (row["policy/predicted_dH"] is None) == (row["tokens/trained"] == 0), f"step {row['step']}"
-    assert any(row["policy/predicted_dH"] for row in rows)
+        assert (row["policy/predicted_entropy_change"] is None) == (row["tokens/trained"] == 0), f"step {row['step']}"
+    assert any(row["policy/predicted_entropy_change"] for row in rows)
 
     before = load_file(EMBEDDED)
     after = load_file(run.path / "checkpoints" / f"step-{STEPS:06d}" / "model.safetensors")

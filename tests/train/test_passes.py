@@ -1,4 +1,4 @@
-"""Passes over micro-batches against one plain pass per sequence, on packed lines and on rectangles."""
+"""Passes over micro-batches against one plain pass per sequence, on packed sequences and on rectangles."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +11,7 @@ from progrpo.algo.logprobs import distribution_entropy
 from progrpo.model import LanguageModel
 from progrpo.train.micro_batch import MicroBatch
 from progrpo.train.passes import Passes, prompt_states, scatter_columns, token_states
-from progrpo.train.rows import Rows, make_rows
+from progrpo.train.rows import TokenRows, make_rows
 from progrpo.train.scorer import Scorer
 from progrpo.types import Group
 
@@ -19,7 +19,7 @@ TEMPERATURE, COLUMNS, BUDGETS = 1.5, 9, (25, 10_000)
 
 
 @pytest.fixture
-def rows(groups: tuple[Group, ...]) -> Rows:
+def rows(groups: tuple[Group, ...]) -> TokenRows:
     """Four groups of three, a prompt of one token among them (see conftest.py)."""
     made = make_rows(groups)
     one = made.prompts[0][:1]
@@ -38,24 +38,24 @@ def net() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Linear(32, 1), torch.nn.Flatten(0))
 
 
-def states_of(model: LanguageModel, rows: Rows, n: int) -> Tensor:
+def states_of(model: LanguageModel, rows: TokenRows, n: int) -> Tensor:
     """Last hidden states [Q + T, D] of one sequence by itself."""
     return model.model.base_model(torch.cat([rows.prompts[n], rows.completions[n]])[None]).last_hidden_state[0]
 
 
-def before_tokens(model: LanguageModel, rows: Rows, n: int) -> Tensor:
+def before_tokens(model: LanguageModel, rows: TokenRows, n: int) -> Tensor:
     """[T, D] the state before each completion token."""
     first = len(rows.prompts[n])
     return states_of(model, rows, n)[first - 1 : first - 1 + len(rows.completions[n])]
 
 
-def micros(passes: Passes, rows: Rows, index: Tensor, budget: int) -> list[MicroBatch]:
+def micros(passes: Passes, rows: TokenRows, index: Tensor, budget: int) -> list[MicroBatch]:
     return list(passes.micro_batches(rows, index, COLUMNS, budget))
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("index", [torch.arange(12), torch.arange(6, 12)])
-def test_values_of_a_net(passes: Passes, rows: Rows, net: torch.nn.Module, budget: int, index: Tensor) -> None:
+def test_values_of_a_net(passes: Passes, rows: TokenRows, net: torch.nn.Module, budget: int, index: Tensor) -> None:
     scores = passes.score(rows, index, columns=COLUMNS, budget=budget, prompts=True, net=net)
     assert scores.values.shape == (len(index), COLUMNS)
     for row, n in zip(scores.values, index.tolist(), strict=True):
@@ -69,7 +69,7 @@ def test_values_of_a_net(passes: Passes, rows: Rows, net: torch.nn.Module, budge
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-def test_states_before_each_token_and_back_to_columns(passes: Passes, rows: Rows, budget: int) -> None:
+def test_states_before_each_token_and_back_to_columns(passes: Passes, rows: TokenRows, budget: int) -> None:
     for micro in micros(passes, rows, torch.tensor([0, 2, 4, 5, 9, 11]), budget):
         found = token_states(micro, passes.forward(micro, micro.scored).states)
         expected = [before_tokens(passes.model, rows, n) for n in micro.index.tolist()]
@@ -81,7 +81,7 @@ def test_states_before_each_token_and_back_to_columns(passes: Passes, rows: Rows
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-def test_mean_states_of_prompts(passes: Passes, rows: Rows, budget: int) -> None:
+def test_mean_states_of_prompts(passes: Passes, rows: TokenRows, budget: int) -> None:
     for micro in micros(passes, rows, torch.tensor([0, 2, 4, 5, 9, 11]), budget):
         found = prompt_states(micro, passes.forward(micro, micro.scored).states, rows.group)
         assert len(found) == len(micro.index)
@@ -100,7 +100,7 @@ def gradient(model: LanguageModel, loss: Callable[[], Tensor]) -> Tensor:
 
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_states_carry_the_gradient_of_plain_passes(
-    passes: Passes, rows: Rows, net: torch.nn.Module, budget: int
+    passes: Passes, rows: TokenRows, net: torch.nn.Module, budget: int
 ) -> None:
     index = torch.tensor([0, 2, 4, 5, 9, 11])
     direction = torch.randn(12, COLUMNS, generator=torch.Generator().manual_seed(0))
@@ -129,7 +129,7 @@ def test_states_carry_the_gradient_of_plain_passes(
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-def test_the_gradient_of_entropies_is_that_of_a_plain_pass(passes: Passes, rows: Rows, budget: int) -> None:
+def test_the_gradient_of_entropies_is_that_of_a_plain_pass(passes: Passes, rows: TokenRows, budget: int) -> None:
     index = torch.tensor([0, 2, 4, 5, 9, 11])
     direction = torch.randn(12, COLUMNS, generator=torch.Generator().manual_seed(0))
 
@@ -156,7 +156,7 @@ def test_the_gradient_of_entropies_is_that_of_a_plain_pass(passes: Passes, rows:
     assert (found - expected).norm() < 1e-4 * expected.norm()
 
 
-def test_entropies_have_no_gradient_unless_asked(passes: Passes, rows: Rows) -> None:
+def test_entropies_have_no_gradient_unless_asked(passes: Passes, rows: TokenRows) -> None:
     (micro,) = micros(passes, rows, torch.arange(12), 10_000)
     plain = passes.forward(micro, micro.scored)
     assert plain.entropies is None
@@ -170,7 +170,7 @@ def test_entropies_have_no_gradient_unless_asked(passes: Passes, rows: Rows) -> 
 
 @pytest.mark.parametrize("budget", [1, 40, 10_000])
 @pytest.mark.parametrize("index", [torch.arange(12), torch.tensor([11, 3, 0, 4, 10, 2])])
-def test_whole_groups_stay_together(passes: Passes, rows: Rows, budget: int, index: Tensor) -> None:
+def test_whole_groups_stay_together(passes: Passes, rows: TokenRows, budget: int, index: Tensor) -> None:
     found = list(passes.micro_batches(rows, index, COLUMNS, budget, keep_groups_together=True))
     held = [set(micro.index.tolist()) for micro in found]
     assert sum(len(one) for one in held) == len(index)

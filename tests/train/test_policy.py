@@ -29,7 +29,7 @@ def test_one_pass_gives_what_the_engine_kept(groups: tuple[Group, ...], tiny_mod
             entropies=True,
             prompts=True,
         )
-        assert torch.allclose(scores.logprobs, batch.logprobs, atol=1e-4)
+        assert torch.allclose(scores.logprobs, batch.old_logprobs, atol=1e-4)
         assert torch.allclose(scores.entropies, batch.entropies, atol=1e-4)
         assert torch.allclose(scores.prompt_logprobs, batch.prompt_logprobs, atol=1e-4)
 
@@ -39,7 +39,7 @@ def test_a_part_of_the_groups(groups: tuple[Group, ...], tiny_model: LanguageMod
     scores = policy(tiny_model).score(
         make_rows(groups), torch.arange(6, 12), columns=batch.mask.shape[1], budget=40, entropies=False, prompts=True
     )
-    assert torch.allclose(scores.logprobs, batch.logprobs[6:], atol=1e-4)
+    assert torch.allclose(scores.logprobs, batch.old_logprobs[6:], atol=1e-4)
     width = scores.prompt_logprobs.shape[1]
     assert torch.allclose(scores.prompt_logprobs, batch.prompt_logprobs[2:, :width], atol=1e-4)
     assert scores.entropies is None

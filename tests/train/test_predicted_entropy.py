@@ -1,4 +1,4 @@
-"""policy/predicted_dH: the slope of each token's entropy, and what an update makes of it."""
+"""policy/predicted_entropy_change: the slope of each token's entropy, and what an update makes of it."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from progrpo.train.micro_batch import MicroBatch, micro_batches
 from progrpo.train.minibatch import make_minibatch
 from progrpo.train.policy import Policy
 from progrpo.train.rollout_batch import make_rollout_batch
-from progrpo.train.rows import Rows, make_rows
+from progrpo.train.rows import TokenRows, make_rows
 from progrpo.train.scorer import Forwarded
 from progrpo.train.settings import OptimSettings
 from progrpo.train.update import update
@@ -74,7 +74,7 @@ class Table:
         self.logits, self.lr = logits.clone().requires_grad_(), lr
 
     def micro_batches(
-        self, rows: Rows, index: Tensor, columns: int, budget: int, *, keep_groups_together: bool = False
+        self, rows: TokenRows, index: Tensor, columns: int, budget: int, *, keep_groups_together: bool = False
     ) -> Iterator[MicroBatch]:
         device = torch.device("cpu")
         return micro_batches(
@@ -103,7 +103,7 @@ class Table:
             self.logits -= self.lr * self.logits.grad
 
 
-def table_batch(logits: Tensor, seed: int) -> tuple[Rows, RolloutBatch]:
+def table_batch(logits: Tensor, seed: int) -> tuple[TokenRows, RolloutBatch]:
     """Six completions of one token for each problem, drawn as the engine draws."""
     draw = torch.Generator().manual_seed(seed)
     problems = len(logits)
@@ -111,15 +111,15 @@ def table_batch(logits: Tensor, seed: int) -> tuple[Rows, RolloutBatch]:
     uniform = torch.rand(len(each), generator=draw, dtype=torch.float64)
     token, values = sample(each.float(), uniform, Sampling(max_new_tokens=1, temperature=1.0))
     correct = torch.rand(problems, 6, generator=draw) < 0.5
-    rows = Rows(prompts=(torch.tensor([0]),) * len(each), completions=tuple(token[:, None]), group=6)
+    rows = TokenRows(prompts=(torch.tensor([0]),) * len(each), completions=tuple(token[:, None]), group=6)
     return rows, RolloutBatch(
         rewards=correct.float(),
         correct=correct,
         truncated=torch.zeros_like(correct),
         lengths=torch.ones(problems, 6, dtype=torch.long),
         mask=torch.ones(len(each), 1, dtype=torch.bool),
-        logprobs=values[0][:, None],
-        entropy_slopes=values[2][:, None],
+        old_logprobs=values[0][:, None],
+        entropy_gradients=values[2][:, None],
         prompt_logprobs=torch.full((problems, 2), -1.0),
         prompt_mask=torch.tensor([[False, True]]).expand(problems, 2),
     )
@@ -136,7 +136,7 @@ def test_it_is_the_change_of_a_table_s_entropy_to_first_order(name: str) -> None
         stats = update(policy, method, made, longest=1, budget=20, skip_zero=True, dump=lambda _: "")
         change = float((entropy(policy.logits.detach()) - entropy(logits)).sum())
         assert abs(change) > 1e-9
-        assert stats["policy/predicted_dH"].value * lr == pytest.approx(change, rel=2e-3)
+        assert stats["policy/predicted_entropy_change"].value * lr == pytest.approx(change, rel=2e-3)
 
 
 ADVANTAGES = torch.tensor([[1.5, -0.5, -1.0], [0.0, 0.0, 0.0], [0.7, 0.0, -0.7], [0.2, -0.4, 0.9]])
@@ -149,8 +149,8 @@ def test_it_is_the_gradient_times_the_slope_of_each_token(
     draw = torch.Generator().manual_seed(5)
     batch = make_rollout_batch(groups, frozenset())
     slopes = torch.randn(batch.mask.shape, generator=draw)
-    old = batch.logprobs + 0.3 * torch.randn(batch.mask.shape, generator=draw)
-    moved = replace(batch, logprobs=old, entropy_slopes=slopes)
+    old = batch.old_logprobs + 0.3 * torch.randn(batch.mask.shape, generator=draw)
+    moved = replace(batch, old_logprobs=old, entropy_gradients=slopes)
     keep = torch.ones(4, 3, dtype=torch.bool)
     keep[0, 1] = False
     made = make_minibatch(make_rows(groups), moved, Advantages(values=ADVANTAGES, keep=keep), slice(0, 4), seed=0)
@@ -162,29 +162,29 @@ def test_it_is_the_gradient_times_the_slope_of_each_token(
     for n, length in enumerate(batch.lengths.flatten().tolist()):
         advantage = float(ADVANTAGES.flatten()[n])
         for t in range(length if keep.flatten()[n] else 0):
-            ratio = math.exp(float(batch.logprobs[n, t] - old[n, t]))
+            ratio = math.exp(float(batch.old_logprobs[n, t] - old[n, t]))
             bounded = min(max(ratio, 0.8), 1.2) * advantage < ratio * advantage
             expected += 0.0 if bounded else ratio * advantage / tokens * float(slopes[n, t])
     assert abs(expected) > 1e-3
-    assert stats["policy/predicted_dH"].value == pytest.approx(expected, rel=1e-3)
+    assert stats["policy/predicted_entropy_change"].value == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_engine_s_slopes_reach_it(groups: tuple[Group, ...], tiny_model: LanguageModel) -> None:
     batch = make_rollout_batch(groups, frozenset())
-    assert batch.entropy_slopes is not None
+    assert batch.entropy_gradients is not None
     for n, completion in enumerate(one for group in groups for one in group.completions):
-        assert torch.equal(batch.entropy_slopes[n, : len(completion.token_ids)], completion.entropy_slopes)
+        assert torch.equal(batch.entropy_gradients[n, : len(completion.token_ids)], completion.entropy_gradients)
     policy = Policy(tiny_model, OptimSettings(lr=1e-9), steps=1, temperature=1.5)
 
     def predicted(batch: RolloutBatch) -> float | None:
         made = make_minibatch(make_rows(groups), batch, Advantages(values=ADVANTAGES), slice(0, 4), seed=0)
         method = methods.load(Choice(name="grpo"))
         return update(policy, method, made, longest=9, budget=99, skip_zero=True, dump=lambda _: "")[
-            "policy/predicted_dH"
+            "policy/predicted_entropy_change"
         ].value
 
     # on-policy: J's derivative is A / (N len)
     share = ADVANTAGES.flatten() / (12 * batch.lengths.flatten())
-    expected = float((share[:, None] * batch.entropy_slopes).sum())
+    expected = float((share[:, None] * batch.entropy_gradients).sum())
     assert predicted(batch) == pytest.approx(expected, rel=1e-3)
-    assert predicted(replace(batch, entropy_slopes=None)) is None
+    assert predicted(replace(batch, entropy_gradients=None)) is None

@@ -45,7 +45,7 @@ def group_of(problem: Problem, statuses: Sequence[Status], seeds: Sequence[int] 
                 text="",
                 finish="stop",
                 token_ids=torch.zeros(length, dtype=torch.long),
-                logprobs=torch.zeros(length),
+                sampler_logprobs=torch.zeros(length),
                 entropies=torch.zeros(length),
             )
             for seed in seeds

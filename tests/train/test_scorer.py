@@ -11,14 +11,14 @@ from torch import Tensor
 
 from progrpo.model import LanguageModel, ModelSettings, load_model
 from progrpo.train.micro_batch import MicroBatch, micro_batches
-from progrpo.train.rows import Rows
+from progrpo.train.rows import TokenRows
 from progrpo.train.scorer import Scorer
 
 GROUP, PROBLEMS = 4, 2
 TEMPERATURE = 1.3
 
 
-def made_up_rows(vocabulary: int) -> Rows:
+def made_up_rows(vocabulary: int) -> TokenRows:
     draw = torch.Generator().manual_seed(0)
 
     def tokens(least: int, most: int) -> Tensor:
@@ -26,14 +26,14 @@ def made_up_rows(vocabulary: int) -> Rows:
         return torch.randint(2, vocabulary, (length,), generator=draw)
 
     prompts = [tokens(3, 7) for _ in range(PROBLEMS)]
-    return Rows(
+    return TokenRows(
         prompts=tuple(prompts[n // GROUP] for n in range(PROBLEMS * GROUP)),
         completions=tuple(tokens(1, 9) for _ in range(PROBLEMS * GROUP)),
         group=GROUP,
     )
 
 
-def cut(model: LanguageModel, rows: Rows, sequences: list[int]) -> MicroBatch:
+def cut(model: LanguageModel, rows: TokenRows, sequences: list[int]) -> MicroBatch:
     """All of the sequences in one micro-batch."""
     (micro,) = micro_batches(
         rows,

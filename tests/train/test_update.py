@@ -14,10 +14,10 @@ from progrpo.settings import Choice
 from progrpo.train.minibatch import MiniBatch, make_minibatch
 from progrpo.train.policy import Policy
 from progrpo.train.rollout_batch import make_rollout_batch
-from progrpo.train.rows import Rows, make_rows
+from progrpo.train.rows import TokenRows, make_rows
 from progrpo.train.settings import OptimSettings
+from progrpo.train.token_counts import TokenCounts
 from progrpo.train.update import update
-from progrpo.train.work import Work
 from progrpo.types import Group, RolloutBatch
 
 ADVANTAGES = torch.tensor([[1.5, -0.5, -1.0], [0.0, 0.0, 0.0], [0.7, 0.0, -0.7], [0.2, -0.4, 0.9]])
@@ -28,7 +28,9 @@ def batch(groups: tuple[Group, ...]) -> RolloutBatch:
     return make_rollout_batch(groups, frozenset())
 
 
-def minibatch_of(rows: Rows, batch: RolloutBatch, advantages: torch.Tensor, problems: slice = slice(0, 4)) -> MiniBatch:
+def minibatch_of(
+    rows: TokenRows, batch: RolloutBatch, advantages: torch.Tensor, problems: slice = slice(0, 4)
+) -> MiniBatch:
     return make_minibatch(rows, batch, Advantages(values=advantages), problems, seed=0)
 
 
@@ -42,9 +44,11 @@ def gradient(groups: tuple[Group, ...], batch: RolloutBatch, tiny_model: Languag
         model = copy.deepcopy(tiny_model)
         chosen = methods.load(Choice(name="progrpo", **method))
         policy = Policy(model, OptimSettings(lr=1e-9, grad_clip=1e9), steps=1, temperature=1.5)
-        old = batch.logprobs + drift * torch.randn(batch.logprobs.shape, generator=torch.Generator().manual_seed(5))
+        old = batch.old_logprobs + drift * torch.randn(
+            batch.old_logprobs.shape, generator=torch.Generator().manual_seed(5)
+        )
         rows = make_rows(groups)
-        minibatch = minibatch_of(rows, replace(batch, logprobs=old), ADVANTAGES)
+        minibatch = minibatch_of(rows, replace(batch, old_logprobs=old), ADVANTAGES)
         if naive:
             loss = naive_loss(model, rows, old, chosen, batch.lengths)
             loss.backward()
@@ -134,15 +138,15 @@ def test_work_is_that_of_all_micro_batches_and_of_the_scoring_before(
 
     monkeypatch.setattr(LanguageModel, "hidden", spy)
     policy = Policy(tiny_model, OptimSettings(), steps=5, temperature=1.5)
-    before = Work(positions=1000, padding=300, repeated_prompt=200, head_rows=500)
+    before = TokenCounts(positions=1000, padding=300, repeated_prompt=200, logit_rows=500)
     minibatch = minibatch_of(make_rows(groups), batch, ADVANTAGES)
     found = []
-    for work in (Work(), before):
+    for work in (TokenCounts(), before):
         forwarded.clear()
         made = update(
             policy,
             methods.load(Choice(name="grpo")),
-            replace(minibatch, work=work),
+            replace(minibatch, token_counts=work),
             longest=9,
             budget=64,
             skip_zero=False,

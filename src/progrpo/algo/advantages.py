@@ -53,7 +53,7 @@ def group_advantages(
 
 
 def smallest_advantage(group: int, *, scale: Literal["std", "none"] = "std", ddof: Literal[0, 1] = 1) -> float:
-    """The smallest |A| that a group of 0/1 rewards can hold without being degenerate (eps = 0).
+    """The smallest |A| that a group of 0/1 rewards can hold without all its rewards being equal (eps = 0).
 
     It is reached where one completion differs from all others: 1/sqrt(G-1) with the population standard deviation,
     1/sqrt(G) with the sample one, 1/G without scaling. Thm A.4 of arXiv:2602.05281 asks |alpha * shift| to stay below.

@@ -69,7 +69,7 @@ def head_logprobs(
     Args:
         hidden: last hidden states, position t before token t+1. mask: True on tokens to score; False at position 0.
         previous: the token before each one, as a position in the flattened [N * S], where that is not the column before
-            (on a packed line the first token of a completion follows the last of its prompt).
+            (on a packed sequence the first token of a completion follows the last of its prompt).
         head: hidden rows [M, D] -> logits [M, V].
         entropies: also give the entropy in nats of the distribution each scored token was drawn from; without gradient
             unless `entropy_grad`.

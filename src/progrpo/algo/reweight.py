@@ -84,7 +84,7 @@ def confidence_shift(
       baseline  "prompt": c(q) (Eq. 4, Alg. 1: the default). "group_mean": the mean c(o) of the group (Eq. 10, 14; the
                 proofs of App. A hold for this one only). "one_minus_prompt": 1 - c(q) (Sec. 4.5, "more exploratory").
                 "one": 1, and "none": 0 (Fig. 5, "encouraging low-probability answers").
-      skip      "degenerate": groups all right or all wrong (Alg. 1 line 14 and the reason given in Sec. 3.1: the
+      skip      "degenerate": groups all correct or all incorrect (Alg. 1 line 14 and the reason given in Sec. 3.1: the
                 default). "all_wrong": Eq. 4. "never": no group.
       apply_to  "all" completions (Eq. 4: the default), only the "correct" (Eq. 10) or the "incorrect" (Eq. 14).
     Not in the paper, which sets the shift's size in units of probability, so that one alpha acts differently on every

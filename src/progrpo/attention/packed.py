@@ -1,6 +1,6 @@
-"""Packed lines: sequences that share their prompts on one row without padding, and the attention over them.
+"""Packed sequences: sequences that share their prompts on one row without padding, and the attention over them.
 
-A *packed line* is one row of tokens without padding: of each group its prompt once, then its completions. A prompt's
+A *packed sequence* is one row of tokens without padding: of each group its prompt once, then its completions. A prompt's
 tokens see the prompt's tokens before them; a completion's see the whole prompt and their own before them. All else in
 the model (projections, MLPs, norms) works token by token and needs to know nothing of it.
 """
@@ -24,7 +24,7 @@ _SMALL = 1 << 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """Tokens that stand together on a packed line, seeing those before them and a prefix.
+    """Tokens that stand together on a packed sequence, seeing those before them and a prefix.
 
     Attributes:
         start, length: in tokens. prefix_start, prefix_length: the tokens all of them see; length 0 for none.
@@ -42,7 +42,7 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Packed:
-    """The layout of a packed line; `pack` makes it.
+    """The layout of a packed sequence; `pack` makes it.
 
     Attributes:
         how: the way attention is computed on this device.
@@ -131,7 +131,7 @@ class _Ragged:
         return out
 
 
-def line_up(prompts: Sequence[Tensor], completions: Sequence[Sequence[Tensor]]) -> tuple[Tensor, list[Segment]]:
+def concatenate(prompts: Sequence[Tensor], completions: Sequence[Sequence[Tensor]]) -> tuple[Tensor, list[Segment]]:
     """One line [L] of each prompt followed by its completions, and its segments."""
     pieces: list[Tensor] = []
     segments: list[Segment] = []
@@ -150,15 +150,15 @@ def pack(
     segments: Sequence[Segment],
     device: torch.device,
     *,
-    half: bool,
+    bf16: bool,
     keep: Callable[[int, Tensor, Tensor], None] | None = None,
 ) -> Packed:
     """Lay out the segments of one line, which they cover in their order.
 
     Args:
-        half: whether attention runs in half precision; on CUDA it then takes the kernel without padding.
+        bf16: whether attention runs in bf16; on CUDA it then takes the kernel without padding.
     """
-    if half and device.type == "cuda" and _has_flash():
+    if bf16 and device.type == "cuda" and _has_flash():
         return Packed(how=_ragged(segments, device), keep=keep)
     return Packed(how=_rectangles(segments, device), keep=keep)
 

@@ -20,7 +20,7 @@ from progrpo.errors import ProgrpoError, TerminatedError, own_place
 
 app = typer.Typer(
     name="progrpo",
-    help="RLVR training of language models that keeps exploring: ProGRPO and the methods one compares it with.",
+    help="RLVR training of language models that keeps exploring: ProGRPO and the baselines.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

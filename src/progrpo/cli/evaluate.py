@@ -17,7 +17,7 @@ from progrpo.engines import Engine
 from progrpo.environment import environment
 from progrpo.errors import ConfigError, DataError, RunDirectoryError
 from progrpo.evaluate import EvaluateSettings
-from progrpo.evaluate.benchmark import Benchmark, evaluate_benchmark, plan
+from progrpo.evaluate.benchmark import BenchmarkPlan, evaluate_benchmark, plan
 from progrpo.evaluate.presets import PRESETS, PresetName, expand
 from progrpo.files import make_folder, to_json, write_whole
 from progrpo.model import LanguageModel, ModelSettings, count_parameters, load_model
@@ -27,7 +27,7 @@ from progrpo.settings import apply_overrides, parse, read_yaml
 logger = logging.getLogger(__name__)
 
 
-class Request(Subject):
+class EvaluateRequest(Subject):
     """What `key=value` may set."""
 
     evaluate: EvaluateSettings = EvaluateSettings()
@@ -90,12 +90,12 @@ def run_evaluate(
     console.print(f"{folder}; compare it with: progrpo compare {folder} OTHER", markup=False)
 
 
-def _request(n: int | None, preset: str | None, overrides: Sequence[str]) -> Request:
+def _request(n: int | None, preset: str | None, overrides: Sequence[str]) -> EvaluateRequest:
     # Every measure there is; those that need an extra only where a preset asks for the whole.
     base: dict[str, Any] = {"evaluate": {"raw": True, "measures": measures.names(extras=bool(preset))}}
     if n is not None:
         base["evaluate"]["n"] = n
-    request = parse(Request, apply_overrides(base, overrides), where="evaluate")
+    request = parse(EvaluateRequest, apply_overrides(base, overrides), where="evaluate")
     chosen_n = apply_overrides({}, overrides).get("evaluate", {}).get("n")
     if chosen_n is not None and (n is not None or preset is not None):
         other = f"--preset {preset} says" if preset else f"-n {n} says already"
@@ -116,9 +116,9 @@ def _benchmarks(
     names: Sequence[str],
     n: int | None,
     preset: PresetName | None,
-    request: Request,
+    request: EvaluateRequest,
     trained_on: Mapping[str, Any],
-) -> list[Benchmark]:
+) -> list[BenchmarkPlan]:
     """The tasks with their data.
 
     Args:

@@ -146,7 +146,7 @@ def _rows(scoring: "Scoring") -> str:
             **(
                 {}
                 if one.entropy_changes is None
-                else {"predicted_dH": dict(zip(labels, one.entropy_changes, strict=True))}
+                else {"predicted_entropy_change": dict(zip(labels, one.entropy_changes, strict=True))}
             ),
         }
         for one in scoring.completions

@@ -112,8 +112,8 @@ def _rows_of(weights: Sequence[Tensor | None], n: int, length: int) -> tuple[Ten
 
 
 def _entropy_changes(file: RolloutFile, gradients: Tensor | None) -> Sequence[float] | None:
-    slopes = make_rollout_batch(file.groups, frozenset()).entropy_slopes
-    return None if gradients is None or slopes is None else entropy_changes(gradients, slopes)
+    of_entropy = make_rollout_batch(file.groups, frozenset()).entropy_gradients
+    return None if gradients is None or of_entropy is None else entropy_changes(gradients, of_entropy)
 
 
 def _apply(file: RolloutFile, label: str, method: Method) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -169,7 +169,7 @@ def _refuse_tokens(batch: RolloutBatch, refusal: str) -> RolloutBatch:
 
     class RewardsOnly(RolloutBatch):
         def __getattribute__(self, name: str) -> Any:
-            if name in ("logprobs", "entropies"):
+            if name in ("old_logprobs", "entropies"):
                 raise DataError(refusal)
             return super().__getattribute__(name)
 
@@ -177,12 +177,12 @@ def _refuse_tokens(batch: RolloutBatch, refusal: str) -> RolloutBatch:
 
 
 def _least_certain(file: RolloutFile) -> tuple[Tensor, Tensor]:
-    """c(o) [N] by Eq. 6's default reading, and [N, S] which tokens it is made of."""
+    """c(o) [N] by Eq. 6's default variant, and [N, S] which tokens it is made of."""
     batch = make_rollout_batch(file.groups, frozenset())
     counts = low_count(batch.mask.sum(dim=1), fraction=0.2, rounding="ceil")  # [N]
-    order = batch.logprobs.masked_fill(~batch.mask, torch.inf).sort(dim=1, stable=True).indices  # [N, S]
+    order = batch.old_logprobs.masked_fill(~batch.mask, torch.inf).sort(dim=1, stable=True).indices  # [N, S]
     chosen = torch.arange(order.shape[1])[None, :] < counts[:, None]
-    return sequence_confidence(batch.logprobs, batch.mask), torch.zeros_like(batch.mask).scatter(1, order, chosen)
+    return sequence_confidence(batch.old_logprobs, batch.mask), torch.zeros_like(batch.mask).scatter(1, order, chosen)
 
 
 def _known(value: Tensor) -> float | None:

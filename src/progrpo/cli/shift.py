@@ -18,7 +18,7 @@ from progrpo.engines import Sampling
 from progrpo.environment import digest, environment
 from progrpo.errors import ConfigError, PluginError, RunDirectoryError, SplitError
 from progrpo.evaluate import EvaluateSettings
-from progrpo.evaluate.benchmark import Benchmark, plan
+from progrpo.evaluate.benchmark import BenchmarkPlan, plan
 from progrpo.evaluate.shift import Measured, measure, needs
 from progrpo.files import make_folder, to_json, write_whole
 from progrpo.model import ModelSettings, count_parameters, fingerprint, load_model
@@ -34,7 +34,7 @@ from progrpo.types import Group, Problem
 logger = logging.getLogger(__name__)
 
 
-class Request(Subject):
+class ShiftRequest(Subject):
     """What `key=value` may set."""
 
     temperature: float = Field(1.0, gt=0)
@@ -60,7 +60,7 @@ def run_shift(path: str, task: str | None, overrides: Sequence[str], n: int, pro
         raise ConfigError(f"-n {n}: a group of one has no advantage; expected 2 or more, better what training will use")
     if problems < 1:
         raise ConfigError(f"--problems {problems}: expected 1 or more")
-    request = parse(Request, apply_overrides({}, overrides), where="shift")
+    request = parse(ShiftRequest, apply_overrides({}, overrides), where="shift")
     engines.load_params(request.engine)
     about, run = find_model(path, request, where="shift")
     folder = out or Path("runs") / f"shift-{short_name(path)}"
@@ -101,10 +101,10 @@ def _show(found: Measured, said: About) -> None:
         console.print(f"note: {note}", markup=False)
 
 
-def _plan(choice: Choice, request: Request, n: int) -> tuple[Benchmark, str]:
+def _plan(choice: Choice, request: ShiftRequest, n: int) -> tuple[BenchmarkPlan, str]:
     """The task's training problems, for training is asked about; its test problems where it has no others."""
 
-    def planned(split: str) -> Benchmark:
+    def planned(split: str) -> BenchmarkPlan:
         return plan(
             choice,
             reward=request.reward,
@@ -122,7 +122,7 @@ def _plan(choice: Choice, request: Request, n: int) -> tuple[Benchmark, str]:
 
 
 def _problems(
-    known: Sequence[Problem], split: str, count: int, request: Request, verifier: Verifier
+    known: Sequence[Problem], split: str, count: int, request: ShiftRequest, verifier: Verifier
 ) -> tuple[Sequence[Problem], int]:
     """So many of them, drawn by the seed, without those whose own gold does not verify; and how many those were.
 
@@ -142,9 +142,9 @@ def _problems(
 def _sample(
     chosen: Sequence[Problem],
     excluded: int,
-    benchmark: Benchmark,
+    benchmark: BenchmarkPlan,
     about: ModelSettings,
-    request: Request,
+    request: ShiftRequest,
     verifier: Verifier,
 ) -> Sampled:
     from transformers.utils import logging as transformers_logging
@@ -174,7 +174,9 @@ def _sample(
     )
 
 
-def _about(path: str, task: str, split: str, benchmark: Benchmark, request: Request, sampled: Sampled) -> About:
+def _about(
+    path: str, task: str, split: str, benchmark: BenchmarkPlan, request: ShiftRequest, sampled: Sampled
+) -> About:
     return About(
         model=path,
         task=task,

@@ -24,7 +24,7 @@ from progrpo.types import STATUSES, Finish, Problem, Verdict
 _EXCERPT = 100
 
 
-class Request(Settings):
+class VerifyRequest(Settings):
     """What `key=value` may set."""
 
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -54,7 +54,7 @@ def run_verify(path: Path, names: Sequence[str], overrides: Sequence[str], out: 
         raise ConfigError(f"--reward: {', '.join(names)}: the same reward twice has nothing to disagree on")
     data = apply_overrides({}, overrides)
     known = {key: data.pop(key) for key in list(data) if key in names}
-    request = parse(Request, {"settings": known, **data}, where="verify")
+    request = parse(VerifyRequest, {"settings": known, **data}, where="verify")
     choices = {name: Choice(name=name, **request.settings.get(name, {})) for name in names}
     for choice in choices.values():
         rewards.load(choice)  # a name that is wrong must not cost the grading by those before it
@@ -116,7 +116,7 @@ def _grade(choice: Choice, rows: Sequence[Row], settings: VerifySettings) -> lis
         items = [(row.completion, row.problem, row.finish) for row in rows]
         verdicts = verifier.judge(items, lambda count: bar.update(task, completed=count))
         return [
-            verdict if row.tokens is None else verifier.shape(verdict, row.tokens)
+            verdict if row.tokens is None else verifier.length_term(verdict, row.tokens)
             for row, verdict in zip(rows, verdicts, strict=True)
         ]
 

@@ -72,7 +72,7 @@ class Capabilities:
     Attributes:
         samples_trained_weights: the log-probs it reports come from the very weights that are trained, so that they may serve
             as old log-probs and for the confidences.
-        entropies: the entropy of each distribution it draws from. entropy_gradients: `Completion.entropy_slopes`.
+        entropies: the entropy of each distribution it draws from. entropy_gradients: `Completion.entropy_gradients`.
         prompt_logprobs: log-probs of the prompts' tokens.
         batch_invariant: tokens and log-probs of a completion are the same to the last bit whatever else is asked.
     """
@@ -217,5 +217,5 @@ def check_generated(engine: Engine, requests: Sequence[Request], results: Sequen
 
 def _per_token(completion: Completion) -> dict[str, Tensor]:
     """The per-token tensors of a completion that are there."""
-    names = ("logprobs", "entropies", "entropy_slopes", "raw_logprobs", "raw_entropies")
+    names = ("sampler_logprobs", "entropies", "entropy_gradients", "raw_logprobs", "raw_entropies")
     return {name: values for name in names if (values := getattr(completion, name)) is not None}

@@ -194,9 +194,9 @@ class PagedEngine(Engine):
         model, params, known = self._model, self._params, transformers.ContinuousBatchingConfig
         rows = min(params.max_rows, sum(len(request.seeds) for request in requests))
         prompts = [len(request.prompt_ids) for request in requests]
-        half = model.precision == "bf16" and model.device.type == "cuda"
-        extra = {"auto_switch_to_flash": half} if hasattr(known, "auto_switch_to_flash") else {}
-        if not extra and not half:  # 5.17 goes over to flash attention, which float32 cannot run, unless told "paged"
+        bf16 = model.precision == "bf16" and model.device.type == "cuda"
+        extra = {"auto_switch_to_flash": bf16} if hasattr(known, "auto_switch_to_flash") else {}
+        if not extra and not bf16:  # 5.17 goes over to flash attention, which float32 cannot run, unless told "paged"
             model.model.set_attn_implementation(f"paged|{model.model.config._attn_implementation}")
         config = known(
             max_batch_tokens=max(rows, min(params.max_batch_tokens, rows + sum(prompts))),

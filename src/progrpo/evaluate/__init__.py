@@ -68,7 +68,7 @@ class EvaluateSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Evaluation:
+class EvaluationResult:
     """The result: the judged problems, their measures' means, and every verdict."""
 
     problems: tuple[ProblemResult, ...]
@@ -87,7 +87,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
+class EvaluatedPart:
     """Some problems, judged and measured."""
 
     problems: tuple[ProblemResult, ...]
@@ -104,7 +104,7 @@ def run_evaluation(
     settings: EvaluateSettings,
     max_new_tokens: int,
     seed: int,
-) -> Evaluation:
+) -> EvaluationResult:
     """Sample, verify and measure (see `evaluate_parts`)."""
     problems = problems[: settings.problems] if settings.problems else problems
     chosen = settings.load_measures(verifier)
@@ -122,7 +122,7 @@ def run_evaluation(
     ):
         found += part.problems
         verdicts += part.verdicts
-    return Evaluation(problems=tuple(found), means=mean_over_problems(found), verdicts=tuple(verdicts))
+    return EvaluationResult(problems=tuple(found), means=mean_over_problems(found), verdicts=tuple(verdicts))
 
 
 def evaluate_parts(
@@ -136,7 +136,7 @@ def evaluate_parts(
     max_new_tokens: int,
     seed: int,
     on_sampled: Callable[[int], None] | None = None,
-) -> Iterator[Part]:
+) -> Iterator[EvaluatedPart]:
     """Sample, verify and measure `at_a_time` problems after the other.
 
     The seeds depend on (seed, problem, index) alone, not on the step or the part: two evaluations with one seed differ by
@@ -156,7 +156,7 @@ def evaluate_parts(
             seeds=[completion_seeds(seed, "evaluate", problem=problem, group=settings.n) for problem in part],
             on_sampled=on_sampled,
         )
-        yield Part(
+        yield EvaluatedPart(
             problems=tuple(measured(judged(group), chosen) for group in rollout.groups),
             verdicts=tuple(verdict for group in rollout.groups for verdict in group.verdicts),
             seconds=rollout.generate_s + rollout.verify_s,
@@ -198,7 +198,7 @@ def _sample(completion: Completion, verdict: Verdict) -> Sample:
         extracted=verdict.extracted,
         canonical=verdict.canonical,
         detail=verdict.detail,
-        tempered=_statistics(completion.logprobs, completion.entropies),
+        tempered=_statistics(completion.sampler_logprobs, completion.entropies),
         raw=_statistics(completion.raw_logprobs, completion.raw_entropies),
     )
 

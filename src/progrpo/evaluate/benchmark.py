@@ -27,7 +27,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Benchmark:
+class BenchmarkPlan:
     """One task as it will be evaluated, its data loaded and its settings resolved.
 
     Attributes:
@@ -59,7 +59,7 @@ def plan(
     max_new_tokens: int | None,
     preset: PresetName | None,
     split: str = "test",
-) -> Benchmark:
+) -> BenchmarkPlan:
     """Load a task's problems and settle how it is evaluated, before a model is loaded.
 
     Args:
@@ -79,7 +79,7 @@ def plan(
     problems = tuple(tasks.problems(choice, split))
     if split == "test" and hasattr(module, "check"):
         module.check(params, problems)
-    return Benchmark(
+    return BenchmarkPlan(
         choice=choice,
         module=module,
         params=params,
@@ -92,7 +92,7 @@ def plan(
 
 
 def evaluate_benchmark(
-    benchmark: Benchmark,
+    benchmark: BenchmarkPlan,
     folder: Path,
     *,
     load: Callable[[], tuple[LanguageModel, Engine]],
@@ -158,7 +158,7 @@ def evaluate_benchmark(
 
 
 def _asked(
-    benchmark: Benchmark, about: ModelSettings, engine: Choice, verify: VerifySettings, seed: int
+    benchmark: BenchmarkPlan, about: ModelSettings, engine: Choice, verify: VerifySettings, seed: int
 ) -> dict[str, Any]:
     """What the header says was asked. The weights are known by what is in them where they are local, else by their id (and
     the commit, once they are loaded); the problems by their digest."""
@@ -185,7 +185,9 @@ def _asked(
     }
 
 
-def over_task(benchmark: Benchmark, chosen: Sequence[Measure], problems: Sequence[ProblemResult]) -> dict[str, float]:
+def over_task(
+    benchmark: BenchmarkPlan, chosen: Sequence[Measure], problems: Sequence[ProblemResult]
+) -> dict[str, float]:
     """The numbers of the whole task that are no mean over problems: the measures' and the task's own."""
     found: dict[str, float] = {}
     for measure in chosen:
@@ -197,7 +199,7 @@ def over_task(benchmark: Benchmark, chosen: Sequence[Measure], problems: Sequenc
 
 
 def _usable(
-    benchmark: Benchmark, file: EvaluationFile, verifier: Verifier, verify: VerifySettings, on_progress: Progress
+    benchmark: BenchmarkPlan, file: EvaluationFile, verifier: Verifier, verify: VerifySettings, on_progress: Progress
 ) -> Sequence[Problem]:
     """The problems whose own golds verify; decided once, when the evaluation begins."""
     if "excluded" not in file.header:

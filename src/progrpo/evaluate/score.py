@@ -37,7 +37,7 @@ class ScoredCompletion:
             to the token's log-probability, in units of one over the tokens of the optimiser step, so that a mean over all
             tokens of the step gives each token the advantage itself. None where the file holds no tokens.
         entropy_changes: its part in the first-order change of the entropy, for each method; None where not recorded.
-        confidence: c(o) by Eq. 6's default reading, in [0, 1]; from the tokens, else as recorded. None: not known.
+        confidence: c(o) by Eq. 6's default variant, in [0, 1]; from the tokens, else as recorded. None: not known.
         recorded: the advantage that the run trained on. None: not in the file.
         low: [T] whether a token counts among the 20 % least likely. None where the file holds no tokens.
     """
@@ -72,8 +72,8 @@ class MethodStatistics:
         untied_fraction: share that this one orders, of the pairs within a group that the first ties.
         correlation: Pearson's; None where either has no spread.
         recorded_distance: largest distance from the advantages in the file; None where it holds none.
-        entropy_change: `policy/predicted_dH` of the first optimiser steps that the file makes, mean over them; None where
-            the file holds no slopes.
+        entropy_change: `policy/predicted_entropy_change` of the first optimiser steps that the file makes, mean over
+            them; None where the file holds no entropy gradients.
     """
 
     mean: float

@@ -183,8 +183,8 @@ def _facts(batch: RolloutBatch, completion: Tensor, prompt: Tensor) -> Facts:
     right, wrong = batch.correct & judged, ~batch.correct & judged
     mixed = right.any(dim=1) & wrong.any(dim=1)  # [P]
     shape = batch.rewards.shape
-    log_c = sequence_log_confidence(batch.logprobs, batch.mask).view(shape)
-    logprob = sequence_logprob(batch.logprobs, batch.mask).view(shape)
+    log_c = sequence_log_confidence(batch.old_logprobs, batch.mask).view(shape)
+    logprob = sequence_logprob(batch.old_logprobs, batch.mask).view(shape)
     correlation, compared = correlation_within_groups(logprob, batch.lengths, right & logprob.isfinite())
     return Facts(
         problems=shape[0],

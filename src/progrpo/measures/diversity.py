@@ -1,6 +1,6 @@
 """How much the correct completions of a problem repeat each other: Distinct-n, Self-BLEU, expectation-adjusted Distinct.
 
-Two readings stand side by side:
+Two variants stand side by side:
     within a problem (`distinct_2`, ...)    over the correct completions of one problem, then the mean over problems that
                                             have at least two. The default: a policy collapses per problem, and texts on
                                             different problems differ however the policy has collapsed
@@ -39,7 +39,7 @@ COLUMNS = (
         better="higher",
         meaning="share of distinct K-grams among all of a problem's correct completions, mean over problems with at least two",
         drawn=("table-5",),
-        readings=("/pooled",),
+        variants=("/pooled",),
     ),
     Quantity(
         key="self_bleu_K",
@@ -50,7 +50,7 @@ COLUMNS = (
         meaning="BLEU, n-grams up to K, of each of a problem's correct completions against the others, mean over problems "
         "with at least two",
         drawn=("table-5",),
-        readings=("/pooled",),
+        variants=("/pooled",),
     ),
     Quantity(
         key="ead_K",
@@ -59,7 +59,7 @@ COLUMNS = (
         digits=3,
         better="higher",
         meaning="distinct K-grams over those expected of as many drawn evenly from the vocabulary, likewise",
-        readings=("/pooled",),
+        variants=("/pooled",),
     ),
 )
 
@@ -78,7 +78,7 @@ class Params(Settings):
     pooled: bool = True
     """Whether to measure the correct completions of all problems together, too."""
     pooled_tokens: int = Field(10_000_000, ge=1)
-    """Beyond so many tokens of correct completions the pooled reading is left out, with a warning: it takes about 85 MB and
+    """Beyond so many tokens of correct completions the pooled variant is left out, with a warning: it takes about 85 MB and
     1.5 s per million."""
 
     @field_validator("distinct", "self_bleu")
@@ -217,7 +217,7 @@ def _of_correct(problems: Sequence[ProblemResult], params: Params) -> dict[str, 
     tokens = sum(sample.tokens for sample in correct)
     if tokens > params.pooled_tokens:
         logger.warning(
-            "diversity: no pooled reading of %d tokens, more than pooled_tokens=%d", tokens, params.pooled_tokens
+            "diversity: no pooled variant of %d tokens, more than pooled_tokens=%d", tokens, params.pooled_tokens
         )
         return {}
     return of_samples(correct, params) if len(correct) >= params.min_correct else {}

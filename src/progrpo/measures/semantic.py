@@ -2,7 +2,7 @@
 
 Embeddings of all-MiniLM-L6-v2, from the extra `semantic`. It reads 256 tokens: two long solutions that differ only after
 them are one to it. The plain names see that opening, as the paper's do (arXiv:2602.05281, Table 5); `/windowed` the mean over
-all windows of the text; `/pooled` all correct completions of a task at once (see `diversity` for the two readings).
+all windows of the text; `/pooled` all correct completions of a task at once (see `diversity` for the two variants).
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ COLUMNS = (
         meaning="mean cosine of the embeddings of a problem's correct completions, their first 256 tokens, mean over problems "
         "with at least two",
         drawn=("table-5",),
-        readings=("/windowed", "/pooled", "/windowed/pooled"),
+        variants=("/windowed", "/pooled", "/windowed/pooled"),
     ),
     Quantity(
         key="vendi",
@@ -38,7 +38,7 @@ COLUMNS = (
         digits=2,
         better="higher",
         meaning="effective number of different correct completions by the same embeddings, likewise",
-        readings=("/windowed", "/pooled", "/windowed/pooled"),
+        variants=("/windowed", "/pooled", "/windowed/pooled"),
     ),
 )
 

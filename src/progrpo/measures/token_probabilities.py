@@ -19,7 +19,7 @@ COLUMNS = (
         meaning="mean probability of the sampled tokens at the evaluation temperature, mean over rollouts, then problems; "
         "`raw/`: at temperature 1",
         drawn=("statistics",),
-        readings=("raw/",),
+        variants=("raw/",),
     ),
     Quantity(
         key="low_probability",
@@ -28,7 +28,7 @@ COLUMNS = (
         digits=3,
         meaning="the same of each rollout's 20 % least likely tokens",
         drawn=("statistics",),
-        readings=("raw/",),
+        variants=("raw/",),
     ),
     Quantity(
         key="confidence",
@@ -36,7 +36,7 @@ COLUMNS = (
         unit="",
         digits=3,
         meaning="the geometric mean of the same, c(o) of Eq. 6",
-        readings=("raw/",),
+        variants=("raw/",),
     ),
     Quantity(
         key="rollout_entropy",
@@ -45,7 +45,7 @@ COLUMNS = (
         digits=3,
         meaning="entropy per token, mean over the tokens of each rollout, then rollouts, then problems",
         drawn=("statistics",),
-        readings=("raw/",),
+        variants=("raw/",),
     ),
 )
 

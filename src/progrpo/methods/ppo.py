@@ -62,7 +62,7 @@ def sequence_keep(batch: RolloutBatch, params: Params) -> Tensor:
 
 
 def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
-    values = torch.zeros_like(batch.logprobs) if batch.values is None else batch.values
+    values = torch.zeros_like(batch.old_logprobs) if batch.values is None else batch.values
     mask = batch.mask & batch.judged.flatten()[:, None]
     rewards = torch.where(batch.judged, batch.rewards.float(), 0.0).flatten()
     raw = generalised_advantages(values, mask, rewards, gamma=params.gamma, lam=params.lam)

@@ -1,6 +1,6 @@
 """ProGRPO (arXiv:2602.05281): advantages shifted by the model's own confidence, so that rare correct paths survive.
 
-    Ã = A + alpha * (c(q) - c(o))    in groups that are neither all right nor all wrong   (Eq. 4, Alg. 1)
+    Ã = A + alpha * (c(q) - c(o))    in groups that are neither all correct nor all incorrect   (Eq. 4, Alg. 1)
     c(x) = exp(mean log p over the 20 % least likely tokens of x)                         (Eq. 5, 6)
     PPO clip in [0.8, 1.28], token mean over each group                                   (Eq. 7, Table 1)
 
@@ -98,7 +98,7 @@ class Params(methods.Params):
     """`remove` takes the straight line in the length out of the scores of each group, so that the shift does not reward
     length; it acts where three or more completions are compared."""
     skip: Skip = "degenerate"
-    """Groups left alone: Alg. 1 `degenerate` (all right or all wrong); Eq. 4 `all_wrong`; `never`."""
+    """Groups left alone: Alg. 1 `degenerate` (all correct or all incorrect); Eq. 4 `all_wrong`; `never`."""
     apply_to: ApplyTo = "all"
     """Completions that are shifted: Eq. 4 `all`; Eq. 10 `correct`; Eq. 14 `incorrect`."""
     fraction: float = Field(0.2, gt=0, le=1)
@@ -222,7 +222,7 @@ def add_to(plain: Tensor, batch: RolloutBatch, params: Params) -> methods.Advant
 
 def _completion_confidence(batch: RolloutBatch, params: Params, of: Confidence = sequence_confidence) -> Tensor:
     values = of(
-        batch.logprobs,
+        batch.old_logprobs,
         batch.mask,
         fraction=params.fraction,
         entropy=batch.entropies if params.low_by == "entropy" else None,
@@ -251,7 +251,7 @@ def _prompt_confidence(
 def _scores(batch: RolloutBatch, params: Params, completion: Tensor, prompt: Tensor) -> tuple[Tensor, Tensor]:
     """What is compared, of completions [P, G] and of prompts [P]; nan where there is no verdict or no token."""
     if params.score == "log_prob":
-        whole = sequence_logprob(batch.logprobs, batch.mask).view(batch.rewards.shape)
+        whole = sequence_logprob(batch.old_logprobs, batch.mask).view(batch.rewards.shape)
         completion = whole.masked_fill(~batch.judged, torch.nan)
         prompt = torch.full_like(prompt, torch.nan)  # no baseline that this score admits reads it
     elif params.score == "log_c":

@@ -28,14 +28,14 @@ class Step:
     Attributes:
         batch: as the method sees them.
         kept: [p, G] sequences that are not dropped.
-        ref_logprobs, entropy_slopes, sampler_logprobs: [K, S] (see `RolloutBatch`), or None.
+        ref_logprobs, entropy_gradients, sampler_logprobs: [K, S] (see `RolloutBatch`), or None.
         carried: [K, S] from the method's advantages.
     """
 
     batch: StepBatch
     kept: Bool[Tensor, "p G"]
     ref_logprobs: Float[Tensor, "K S"] | None = None
-    entropy_slopes: Float[Tensor, "K S"] | None = None
+    entropy_gradients: Float[Tensor, "K S"] | None = None
     sampler_logprobs: Float[Tensor, "K S"] | None = None
     carried: Mapping[str, Float[Tensor, "K S"]] = field(default_factory=dict)
 
@@ -88,8 +88,8 @@ def make_step(
         batch=StepBatch(
             advantages=advantages.values.flatten()[:, None].expand(mask.shape) if tokens is None else tokens,
             mask=mask,
-            logprobs=current.logprobs,
-            old_logprobs=own.logprobs,
+            logprobs=current.old_logprobs,
+            old_logprobs=own.old_logprobs,
             entropies=current.entropies,
             correct=own.correct,
             judged=own.judged,
@@ -99,7 +99,7 @@ def make_step(
         ),
         kept=kept,
         ref_logprobs=own.ref_logprobs,
-        entropy_slopes=own.entropy_slopes,
+        entropy_gradients=own.entropy_gradients,
         sampler_logprobs=own.sampler_logprobs,
         carried=advantages.carried,
     )
@@ -123,7 +123,15 @@ def part_of_batch(batch: RolloutBatch, problems: slice) -> RolloutBatch:
     group = batch.rewards.shape[1]
     index = slice(problems.start * group, problems.stop * group)
     by_problem = ("rewards", "correct", "truncated", "lengths", "problems", "prompt_logprobs", "prompt_mask")
-    by_sequence = ("mask", "logprobs", "sampler_logprobs", "entropies", "entropy_slopes", "ref_logprobs", "values")
+    by_sequence = (
+        "mask",
+        "old_logprobs",
+        "sampler_logprobs",
+        "entropies",
+        "entropy_gradients",
+        "ref_logprobs",
+        "values",
+    )
     places = dict.fromkeys(by_problem, problems) | dict.fromkeys(by_sequence, index)
     whole = {name: getattr(batch, name) for name in places}
     parts: dict[str, Any] = {name: None if value is None else value[places[name]] for name, value in whole.items()}

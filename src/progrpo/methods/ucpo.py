@@ -39,7 +39,7 @@ def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
 
 def _weights(batch: RolloutBatch, params: Params) -> Tensor:
     """[P, G] the factor of each advantage; 1 for what is not correct, and where fewer than two are."""
-    mean_logprob = sequence_log_confidence(batch.logprobs, batch.mask, fraction=1.0).view(batch.rewards.shape)
+    mean_logprob = sequence_log_confidence(batch.old_logprobs, batch.mask, fraction=1.0).view(batch.rewards.shape)
     shared = batch.correct & batch.judged & mean_logprob.isfinite()
     shared = shared & (shared.sum(dim=1, keepdim=True) >= 2)
     share = mean_logprob.masked_fill(~shared, -torch.inf).softmax(dim=1).clamp(min=params.floor)  # q [P, G]

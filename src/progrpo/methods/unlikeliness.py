@@ -27,7 +27,7 @@ class Params(methods.Params):
 def shape_reward(batch: RolloutBatch, params: Params) -> Tensor:
     if params.beta == 0:
         return batch.rewards
-    mean_logprob = sequence_log_confidence(batch.logprobs, batch.mask, fraction=1.0).view(batch.rewards.shape)
+    mean_logprob = sequence_log_confidence(batch.old_logprobs, batch.mask, fraction=1.0).view(batch.rewards.shape)
     known = batch.judged & ~mean_logprob.isnan()
     below = (mean_logprob[:, None, :] < mean_logprob[:, :, None]) & known[:, None, :]  # [P, G, G]
     equal = (mean_logprob[:, None, :] == mean_logprob[:, :, None]) & known[:, None, :]

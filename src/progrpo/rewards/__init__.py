@@ -13,10 +13,10 @@ The contract:
     CANONICAL       True: a correct verdict carries a canonical form, so that distinct solutions can be counted; or
                     canonical(params) -> bool
     ANSWERS         False: what it extracts is no answer that could be voted on (a program); True without it
-    screen          screen(text, problem, params) -> Verdict | None: what can be decided at once, in the process that asks;
-                    None leaves it to `score`. It gets `finish` as `score` does
-    shape           shape(verdict, tokens, params) -> Verdict: a term that needs the completion's length in tokens, added in
-                    training and evaluation after the verdict; the status stays
+    fast_verdict    fast_verdict(text, problem, params) -> Verdict | None: what can be decided at once, in the process
+                    that asks; None leaves it to `score`. It gets `finish` as `score` does
+    length_term     length_term(verdict, tokens, params) -> Verdict: a term that needs the completion's length in tokens,
+                    added in training and evaluation after the verdict; the status stays
     gold_fault      gold_fault(problem, params) -> str | None: why a problem's own gold cannot be used, None where it can;
                     runs where `score` runs, once per problem before training
     limit_s         limit_s(params) -> float: wall-clock seconds one verdict may take, where `DEFAULT_LIMIT_S` is too short
@@ -64,8 +64,8 @@ CONTRACT = plugins.Contract(
         "CANONICAL": "True or False",
         "canonical": "canonical(params) -> bool",
         "ANSWERS": "True or False",
-        "screen": "screen(text, problem, params) -> Verdict | None",
-        "shape": "shape(verdict, tokens, params) -> Verdict",
+        "fast_verdict": "fast_verdict(text, problem, params) -> Verdict | None",
+        "length_term": "length_term(verdict, tokens, params) -> Verdict",
         "gold_fault": "gold_fault(problem, params) -> str | None",
         "limit_s": "limit_s(params) -> float",
         "warm": "warm(params)",
@@ -82,7 +82,7 @@ class Reward:
 
     Attributes:
         takes_params: whether `score` wants the settings, or text and problem alone.
-        takes_finish: those of `score` and `screen` that want to know how the completion ended.
+        takes_finish: those of `score` and `fast_verdict` that want to know how the completion ended.
     """
 
     name: str
@@ -98,14 +98,14 @@ class Reward:
         """The best of the verdicts by each accepted answer."""
         return best([self._score(text, one, finish) for one in problem.each_gold])
 
-    def screen(self, text: str, problem: Problem, finish: Finish | None = None) -> Verdict | None:
+    def fast_verdict(self, text: str, problem: Problem, finish: Finish | None = None) -> Verdict | None:
         """What can be decided at once: all of it for a fast reward. One accepted answer that is met is enough."""
         if not self.slow:
             return self.score(text, problem, finish)
-        if not self.has("screen"):
+        if not self.has("fast_verdict"):
             return None
-        told = self._finish("screen", finish)
-        found = [self.module.screen(text, one, self.params, **told) for one in problem.each_gold]
+        told = self._finish("fast_verdict", finish)
+        found = [self.module.fast_verdict(text, one, self.params, **told) for one in problem.each_gold]
         known = [as_verdict(one, self.params, self.name) for one in found if one is not None]
         return best(known) if len(known) == len(found) or any(one.correct for one in known) else None
 
@@ -116,10 +116,10 @@ class Reward:
     def _finish(self, function: str, finish: Finish | None) -> dict[str, Finish | None]:
         return {"finish": finish} if function in self.takes_finish else {}
 
-    def shape(self, verdict: Verdict, tokens: int) -> Verdict:
-        if not self.has("shape"):
+    def length_term(self, verdict: Verdict, tokens: int) -> Verdict:
+        if not self.has("length_term"):
             return verdict
-        return as_verdict(self.module.shape(verdict, tokens, self.params), self.params, self.name)
+        return as_verdict(self.module.length_term(verdict, tokens, self.params), self.params, self.name)
 
     def gold_fault(self, problem: Problem) -> str | None:
         """The first fault of an accepted answer; where there are several, with the answer it is of."""
@@ -181,7 +181,9 @@ def load(choice: Choice) -> Reward:
     module = _module(choice.name)
     plugins.check_contract(CONTRACT, choice.name, module)
     params = parse(getattr(module, "Params", Params), choice.params, where=f"reward {choice.name}")
-    wants = frozenset(name for name in ("score", "screen") if plugins.takes(getattr(module, name, None), "finish"))
+    wants = frozenset(
+        name for name in ("score", "fast_verdict") if plugins.takes(getattr(module, name, None), "finish")
+    )
     # Of score(text, problem, finish) the third is not the settings.
     settled = plugins.accepts(module.score, 3) and not (
         plugins.accepts(module.score, 2) and _third(module.score) == "finish"

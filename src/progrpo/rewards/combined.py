@@ -16,13 +16,13 @@ from progrpo.settings import Choice, Settings
 from progrpo.types import Finish, Problem, Verdict
 
 
-class Part(Choice):
+class CombinedPart(Choice):
     weight: float = 1.0
     """Factor of this reward; negative for a penalty."""
 
 
 class Params(Settings):
-    parts: tuple[Part, ...] = Field(min_length=1)
+    parts: tuple[CombinedPart, ...] = Field(min_length=1)
     """The rewards, each with its own settings and its weight. The first one's status, answer and canonical form count."""
 
     @model_validator(mode="after")
@@ -44,23 +44,23 @@ def score(text: str, problem: Problem, params: Params, *, finish: Finish | None 
     return _sum([reward.score(text, problem, finish) for _, reward in _parts(params)], params)
 
 
-def screen(text: str, problem: Problem, params: Params, *, finish: Finish | None = None) -> Verdict | None:
+def fast_verdict(text: str, problem: Problem, params: Params, *, finish: Finish | None = None) -> Verdict | None:
     """What all parts decide at once."""
     verdicts = []
     for _, reward in _parts(params):
-        verdict = reward.screen(text, problem, finish)
+        verdict = reward.fast_verdict(text, problem, finish)
         if verdict is None:
             return None
         verdicts.append(verdict)
     return _sum(verdicts, params)
 
 
-def shape(verdict: Verdict, tokens: int, params: Params) -> Verdict:
+def length_term(verdict: Verdict, tokens: int, params: Params) -> Verdict:
     """Each part's own terms that depend on the length. A verdict that no part gave has none."""
     if not verdict.parts:
         return verdict
     own = [replace(verdict, reward=verdict.parts[reward.name], parts={}) for _, reward in _parts(params)]
-    shaped = [reward.shape(one, tokens) for one, (_, reward) in zip(own, _parts(params), strict=True)]
+    shaped = [reward.length_term(one, tokens) for one, (_, reward) in zip(own, _parts(params), strict=True)]
     return _sum(shaped, params)
 
 

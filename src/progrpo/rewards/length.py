@@ -43,18 +43,18 @@ class Params(Settings):
 
 
 def score(text: str, problem: Problem, params: Params, *, finish: Finish | None = None) -> Verdict:
-    """The other reward's verdict; the term follows in `shape`."""
+    """The other reward's verdict; the term follows in `length_term`."""
     return rewards.load_part(params.over).score(text, problem, finish)
 
 
-def screen(text: str, problem: Problem, params: Params, *, finish: Finish | None = None) -> Verdict | None:
+def fast_verdict(text: str, problem: Problem, params: Params, *, finish: Finish | None = None) -> Verdict | None:
     """What the other reward decides at once."""
-    return rewards.load_part(params.over).screen(text, problem, finish)
+    return rewards.load_part(params.over).fast_verdict(text, problem, finish)
 
 
-def shape(verdict: Verdict, tokens: int, params: Params) -> Verdict:
+def length_term(verdict: Verdict, tokens: int, params: Params) -> Verdict:
     """Add the penalty for a completion of so many tokens."""
-    inner = rewards.load_part(params.over).shape(verdict, tokens)
+    inner = rewards.load_part(params.over).length_term(verdict, tokens)
     term = params.penalty * overlong(tokens, limit=params.limit_tokens, buffer=params.buffer_tokens)
     parts = {**(inner.parts or {params.over.name: inner.reward}), "length": term}
     return replace(inner, reward=inner.reward + term, parts=parts)

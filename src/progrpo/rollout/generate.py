@@ -86,7 +86,7 @@ def run_rollout(
             prompt_logprobs=result.prompt_logprobs,
             completions=tuple(replace(own, policy_version=engine.version) for own in result.completions),
             verdicts=tuple(
-                verifier.shape(verdict, len(own.token_ids))
+                verifier.length_term(verdict, len(own.token_ids))
                 for verdict, own in zip(given, result.completions, strict=True)
             ),
         )

@@ -17,9 +17,11 @@ from progrpo.types import STATUSES, Completion, Group, Problem, Verdict
 
 _REMEDY = "a rollouts file is RUN/rollouts/step-NNNNNN.jsonl, one row per completion"
 _POSITIVE = 1e-3
+"""A log-probability this far above 0 is no rounding error."""
 _MICRO_TOKENS = 16_384
 """Tokens of a micro-batch where the settings of the run are not known; a test holds it to the default of training."""
-"""A log-probability this far above 0 is no rounding error."""
+_FORMERLY = {"logprobs": "sampler_logprobs", "entropy_slopes": "entropy_gradients"}
+"""Columns under the names that older versions gave them, and today's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +115,7 @@ def _read_rows(path: Path) -> list[_Place]:
 def _row(row: Any, place: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise DataError(f"{place}: expected a JSON object, got {type(row).__name__}")
+    row = {_FORMERLY.get(name, name): value for name, value in row.items()}
     _require(row, place, "problem", lambda value: isinstance(value, str), "text")
     _require(row, place, "completion", lambda value: isinstance(value, str), "text")
     _require(row, place, "index", _is_count, "a whole number >= 0")
@@ -120,15 +123,17 @@ def _row(row: Any, place: str) -> dict[str, Any]:
     _require(row, place, "status", lambda value: value in STATUSES, f"one of {', '.join(STATUSES)}")
     _require(row, place, "finish", lambda value: value in ("stop", "length"), "stop or length")
     _require(row, place, "reward", is_number, "a finite number")
-    for name in ("token_ids", "prompt_ids", "logprobs", "entropies", "entropy_slopes", "prompt_logprobs"):
+    for name in ("token_ids", "prompt_ids", "sampler_logprobs", "entropies", "entropy_gradients", "prompt_logprobs"):
         if name in row:
             values = row[name]
-            if name in ("logprobs", "prompt_logprobs") and isinstance(values, list):  # JSON has no -inf: see `to_json`
+            if name in ("sampler_logprobs", "prompt_logprobs") and isinstance(
+                values, list
+            ):  # JSON has no -inf: see `to_json`
                 values = [-math.inf if value is None else value for value in values]
             row[name] = _tensor(values, f"{place}: {name!r}", ids=name.endswith("_ids"))
     if "entropies" in row and not bool(torch.isfinite(row["entropies"]).all()):
         raise DataError(f"{place}: 'entropies' holds a number that is not finite")
-    for name in ("logprobs", "prompt_logprobs"):
+    for name in ("sampler_logprobs", "prompt_logprobs"):
         if name in row and bool((row[name] > _POSITIVE).any()):
             raise DataError(f"{place}: {name!r} holds {float(row[name].max()):g}; a log-probability is at most 0")
     if "token_ids" in row:
@@ -145,8 +150,8 @@ def _require(row: Mapping[str, Any], place: str, key: str, holds: Any, expected:
 
 def _require_aligned(row: Mapping[str, Any], place: str) -> None:
     """Raises DataError where a row with token ids lacks a column that belongs to them, or the columns differ in length."""
-    pairs = [("logprobs", "token_ids"), ("entropies", "token_ids")]
-    pairs += [("entropy_slopes", "token_ids")] if "entropy_slopes" in row else []
+    pairs = [("sampler_logprobs", "token_ids"), ("entropies", "token_ids")]
+    pairs += [("entropy_gradients", "token_ids")] if "entropy_gradients" in row else []
     pairs += [("prompt_logprobs", "prompt_ids")] if "prompt_logprobs" in row else []
     for name, ids in pairs:
         for key in (name, ids):
@@ -220,9 +225,9 @@ def _completion(row: Mapping[str, Any], tokens: bool) -> Completion:
         text=row["completion"],
         finish=row["finish"],
         token_ids=row["token_ids"] if tokens else torch.zeros(row["length"], dtype=torch.long),
-        logprobs=row["logprobs"] if tokens else nothing,
+        sampler_logprobs=row["sampler_logprobs"] if tokens else nothing,
         entropies=row["entropies"] if tokens else nothing,
-        entropy_slopes=row.get("entropy_slopes") if tokens else None,
+        entropy_gradients=row.get("entropy_gradients") if tokens else None,
     )
 
 

@@ -96,12 +96,12 @@ class Verifier:
             verdicts[index] = self._verdict(outcome)
         return [verdict for verdict in verdicts if verdict is not None]
 
-    def shape(self, verdict: Verdict, tokens: int) -> Verdict:
+    def length_term(self, verdict: Verdict, tokens: int) -> Verdict:
         """The verdict with the reward's terms that depend on the completion's length in tokens.
 
         A verdict that the verifier failed to give keeps its reward: nothing is known of the completion.
         """
-        return verdict if verdict.failed else self._reward.shape(verdict, tokens)
+        return verdict if verdict.failed else self._reward.length_term(verdict, tokens)
 
     def gold_faults(self, problems: Sequence[Problem], on_progress: Progress | None = None) -> list[str | None]:
         """For each problem what is wrong with its gold answer; None where it verifies (or the reward has no check)."""
@@ -132,8 +132,8 @@ class Verifier:
         self.close()
 
     def _at_once(self, item: Item) -> Verdict | None:
-        """What needs no worker: a fast reward's verdict, or what a slow one's screen decides."""
-        outcome = call_here(self._reward.screen, item)
+        """What needs no worker: a fast reward's verdict, or what a slow one's `fast_verdict` decides."""
+        outcome = call_here(self._reward.fast_verdict, item)
         return None if outcome.failure is None and outcome.value is None else self._verdict(outcome)
 
     def _run(

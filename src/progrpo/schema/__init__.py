@@ -29,16 +29,16 @@ def columns(place: str | None = None) -> tuple[Quantity, ...]:
 
 
 def column(key: str) -> Quantity | None:
-    """The quantity of a measure's key: a member of its family where it is one, or another reading of it (`raw/...`); None of
+    """The quantity of a measure's key: a member of its family where it is one, or another variant of it (`raw/...`); None of
     a key that no measure declares."""
     found = _find(_columns(), key)
     if found is not None:
         return found
-    readings = [(one, reading) for one in _columns() for reading in zip(one.readings, one.keys[1:], strict=True)]
-    for one, (reading, family) in readings:
+    variants = [(one, variant) for one in _columns() for variant in zip(one.variants, one.keys[1:], strict=True)]
+    for one, (variant, family) in variants:
         if (member := matched(family, key)) is not None:
             own = one.at(member) if member else one
-            return replace(own, key=key, label=f"{own.label}, {reading.strip('/')}")
+            return replace(own, key=key, label=f"{own.label}, {variant.strip('/')}")
     return None
 
 

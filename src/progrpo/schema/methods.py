@@ -95,7 +95,7 @@ OWN = (
         unit="%",
         percent=True,
         better="higher",
-        meaning="share of the groups sampled, over all rounds, that are neither all right nor all wrong; logged "
+        meaning="share of the groups sampled, over all rounds, that are neither all correct nor all incorrect; logged "
         "likewise. The other `rollout/` keys and `verdict/` speak of the groups that were kept, "
         "`tokens/generated` of all",
         rollout=True,

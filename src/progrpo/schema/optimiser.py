@@ -1,4 +1,4 @@
-"""What an optimiser step leaves in the metrics: the policy, the work, memory and seconds."""
+"""What an optimiser step leaves in the metrics: the policy, token counts, memory and seconds."""
 
 from progrpo.schema.quantity import Quantity
 
@@ -68,13 +68,14 @@ METRICS = (
         meaning="mean of r - 1 - log r over these tokens, r = p(trainer) / p(sampler): the k3 estimate of KL(sampler, trainer)",
     ),
     Quantity(
-        key="policy/predicted_dH",
-        label="Predicted change of entropy",
+        key="policy/predicted_entropy_change",
+        formerly=("policy/predicted_dH",),
+        label="Predicted entropy change",
         unit="nats",
         digits=4,
         meaning="first-order change of the policy's entropy by the step, were it made on the logits of the trained "
         "tokens alone (as they are sampled from, divided by the temperature): the sum over tokens of dJ/dlog p "
-        "times the slope of the entropy, -p(log p + H) + sum_v p_v^2 (log p_v + H), at the policy that sampled "
+        "times the entropy gradient, -p(log p + H) + sum_v p_v^2 (log p_v + H), at the policy that sampled "
         "(arXiv:2602.03392; per unit of learning rate, plain gradient)",
     ),
     Quantity(
@@ -177,8 +178,9 @@ METRICS = (
         drawn=("tokens",),
     ),
     Quantity(
-        key="tokens/head_share",
-        label="Head rows",
+        key="tokens/logit_row_share",
+        formerly=("tokens/head_share",),
+        label="Logit rows",
         unit="%",
         percent=True,
         better="lower",

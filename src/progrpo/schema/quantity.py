@@ -29,7 +29,7 @@ class Quantity:
         method: the only method that logs it; None for those of several methods, or of any.
         drawn: where it stands: figures by their name, tables of the page ("held-out", "benchmarks", "cost") and of the
             terminal ("overview" of `evaluate`, "compare", "progress" of `train`).
-        readings: of the same quantity, as what their keys have more: "raw/" before the key, "/pooled" after it.
+        variants: of the same quantity, as what their keys have more: "raw/" before the key, "/pooled" after it.
         formerly: names under which older versions wrote it; they are read as this one.
     """
 
@@ -44,13 +44,13 @@ class Quantity:
     rollout: bool = False
     method: str | None = None
     drawn: tuple[str, ...] = ()
-    readings: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
     formerly: tuple[str, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Its key, and those of its other readings."""
-        others = (self.key + reading if reading[0] == "/" else reading + self.key for reading in self.readings)
+        """Its key, and those of its other variants."""
+        others = (self.key + variant if variant[0] == "/" else variant + self.key for variant in self.variants)
         return (self.key, *others)
 
     @property

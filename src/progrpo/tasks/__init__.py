@@ -1,7 +1,7 @@
 """One data set or benchmark = one file.
 
 The contract:
-    Params          its settings, a `Settings` model; those of a published data set build on `tasks._published.Published`
+    Params          its settings, a `Settings` model; those of a published data set build on `tasks._published.PublishedParams`
     load            load(split, params) -> Sequence[Problem], with the splits "train" and "test"; ids are text and unique
     REWARD          the reward that judges it unless the recipe names another: its name, or {"name": ..., key: value};
                     or reward(params) -> either, where that depends on its settings

@@ -8,7 +8,7 @@ from typing import Any
 from progrpo.errors import DataError
 from progrpo.rewards.dapo_math import last_box
 from progrpo.tasks._published import (
-    Published,
+    PublishedParams,
     Source,
     published_rows,
     require_count,
@@ -51,7 +51,7 @@ def load_benchmark(
     task: str,
     sources: Sequence[Source],
     split: str,
-    params: Published,
+    params: PublishedParams,
     gold: Gold,
     facts: Callable[[Row], Mapping[str, Any]] = lambda row: {},
     *,

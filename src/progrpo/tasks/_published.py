@@ -47,7 +47,7 @@ class Source:
     files: Mapping[str, tuple[str, ...]]
 
 
-class Published(Settings):
+class PublishedParams(Settings):
     """Settings of every published data set."""
 
     path: Path | None = None
@@ -77,7 +77,7 @@ class Published(Settings):
 
 
 def published_rows(
-    task: str, sources: Sequence[Source], split: str, params: Published, columns: Sequence[str] | None = None
+    task: str, sources: Sequence[Source], split: str, params: PublishedParams, columns: Sequence[str] | None = None
 ) -> Iterator[tuple[str, Row]]:
     """Yield (place, row) of the split's rows, from wherever they are found first.
 
@@ -92,7 +92,7 @@ def published_rows(
         yield from read_rows(path, columns)
 
 
-def find_files(task: str, sources: Sequence[Source], split: str, params: Published) -> list[Path]:
+def find_files(task: str, sources: Sequence[Source], split: str, params: PublishedParams) -> list[Path]:
     """The split's files (see `published_rows`); what is on the hub is downloaded."""
     source = _source(task, sources, params.source)
     if split not in source.files:
@@ -158,7 +158,7 @@ def text_column(row: Row, names: Sequence[str], place: str) -> str:
     return value if isinstance(value, str) else number_text(value)
 
 
-def require_count(task: str, found: int, params: Published, what: str = "problems") -> None:
+def require_count(task: str, found: int, params: PublishedParams, what: str = "problems") -> None:
     """Raises DataError where the number of problems is not the one expected, or 0."""
     if not found:
         raise DataError(f"task {task}: the data has no {what}")

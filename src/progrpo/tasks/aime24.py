@@ -14,7 +14,7 @@ from pydantic import Field
 
 from progrpo.tasks import _math_problems
 from progrpo.tasks._math_problems import aime_answer, load_benchmark
-from progrpo.tasks._published import Published, Source
+from progrpo.tasks._published import PublishedParams, Source
 from progrpo.types import Problem
 
 REWARD = "math"
@@ -28,7 +28,7 @@ SOURCES = (
 )
 
 
-class Params(Published):
+class Params(PublishedParams):
     expected: int | None = Field(30, ge=1)
     """Problems there must be, copies not counted; null accepts any number."""
 

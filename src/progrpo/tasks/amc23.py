@@ -13,7 +13,7 @@ from pydantic import Field
 
 from progrpo.tasks import _math_problems
 from progrpo.tasks._math_problems import gold_text, load_benchmark, whole_number
-from progrpo.tasks._published import Published, Source
+from progrpo.tasks._published import PublishedParams, Source
 from progrpo.tasks._rows import Row
 from progrpo.types import Problem
 
@@ -26,7 +26,7 @@ SOURCES = (
 )
 
 
-class Params(Published):
+class Params(PublishedParams):
     expected: int | None = Field(40, ge=1)
     """Problems there must be; null accepts any number."""
 

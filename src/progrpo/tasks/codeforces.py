@@ -39,7 +39,7 @@ from progrpo.tasks._codeforces_problems import CONTESTS, PROBLEMS
 from progrpo.tasks._codeforces_rating import Contest, percentile, rate, read_accounts, read_contest
 from progrpo.tasks._published import (
     MIRROR,
-    Published,
+    PublishedParams,
     Source,
     column,
     published_rows,
@@ -71,7 +71,7 @@ _STRICT_COLUMNS = (
 )
 
 
-class Params(Published):
+class Params(PublishedParams):
     mode: Literal["paper", "strict"] = "paper"
     """`paper`: the statement's sample tests, comparable with papers; `strict`: official tests and checkers."""
     expected: int | None = Field(408, ge=1)

@@ -24,7 +24,7 @@ from progrpo.errors import DataError
 from progrpo.rewards.dapo_math import last_box
 from progrpo.seeds import derive_seed
 from progrpo.tasks._math_problems import ANSWER, PROBLEM, SOLUTION, bare, gold_text, identity, prompt_text, wrap
-from progrpo.tasks._published import Published, Source, published_rows, require_count, text_column, with_ids
+from progrpo.tasks._published import PublishedParams, Source, published_rows, require_count, text_column, with_ids
 from progrpo.tasks._rows import Row
 from progrpo.types import Problem
 
@@ -38,7 +38,7 @@ _CHINESE = re.compile(r"[\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff]")
 Language = Literal["all", "en", "cn"]
 
 
-class Params(Published):
+class Params(PublishedParams):
     expected: int | None = Field(None, ge=1)
     """Different problems there must be in both splits together; null accepts any number."""
     prompt: Literal["published", "bare"] = "published"

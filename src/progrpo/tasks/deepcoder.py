@@ -20,11 +20,11 @@ from pydantic import Field
 
 from progrpo.errors import DataError
 from progrpo.tasks._code_prompts import ask
-from progrpo.tasks._published import Published, Source, column, find_files, require_count, text_column
+from progrpo.tasks._published import PublishedParams, Source, column, find_files, require_count, text_column
 from progrpo.tasks._rows import Row, read_rows
 from progrpo.types import Problem
 
-Part = Literal["primeintellect", "taco", "lcbv5"]
+SubsetName = Literal["primeintellect", "taco", "lcbv5"]
 
 SOURCES = (
     Source(
@@ -45,8 +45,8 @@ _COLUMNS = ("problem", "solutions", "tests", "starter_code", "metadata")
 _FUNCTION = re.compile(r"""["']fn_name["']\s*:\s*["'](\w+)["']""")
 
 
-class Params(Published):
-    parts: tuple[Part, ...] = Field(("primeintellect", "taco", "lcbv5"), min_length=1)
+class Params(PublishedParams):
+    parts: tuple[SubsetName, ...] = Field(("primeintellect", "taco", "lcbv5"), min_length=1)
     """Parts of the training split; the test split is LiveCodeBench's whatever stands here."""
 
 

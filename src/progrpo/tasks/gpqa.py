@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from progrpo.seeds import derive_seed
 from progrpo.tasks._choice_problems import LETTERS, zero_shot
 from progrpo.tasks._published import (
-    Published,
+    PublishedParams,
     Source,
     published_rows,
     require_count,
@@ -40,7 +40,7 @@ _SIZES = {"diamond": 198, "main": 448, "extended": 546}
 Subset = Literal["diamond", "main", "extended"]
 
 
-class Params(Published):
+class Params(PublishedParams):
     expected: int | None = Field(198, ge=1)
     """Questions there must be; where it is not given, the size of the subset; null accepts any number."""
     subset: Subset = "diamond"

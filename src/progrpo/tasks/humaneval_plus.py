@@ -9,7 +9,15 @@ from pydantic import Field
 
 from progrpo.errors import DataError
 from progrpo.tasks._code_prompts import COMPLETE
-from progrpo.tasks._published import Published, Source, column, published_rows, require_count, require_test, text_column
+from progrpo.tasks._published import (
+    PublishedParams,
+    Source,
+    column,
+    published_rows,
+    require_count,
+    require_test,
+    text_column,
+)
 from progrpo.tasks._rows import Row
 from progrpo.types import Problem
 
@@ -18,7 +26,7 @@ SAMPLES = {"paper": 16, "recommended": 16}
 SOURCES = (Source(repo="evalplus/humanevalplus", files={"test": ("data/test*",)}),)
 
 
-class Params(Published):
+class Params(PublishedParams):
     expected: int | None = Field(164, ge=1)
     """Problems before any is dropped."""
     drop: tuple[str, ...] = ()

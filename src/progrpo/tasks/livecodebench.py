@@ -22,7 +22,15 @@ from pydantic import Field, model_validator
 from progrpo.errors import DataError
 from progrpo.tasks._code_prompts import ask
 from progrpo.tasks._lcb_pickle import read_private_tests
-from progrpo.tasks._published import Published, Source, column, published_rows, require_count, require_test, text_column
+from progrpo.tasks._published import (
+    PublishedParams,
+    Source,
+    column,
+    published_rows,
+    require_count,
+    require_test,
+    text_column,
+)
 from progrpo.tasks._rows import Row
 from progrpo.types import Problem
 
@@ -35,7 +43,7 @@ Release = Literal["v1", "v2", "v3", "v4", "v5", "v6"]
 _WINDOW = {"release": "v5", "start": "2024-08-01", "end": "2025-02-01"}
 
 
-class Params(Published):
+class Params(PublishedParams):
     release: Release = "v5"
     """Cumulative: v5 holds everything up to January 2025."""
     start: datetime.date = datetime.date(2024, 8, 1)

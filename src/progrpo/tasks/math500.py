@@ -14,7 +14,7 @@ from pydantic import Field
 
 from progrpo.tasks import _math_problems
 from progrpo.tasks._math_problems import gold_text, load_benchmark
-from progrpo.tasks._published import Published, Source
+from progrpo.tasks._published import PublishedParams, Source
 from progrpo.tasks._rows import Row
 from progrpo.types import Problem
 
@@ -24,7 +24,7 @@ SAMPLES = _math_problems.SAMPLES
 SOURCES = (Source(repo="HuggingFaceH4/MATH-500", files={"test": ("test.jsonl",)}),)
 
 
-class Params(Published):
+class Params(PublishedParams):
     expected: int | None = Field(500, ge=1)
     """Problems there must be; null accepts any number."""
 

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from progrpo.tasks import _math_problems
 from progrpo.tasks._math_problems import gold_text, load_benchmark
-from progrpo.tasks._published import Published, Source
+from progrpo.tasks._published import PublishedParams, Source
 from progrpo.tasks._rows import Row
 from progrpo.types import Problem
 
@@ -31,7 +31,7 @@ SOURCES = (
 )
 
 
-class Params(Published):
+class Params(PublishedParams):
     expected: int | None = Field(272, ge=1)
     """Problems there must be; null accepts any number."""
 

@@ -24,7 +24,7 @@ from pydantic import Field
 from progrpo.errors import DataError
 from progrpo.tasks._choice_problems import LETTERS, lettered, zero_shot
 from progrpo.tasks._published import (
-    Published,
+    PublishedParams,
     Source,
     column,
     find_files,
@@ -53,7 +53,7 @@ _OFFICIAL = (
 """How the official prompt begins; the form of the answer is part of the benchmark."""
 
 
-class Params(Published):
+class Params(PublishedParams):
     expected: int | None = Field(12032, ge=1)
     """Questions there must be; null accepts any number."""
     shots: int = Field(0, ge=0, le=5)

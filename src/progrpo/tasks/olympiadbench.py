@@ -19,7 +19,7 @@ from pydantic import Field
 from progrpo.errors import DataError
 from progrpo.tasks import _math_problems
 from progrpo.tasks._math_problems import load_benchmark
-from progrpo.tasks._published import Published, Source, column, text_column
+from progrpo.tasks._published import PublishedParams, Source, column, text_column
 from progrpo.tasks._rows import Row
 from progrpo.types import Problem
 
@@ -38,7 +38,7 @@ SOURCES = (
 _DOLLAR = re.compile(r"(?<!\\)\$")
 
 
-class Params(Published):
+class Params(PublishedParams):
     expected: int | None = Field(674, ge=1)
     """Problems there must be; null accepts any number."""
 

@@ -14,13 +14,13 @@ from progrpo.train.minibatch import make_minibatch
 from progrpo.train.profile import Profiler
 from progrpo.train.record import RunDirectory
 from progrpo.train.rollout_record import record_rollout
-from progrpo.train.rows import Rows, make_rows
+from progrpo.train.rows import TokenRows, make_rows
 from progrpo.train.sampling import sample
 from progrpo.train.scoring import policy_batch, refreshed_advantages
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Listener, Trainer, prepare, resolve
+from progrpo.train.token_counts import TokenCounts
 from progrpo.train.update import update
-from progrpo.train.work import Work
 from progrpo.types import RolloutBatch, WeightedMean
 
 logger = logging.getLogger(__name__)
@@ -85,13 +85,13 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock, keeper: Keeper
     for part in range(per_rollout):
         trainer.listen("phase", {"name": "train"})
         with clock.phase("train"):
-            of_step = step_on(trainer, batch, rows, advantages, part, done + 1, Work() if part else scoring)
+            of_step = step_on(trainer, batch, rows, advantages, part, done + 1, TokenCounts() if part else scoring)
         # Every step says what rollout it learns from; what that rollout cost stands in the row of its first step.
         metrics: dict[str, WeightedMean | float] = {
             key: value for key, value in of_rollout.items() if part == 0 or not key.startswith("tokens/")
         } | of_step
         if of_step["policy/trained_share"].total == 0:
-            logger.warning("step %d: every group is all right or all wrong; there was nothing to learn", done + 1)
+            logger.warning("step %d: every group is all correct or all incorrect; there was nothing to learn", done + 1)
         done += 1
         if part == per_rollout - 1:
             # Whatever is sampled from here on, is sampled from the policy as it is now.
@@ -103,15 +103,21 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock, keeper: Keeper
 
 
 def step_on(
-    trainer: Trainer, batch: RolloutBatch, rows: Rows, advantages: Advantages, part: int, step: int, work: Work
+    trainer: Trainer,
+    batch: RolloutBatch,
+    rows: TokenRows,
+    advantages: Advantages,
+    part: int,
+    step: int,
+    counts: TokenCounts,
 ) -> dict[str, WeightedMean]:
-    """One optimiser step on mini-batch `part` of a rollout; `work` is what was done for it before."""
+    """One optimiser step on mini-batch `part` of a rollout; `counts`: of what was forwarded for it before."""
     settings = trainer.settings.batch
     size = settings.minibatch_prompts or settings.prompts
     problems = slice(part * size, (part + 1) * size)
     own, now, stats = part_of(advantages, problems, settings.group), None, {}
     if part and trainer.method.refreshes:
-        now, own, work = refreshed_advantages(
+        now, own, counts = refreshed_advantages(
             batch, own, rows, trainer.policy, trainer.method, problems=problems, budget=settings.micro_tokens
         )
         stats = dict(own.stats)
@@ -119,7 +125,7 @@ def step_on(
     return stats | update(
         trainer.policy,
         trainer.method,
-        make_minibatch(rows, batch, own, problems, now=now, seed=seed, work=work),
+        make_minibatch(rows, batch, own, problems, now=now, seed=seed, token_counts=counts),
         longest=trainer.settings.sampling.max_new_tokens,
         budget=settings.micro_tokens,
         skip_zero=settings.skip_zero_advantage,

@@ -22,7 +22,7 @@ def rollout_metrics(
     problems, size = batch.rewards.shape
     sequences = problems * size
     tokens = float(batch.lengths.sum())
-    all_right, all_wrong = batch.correct.all(dim=1), ~batch.correct.any(dim=1)  # [P]
+    all_correct, all_incorrect = batch.correct.all(dim=1), ~batch.correct.any(dim=1)  # [P]
     verdicts = [verdict for group in groups for verdict in group.verdicts]
     judged = [verdict for verdict in verdicts if not verdict.failed]
     statuses = Counter(verdict.status for verdict in verdicts)
@@ -38,9 +38,9 @@ def rollout_metrics(
         "rollout/confidence": _mean(confidence),
         "rollout/length": WeightedMean(tokens, sequences),
         "rollout/truncated": WeightedMean(float(batch.truncated.sum()), sequences),
-        "rollout/degenerate_groups": WeightedMean(float((all_right | all_wrong).sum()), problems),
-        "rollout/all_right_groups": WeightedMean(float(all_right.sum()), problems),
-        "rollout/all_wrong_groups": WeightedMean(float(all_wrong.sum()), problems),
+        "rollout/zero_std_groups": WeightedMean(float((all_correct | all_incorrect).sum()), problems),
+        "rollout/all_correct_groups": WeightedMean(float(all_correct.sum()), problems),
+        "rollout/all_incorrect_groups": WeightedMean(float(all_incorrect.sum()), problems),
         "rollout/advantage_abs": _mean(advantages.values.abs()),
         **_reward_parts(judged),
         **{f"verdict/{status}": WeightedMean(statuses[status], sequences) for status in STATUSES},
@@ -103,19 +103,19 @@ def _token_columns(group: Group, index: int) -> dict[str, Any]:
     row: dict[str, Any] = {
         "prompt_ids": group.prompt_ids.tolist(),
         "token_ids": completion.token_ids.tolist(),
-        "logprobs": completion.logprobs.tolist(),
+        "sampler_logprobs": completion.sampler_logprobs.tolist(),
         **({} if completion.entropies is None else {"entropies": completion.entropies.tolist()}),
     }
-    if completion.entropy_slopes is not None:
-        row["entropy_slopes"] = completion.entropy_slopes.tolist()
+    if completion.entropy_gradients is not None:
+        row["entropy_gradients"] = completion.entropy_gradients.tolist()
     if group.prompt_logprobs is not None:
         row["prompt_logprobs"] = group.prompt_logprobs.tolist()
     return row
 
 
 def default_confidence(batch: RolloutBatch) -> Tensor:
-    """c(o) under Eq. 6's default reading, whatever the method, so that runs can be compared."""
-    return sequence_confidence(batch.logprobs, batch.mask).view(batch.rewards.shape)
+    """c(o) under Eq. 6's default variant, whatever the method, so that runs can be compared."""
+    return sequence_confidence(batch.old_logprobs, batch.mask).view(batch.rewards.shape)
 
 
 def _mean(values: Tensor) -> WeightedMean:

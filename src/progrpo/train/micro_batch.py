@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from progrpo.attention.packed import Packed, line_up, pack
+from progrpo.attention.packed import Packed, concatenate, pack
 from progrpo.train.columns import column_mask
-from progrpo.train.rows import Rows, lines, rectangles
-from progrpo.train.work import Work
+from progrpo.train.rows import TokenRows, lines, rectangles
+from progrpo.train.token_counts import TokenCounts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -29,7 +29,7 @@ class PromptPlace:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class MicroBatch:
-    """Some sequences as the model sees them: on one packed line, their prompts shared, or as rows of a rectangle.
+    """Some sequences as the model sees them: packed with shared prompts on one row, or as rows of a rectangle.
 
     Attributes:
         index: [M] which sequences, in the order in which their completions stand in `tokens`.
@@ -52,14 +52,14 @@ class MicroBatch:
     layout: Packed | None = None
 
     @property
-    def work(self) -> Work:
+    def token_counts(self) -> TokenCounts:
         """What a pass over this micro-batch costs, its completions being scored."""
         positions = self.tokens.numel()
-        return Work(
+        return TokenCounts(
             positions=positions,
             padding=positions - int(self.present.sum()),
             repeated_prompt=self.repeated,
-            head_rows=int(self.scored.sum()),
+            logit_rows=int(self.scored.sum()),
         )
 
     def as_columns(self, values: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class MicroBatch:
 
 
 def micro_batches(
-    rows: Rows,
+    rows: TokenRows,
     index: Int[Tensor, " K"],
     *,
     columns: int,
@@ -77,7 +77,7 @@ def micro_batches(
     pad_id: int,
     device: torch.device,
     share: bool,
-    half: bool = False,
+    bf16: bool = False,
     keep_groups_together: bool = False,
 ) -> Iterator[MicroBatch]:
     """Cut the sequences `index` into micro-batches of at most `budget` tokens (one sequence at least), longest first.
@@ -85,24 +85,24 @@ def micro_batches(
     The longest first shows at once whether the budget fits the memory.
 
     Args:
-        share: on packed lines without padding, each prompt forwarded once for all of its completions on the line.
+        share: packed on one row without padding, each prompt forwarded once for all of its completions there.
             Prompt plus completions never exceed the prompt once per completion, in linear work as in attention, so
             there is no size at which sharing costs more; a group beyond the budget is cut and its prompt repeated.
             Else rectangles, of sequences of like length.
-        half: whether attention runs in half precision (see `attention.pack`).
+        bf16: whether attention runs in bf16 (see `attention.pack`).
         keep_groups_together: a group's sequences stay in one micro-batch, even beyond the budget.
     """
     seen: set[int] = set()
     if share:
         for line in lines(rows, index, budget, keep_groups_together):
-            yield _packed(rows, line, columns, device, half, seen)
+            yield _packed(rows, line, columns, device, bf16, seen)
         return
     for chosen, width in rectangles(rows, index, budget, keep_groups_together):
         yield _rectangle(rows, torch.tensor(chosen), width, columns, pad_id, device, seen)
 
 
 def _rectangle(
-    rows: Rows, index: Tensor, width: int, columns: int, pad_id: int, device: torch.device, seen: set[int]
+    rows: TokenRows, index: Tensor, width: int, columns: int, pad_id: int, device: torch.device, seen: set[int]
 ) -> MicroBatch:
     chosen = index.tolist()
     tokens = torch.full((len(chosen), width), pad_id)
@@ -129,9 +129,9 @@ def _rectangle(
 
 
 def _packed(
-    rows: Rows, line: list[list[int]], columns: int, device: torch.device, half: bool, seen: set[int]
+    rows: TokenRows, line: list[list[int]], columns: int, device: torch.device, bf16: bool, seen: set[int]
 ) -> MicroBatch:
-    tokens, segments = line_up(
+    tokens, segments = concatenate(
         [rows.prompts[part[0]] for part in line], [[rows.completions[n] for n in part] for part in line]
     )
     index = [n for part in line for n in part]
@@ -158,11 +158,11 @@ def _packed(
         ),
         repeated=_count_repeated(rows, [part[0] for part in line], seen),
         positions=torch.cat(positions)[None].to(device),
-        layout=pack(segments, device, half=half),
+        layout=pack(segments, device, bf16=bf16),
     )
 
 
-def _count_repeated(rows: Rows, firsts: list[int], seen: set[int]) -> int:
+def _count_repeated(rows: TokenRows, firsts: list[int], seen: set[int]) -> int:
     """Tokens of the prompts of these sequences whose group is in `seen` already; the groups are added."""
     repeated = 0
     for n in firsts:

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from progrpo.methods import Advantages
 from progrpo.methods.step import Step, make_step
-from progrpo.train.rows import Rows
-from progrpo.train.work import Work
+from progrpo.train.rows import TokenRows
+from progrpo.train.token_counts import TokenCounts
 from progrpo.types import RolloutBatch
 
 
@@ -20,13 +20,13 @@ class MiniBatch:
     Attributes:
         rows: all N sequences of the rollout. first: the first of this mini-batch among them.
         step: the K sequences as the method sees them.
-        work: of the scoring passes that were made for this step, to be counted with its own.
+        token_counts: of the scoring passes that were made for this step, to be counted with its own.
     """
 
-    rows: Rows
+    rows: TokenRows
     first: int
     step: Step
-    work: Work = field(default_factory=Work)
+    token_counts: TokenCounts = field(default_factory=TokenCounts)
 
     @property
     def index(self) -> Int[Tensor, " K"]:
@@ -35,15 +35,17 @@ class MiniBatch:
 
 
 def make_minibatch(
-    rows: Rows,
+    rows: TokenRows,
     batch: RolloutBatch,
     advantages: Advantages,
     problems: slice,
     *,
     seed: int,
     now: RolloutBatch | None = None,
-    work: Work | None = None,
+    token_counts: TokenCounts | None = None,
 ) -> MiniBatch:
     """Some problems of a rollout as one optimiser step learns from them: see `progrpo.methods.step.make_step`."""
     step = make_step(batch, advantages, problems, seed=seed, now=now)
-    return MiniBatch(rows=rows, first=problems.start * rows.group, step=step, work=work or Work())
+    return MiniBatch(
+        rows=rows, first=problems.start * rows.group, step=step, token_counts=token_counts or TokenCounts()
+    )

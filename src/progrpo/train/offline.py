@@ -9,7 +9,7 @@ from torch import Tensor
 from progrpo.errors import DataError
 from progrpo.methods import Advantages, Method
 from progrpo.methods.step import Decided, Step, decide, make_step, micro_loss, micro_view, part_of
-from progrpo.train.rows import Rows, pools
+from progrpo.train.rows import TokenRows, pools
 from progrpo.types import RolloutBatch
 
 _NEED_A_MODEL = ("ref_logprobs", "values", "entropy_grad", "token_states", "prompt_states")
@@ -29,7 +29,7 @@ def token_gradients(
     method: Method,
     batch: RolloutBatch,
     advantages: Advantages,
-    rows: Rows,
+    rows: TokenRows,
     *,
     step_groups: int,
     longest: int,
@@ -72,7 +72,7 @@ def _gradient(method: Method, step: Step, decided: Decided) -> Tensor:
     return -gradient
 
 
-def entropy_changes(gradients: Float[Tensor, "N S"], slopes: Float[Tensor, "N S"]) -> Sequence[float]:
-    """The part of each sequence in `policy/predicted_dH` (docs/metrics.md), [N]."""
-    changes: list[float] = (gradients.double() * slopes.double()).sum(dim=1).tolist()
+def entropy_changes(gradients: Float[Tensor, "N S"], of_entropy: Float[Tensor, "N S"]) -> Sequence[float]:
+    """The part of each sequence in `policy/predicted_entropy_change` (docs/metrics.md), [N]."""
+    changes: list[float] = (gradients.double() * of_entropy.double()).sum(dim=1).tolist()
     return changes

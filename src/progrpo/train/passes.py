@@ -10,13 +10,13 @@ from torch import Tensor
 
 from progrpo.model import LanguageModel
 from progrpo.train.micro_batch import MicroBatch, micro_batches
-from progrpo.train.rows import Rows
+from progrpo.train.rows import TokenRows
 from progrpo.train.scorer import Forwarded
-from progrpo.train.work import Work
+from progrpo.train.token_counts import TokenCounts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Scores:
+class SequenceScores:
     """Log-probs of whole rollouts under a model, without gradient, on the CPU (see `RolloutBatch`), and what the pass
     cost."""
 
@@ -24,7 +24,7 @@ class Scores:
     entropies: Float[Tensor, "N S"] | None
     prompt_logprobs: Float[Tensor, "P Q"] | None
     values: Float[Tensor, "N S"] | None
-    work: Work
+    token_counts: TokenCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Passes:
     scorer: torch.nn.Module
 
     def micro_batches(
-        self, rows: Rows, index: Tensor, columns: int, budget: int, *, keep_groups_together: bool = False
+        self, rows: TokenRows, index: Tensor, columns: int, budget: int, *, keep_groups_together: bool = False
     ) -> Iterator[MicroBatch]:
         """The sequences `index` in micro-batches of at most `budget` tokens on the model's device.
 
@@ -54,7 +54,7 @@ class Passes:
             pad_id=self.model.pad_id,
             device=self.model.device,
             share=self.model.shares_prompts,
-            half=self.model.precision == "bf16",
+            bf16=self.model.precision == "bf16",
             keep_groups_together=keep_groups_together,
         )
 
@@ -68,7 +68,7 @@ class Passes:
     @torch.no_grad()
     def score(
         self,
-        rows: Rows,
+        rows: TokenRows,
         index: Tensor,
         *,
         columns: int,
@@ -76,7 +76,7 @@ class Passes:
         entropies: bool = False,
         prompts: bool = False,
         net: Any = None,
-    ) -> Scores:
+    ) -> SequenceScores:
         """Score the sequences `index` in one pass: completions, and the prompt of the first sequence of each group.
 
         Args:
@@ -88,13 +88,13 @@ class Passes:
         entropy, value = (torch.zeros(size) if wanted else None for wanted in (entropies, net is not None))
         longest = max(len(rows.prompts[int(n)]) for n in index)
         prompt = torch.zeros(len(index) // rows.group, longest) if prompts else None
-        work = Work()
+        counts = TokenCounts()
         for micro in self.micro_batches(rows, index, columns, budget):
             firsts = [place for place in micro.prompts if prompts and place.first % rows.group == 0]
             scored = micro.scored.clone()
             for place in firsts:
                 scored[place.row, place.column + 1 : place.column + place.length] = True
-            work += replace(micro.work, head_rows=int(scored.sum()))
+            counts += replace(micro.token_counts, logit_rows=int(scored.sum()))
             made = self.forward(micro, scored, entropies=entropies)
             places = torch.tensor([position[int(n)] for n in micro.index])
             logprobs[places] = micro.as_columns(made.logprobs).cpu()
@@ -106,7 +106,9 @@ class Passes:
             for place in firsts if prompt is not None else ():
                 own = made.logprobs[place.row, place.column : place.column + place.length].cpu()
                 prompt[position[place.first] // rows.group, : place.length] = own
-        return Scores(logprobs=logprobs, entropies=entropy, prompt_logprobs=prompt, values=value, work=work)
+        return SequenceScores(
+            logprobs=logprobs, entropies=entropy, prompt_logprobs=prompt, values=value, token_counts=counts
+        )
 
 
 def token_states(micro: MicroBatch, states: Float[Tensor, "B L D"]) -> Float[Tensor, "n D"]:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from progrpo.model import LanguageModel
 from progrpo.train.micro_batch import MicroBatch
-from progrpo.train.passes import Passes, Scores
-from progrpo.train.rows import Rows, pools
+from progrpo.train.passes import Passes, SequenceScores
+from progrpo.train.rows import TokenRows, pools
 from progrpo.train.scorer import Forwarded, Scorer
 from progrpo.train.settings import OptimSettings
 
@@ -75,7 +75,7 @@ class Policy:
 
     def score(
         self,
-        rows: Rows,
+        rows: TokenRows,
         index: Tensor,
         *,
         columns: int,
@@ -83,7 +83,7 @@ class Policy:
         entropies: bool,
         prompts: bool,
         values: bool = False,
-    ) -> Scores:
+    ) -> SequenceScores:
         """See `Passes.score`; `values` are those of the method's net."""
         return self._passes.score(
             rows,
@@ -96,12 +96,14 @@ class Policy:
         )
 
     def micro_batches(
-        self, rows: Rows, index: Tensor, columns: int, budget: int, *, keep_groups_together: bool = False
+        self, rows: TokenRows, index: Tensor, columns: int, budget: int, *, keep_groups_together: bool = False
     ) -> Iterator[MicroBatch]:
         """See `Passes.micro_batches`."""
         return self._passes.micro_batches(rows, index, columns, budget, keep_groups_together=keep_groups_together)
 
-    def pools(self, rows: Rows, index: Tensor, budget: int, *, keep_groups_together: bool = False) -> Int[Tensor, " K"]:
+    def pools(
+        self, rows: TokenRows, index: Tensor, budget: int, *, keep_groups_together: bool = False
+    ) -> Int[Tensor, " K"]:
         """The micro-batch that each of the sequences falls into (see `progrpo.train.rows.pools`)."""
         return pools(
             rows, index, budget=budget, share=self.model.shares_prompts, keep_groups_together=keep_groups_together

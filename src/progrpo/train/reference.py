@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from progrpo.model import LanguageModel, ModelSettings, load_model
-from progrpo.train.passes import Passes, Scores
-from progrpo.train.rows import Rows
+from progrpo.train.passes import Passes, SequenceScores
+from progrpo.train.rows import TokenRows
 from progrpo.train.scorer import Scorer
 
 
@@ -30,7 +30,7 @@ class Reference:
             model.model.requires_grad_(False).eval()
         self._passes = Passes(model, Scorer(model, temperature))
 
-    def score(self, rows: Rows, index: Tensor, *, columns: int, budget: int) -> Scores:
+    def score(self, rows: TokenRows, index: Tensor, *, columns: int, budget: int) -> SequenceScores:
         """Log-probs [N, S] of the sequences `index`, without gradient."""
         with _without_adapter(self._adapted):
             return self._passes.score(rows, index, columns=columns, budget=budget)

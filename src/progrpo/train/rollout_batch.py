@@ -19,9 +19,9 @@ def make_rollout_batch(groups: Sequence[Group], needs: frozenset[str], failed: F
     completions = [completion for group in groups for completion in group.completions]
     lengths = torch.tensor([[len(c.token_ids) for c in group.completions] for group in groups])
     longest = max(1, int(lengths.max()))
-    sampler_logprobs = pad_columns([completion.logprobs for completion in completions], longest)
+    sampler_logprobs = pad_columns([completion.sampler_logprobs for completion in completions], longest)
     known_entropies = [c.entropies for c in completions if c.entropies is not None]
-    known_slopes = [c.entropy_slopes for c in completions if c.entropy_slopes is not None]
+    known_gradients = [c.entropy_gradients for c in completions if c.entropy_gradients is not None]
     prompt_logprobs = prompt_mask = None
     if "prompt_logprobs" in needs:
         scored = [group.prompt_logprobs for group in groups]
@@ -40,11 +40,11 @@ def make_rollout_batch(groups: Sequence[Group], needs: frozenset[str], failed: F
         truncated=torch.tensor([[c.finish == "length" for c in group.completions] for group in groups]),
         lengths=lengths,
         mask=column_mask(lengths.flatten(), longest),
-        logprobs=sampler_logprobs,
+        old_logprobs=sampler_logprobs,
         sampler_logprobs=sampler_logprobs,
         entropies=pad_columns(known_entropies, longest) if "entropies" in needs else None,
         prompt_logprobs=prompt_logprobs,
         prompt_mask=prompt_mask,
-        entropy_slopes=pad_columns(known_slopes, longest) if len(known_slopes) == len(completions) else None,
+        entropy_gradients=pad_columns(known_gradients, longest) if len(known_gradients) == len(completions) else None,
         problems=tuple(group.problem.id for group in groups),
     )

@@ -11,7 +11,7 @@ from progrpo.types import Group
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Rows:
+class TokenRows:
     """The N sequences of a rollout, in group order, on the CPU.
 
     Attributes:
@@ -24,8 +24,8 @@ class Rows:
     group: int
 
 
-def make_rows(groups: Sequence[Group]) -> Rows:
-    return Rows(
+def make_rows(groups: Sequence[Group]) -> TokenRows:
+    return TokenRows(
         prompts=tuple(group.prompt_ids for group in groups for _ in group.completions),
         completions=tuple(completion.token_ids for group in groups for completion in group.completions),
         group=len(groups[0].completions),
@@ -33,7 +33,7 @@ def make_rows(groups: Sequence[Group]) -> Rows:
 
 
 def pools(
-    rows: Rows, index: Int[Tensor, " K"], *, budget: int, share: bool, keep_groups_together: bool = False
+    rows: TokenRows, index: Int[Tensor, " K"], *, budget: int, share: bool, keep_groups_together: bool = False
 ) -> Int[Tensor, " K"]:
     """The number of the micro-batch that each sequence falls into, where all of `index` are forwarded; `index` ascends.
 
@@ -48,7 +48,9 @@ def pools(
     return torch.tensor([number[n] for n in index.tolist()], dtype=torch.long)
 
 
-def rectangles(rows: Rows, index: Tensor, budget: int, keep_groups_together: bool) -> Iterator[tuple[list[int], int]]:
+def rectangles(
+    rows: TokenRows, index: Tensor, budget: int, keep_groups_together: bool
+) -> Iterator[tuple[list[int], int]]:
     """The sequences of each rectangle and its width: groups (or else sequences) of like length."""
     units = list(_by_group(rows, index).values()) if keep_groups_together else [[n] for n in index.tolist()]
     widths = [max(len(rows.prompts[n]) + len(rows.completions[n]) for n in unit) for unit in units]
@@ -65,7 +67,7 @@ def rectangles(rows: Rows, index: Tensor, budget: int, keep_groups_together: boo
         yield chosen, width
 
 
-def lines(rows: Rows, index: Tensor, budget: int, keep_groups_together: bool) -> list[list[list[int]]]:
+def lines(rows: TokenRows, index: Tensor, budget: int, keep_groups_together: bool) -> list[list[list[int]]]:
     """The sequences of each packed sequence, by group: parts of groups within the budget (or whole groups), each in the
     first one with space."""
     parts: list[tuple[int, list[int]]] = []
@@ -91,7 +93,7 @@ def lines(rows: Rows, index: Tensor, budget: int, keep_groups_together: bool) ->
     return [line for _, line in lines]
 
 
-def _by_group(rows: Rows, index: Tensor) -> dict[int, list[int]]:
+def _by_group(rows: TokenRows, index: Tensor) -> dict[int, list[int]]:
     groups: dict[int, list[int]] = {}
     for n in index.tolist():
         groups.setdefault(n // rows.group, []).append(n)

@@ -12,13 +12,13 @@ from progrpo.train.columns import column_mask
 from progrpo.train.policy import Policy
 from progrpo.train.reference import Reference
 from progrpo.train.rollout_batch import make_rollout_batch
-from progrpo.train.rows import Rows
+from progrpo.train.rows import TokenRows
 from progrpo.train.setup import Trainer
-from progrpo.train.work import Work
+from progrpo.train.token_counts import TokenCounts
 from progrpo.types import Group, RolloutBatch
 
 
-def policy_batch(trainer: Trainer, groups: tuple[Group, ...], rows: Rows) -> tuple[RolloutBatch, Work]:
+def policy_batch(trainer: Trainer, groups: tuple[Group, ...], rows: TokenRows) -> tuple[RolloutBatch, TokenCounts]:
     """See `sampling_policy_batch`; its arguments as the run has them."""
     settings = trainer.settings
     return sampling_policy_batch(
@@ -36,7 +36,7 @@ def policy_batch(trainer: Trainer, groups: tuple[Group, ...], rows: Rows) -> tup
 
 def sampling_policy_batch(
     groups: tuple[Group, ...],
-    rows: Rows,
+    rows: TokenRows,
     policy: Policy,
     needs: frozenset[str],
     *,
@@ -45,43 +45,50 @@ def sampling_policy_batch(
     budget: int,
     state: dict[str, Any],
     reference: Reference | None = None,
-) -> tuple[RolloutBatch, Work]:
+) -> tuple[RolloutBatch, TokenCounts]:
     """The rollout under the policy that sampled it, and what it cost to know.
 
     With `from_engine` the log-probs kept while sampling serve and no forward pass is made; else the trainer makes one,
     which gives the prompts' log-probs too. A reference model and a net's values cost a pass each, where they are needed.
     """
     if from_engine:
-        batch, work = make_rollout_batch(groups, needs, failed), Work()
+        batch, counts = make_rollout_batch(groups, needs, failed), TokenCounts()
     else:
         everything = slice(0, len(groups))
         plain = make_rollout_batch(groups, frozenset(), failed)
-        batch, work = rescore(plain, rows, policy, needs, problems=everything, budget=budget)
+        batch, counts = rescore(plain, rows, policy, needs, problems=everything, budget=budget)
     index, columns = torch.arange(len(batch.mask)), batch.mask.shape[1]
     if reference is not None:
         scores = reference.score(rows, index, columns=columns, budget=budget)
-        batch, work = replace(batch, ref_logprobs=scores.logprobs), work + scores.work
+        batch, counts = replace(batch, ref_logprobs=scores.logprobs), counts + scores.token_counts
     if "values" in needs:
         scores = policy.score(rows, index, columns=columns, budget=budget, entropies=False, prompts=False, values=True)
-        batch, work = replace(batch, values=scores.values), work + scores.work
-    return replace(batch, state=state), work
+        batch, counts = replace(batch, values=scores.values), counts + scores.token_counts
+    return replace(batch, state=state), counts
 
 
 def refreshed_advantages(
-    batch: RolloutBatch, own: Advantages, rows: Rows, policy: Policy, method: Method, *, problems: slice, budget: int
-) -> tuple[RolloutBatch, Advantages, Work]:
+    batch: RolloutBatch,
+    own: Advantages,
+    rows: TokenRows,
+    policy: Policy,
+    method: Method,
+    *,
+    problems: slice,
+    budget: int,
+) -> tuple[RolloutBatch, Advantages, TokenCounts]:
     """Some of the problems with log-probs of the policy as it is now, their advantages, and what those cost.
 
     Args:
         own: the advantages of these problems as they were computed for the rollout.
     """
-    refreshed, work = rescore(batch, rows, policy, method.needs, problems=problems, budget=budget)
-    return refreshed, method.renewed_advantages(own, part_of_batch(batch, problems), refreshed), work
+    refreshed, counts = rescore(batch, rows, policy, method.needs, problems=problems, budget=budget)
+    return refreshed, method.renewed_advantages(own, part_of_batch(batch, problems), refreshed), counts
 
 
 def rescore(
-    batch: RolloutBatch, rows: Rows, policy: Policy, needs: frozenset[str], *, problems: slice, budget: int
-) -> tuple[RolloutBatch, Work]:
+    batch: RolloutBatch, rows: TokenRows, policy: Policy, needs: frozenset[str], *, problems: slice, budget: int
+) -> tuple[RolloutBatch, TokenCounts]:
     """The part `problems` of a batch with log-probs of the current policy, by one forward pass without gradient."""
     group = rows.group
     index = torch.arange(problems.start * group, problems.stop * group)
@@ -100,9 +107,9 @@ def rescore(
         prompt_mask[:, 0] = False
     scored = replace(
         part_of_batch(batch, problems),
-        logprobs=scores.logprobs,
+        old_logprobs=scores.logprobs,
         entropies=scores.entropies,
         prompt_logprobs=scores.prompt_logprobs,
         prompt_mask=prompt_mask,
     )
-    return scored, scores.work
+    return scored, scores.token_counts

@@ -43,7 +43,7 @@ def update(
         else None
     )
     decided = decide(method, batch.step, longest=longest, skip_zero=skip_zero, pool=pool)
-    stats, gap, work = _Stats(method.params.dual_clip), SamplerGap(), batch.work
+    stats, gap, counts = _Stats(method.params.dual_clip), SamplerGap(), batch.token_counts
     # Later steps of a rollout meet a policy that has moved: what they differ by is no fault of the sampler.
     sampler = batch.step.sampler_logprobs if batch.first == 0 else None
     policy.zero_grad()
@@ -52,7 +52,7 @@ def update(
         batch.rows, batch.first + decided.chosen, columns, budget, keep_groups_together=keep_groups_together
     ):
         view, place = _view(policy, method, batch, decided, micro)
-        work = work + micro.work
+        counts = counts + micro.token_counts
         view.logprobs.retain_grad()
         loss, own = micro_loss(method, view, decided, place)
         if not bool(torch.isfinite(loss)):
@@ -61,18 +61,18 @@ def update(
         loss.backward()
         if sampler is not None:
             gap.add(view.logprobs, sampler[place].to(view.logprobs.device), view.mask)
-        slopes = batch.step.entropy_slopes
+        of_entropy = batch.step.entropy_gradients
         stats.add(
             -float(own.detach()),
             view,
             *clip_bounds(decided, place, micro.tokens.device),
-            None if slopes is None else slopes[place].to(view.mask.device),
+            None if of_entropy is None else of_entropy[place].to(view.mask.device),
         )
     return (
         _step(policy, batch, decided, dump)
         | stats.metrics()
         | gap.metrics()
-        | work.metrics()
+        | counts.metrics()
         | dict(decided.made.stats)
     )
 
@@ -136,15 +136,15 @@ class _Stats:
         if dual_clip is not None:
             self._sums["clip_dual"] = 0.0
 
-    def add(self, objective: float, view: MicroView, low: Any, high: Any, slopes: Tensor | None) -> None:
+    def add(self, objective: float, view: MicroView, low: Any, high: Any, of_entropy: Tensor | None) -> None:
         """After the backward pass of a micro-batch: `view.logprobs.grad` is that of the loss."""
         difference = log_ratio(view.logprobs.detach(), view.old_logprobs)
         ratio = difference.exp()
         sign = view.advantages.sign()
         self._objective += objective
         self._tokens += int(view.mask.sum())
-        if slopes is not None and view.logprobs.grad is not None:
-            change = -(view.logprobs.grad * slopes).masked_fill(~view.mask, 0.0)
+        if of_entropy is not None and view.logprobs.grad is not None:
+            change = -(view.logprobs.grad * of_entropy).masked_fill(~view.mask, 0.0)
             self._entropy_change = (self._entropy_change or 0.0) + float(change.double().sum())
         for name, value in (
             ("clip_low", (ratio < 1 - low) & (sign < 0)),
@@ -163,7 +163,7 @@ class _Stats:
         known = self._entropy_change is not None
         return means | {
             "policy/objective": WeightedMean(self._objective, 1),
-            "policy/predicted_dH": WeightedMean(self._entropy_change or 0.0, int(known)),
+            "policy/predicted_entropy_change": WeightedMean(self._entropy_change or 0.0, int(known)),
             "tokens/trained": WeightedMean(self._tokens, 1),
         }
 

@@ -13,7 +13,7 @@ def test_rates_and_shares_are_those_of_the_whole_run(make_run: MakeRun) -> None:
     second = ACCOUNTED | {
         "tokens/generated": 900.0,
         "tokens/forwarded": 3000.0,
-        "tokens/head_share": 0.9,
+        "tokens/logit_row_share": 0.9,
         "policy/zero_advantage_share": 0.75,
         "time/verify_s": 0.5,
         "memory/peak_gib": 1.25,
@@ -23,7 +23,7 @@ def test_rates_and_shares_are_those_of_the_whole_run(make_run: MakeRun) -> None:
     assert {column.label: cell for column, cell in zip(columns, cells[0], strict=True)} == {
         "Generated": "600",  # 300 + 900 in 2 s
         "Trained": "100",  # 200 + 200 in 4 s
-        "Head rows": "80%",  # 500 + 2,700 of 4,000
+        "Logit rows": "80%",  # 500 + 2,700 of 4,000
         "Advantage 0": "50%",
         "Peak memory": "1.50",
         "Verification hidden": "50%",  # 0.6 s of 0.6 + 0.6 s

@@ -35,7 +35,7 @@ def test_all_figures_of_a_progrpo_run(make_run: MakeRun) -> None:
         ("progrpo/", "confidence"),
         ("time/", "seconds"),
         ("tokens/", "tokens"),
-        ("tokens/head_share", "tokens"),
+        ("tokens/logit_row_share", "tokens"),
     ],
 )
 @pytest.mark.usefixtures("unrendered")

@@ -15,19 +15,19 @@ from torch import Tensor
 
 from progrpo.engines import Capabilities, Done, Engine, Generated, Request, Sampling
 from progrpo.engines.hf import probe
-from progrpo.engines.hf.cache import Shape
-from progrpo.engines.hf.continuous import SlotDecoder, shape_of
+from progrpo.engines.hf.cache import CacheCapacity
+from progrpo.engines.hf.continuous import ContinuousDecoder, capacity_for
 from progrpo.engines.hf.graphs import Graphs
-from progrpo.engines.hf.state import Rows
-from progrpo.engines.hf.static import WaveDecoder
+from progrpo.engines.hf.state import DecoderState
+from progrpo.engines.hf.static import StaticDecoder
 from progrpo.engines.hf.weights import SamplerWeights
 from progrpo.model import LanguageModel
 from progrpo.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-Way = Literal["graphs", "slots", "waves"]
-"""Slots with CUDA graphs, slots, or plain passes in waves."""
+Way = Literal["graphs", "continuous", "static"]
+"""Continuous batching with CUDA graphs or without, or static batches of plain passes."""
 
 
 class Params(Settings):
@@ -50,7 +50,7 @@ class HfEngine(Engine):
         self._params = params
         self._weights = SamplerWeights(model)
         self._model = self._weights.sampler
-        self._kept: tuple[Rows, Graphs] | None = None
+        self._kept: tuple[DecoderState, Graphs] | None = None
         self._way: Way | None = None
 
     def update_weights(self, tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
@@ -81,9 +81,9 @@ class HfEngine(Engine):
     def _choose(self) -> Way:
         """The fastest way of decoding that gives what plain passes give, tried on this model."""
         if not self._model.shares_prompts:
-            return "waves"
+            return "static"
         graphs: tuple[Way, ...] = ("graphs",) if self._params.cuda_graphs and self._model.device.type == "cuda" else ()
-        for way in (*graphs, "slots"):
+        for way in (*graphs, "continuous"):
 
             def decode(requests: Sequence[Request], sampling: Sampling, way: Way = way) -> list[Generated]:
                 return self._run(requests, sampling, False, None, way, 6)
@@ -93,9 +93,9 @@ class HfEngine(Engine):
             if fault is None:
                 return way
             logger.warning(
-                "engine hf: decoding by %s does not hold for this model (%s); taking a slower way", way, fault
+                "engine hf: decoding with %s does not hold for this model (%s); taking a slower way", way, fault
             )
-        return "waves"
+        return "static"
 
     def _run(
         self,
@@ -106,22 +106,22 @@ class HfEngine(Engine):
         way: Way,
         limit: int,
     ) -> list[Generated]:
-        if way == "waves":
-            waves = WaveDecoder(self._model, requests, sampling, max_rows=limit, prompt_logprobs=prompt_logprobs)
-            return waves.run(on_done)
+        if way == "static":
+            decoder = StaticDecoder(self._model, requests, sampling, max_rows=limit, prompt_logprobs=prompt_logprobs)
+            return decoder.run(on_done)
         most = self._params.max_tokens
-        shape = shape_of(requests, sampling, limit, most)
+        capacity = capacity_for(requests, sampling, limit, most)
         count = sum(len(request.seeds) for request in requests)
-        if way == "slots":
-            rows, graphs = Rows(self._model, shape, count, sampling, reserve=False), None
+        if way == "continuous":
+            rows, graphs = DecoderState(self._model, capacity, count, sampling, reserve=False), None
         else:
-            rows, graphs = self._rows_with_graphs(shape, count, sampling)
-        return SlotDecoder(rows, graphs, requests, max_tokens=most, prompt_logprobs=prompt_logprobs).run(on_done)
+            rows, graphs = self._rows_with_graphs(capacity, count, sampling)
+        return ContinuousDecoder(rows, graphs, requests, max_tokens=most, prompt_logprobs=prompt_logprobs).run(on_done)
 
-    def _rows_with_graphs(self, shape: Shape, count: int, sampling: Sampling) -> tuple[Rows, Graphs]:
+    def _rows_with_graphs(self, capacity: CacheCapacity, count: int, sampling: Sampling) -> tuple[DecoderState, Graphs]:
         """Those of an earlier call where they serve this one."""
-        if self._kept is None or not self._kept[0].serves(shape, count, sampling):
+        if self._kept is None or not self._kept[0].serves(capacity, count, sampling):
             self._kept = None  # its memory goes before the next is taken
-            rows = Rows(self._model, shape.rounded(), count, sampling, reserve=True)
+            rows = DecoderState(self._model, capacity.rounded(), count, sampling, reserve=True)
             self._kept = rows, Graphs(rows)
         return self._kept

@@ -20,7 +20,7 @@ _ALIGNED = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shape:
+class CacheCapacity:
     """Capacities: rows, groups, completions of the largest group, tokens of the longest prompt and completion."""
 
     rows: int
@@ -29,42 +29,42 @@ class Shape:
     prompt: int
     completion: int
 
-    def rounded(self) -> "Shape":
+    def rounded(self) -> "CacheCapacity":
         """With room for prompts somewhat longer, so that the next call fits too, and sizes that kernels like."""
         prompt, completion = (-(-tokens // _GROWTH) * _GROWTH for tokens in (self.prompt, self.completion))
         return replace(self, prompt=prompt, completion=completion)
 
-    def holds(self, other: "Shape") -> bool:
-        """Whether requests of the other shape fit."""
+    def holds(self, other: "CacheCapacity") -> bool:
+        """Whether requests of the other capacity fit."""
         return all(getattr(self, part.name) >= getattr(other, part.name) for part in fields(self))
 
 
-class SlotCache:
-    """The key-value cache of `shape.rows` rows of `shape.groups` groups.
+class SharedPromptCache:
+    """The key-value cache of `capacity.rows` rows of `capacity.groups` groups.
 
     Args:
         reserve: allocate slots of the longest completion at once, where addresses must not change.
     """
 
-    def __init__(self, model: LanguageModel, shape: Shape, *, reserve: bool) -> None:
+    def __init__(self, model: LanguageModel, capacity: CacheCapacity, *, reserve: bool) -> None:
         config = model.model.config
         self.heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         self.width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self.shape = shape
+        self.capacity = capacity
         self.dtype = torch.bfloat16 if model.precision == "bf16" else model.model.dtype
         self._device = model.device
         layers = range(config.num_hidden_layers)
-        self.prompt_keys = [self._empty(shape.groups, shape.prompt) for _ in layers]
-        self.prompt_values = [self._empty(shape.groups, shape.prompt) for _ in layers]
-        length = shape.completion if reserve else 0
-        self.keys = [self._empty(shape.rows, length) for _ in layers]
-        self.values = [self._empty(shape.rows, length) for _ in layers]
+        self.prompt_keys = [self._empty(capacity.groups, capacity.prompt) for _ in layers]
+        self.prompt_values = [self._empty(capacity.groups, capacity.prompt) for _ in layers]
+        length = capacity.completion if reserve else 0
+        self.keys = [self._empty(capacity.rows, length) for _ in layers]
+        self.values = [self._empty(capacity.rows, length) for _ in layers]
         self.prompt_mask = torch.full(
-            (shape.groups, 1, 1, shape.prompt), -torch.inf, dtype=self.dtype, device=self._device
+            (capacity.groups, 1, 1, capacity.prompt), -torch.inf, dtype=self.dtype, device=self._device
         )
 
     def keep_prompts(self, slots: Sequence[int], starts: Sequence[int], lengths: Sequence[int]) -> "KeepPrompts":
-        """What fills the prompts of groups `slots` from a packed line on which they start at `starts`."""
+        """What fills the prompts of groups `slots` from a packed sequence on which they start at `starts`."""
         for slot, length in zip(slots, lengths, strict=True):
             self.prompt_mask[slot] = -torch.inf
             self.prompt_mask[slot, ..., :length] = 0
@@ -75,10 +75,10 @@ class SlotCache:
         have = self.keys[0].shape[2]
         if length <= have:
             return
-        target = min(self.shape.completion, max(length, have + max(_GROWTH, have // 2)))
+        target = min(self.capacity.completion, max(length, have + max(_GROWTH, have // 2)))
         for store in (self.keys, self.values):
             for layer, old in enumerate(store):
-                store[layer] = self._empty(self.shape.rows, target)
+                store[layer] = self._empty(self.capacity.rows, target)
                 store[layer][:, :, :have] = old
 
     def move_rows(self, to: Int[Tensor, " m"], source: Int[Tensor, " m"], length: int) -> None:
@@ -101,9 +101,9 @@ class SlotCache:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class KeepPrompts:
-    """Copies keys and values of a prefill's packed line into the cache; `places` are (slot, start, length)."""
+    """Copies keys and values of a prefill's packed sequence into the cache; `places` are (slot, start, length)."""
 
-    cache: SlotCache
+    cache: SharedPromptCache
     places: tuple[tuple[int, int, int], ...]
 
     def __call__(self, layer: int, key: Tensor, value: Tensor) -> None:
@@ -124,7 +124,7 @@ class Decode:
         prompt_mask: likewise of the prompts; None where all are as long as the longest.
     """
 
-    cache: SlotCache
+    cache: SharedPromptCache
     place: Int[Tensor, " R"]
     row: Int[Tensor, " R"]
     length: Int[Tensor, " R"]
@@ -143,7 +143,7 @@ class Decode:
         own, own_total = _attention(q, keys[:rows, :, : self.span], values[:rows, :, : self.span], self.mask, scale)
         # The queries of a group side by side, so that its prompt is read once for all of them.
         prompts = slice(0, self.groups)
-        together = q.new_zeros(self.groups * cache.shape.group + 1, *q.shape[1:])
+        together = q.new_zeros(self.groups * cache.capacity.group + 1, *q.shape[1:])
         together[self.place] = q
         grouped = together[:-1].unflatten(0, (self.groups, -1)).transpose(1, 2)  # [P, K, G, H/K, D]
         shared, shared_total = _attention(
@@ -153,9 +153,9 @@ class Decode:
             self.prompt_mask,
             scale,
         )
-        place = self.place.clamp(max=self.groups * cache.shape.group - 1)
+        place = self.place.clamp(max=self.groups * cache.capacity.group - 1)
         shared, shared_total = (
-            part.unflatten(2, (cache.shape.group, -1)).transpose(1, 2).flatten(0, 1)[place]
+            part.unflatten(2, (cache.capacity.group, -1)).transpose(1, 2).flatten(0, 1)[place]
             for part in (shared, shared_total)
         )
         # softmax over both parts: each part's share is its total weight against the other's.

@@ -1,4 +1,4 @@
-"""Decoding with shared prompts and continuous refill: rows that have ended leave, and waiting groups take their place."""
+"""Decoding with shared prompts and continuous batching: rows that have ended leave, and waiting groups take their place."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from progrpo.algo.logprobs import head_logprobs
-from progrpo.attention.packed import line_up, pack
+from progrpo.attention.packed import concatenate, pack
 from progrpo.engines import Done, Generated, Request, Sampling
-from progrpo.engines.hf.cache import Shape
+from progrpo.engines.hf.cache import CacheCapacity
 from progrpo.engines.hf.graphs import Graphs
 from progrpo.engines.hf.results import Results
 from progrpo.engines.hf.sampling import uniforms_of
-from progrpo.engines.hf.state import Rows
+from progrpo.engines.hf.state import DecoderState
 
 _PREFILL_TOKENS = 16_384
 """Prompts of at most so many tokens go through the model in one pass."""
@@ -22,18 +22,18 @@ _UNIFORMS = 64
 """Random numbers of a row drawn at a time."""
 
 
-class SlotDecoder:
+class ContinuousDecoder:
     """Generates for one list of requests.
 
     Args:
-        rows: the device's side, of a shape that `shape_of` gives for these requests or larger. graphs: of its pass, or
+        rows: the device's side, of a capacity that `capacity_for` gives for these requests or larger. graphs: of its pass, or
             None. max_tokens: prompts and longest completions of the groups side by side never exceed this (one group
             runs in any case); None for no limit.
     """
 
     def __init__(
         self,
-        rows: Rows,
+        rows: DecoderState,
         graphs: Graphs | None,
         requests: Sequence[Request],
         *,
@@ -42,7 +42,7 @@ class SlotDecoder:
     ) -> None:
         self._device_rows = rows
         self._graphs = graphs
-        self._model, self._sampling, self._shape = rows.model, rows.sampling, rows.shape
+        self._model, self._sampling, self._capacity = rows.model, rows.sampling, rows.capacity
         self._requests = requests
         self._max_tokens = max_tokens
         self._prompt_logprobs = prompt_logprobs
@@ -52,7 +52,7 @@ class SlotDecoder:
         self._groups: list[int] = []  # the request in each group slot
         self._left: list[int] = []  # its rows that go on
         self._count = 0  # rows that go on: they stand first
-        capacity = self._shape.rows
+        capacity = self._capacity.rows
         self._drawn = np.zeros(capacity, dtype=np.int64)  # tokens of each row
         self._numbers = np.zeros((capacity, _UNIFORMS))
         self._streams: list[np.random.Generator] = [uniforms_of(0)] * capacity
@@ -73,12 +73,12 @@ class SlotDecoder:
         """Waiting requests that fit beside those that run, of one prefill."""
         entering: list[int] = []
         rows, tokens, prefill = self._count, self._reserved(self._groups), 0
-        while self._waiting and len(self._groups) + len(entering) < self._shape.groups:
+        while self._waiting and len(self._groups) + len(entering) < self._capacity.groups:
             request = self._requests[self._waiting[0]]
             rows += len(request.seeds)
             tokens += self._reserved([self._waiting[0]])
             prefill += len(request.prompt_ids)
-            fits = rows <= self._shape.rows and (self._max_tokens is None or tokens <= self._max_tokens)
+            fits = rows <= self._capacity.rows and (self._max_tokens is None or tokens <= self._max_tokens)
             first = not (self._groups or entering)
             if not first and not (fits and prefill <= _PREFILL_TOKENS):
                 break
@@ -106,7 +106,10 @@ class SlotDecoder:
         origin = [group for group, count in enumerate(counts) for _ in range(count)]  # of each new row
         rank = [rank for count in counts for rank in range(count)]
         for target, values in (
-            (state.place, [(first + group) * self._shape.group + own for group, own in zip(origin, rank, strict=True)]),
+            (
+                state.place,
+                [(first + group) * self._capacity.group + own for group, own in zip(origin, rank, strict=True)],
+            ),
             (state.out, [row for index in entering for row in self._results.rows(index)]),
             (state.prompt, [len(prompts[group]) for group in origin]),
             (state.length, [0] * len(origin)),
@@ -125,13 +128,13 @@ class SlotDecoder:
         Returns:
             The states [1, L, D], the line [1, L] and where each prompt starts on it.
         """
-        line, segments = line_up(prompts, [[] for _ in prompts])
+        line, segments = concatenate(prompts, [[] for _ in prompts])
         starts, lengths = [segment.start for segment in segments], [segment.length for segment in segments]
         slots = range(first, first + len(prompts))
         layout = pack(
             segments,
             self._model.device,
-            half=self._model.precision == "bf16",
+            bf16=self._model.precision == "bf16",
             keep=self._device_rows.cache.keep_prompts(slots, starts, lengths),
         )
         line = line[None].to(self._model.device)
@@ -186,7 +189,7 @@ class SlotDecoder:
         out, place = state.out[:count].cpu(), state.place[:count].cpu()
         for row in gone.tolist():
             self._results.close(int(out[row]), int(self._drawn[row]), bool(stopped[row]))
-            self._left[int(place[row]) // self._shape.group] -= 1
+            self._left[int(place[row]) // self._capacity.group] -= 1
         self._count = count - len(gone)
         holes, movers = gone[gone < self._count], np.flatnonzero(~ended[self._count :]) + self._count
         if len(holes):
@@ -208,7 +211,7 @@ class SlotDecoder:
         holes = [slot for slot in done if slot < keep]
         movers = [slot for slot in range(keep, len(self._groups)) if self._left[slot]]
         if holes:
-            state, device, group = self._device_rows, self._model.device, self._shape.group
+            state, device, group = self._device_rows, self._model.device, self._capacity.group
             to, source = torch.tensor(holes, device=device), torch.tensor(movers, device=device)
             state.cache.move_groups(to, source)
             renamed = torch.arange(len(self._groups), device=device)
@@ -224,7 +227,9 @@ class SlotDecoder:
                 on_done(index, result)
 
 
-def shape_of(requests: Sequence[Request], sampling: Sampling, max_rows: int, max_tokens: int | None) -> Shape:
+def capacity_for(
+    requests: Sequence[Request], sampling: Sampling, max_rows: int, max_tokens: int | None
+) -> CacheCapacity:
     """Capacities that hold as many whole groups as the limits allow, and one in any case."""
     group = max(len(request.seeds) for request in requests)
     prompt = max(len(request.prompt_ids) for request in requests)
@@ -234,4 +239,4 @@ def shape_of(requests: Sequence[Request], sampling: Sampling, max_rows: int, max
         rows = max(group, min(rows, max_tokens // sampling.max_new_tokens))
     # Twice the groups that fill the rows: one that waits for its last completion must not keep others from entering.
     groups = min(len(requests), 2 * max(1, rows // smallest))
-    return Shape(rows=rows, groups=groups, group=group, prompt=prompt, completion=sampling.max_new_tokens)
+    return CacheCapacity(rows=rows, groups=groups, group=group, prompt=prompt, completion=sampling.max_new_tokens)

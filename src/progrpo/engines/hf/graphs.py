@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from progrpo.engines.hf.state import Rows
+from progrpo.engines.hf.state import DecoderState
 
 _SMALLEST_SPAN = 64
 
@@ -12,19 +12,19 @@ _SMALLEST_SPAN = 64
 class Graphs:
     """Replays `rows.advance` for the first n rows; its state is that of `rows`, which must outlive it."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: DecoderState) -> None:
         self._rows = rows
         self._graphs: dict[tuple[int, int], Any] = {}
         self._pool: Any = None
 
     def advance(self, count: int, span: int) -> None:
-        """`Rows.advance` of `count` rows that have drawn at most `span` tokens."""
-        rows, shape = self._rows, self._rows.shape
-        size = min(shape.rows, round_up(count, 1))
-        width = min(shape.completion, round_up(span, _SMALLEST_SPAN))
+        """`DecoderState.advance` of `count` rows that have drawn at most `span` tokens."""
+        rows, capacity = self._rows, self._rows.capacity
+        size = min(capacity.rows, round_up(count, 1))
+        width = min(capacity.completion, round_up(span, _SMALLEST_SPAN))
         idle = slice(count, size)
         # Rows that are none: they read the first prompt and write where nobody reads.
-        rows.place[idle] = shape.groups * shape.group
+        rows.place[idle] = capacity.groups * capacity.group
         rows.out[idle] = rows.count
         rows.length[idle] = 1
         rows.last[idle] = 0
@@ -35,11 +35,13 @@ class Graphs:
         graph.replay()
 
     def _capture(self, size: int, width: int) -> Any:
-        rows, shape = self._rows, self._rows.shape
+        rows, capacity = self._rows, self._rows.capacity
         last, length = rows.last.clone(), rows.length.clone()
 
         def once() -> None:
-            rows.advance(size, groups=shape.groups, span=width, prompts=shape.prompt, even=False, even_prompts=False)
+            rows.advance(
+                size, groups=capacity.groups, span=width, prompts=capacity.prompt, even=False, even_prompts=False
+            )
 
         # Once outside the graph, so that libraries set themselves up; its effects are undone.
         side = torch.cuda.Stream()

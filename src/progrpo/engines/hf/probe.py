@@ -39,7 +39,7 @@ def fault(model: LanguageModel, decode: Decode) -> str | None:
         for completion in result.completions:
             tokens = torch.cat([request.prompt_ids, completion.token_ids])[None].to(model.device)
             logits = model.head(model.hidden(tokens, use_cache=False))
-            ours.append(completion.logprobs)
+            ours.append(completion.sampler_logprobs)
             theirs.append(token_logprobs(logits, tokens)[0, len(request.prompt_ids) :].cpu())
     expected = torch.cat(theirs)
     spread = (expected - expected.mean()).norm().clamp(min=1e-3)

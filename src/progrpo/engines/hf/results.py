@@ -82,4 +82,10 @@ class Results:
 
 def named(values: Tensor) -> dict[str, Tensor]:
     """The values [3 or 5, T] of a completion's tokens under the names that `Completion` has for them."""
-    return dict(zip(("logprobs", "entropies", "entropy_slopes", "raw_logprobs", "raw_entropies"), values, strict=False))
+    return dict(
+        zip(
+            ("sampler_logprobs", "entropies", "entropy_gradients", "raw_logprobs", "raw_entropies"),
+            values,
+            strict=False,
+        )
+    )

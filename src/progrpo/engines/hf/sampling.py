@@ -26,7 +26,7 @@ def sample(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor,
         logits: [R, V]. uniform: [R] float64 in [0, 1).
 
     Returns:
-        token [R]; and [3, R] its log-probability, the entropy in nats of its distribution and the slope of that entropy
+        token [R]; and [3, R] its log-probability, the entropy in nats of its distribution and the gradient of that entropy
         (see `Completion`), float32, at the sampling temperature and before top-k and top-p (at temperature 0: of the
         untempered distribution). With `sampling.raw` [5, R]: then the first two at temperature 1.
     """
@@ -45,8 +45,8 @@ def _of_token(probs: Tensor, token: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     entropy, own = parts.sum(dim=-1), token[:, None]
     p, part = probs.gather(-1, own)[:, 0], parts.gather(-1, own)[:, 0]
     # -p(log p + H) + sum_v p_v^2 (log p_v + H), written in the parts at hand
-    slope = part - p * entropy - torch.linalg.vecdot(probs, parts) + entropy * torch.linalg.vecdot(probs, probs)
-    return p.log(), entropy, slope
+    gradient = part - p * entropy - torch.linalg.vecdot(probs, parts) + entropy * torch.linalg.vecdot(probs, probs)
+    return p.log(), entropy, gradient
 
 
 def invert(weights: Tensor, uniform: Tensor) -> Tensor:

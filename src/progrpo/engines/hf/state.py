@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 
 from progrpo.engines import Sampling
-from progrpo.engines.hf.cache import Decode, Shape, SlotCache
+from progrpo.engines.hf.cache import CacheCapacity, Decode, SharedPromptCache
 from progrpo.engines.hf.sampling import kept, sample
 from progrpo.model import LanguageModel
 
 
-class Rows:
+class DecoderState:
     """What is known of each row on the device: all that a pass reads and writes, at addresses that never change.
 
     Attributes:
@@ -19,21 +19,23 @@ class Rows:
             last row takes what rows that are none write.
     """
 
-    def __init__(self, model: LanguageModel, shape: Shape, count: int, sampling: Sampling, *, reserve: bool) -> None:
-        self.model, self.shape, self.count, self.sampling = model, shape, count, sampling
-        self.cache = SlotCache(model, shape, reserve=reserve)
-        self.index = torch.arange(shape.rows, device=model.device)
+    def __init__(
+        self, model: LanguageModel, capacity: CacheCapacity, count: int, sampling: Sampling, *, reserve: bool
+    ) -> None:
+        self.model, self.capacity, self.count, self.sampling = model, capacity, count, sampling
+        self.cache = SharedPromptCache(model, capacity, reserve=reserve)
+        self.index = torch.arange(capacity.rows, device=model.device)
         self.last, self.length, self.prompt, self.place, self.out = (
-            torch.zeros(shape.rows, dtype=torch.long, device=model.device) for _ in range(5)
+            torch.zeros(capacity.rows, dtype=torch.long, device=model.device) for _ in range(5)
         )
-        self.uniform = torch.zeros(shape.rows, dtype=torch.float64, device=model.device)
+        self.uniform = torch.zeros(capacity.rows, dtype=torch.float64, device=model.device)
         size = (count + 1, sampling.max_new_tokens)
         self.tokens = torch.zeros(size, dtype=torch.long, device=model.device)
         self.values = torch.zeros(kept(sampling), *size, device=model.device)
 
-    def serves(self, shape: Shape, count: int, sampling: Sampling) -> bool:
-        """Whether `count` completions of requests of this shape can be drawn so."""
-        return self.shape.holds(shape) and self.count >= count and self.sampling == sampling
+    def serves(self, capacity: CacheCapacity, count: int, sampling: Sampling) -> bool:
+        """Whether `count` completions of requests of this capacity can be drawn so."""
+        return self.capacity.holds(capacity) and self.count >= count and self.sampling == sampling
 
     def advance(self, rows: int, *, groups: int, span: int, prompts: int, even: bool, even_prompts: bool) -> None:
         """Feed the last token of the first `rows` rows and draw the next.

@@ -1,6 +1,6 @@
 """Decoding by plain passes with Transformers' own cache, for models whose attention cannot share prompts.
 
-A wave of whole groups runs to its end. The prompt is run once per group and its cache copied; rows that have ended leave.
+A batch of whole groups runs to its end. The prompt is run once per group and its cache copied; rows that have ended leave.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,8 @@ from progrpo.engines.hf.sampling import kept, sample, uniforms_of
 from progrpo.model import LanguageModel
 
 
-class WaveDecoder:
-    """Generates for one list of requests (see `SlotDecoder`), `max_rows` completions at a time."""
+class StaticDecoder:
+    """Generates for one list of requests (see `ContinuousDecoder`), `max_rows` completions at a time."""
 
     def __init__(
         self,
@@ -42,34 +42,34 @@ class WaveDecoder:
 
     def run(self, on_done: Done | None) -> list[Generated]:
         """All results, in the order of the requests."""
-        # Prompts of like length share a wave, so that little is padded.
+        # Prompts of like length share a batch, so that little is padded.
         order = sorted(range(len(self._requests)), key=lambda index: len(self._requests[index].prompt_ids))
-        for wave in _waves(order, self._requests, self._max_rows):
-            self._wave(wave)
-            for index in wave:
+        for batch in _batches(order, self._requests, self._max_rows):
+            self._run_batch(batch)
+            for index in batch:
                 result = self._results.take(index)
                 if on_done is not None:
                     on_done(index, result)
         return self._results.all()
 
-    def _wave(self, wave: list[int]) -> None:
-        prompts, present = _left_pad([self._requests[index].prompt_ids for index in wave], self._model)
+    def _run_batch(self, batch: list[int]) -> None:
+        prompts, present = _left_pad([self._requests[index].prompt_ids for index in batch], self._model)
         positions = (present.cumsum(dim=1) - 1).clamp(min=0)
         cache = DynamicCache(config=self._model.model.config)
         states = self._model.hidden(
             prompts, attention_mask=present.long(), position_ids=positions, past_key_values=cache, use_cache=True
         )
         if self._prompt_logprobs:
-            self._score_prompts(wave, states, prompts, present)
-        counts = [len(self._requests[index].seeds) for index in wave]
-        origin = torch.arange(len(wave), device=prompts.device).repeat_interleave(
+            self._score_prompts(batch, states, prompts, present)
+        counts = [len(self._requests[index].seeds) for index in batch]
+        origin = torch.arange(len(batch), device=prompts.device).repeat_interleave(
             torch.tensor(counts, device=prompts.device)
         )  # [N]
         cache.batch_select_indices(origin)
-        seeds = [seed for index in wave for seed in self._requests[index].seeds]
+        seeds = [seed for index in batch for seed in self._requests[index].seeds]
         # One number per token of each completion, from its own stream.
         uniforms = torch.from_numpy(np.stack([uniforms_of(s).random(self._sampling.max_new_tokens) for s in seeds]))
-        out = torch.tensor([row for index in wave for row in self._results.rows(index)], device=prompts.device)
+        out = torch.tensor([row for index in batch for row in self._results.rows(index)], device=prompts.device)
         self._decode(cache, self._model.head(states[:, -1])[origin], present[origin], out, uniforms.to(out.device))
 
     def _decode(self, cache: DynamicCache, logits: Tensor, present: Tensor, out: Tensor, uniforms: Tensor) -> None:
@@ -104,28 +104,28 @@ class WaveDecoder:
             length = length + 1
             logits = self._model.head(states[:, -1])
 
-    def _score_prompts(self, wave: list[int], states: Tensor, prompts: Tensor, present: Tensor) -> None:
+    def _score_prompts(self, batch: list[int], states: Tensor, prompts: Tensor, present: Tensor) -> None:
         """Log-prob of each prompt token but the first; the rows come from the prefill that is made anyway."""
         scored = present.clone()
         scored.scatter_(1, present.long().argmax(dim=1, keepdim=True), False)
         temperature = self._sampling.temperature or 1.0
         values = head_logprobs(states, prompts, scored, self._model.head, temperature=temperature)[0]
-        for row, index in enumerate(wave):
+        for row, index in enumerate(batch):
             self._results.keep_prompt(index, values[row, present[row]].cpu())
 
 
-def _waves(order: list[int], requests: Sequence[Request], max_rows: int) -> Iterator[list[int]]:
+def _batches(order: list[int], requests: Sequence[Request], max_rows: int) -> Iterator[list[int]]:
     """Whole groups of at most `max_rows` rows, one at least."""
-    wave: list[int] = []
+    batch: list[int] = []
     rows = 0
     for index in order:
-        if wave and rows + len(requests[index].seeds) > max_rows:
-            yield wave
-            wave, rows = [], 0
-        wave.append(index)
+        if batch and rows + len(requests[index].seeds) > max_rows:
+            yield batch
+            batch, rows = [], 0
+        batch.append(index)
         rows += len(requests[index].seeds)
-    if wave:
-        yield wave
+    if batch:
+        yield batch
 
 
 def _left_pad(prompts: list[Tensor], model: LanguageModel) -> tuple[Tensor, Tensor]:

@@ -70,17 +70,18 @@ def seconds_by_phase(run: Run) -> dict[str, float]:
 
 def positions_by_use(run: Run) -> dict[str, float]:
     """Positions per step by what they were for, mean over steps; empty where the run did not log them."""
-    rows = [row for row in having(run, "tokens/forwarded") if "tokens/head_share" in row]
+    rows = [row for row in having(run, "tokens/forwarded") if "tokens/logit_row_share" in row]
 
     def total(share: str) -> float:
         """A share of the positions as a number of positions; a step that forwarded none has no share."""
-        return float(sum(row["tokens/forwarded"] * (row.get(f"tokens/{share}_share") or 0.0) for row in rows))
+        return float(sum(row["tokens/forwarded"] * (row.get(share) or 0.0) for row in rows))
 
     positions = sum(row["tokens/forwarded"] for row in rows)
     trained = sum(row.get("tokens/trained") or 0.0 for row in rows)
-    head, again, padding = total("head"), total("repeated_prompt"), total("padding")
-    prompts = positions - max(head, trained) - again - padding
-    totals = (trained, max(0.0, head - trained), max(0.0, prompts), again, padding)
+    shares = ("tokens/logit_row_share", "tokens/repeated_prompt_share", "tokens/padding_share")
+    scored, again, padding = (total(share) for share in shares)
+    prompts = positions - max(scored, trained) - again - padding
+    totals = (trained, max(0.0, scored - trained), max(0.0, prompts), again, padding)
     return {use: size / len(rows) for use, size in zip(USES, totals, strict=True)} if positions else {}
 
 

@@ -8,7 +8,7 @@ from progrpo.report.wording import NOTHING
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Column:
+class CostColumn:
     """One figure of the table, computed from a run's metrics; None where the run did not log what it needs."""
 
     label: str
@@ -18,7 +18,7 @@ class Column:
     """How a value is written."""
 
 
-def cost_table(runs: Sequence[Run]) -> tuple[list[Column], list[list[str]]]:
+def cost_table(runs: Sequence[Run]) -> tuple[list[CostColumn], list[list[str]]]:
     """The columns that some run has, and their values in words for each run."""
     found = [[column.value(run) for run in runs] for column in COLUMNS]
     kept = [index for index, values in enumerate(found) if any(value is not None for value in values)]
@@ -70,10 +70,12 @@ def _sum(run: Run, key: str) -> float | None:
 
 
 COLUMNS = (
-    Column(label="Generated", unit="tokens / s", value=_rate("tokens/generated", "time/generate_s")),
-    Column(label="Trained", unit="tokens / s", value=_rate("tokens/trained", "time/train_s")),
-    Column(label="Head rows", unit="of positions", value=_share_of_positions("tokens/head_share"), shown="{:.0%}"),
-    Column(label="Advantage 0", unit="of sequences", value=_zero_advantages, shown="{:.0%}"),
-    Column(label="Peak memory", unit="GiB", value=_peak, shown="{:.2f}"),
-    Column(label="Verification hidden", unit="of its seconds", value=hidden_share, shown="{:.0%}"),
+    CostColumn(label="Generated", unit="tokens / s", value=_rate("tokens/generated", "time/generate_s")),
+    CostColumn(label="Trained", unit="tokens / s", value=_rate("tokens/trained", "time/train_s")),
+    CostColumn(
+        label="Logit rows", unit="of positions", value=_share_of_positions("tokens/logit_row_share"), shown="{:.0%}"
+    ),
+    CostColumn(label="Advantage 0", unit="of sequences", value=_zero_advantages, shown="{:.0%}"),
+    CostColumn(label="Peak memory", unit="GiB", value=_peak, shown="{:.2f}"),
+    CostColumn(label="Verification hidden", unit="of its seconds", value=hidden_share, shown="{:.0%}"),
 )

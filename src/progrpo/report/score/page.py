@@ -135,7 +135,7 @@ def _tokens(one: ScoredCompletion, spelling: Spelling) -> dict[str, Any] | None:
     return {
         "ids": ids,
         "texts": _texts(spelling.tokenizer, ids, one.completion.text),
-        "probabilities": [_rounded(value) for value in one.completion.logprobs.exp().tolist()],
+        "probabilities": [_rounded(value) for value in one.completion.sampler_logprobs.exp().tolist()],
         "entropies": [None] * len(ids) if entropies is None else [_rounded(value) for value in entropies.tolist()],
         "low": one.low.int().tolist(),
         "weights": [_weights(values.tolist()) for values in one.weights or ()],

@@ -44,7 +44,7 @@ def limit_s(params: Params) -> float:
     return params.total_s + _MARGIN_S
 
 
-def screen(text: str, problem: Problem, params: Params) -> Verdict | None:
+def fast_verdict(text: str, problem: Problem, params: Params) -> Verdict | None:
     """A completion without a program needs no sandbox."""
     return _no_answer(text, params)
 

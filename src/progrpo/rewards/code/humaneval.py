@@ -15,7 +15,7 @@ _ABSOLUTE_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedTests:
     """What a test source says.
 
     Attributes:
@@ -30,7 +30,7 @@ class Published:
 
 
 @lru_cache(maxsize=16)
-def read(source: str) -> Published:
+def read(source: str) -> PublishedTests:
     """Read `inputs` and `results` of the function `check`.
 
     Raises:
@@ -46,9 +46,9 @@ def read(source: str) -> Published:
     gold = _gold_source(tree, check, has_results="results" in given)
     tolerance = _tolerance(check)
     try:
-        return Published(ast.literal_eval(given["inputs"]), ast.literal_eval(given["results"]), tolerance, gold)
+        return PublishedTests(ast.literal_eval(given["inputs"]), ast.literal_eval(given["results"]), tolerance, gold)
     except (ValueError, KeyError):
-        return Published([], None, tolerance, gold)
+        return PublishedTests([], None, tolerance, gold)
 
 
 def _names_one(node: ast.stmt) -> bool:

@@ -1,7 +1,7 @@
 """Mathematical answers: the last \\boxed{...}, else the last "Answer:" line, compared exactly, then by Math-Verify 0.9.
 
 Texts, plain numbers, and tuples, intervals, sets and matrices of them are decided at once by exact arithmetic
-(`screen`); only the rest goes to symbolic algebra, in a worker process that is killed at the time limit. Nothing in an
+(`fast_verdict`); only the rest goes to symbolic algebra, in a worker process that is killed at the time limit. Nothing in an
 answer is ever executed.
 
 Where the answer stands (`find`, the first place that has one counts):
@@ -97,7 +97,7 @@ class Params(rewards.Params):
         return (value,) if isinstance(value, str) and value in get_args(Place) else value
 
 
-def screen(text: str, problem: Problem, params: Params, *, finish: Finish | None = None) -> Verdict | None:
+def fast_verdict(text: str, problem: Problem, params: Params, *, finish: Finish | None = None) -> Verdict | None:
     """Decide what needs no algebra, in microseconds; None leaves it to `score`."""
     return _judge(text, problem, params, lambda gold, answer: None, finish)
 
@@ -112,7 +112,7 @@ def score(text: str, problem: Problem, params: Params, *, finish: Finish | None 
         finish: "length" where the completion was cut at the limit, "stop" where it ended, None where nobody knows.
     """
     try:
-        verdict = screen(text, problem, params, finish=finish) or _judge(
+        verdict = fast_verdict(text, problem, params, finish=finish) or _judge(
             text, problem, params, _algebra(params), finish
         )
     except symbolic.UnreadableGoldError as error:

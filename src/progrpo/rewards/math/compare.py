@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from progrpo.rewards.math.forms import Based, Chain, Form, Group, Scalar, read
+from progrpo.rewards.math.forms import Based, Chain, Compound, Form, Scalar, read
 from progrpo.rewards.math.numbers import Number, numbers_equal
 from progrpo.rewards.math.relations import (
     VARIABLE,
@@ -65,11 +65,11 @@ def compare(gold: Form, answer: Form, leaf: Leaf, rules: Rules) -> bool | None:
         return _compare_with_relation(gold, answer, leaf, rules)
     if isinstance(gold, Based) or isinstance(answer, Based):
         return _compare_based(gold, answer)
-    if isinstance(gold, Group) and isinstance(answer, Group):
+    if isinstance(gold, Compound) and isinstance(answer, Compound):
         return _compare_groups(gold, answer, leaf, rules)
-    if isinstance(gold, Group):
+    if isinstance(gold, Compound):
         return _compare_group_and_single(gold, answer, leaf, rules)
-    if isinstance(answer, Group):
+    if isinstance(answer, Compound):
         return _compare_single_and_group(gold, answer, leaf, rules)
     return _compare_singles(gold, answer, leaf, rules)
 
@@ -109,7 +109,7 @@ def _compare_based(gold: Form, answer: Form) -> bool:
     return gold == answer
 
 
-def _compare_groups(gold: Group, answer: Group, leaf: Leaf, rules: Rules) -> bool | None:
+def _compare_groups(gold: Compound, answer: Compound, leaf: Leaf, rules: Rules) -> bool | None:
     gold, answer = as_union(gold, answer.kind), as_union(answer, gold.kind)
     if gold.kind == answer.kind == "union":
         return _match(gold.items, answer.items, leaf, rules) or _ask(gold, answer, leaf, rules)
@@ -159,7 +159,7 @@ def _match(
     return True
 
 
-def _compare_group_and_single(gold: Group, answer: Form, leaf: Leaf, rules: Rules) -> bool | None:
+def _compare_group_and_single(gold: Compound, answer: Form, leaf: Leaf, rules: Rules) -> bool | None:
     if gold.kind in ("set", "list") and len(gold.items) == 1:
         return compare(gold.items[0], answer, leaf, rules)
     if gold.kind == "ratio" and isinstance(answer, Number):
@@ -167,7 +167,7 @@ def _compare_group_and_single(gold: Group, answer: Form, leaf: Leaf, rules: Rule
     return False if _cannot_be(gold, answer) else _ask(gold, answer, leaf, rules)
 
 
-def _compare_single_and_group(gold: Form, answer: Group, leaf: Leaf, rules: Rules) -> bool | None:
+def _compare_single_and_group(gold: Form, answer: Compound, leaf: Leaf, rules: Rules) -> bool | None:
     if answer.kind in ("set", "list") and len(answer.items) == 1:
         return compare(gold, answer.items[0], leaf, rules)
     if answer.kind == "ratio" and isinstance(gold, Number):
@@ -175,19 +175,19 @@ def _compare_single_and_group(gold: Form, answer: Group, leaf: Leaf, rules: Rule
     return False if _cannot_be(answer, gold) else _ask(gold, answer, leaf, rules)
 
 
-def _cannot_be(group: Group, single: Form) -> bool:
+def _cannot_be(group: Compound, single: Form) -> bool:
     """Whether no algebra can make one thing of several; a product of matrices or an operation on sets may be one."""
     composite = isinstance(single, Scalar) and re.search(r"\\begin|\\cap|\\setminus|\\mathbb|\\\{|\\mid", single.text)
     return not composite or group.kind in ("list", "ratio")
 
 
-def _without_half(time: Group, other: Group) -> Group:
+def _without_half(time: Compound, other: Compound) -> Compound:
     """A time without "am" or "pm" where the other side has none, as with units."""
     named = [bool(side.items) and isinstance(side.items[-1], Scalar) for side in (time, other)]
-    return Group("ratio", time.items[:-1], time.text) if named == [True, False] else time
+    return Compound("ratio", time.items[:-1], time.text) if named == [True, False] else time
 
 
-def _ratio_value(ratio: Group) -> object:
+def _ratio_value(ratio: Compound) -> object:
     top, bottom = (ratio.items[0], ratio.items[1]) if len(ratio.items) == 2 else (None, None)
     return top.value / bottom.value if isinstance(top, Number) and isinstance(bottom, Number) and bottom.value else None
 
@@ -200,7 +200,7 @@ def _compare_relation(gold: Chain, answer: Form, leaf: Leaf, rules: Rules) -> bo
             return compare(interval[1], answer, leaf, rules)
         if is_assignment(gold):
             return compare(read(gold.parts[-1]), answer, leaf, rules)
-        return _ask(gold, answer, leaf, rules) if isinstance(answer, Group) and answer.kind != "list" else False
+        return _ask(gold, answer, leaf, rules) if isinstance(answer, Compound) and answer.kind != "list" else False
     other = as_interval(answer)
     if interval and other:
         return interval[0] == other[0] and compare(interval[1], other[1], leaf, rules)
@@ -217,9 +217,9 @@ def _compare_with_relation(gold: Form, answer: Chain, leaf: Leaf, rules: Rules) 
     """The answer is a relation and the gold answer is not: x = 5 for 5, 200+4 = 204 for 204, x >= 0 for [0, oo)."""
     interval = as_interval(answer)
     if interval:
-        return compare(gold, interval[1], leaf, rules) if isinstance(gold, Group) else False
+        return compare(gold, interval[1], leaf, rules) if isinstance(gold, Compound) else False
     if set(answer.signs) - {"=", r"\approx"}:
-        return _ask(gold, answer, leaf, rules) if isinstance(gold, Group) and has_variable(answer.text) else False
+        return _ask(gold, answer, leaf, rules) if isinstance(gold, Compound) and has_variable(answer.text) else False
     parts = list(answer.parts)
     if r"\approx" in answer.signs:
         before = answer.signs.index(r"\approx")

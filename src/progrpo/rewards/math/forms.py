@@ -18,7 +18,7 @@ class Based:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class Compound:
     """Several parts: "()", "[)" and the like are ordered, so are "matrix" and its "row"s; "set", "list" and "union" not."""
 
     kind: str
@@ -43,7 +43,7 @@ class Scalar:
     unit: str = ""
 
 
-Form = Number | Based | Group | Chain | Scalar
+Form = Number | Based | Compound | Chain | Scalar
 
 _BASED = re.compile(r"(\d[0-9A-F]*)_\{? ?(?:\\text\{)?(\d{1,2}|two|three|eight|ten|sixteen)\}? ?\}?")
 _BASE_WORDS = re.compile(
@@ -79,27 +79,27 @@ def read(text: str) -> Form:
     match = _RATIO.fullmatch(text)
     if match:
         items = [Scalar(part.lower()) if part.isalpha() else _whole(part) for part in match.groups() if part]
-        return Group("ratio", tuple(items), text)
+        return Compound("ratio", tuple(items), text)
     return _read_structure(_MEMBER.sub("", text))
 
 
 def _read_structure(text: str) -> Form:
     if key(text) in _REALS:
-        return Group("()", (Scalar(r"-\infty"), Scalar(r"\infty")), text)
+        return Compound("()", (Scalar(r"-\infty"), Scalar(r"\infty")), text)
     if text == r"\emptyset":
-        return Group("set", (), text)
+        return Compound("set", (), text)
     rows = _read_rows(text)
     if rows is not None:
         return rows
     parts = split_top(text, _BARE_SEPARATOR)[0]
     if len(parts) > 1:
-        return Group("list", tuple(read(part) for part in parts if part.strip()), text)
+        return Compound("list", tuple(read(part) for part in parts if part.strip()), text)
     parts, signs = split_top(text, _SIGN)
     if len(parts) > 1 and {sign.strip() for sign in signs} == {"="}:
         return Chain(tuple(part.strip() for part in parts), tuple("=" for _ in signs), text)
     parts = split_top(text, _UNION)[0]
     if len(parts) > 1:
-        return Group("union", tuple(read(part) for part in parts), text)
+        return Compound("union", tuple(read(part) for part in parts), text)
     enclosed = _read_brackets(text)
     if enclosed is not None:
         return enclosed
@@ -107,7 +107,7 @@ def _read_structure(text: str) -> Form:
     if len(parts) > 1:
         return Chain(tuple(part.strip() for part in parts), tuple(sign.strip() for sign in signs), text)
     if _EITHER_SIGN.search(text):
-        return Group("list", tuple(read(clean(_choose(text, upper))) for upper in (True, False)), text)
+        return Compound("list", tuple(read(clean(_choose(text, upper))) for upper in (True, False)), text)
     bare, tail = split_tail(text)
     if tail.scale != 1:
         bare = rf"({bare}) \cdot {tail.scale}"
@@ -119,15 +119,15 @@ def _read_rows(text: str) -> Form | None:
     match = _MATRIX.fullmatch(text)
     if match and r"\begin" not in match.group(3) and bool(match.group(1)) == bool(match.group(4)):
         rows = [row for row in _ROW_END.split(match.group(3)) if row.strip()]
-        cells = [Group("row", tuple(read(cell) for cell in row.split("&")), row) for row in rows]
+        cells = [Compound("row", tuple(read(cell) for cell in row.split("&")), row) for row in rows]
         relations = not match.group(1) and all(isinstance(row.items[0], Chain) for row in cells)
         if not (match.group(2) == "array" and relations):
-            return Group("matrix", tuple(cells), text)
+            return Compound("matrix", tuple(cells), text)
     match = _CASES.fullmatch(text)
     if match is None or r"\begin" in match.group(2) or re.search(r"&(?! ?=)", match.group(2)):
         return None
     rows = [row.replace("&", "").strip(" ,;") for row in _ROW_END.split(match.group(2)) if row.strip()]
-    return Group("list", tuple(read(row) for row in rows), ", ".join(rows))
+    return Compound("list", tuple(read(row) for row in rows), ", ".join(rows))
 
 
 def _based(digits: str, base_name: str) -> Form | None:
@@ -152,17 +152,17 @@ def _read_brackets(text: str) -> Form | None:
             return said
         if (r"\}" in inner and r"\{" not in inner) or re.search(r"\\mid|[|:]", inner):
             return None
-        return Group("set", tuple(read(part) for part in parts), text)
+        return Compound("set", tuple(read(part) for part in parts), text)
     if len(text) < 2 or text[0] not in "([{" or text[-1] not in ")]}" or _closing(text) != len(text) - 1:
         return None
     parts = split_top(text[1:-1], _SEPARATOR)[0]
     if text[0] == "{" or (len(parts) == 1 and text[0] == "("):
         return read(text[1:-1])
     items = tuple(read(part) for part in parts)
-    rows = [item for item in items if isinstance(item, Group) and item.kind == "[]"]
+    rows = [item for item in items if isinstance(item, Compound) and item.kind == "[]"]
     if text[0] == "[" and len(rows) == len(items) and len({len(row.items) for row in rows}) == 1:
-        return Group("matrix", tuple(Group("row", row.items, row.text) for row in rows), text)
-    return Group(text[0] + text[-1], items, text)
+        return Compound("matrix", tuple(Compound("row", row.items, row.text) for row in rows), text)
+    return Compound(text[0] + text[-1], items, text)
 
 
 def _closing(text: str) -> int:

@@ -2,7 +2,7 @@ r"""What equations and inequalities give: x = 5 and |AB| = 5 a value, x < 3 an i
 
 import re
 
-from progrpo.rewards.math.forms import Chain, Form, Group, Number, Scalar, read, split_top
+from progrpo.rewards.math.forms import Chain, Compound, Form, Number, Scalar, read, split_top
 from progrpo.rewards.math.text import FUNCTIONS, key
 
 VARIABLE = re.compile(
@@ -88,12 +88,12 @@ def has_variable(text: str) -> bool:
 def _bare(form: Form) -> str:
     if isinstance(form, Scalar):
         return form.text
-    return "".join(_bare(item) for item in form.items) if isinstance(form, Group) else ""
+    return "".join(_bare(item) for item in form.items) if isinstance(form, Compound) else ""
 
 
 # --- Systems: x = 1, y = 2; x = 3, y = 4 ---
 
-System = tuple[tuple[str, ...], Group]
+System = tuple[tuple[str, ...], Compound]
 """Names and, as a tuple, their values."""
 _TUPLE = re.compile(r"\((.*)\)")
 
@@ -112,7 +112,7 @@ def as_tuples(gold: Form, answer: Form) -> tuple[Form, Form] | None:
 
 def _systems(form: Form) -> list[System]:
     """The systems that a form lists; none where it is anything else, or all of one variable."""
-    items = form.items if isinstance(form, Group) and form.kind in ("list", "set") else (form,)
+    items = form.items if isinstance(form, Compound) and form.kind in ("list", "set") else (form,)
     found: list[System] = []
     open_names: list[str] = []
     values: list[Form] = []
@@ -125,7 +125,7 @@ def _systems(form: Form) -> list[System]:
 
     for item in items:
         if (
-            isinstance(item, Group)
+            isinstance(item, Compound)
             and item.kind == "()"
             and found
             and not open_names
@@ -155,27 +155,27 @@ def _named_tuple(item: Form) -> System | None:
     if not isinstance(item, Chain) or set(item.signs) != {"="} or not (match := _TUPLE.fullmatch(item.parts[0])):
         return None
     names, values = split_top(match.group(1), re.compile("[,;]"))[0], read(item.parts[-1])
-    alike = isinstance(values, Group) and values.kind == "()" and len(values.items) == len(names) > 1
+    alike = isinstance(values, Compound) and values.kind == "()" and len(values.items) == len(names) > 1
     plain = all(VARIABLE.fullmatch(one.strip()) for one in names)
-    return (tuple(name(one) for one in names), values) if alike and plain and isinstance(values, Group) else None
+    return (tuple(name(one) for one in names), values) if alike and plain and isinstance(values, Compound) else None
 
 
-def _as_tuple(values: list[Form]) -> Group:
+def _as_tuple(values: list[Form]) -> Compound:
     text = ",".join("" if isinstance(value, Number) else getattr(value, "text", "") for value in values)
-    return Group("()", tuple(values), f"({text})")
+    return Compound("()", tuple(values), f"({text})")
 
 
 def _tuples(systems: list[System], order: tuple[str, ...]) -> Form:
     found = [
-        Group("()", tuple(values.items[names.index(one)] for one in order), values.text) for names, values in systems
+        Compound("()", tuple(values.items[names.index(one)] for one in order), values.text) for names, values in systems
     ]
-    return found[0] if len(found) == 1 else Group("list", tuple(found), ",".join(one.text for one in found))
+    return found[0] if len(found) == 1 else Compound("list", tuple(found), ",".join(one.text for one in found))
 
 
 # --- Inequalities ---
 
 
-def as_interval(chain: Chain) -> tuple[str, Group] | None:
+def as_interval(chain: Chain) -> tuple[str, Compound] | None:
     """The variable of an inequality and the interval it says; None where it is no such thing."""
     upward, downward = {"<", r"\le"}, {">", r"\ge"}
     parts, signs = list(chain.parts), list(chain.signs)
@@ -194,14 +194,14 @@ def as_interval(chain: Chain) -> tuple[str, Group] | None:
     left = "[" if low is not None and closed[0] else "("
     right = "]" if high is not None and closed[-1] else ")"
     ends = read(low) if low is not None else Scalar(r"-\infty"), read(high) if high is not None else Scalar(r"\infty")
-    return parts[where[0]], Group(left + right, ends, chain.text)
+    return parts[where[0]], Compound(left + right, ends, chain.text)
 
 
-def as_union(group: Group, wanted: str) -> Group:
+def as_union(group: Compound, wanted: str) -> Compound:
     """x < 1 or x > 2 as a union of intervals, where the other side is one."""
     if wanted != "union" or group.kind != "list":
         return group
     intervals = [as_interval(item) for item in group.items if isinstance(item, Chain)]
     found = [interval for interval in intervals if interval is not None]
     whole = len(found) == len(group.items) and len({variable for variable, _ in found}) == 1
-    return Group("union", tuple(interval for _, interval in found), group.text) if whole else group
+    return Compound("union", tuple(interval for _, interval in found), group.text) if whole else group

@@ -6,26 +6,26 @@ from progrpo.types import WeightedMean
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Work:
+class TokenCounts:
     """Positions of the model's passes, and what they were.
 
     Attributes:
         positions: tokens forwarded, padding included. padding: those that are none.
         repeated_prompt: prompt tokens forwarded beyond the first time in the same pass over the policy.
-        head_rows: rows the LM head scored.
+        logit_rows: rows the LM head scored.
     """
 
     positions: int = 0
     padding: int = 0
     repeated_prompt: int = 0
-    head_rows: int = 0
+    logit_rows: int = 0
 
-    def __add__(self, other: "Work") -> "Work":
-        return Work(
+    def __add__(self, other: "TokenCounts") -> "TokenCounts":
+        return TokenCounts(
             positions=self.positions + other.positions,
             padding=self.padding + other.padding,
             repeated_prompt=self.repeated_prompt + other.repeated_prompt,
-            head_rows=self.head_rows + other.head_rows,
+            logit_rows=self.logit_rows + other.logit_rows,
         )
 
     def metrics(self) -> dict[str, WeightedMean]:
@@ -34,5 +34,5 @@ class Work:
             "tokens/forwarded": WeightedMean(self.positions, 1),
             "tokens/padding_share": WeightedMean(self.padding, self.positions),
             "tokens/repeated_prompt_share": WeightedMean(self.repeated_prompt, self.positions),
-            "tokens/head_share": WeightedMean(self.head_rows, self.positions),
+            "tokens/logit_row_share": WeightedMean(self.logit_rows, self.positions),
         }
