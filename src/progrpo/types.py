@@ -116,8 +116,9 @@ class Completion:
     Attributes:
         seed: of this completion alone; the same (model, prompt, seed) gives the same tokens in any batch, up to the
             rounding of the forward pass (in bf16 a batch of another size may turn a near-tie).
-        token_ids: the sampled tokens, the end-of-text token included where `finish` is "stop".
-        finish: "stop" (an end token was sampled) or "length" (cut at the limit).
+        text: what the tokens spell, special tokens included, without end tokens and filler.
+        token_ids: the sampled tokens, the one that ended it included where `finish` is "stop".
+        finish: "stop" (an end token or the last of a stop string was sampled) or "length" (cut at the limit).
         sampler_logprobs: the engine's log-probability of each sampled token at the sampling temperature, before top-p/top-k.
         entropies: entropy of the distribution each token was drawn from, in nats, likewise before top-p/top-k; None where
             the engine does not give them.

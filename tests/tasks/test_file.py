@@ -39,6 +39,16 @@ def test_messages_and_dotted_keys(tmp_path: Path) -> None:
     assert (problem.answer, problem.id) == ("4", "k7")
 
 
+def test_the_instruction_goes_to_the_user_where_an_answer_is_begun(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "Let me see:"}]
+    (problem,) = load(jsonl(tmp_path / "a.jsonl", [{"prompt": messages, "answer": "4"}]), instruction=" Box it.")
+    assert problem.prompt == ({"role": "user", "content": "2+2? Box it."}, messages[1])
+    path = jsonl(tmp_path / "b.jsonl", [{"prompt": messages[1:], "answer": "4"}])
+    assert load(path)[0].prompt == (messages[1],)
+    with pytest.raises(DataError, match=r"b.jsonl, line 1: no message of the user, to which task.instruction"):
+        load(path, instruction=" Box it.")
+
+
 def test_parquet(tmp_path: Path) -> None:
     import pyarrow
     import pyarrow.parquet

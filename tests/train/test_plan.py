@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from progrpo.errors import ProgrpoError, StorageError
+from progrpo.errors import DataError, ProgrpoError, StorageError
 from progrpo.model import count_parameters
 from progrpo.settings import parse
 from progrpo.train import room
@@ -187,3 +187,48 @@ def test_a_limit_on_the_size_of_files_is_known(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(room.resource, "getrlimit", lambda which: (10, 10))
     with pytest.raises(StorageError, match="ulimit -f"):
         room.require_room(tmp_path, room.Room(checkpoint=17, largest=11, at_once=1, rows=0))
+
+
+@pytest.fixture
+def long_and_short(tmp_path: Path) -> dict[str, Any]:
+    """Three problems; the second prompt has 490 tokens, of the tiny model's 512."""
+    prompts = ("1+1=", "1" * 490, "1+2=")
+    rows = "".join(json.dumps({"prompt": prompt, "answer": "2"}) + "\n" for prompt in prompts)
+    (tmp_path / "long.jsonl").write_text(rows)
+    return {
+        "task": {"name": "file", "chat": False, "train": str(tmp_path / "long.jsonl")},
+        "reward": {"name": "math"},
+        "batch": {"prompts": 2, "group": 2},
+        "evaluate": {},
+        "verify": {"check_gold": False},
+    }
+
+
+def test_a_completion_beyond_the_model_s_positions_is_refused(
+    settings: Make, long_and_short: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    fits = settings(**long_and_short, sampling={"max_new_tokens": 22})  # 490 + 22 = 512
+    assert not [line for line in plan(fits) if "would stop" in line]
+    beyond = settings(**long_and_short, sampling={"max_new_tokens": 23})
+    said = (
+        "training problems: 1 of 3 prompts are too long for sampling.max_new_tokens=23 within the model's 512 positions; the "
+        "first, .*long.jsonl, line 2, has 490 tokens. Set sampling.max_new_tokens=22 or less, or data.long_prompts=drop"
+    )
+    assert re.search(f"the run would stop: {said}", "\n".join(plan(beyond)))
+    with pytest.raises(DataError, match=said):
+        train(parse(RunSettings, beyond, where="test"))
+    assert not Path(beyond["out"]).exists()
+    dropped = settings(**long_and_short, sampling={"max_new_tokens": 23}, data={"long_prompts": "drop"})
+    assert "data: 2 training problems, prompts up to 4 tokens" in plan(dropped)
+    assert "1 of 3 prompts left out, too long for sampling.max_new_tokens=23 within" in caplog.text
+    alone = settings(**long_and_short, sampling={"max_new_tokens": 512})
+    assert "3 of 3 prompts are too long for sampling.max_new_tokens=512" in "\n".join(plan(alone))
+    assert "Set sampling.max_new_tokens=22 or less" in "\n".join(plan(alone))
+
+
+def test_tokens_without_an_embedding_stop_the_plan(settings: Make) -> None:
+    made = settings()
+    config = Path(made["model"]["path"]) / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"vocab_size": 40}))
+    (line,) = [line for line in plan(made) if "would stop" in line]
+    assert "but the model embeds 40 tokens" in line

@@ -14,14 +14,15 @@ from rich.markdown import Markdown
 
 from progrpo import engines
 from progrpo.cli.subject import Subject, check_context, find_model, own_task, progress_bar, short_name, task_choice
-from progrpo.engines import Sampling
+from progrpo.engines import Sampling, Stops
 from progrpo.environment import digest, environment
 from progrpo.errors import ConfigError, PluginError, RunDirectoryError, SplitError
 from progrpo.evaluate import EvaluateSettings
 from progrpo.evaluate.benchmark import BenchmarkPlan, plan
 from progrpo.evaluate.shift import Measured, measure, needs
 from progrpo.files import make_folder, to_json, write_whole
-from progrpo.model import ModelSettings, count_parameters, fingerprint, load_model
+from progrpo.model import ModelSettings, count_parameters, load_model
+from progrpo.model.files import fingerprint
 from progrpo.report.shift.figure import picture
 from progrpo.report.shift.words import PICTURE, About, as_json, conditions, markdown, notes, tables
 from progrpo.rollout.generate import completion_seeds, run_rollout
@@ -39,6 +40,8 @@ class ShiftRequest(Subject):
 
     temperature: float = Field(1.0, gt=0)
     """Of sampling, as `sampling.temperature` of a recipe."""
+    stop: Stops = ()
+    """As `sampling.stop` of a recipe."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +71,7 @@ def run_shift(path: str, task: str | None, overrides: Sequence[str], n: int, pro
     trained_on = dict(read_yaml(run / "config.yaml").get("task") or {}) if run is not None else {}
     name = task or own_task(path, trained_on)
     benchmark, split = _plan(task_choice(name, [name], request, trained_on), request, n)
+    check_context(about, benchmark.problems, request.max_new_tokens, source=name)
     made_with = environment(about.device, request.seed)
     count_parameters(about.path)  # a mistyped model must not claim the folder
     _make(folder)
@@ -151,7 +155,6 @@ def _sample(
 
     transformers_logging.disable_progress_bar()
     model = load_model(about)
-    check_context(model, benchmark.max_new_tokens)
     with closing(engines.load(request.engine, model)) as engine, progress_bar() as bar:
         line = bar.add_task(benchmark.name, total=len(chosen), doing="sampling")
         rollout = run_rollout(
@@ -159,7 +162,9 @@ def _sample(
             model=model,
             engine=engine,
             verifier=verifier,
-            sampling=Sampling(temperature=request.temperature, max_new_tokens=benchmark.max_new_tokens),
+            sampling=Sampling(
+                temperature=request.temperature, max_new_tokens=benchmark.max_new_tokens, stop=request.stop
+            ),
             seeds=[completion_seeds(request.seed, "shift", problem=one, group=benchmark.settings.n) for one in chosen],
             prompt_logprobs=True,
             on_sampled=lambda done: bar.update(line, completed=done),

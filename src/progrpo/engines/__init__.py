@@ -12,10 +12,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import BeforeValidator, Field, StrictInt, StrictStr
 from torch import Tensor
 
 from progrpo import plugins
@@ -23,6 +23,12 @@ from progrpo.errors import PluginError
 from progrpo.model import LanguageModel, pick_device
 from progrpo.settings import Choice, Settings, parse
 from progrpo.types import Completion
+
+Stops = Annotated[
+    tuple[Annotated[StrictStr, Field(min_length=1)] | Annotated[StrictInt, Field(ge=0)], ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str | int) else value),
+]
+"""Strings and token ids that end a completion."""
 
 
 class Sampling(Settings):
@@ -35,7 +41,10 @@ class Sampling(Settings):
     top_k: int = Field(0, ge=0)
     """Keep this many likeliest tokens; 0 keeps all."""
     max_new_tokens: int = Field(gt=0)
-    """Completions are cut here, the end token included."""
+    """Completions are cut here, the end token included, or where the model's positions end."""
+    stop: Stops = ()
+    """What ends a completion beside the model's own end tokens: token ids, left out of the text, and strings, which stay in
+    it with the token that completes them. One alone may stand without a list."""
     raw: bool = False
     """Also report log-probs and entropies at temperature 1, from the same logits: what evaluations say of the policy
     itself."""

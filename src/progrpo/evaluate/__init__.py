@@ -1,5 +1,6 @@
 """Evaluate a model on problems: n completions of each, verified, kept with what their tokens say, and measured."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from progrpo import measures
 from progrpo.algo.confidence import sequence_confidence
-from progrpo.engines import Engine, Sampling
+from progrpo.engines import Engine, Sampling, Stops
 from progrpo.measures import Measure
 from progrpo.model import LanguageModel
 from progrpo.rollout.generate import completion_seeds, run_rollout
@@ -18,6 +19,8 @@ from progrpo.rollout.verify import Verifier
 from progrpo.rows import to_row
 from progrpo.settings import Choice, NamedChoice, Settings
 from progrpo.types import Completion, Group, Problem, ProblemResult, Sample, TokenStatistics, Verdict
+
+logger = logging.getLogger(__name__)
 
 
 class EvaluateSettings(Settings):
@@ -30,6 +33,8 @@ class EvaluateSettings(Settings):
     """The paper evaluates at 0.6 and top-p 0.95 (arXiv:2602.05281, Sec. 4.2)."""
     top_p: float = Field(0.95, gt=0, le=1)
     top_k: int = Field(0, ge=0)
+    stop: Stops | None = None
+    """As `sampling.stop`; None takes that of the run, where a run or its checkpoint is evaluated."""
     raw: bool = False
     """Also keep each completion's token statistics at temperature 1: those of the policy itself, not of the sampler."""
     at_a_time: int = Field(32, ge=1)
@@ -48,6 +53,7 @@ class EvaluateSettings(Settings):
             top_p=self.top_p,
             top_k=self.top_k,
             max_new_tokens=max_new_tokens,
+            stop=self.stop or (),
             raw=self.raw,
         )
 
@@ -160,6 +166,20 @@ def evaluate_parts(
             problems=tuple(measured(judged(group), chosen) for group in rollout.groups),
             verdicts=tuple(verdict for group in rollout.groups for verdict in group.verdicts),
             seconds=rollout.generate_s + rollout.verify_s,
+        )
+
+
+def warn_of_cut(problems: Sequence[ProblemResult], max_new_tokens: int, positions: int | None, *, name: str) -> None:
+    """Say how many completions ended where the model's positions do, before `max_new_tokens`."""
+    cut = [s for one in problems for s in one.samples if s.finish == "length" and s.tokens < max_new_tokens]
+    if cut:
+        logger.warning(
+            "%s: %d of %d completions were cut where the model's %s positions end, before max_new_tokens=%d",
+            name,
+            len(cut),
+            sum(one.n for one in problems),
+            positions,
+            max_new_tokens,
         )
 
 

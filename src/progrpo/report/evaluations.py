@@ -26,7 +26,7 @@ HELD_OUT = "held-out"
 STATISTICS = ("probability", "low_probability", "entropy")
 """Token statistics of a completion that are kept, in the order of the columns of `Scores.statistics`."""
 
-_SAMPLING = ("n", "temperature", "top_p", "top_k", "max_new_tokens", "precision")
+_SAMPLING = ("n", "temperature", "top_p", "top_k", "max_new_tokens", "stop", "precision")
 _WHERE = frozenset({"name", "path", "source", "revision", "expected", "contests", "ratings", "rating"})
 """Settings of a task that say where its data come from and what else is made of the completions; the problems themselves
 are compared by their digest."""

@@ -104,8 +104,8 @@ def _prompt(value: Any, place: str, params: Params) -> str | tuple[Message, ...]
         return ({"role": "user", "content": text},) if params.chat else text
     if isinstance(value, Sequence) and not isinstance(value, str) and value:
         messages = [_message(one, index, place, params) for index, one in enumerate(value, start=1)]
-        if messages[-1]["role"] == "user":
-            messages[-1]["content"] += params.instruction
+        if params.instruction:
+            _append(messages, params.instruction, place)
         _require_bounded("".join(message["content"] for message in messages), place, params)
         return tuple(messages)
     raise DataError(
@@ -141,6 +141,15 @@ def _require_bounded(text: str, place: str, params: Params) -> None:
             f"{place}: {params.prompt_key!r} has {len(text):,} characters, more than any model's context "
             f"({_LONGEST_PROMPT:,} is the most that is read); is a line break missing?"
         )
+
+
+def _append(messages: list[dict[str, str]], instruction: str, place: str) -> None:
+    """Put the instruction behind the last user message, which need not be the last: the assistant's may be begun."""
+    for message in reversed(messages):
+        if message["role"] == "user":
+            message["content"] += instruction
+            return
+    raise DataError(f"{place}: no message of the user, to which task.instruction could be appended")
 
 
 def _at(row: Mapping[str, Any], key: str, place: str) -> Any:

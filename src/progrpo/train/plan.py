@@ -8,14 +8,14 @@ from progrpo import engines, methods, tasks
 from progrpo.algo.aggregate import How
 from progrpo.environment import digest
 from progrpo.errors import ProgrpoError
-from progrpo.model import count_parameters, load_tokenizer
-from progrpo.rollout.generate import fit_prompts
+from progrpo.model import count_parameters, known_positions, load_tokenizer
+from progrpo.model.tokenizer import require_embedded
 from progrpo.rollout.gold import without
 from progrpo.rollout.verify import Verifier
 from progrpo.train.record import require_free, require_same, require_trackers
 from progrpo.train.room import predict, require_room, require_writable
 from progrpo.train.settings import RunSettings
-from progrpo.train.setup import Listener, bad_golds, has_run, require_rounds
+from progrpo.train.setup import Listener, bad_golds, fit_splits, has_run, require_rounds
 from progrpo.train.stream import ProblemStream
 
 _GIB = 2**30
@@ -130,11 +130,8 @@ def _golds(settings: RunSettings, found: dict[str, Any], listen: Listener) -> It
 
 def _prompts(settings: RunSettings, found: dict[str, Any]) -> Iterator[str]:
     tokenizer = load_tokenizer(settings.model)
-    limit, drop = settings.data.max_prompt_tokens, settings.data.long_prompts == "drop"
-    kept = {
-        name: fit_prompts(problems, tokenizer, max_prompt_tokens=limit, drop=drop, source=f"{name} problems")
-        for name, problems in found.items()
-    }
+    require_embedded(tokenizer, count_parameters(settings.model.path)["vocabulary"], settings.model.path)
+    kept = fit_splits(settings, tokenizer, known_positions(settings.model.path), found)
     if not kept:
         return
     sizes = (

@@ -26,7 +26,7 @@ class Reference:
         self._adapted = policy.model if getattr(policy.model, "_hf_peft_config_loaded", False) else None
         model = policy
         if self._adapted is None:
-            model = load_model(settings.model_copy(update={"gradient_checkpointing": False}))
+            model = load_model(settings.model_copy(update={"gradient_checkpointing": False}), again=True)
             model.model.requires_grad_(False).eval()
         self._passes = Passes(model, Scorer(model, temperature))
 

@@ -118,9 +118,8 @@ def prepare(settings: RunSettings, verifier: Verifier, *, resume: bool, listen: 
     )
     listen("prepare", {"doing": "loading the model"})
     model = load_model(source)
-    limit, drop = settings.data.max_prompt_tokens, settings.data.long_prompts == "drop"
-    problems, _ = fit_prompts(problems, model.tokenizer, max_prompt_tokens=limit, drop=drop, source="training problems")
-    test, _ = fit_prompts(test, model.tokenizer, max_prompt_tokens=limit, drop=drop, source="test problems")
+    fitting = fit_splits(settings, model.tokenizer, model.positions, {"training": problems, "test": test})
+    problems, test = (found for found, _ in fitting.values())
     size = settings.batch.prompts
     stream = ProblemStream(problems, seed=settings.seed, shuffle=settings.data.shuffle, per_rollout=size)
     temperature = settings.sampling.temperature
@@ -177,6 +176,24 @@ def require_rounds(method: Method, settings: RunSettings, problems: int) -> None
             f"method.max_rounds={rounds} times batch.prompts={settings.batch.prompts} exceeds the {problems} training "
             "problems: one batch would meet a problem twice; lower one of them"
         )
+
+
+def fit_splits(
+    settings: RunSettings, tokenizer: Any, positions: int | None, splits: Mapping[str, Sequence[Problem]]
+) -> dict[str, tuple[Sequence[Problem], int]]:
+    """The problems of each split that fit the run's limits, and the longest of their prompts in tokens (see `fit_prompts`)."""
+    return {
+        name: fit_prompts(
+            problems,
+            tokenizer,
+            max_prompt_tokens=settings.data.max_prompt_tokens,
+            positions=positions,
+            max_new_tokens=settings.sampling.max_new_tokens,
+            drop=settings.data.long_prompts == "drop",
+            source=f"{name} problems",
+        )
+        for name, problems in splits.items()
+    }
 
 
 def _require_capable(engine: Engine, settings: RunSettings, method: Method) -> None:
