@@ -127,7 +127,7 @@ def require_stopped(model: LanguageModel, plain: list[Generated], stopped: list[
             length = found[0] if found else len(ids)
             assert cut.token_ids.tolist() == ids[:length]
             assert cut.finish == ("stop" if found else "length")
-            assert torch.allclose(cut.logprobs, whole.logprobs[:length], atol=1e-5)
+            assert torch.allclose(cut.sampler_logprobs, whole.sampler_logprobs[:length], atol=1e-5)
             assert torch.allclose(cut.raw_logprobs, whole.raw_logprobs[:length], atol=1e-5)
             assert torch.allclose(cut.entropies, whole.entropies[:length], atol=1e-5)
             by = next((stop for stop in texts if stop in said[length - 1]), ids[length - 1]) if found else None
