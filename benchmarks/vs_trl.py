@@ -46,6 +46,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import torch
 import yaml
 
+from progrpo.files import to_json
 from vs_trl import report, vary
 from vs_trl.machine import PeakMemory, copy_bandwidth, matmul_peak
 from vs_trl.steps import Sizes, Step
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         lines.append(line)
         if args.json:
             saved = {"environment": environment(args.device), "arguments": arguments, "work_loads": results}
-            Path(args.json).write_text(json.dumps(saved, indent=1), "utf-8")
+            Path(args.json).write_text(to_json(saved, indent=1), "utf-8")
     print(f"\n{report.FORMULAS}\n")
     print("\n".join(lines))
 

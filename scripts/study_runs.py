@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from progrpo.files import to_json
+
 ROOT = Path(__file__).parent.parent
 CHOOSE_PROBLEMS = 50
 """Of the 200 held-out problems the first so many choose a strength; the others are the tables'."""
@@ -154,7 +156,7 @@ class Results:
                 self.rows.values(), key=lambda one: [str(one[k]) for k in ("setup", "family", "strength", "seed")]
             )
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text("".join(json.dumps(one) + "\n" for one in order), encoding="utf-8")
+            self.path.write_text("".join(to_json(one) + "\n" for one in order), encoding="utf-8")
 
     def has(self, job: Job) -> bool:
         row = self.rows.get(job.key)

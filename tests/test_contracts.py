@@ -230,7 +230,7 @@ RESULTS: list[tuple[object, str, float, str]] = [
     (False, "wrong", -3.0, ""),
     (np.bool_(True), "correct", 3.0, ""),
     (torch.tensor(False), "wrong", -3.0, ""),
-    (None, "bad_gold", -3.0, "the reward function gave no verdict (None)"),
+    (None, "bad_gold", -3.0, "reward 'mine' gave no verdict (None)"),
     (math.nan, "crashed", -3.0, "gave nan; expected a Verdict, a finite number, a bool or None"),
     (-math.inf, "crashed", -3.0, "gave -inf; expected"),
     (torch.tensor(math.nan), "crashed", -3.0, "expected a Verdict, a finite number"),
@@ -252,18 +252,18 @@ RESULTS: list[tuple[object, str, float, str]] = [
 
 @pytest.mark.parametrize(("given_", "status", "reward", "detail"), RESULTS, ids=[repr(row[0])[:40] for row in RESULTS])
 def test_what_becomes_of_a_result(given_: object, status: str, reward: float, detail: str) -> None:
-    verdict = as_verdict(given_, rewards.Params(correct_reward=3.0, wrong_reward=-3.0))
+    verdict = as_verdict(given_, rewards.Params(correct_reward=3.0, wrong_reward=-3.0), "mine")
     assert (verdict.status, verdict.reward, type(verdict.reward)) == (status, reward, float)
     assert detail in verdict.detail
 
 
 def test_a_sound_verdict_is_handed_on_as_it_is() -> None:
-    assert as_verdict(VERDICT, rewards.Params()) is VERDICT
+    assert as_verdict(VERDICT, rewards.Params(), "mine") is VERDICT
 
 
 @given(st.one_of(st.floats(), st.integers(), st.booleans(), st.none(), st.text(max_size=3), st.binary(max_size=3)))
 def test_no_result_becomes_a_reward_that_is_no_number(value: object) -> None:
-    verdict = as_verdict(value, rewards.Params())
+    verdict = as_verdict(value, rewards.Params(), "mine")
     assert math.isfinite(verdict.reward)
     assert verdict.failed == (not isinstance(value, int | float) or plugins.number(value) is None)
     assert verdict.correct == (not verdict.failed and value > 0)  # type: ignore[operator]
@@ -347,7 +347,7 @@ def test_a_gold_check_gives_text_or_none(write: Callable[[str], Path]) -> None:
         ("[{'id': '1', 'prompt': 'x'}]", PluginError, "row 0 of split 'train' is .* expected a progrpo.types.Problem"),
         ("[Problem(id='1', prompt='x'), Problem(id=2, prompt='x')]", PluginError, "row 1 .* whose id is text"),
         ("(Problem(id='1', prompt='x') for _ in range(2))", PluginError, "load gave a generator; expected a list"),
-        ("[Problem(id='1', prompt='x')] * 2", DataError, "2 problems but 1 ids"),
+        ("[Problem(id='1', prompt='x')] * 2", DataError, "problem '1': the id '1' is that of another problem already"),
         ("[]", DataError, "has no problems"),
     ],
 )

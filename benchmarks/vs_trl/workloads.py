@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from progrpo.model import resolve_path
+from progrpo.model.files import resolve_path
 from progrpo.settings import Choice
 
 CLIP = (0.2, 0.28)

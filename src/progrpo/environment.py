@@ -35,7 +35,7 @@ def digest(problems: Sequence[Problem]) -> str:
     """A hash of the problems, in order: ids, prompts, golds, and what the reward reads (tests, options, numbers)."""
     found = hashlib.sha256()
     for problem in problems:
-        row = [problem.id, problem.prompt, problem.answer, problem.info]
+        row = [problem.id, problem.prompt, problem.answer, problem.info, *problem.accepted]
         # ASCII: a lone surrogate, legal in JSON, is no character that could be encoded.
         found.update(json.dumps(row, ensure_ascii=True, sort_keys=True, default=_plain).encode())
     return found.hexdigest()

@@ -1,13 +1,17 @@
-"""Files that are written whole or not at all, and JSON lines that may have been cut short."""
+"""Files that are written whole or not at all, JSON that every reader accepts, and JSON lines that may have been cut short."""
 
+import gzip
 import json
 import logging
+import math
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeGuard
 
 from progrpo.errors import DataError, RunDirectoryError, StorageError
 
@@ -101,6 +105,68 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """JSON text of a value: the one way in which this package writes JSON.
+
+    A number that is not finite has no JSON: it becomes null, which all readers here take for "not known" (or, among
+    log-probabilities, for -inf). Text with half a character, which no UTF-8 file can hold, is written in ASCII escapes.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    except ValueError:  # "Out of range float values are not JSON compliant"
+        value = finite_or_none(value)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, ensure_ascii=True, allow_nan=False, indent=indent)
+    return text
+
+
+def finite_or_none(value: Any) -> Any:
+    """The value with None for every number that is not finite, inside lists and mappings too."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite_or_none(item) for key, item in value.items()}
+    return [finite_or_none(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield (place, value) of each line of a JSON lines file, gzip-compressed where its name ends in .gz; lines of blanks
+    are passed over. The place names file and line, counted from 1.
+
+    Raises:
+        DataError: a line is no JSON, or the file is damaged (file and line are named).
+    """
+    number = 0
+    try:
+        with open_bytes(path) as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    place = f"{path}, line {number}"
+                    yield place, parse_json(line, place)
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path}, line {number + 1}: not readable (damaged or cut short?): {error}") from None
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """A file to read, decompressed where its name ends in .gz."""
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+
+
+def parse_json(text: bytes, place: str) -> Any:
+    """The value of JSON text in UTF-8, with or without a byte-order mark.
+
+    Raises:
+        DataError: it is none; `place` is named.
+    """
+    try:
+        return json.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or JSON that Python does not read
+        raise DataError(f"{place}: not JSON (damaged or cut short?): {error}") from None
+
+
 def require_new_file(path: Path | None) -> None:
     """Check before the work begins that its result can be written.
 
@@ -142,6 +208,11 @@ def rows_at(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     raise DataError(f"{path}, line {number}: expected a JSON object, got {shown!r} ({error})") from None
                 yield offset, row
             offset += len(line)
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value read from JSON is a finite number (true and false are none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def lock(path: Path, *, what: Path) -> IO[str]:

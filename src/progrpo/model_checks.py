@@ -1,6 +1,8 @@
 """What is verified of a model on real numbers before the code relies on it."""
 
 import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +18,98 @@ _FAULTS = (ModelError, AttributeError, IndexError, KeyError, NotImplementedError
 """What a model may raise that was not made for packed sequences: it then keeps to plain passes."""
 _TOLERANCE = {False: 1e-3, True: 5e-2}
 """Relative error of packed against plain passes, in float32 and in half precision. An error of layout is near 1."""
+
+
+def require_fit(report: Mapping[str, Any], name: str) -> None:
+    """Check that the weights that were read are those of the configured model, and say which were not used.
+
+    Args:
+        report: what Transformers found while loading (`output_loading_info`); tied weights are not missing there.
+
+    Raises:
+        ModelError: a tensor of the model is not in the files, or has another shape there: it would be random.
+    """
+    missing, unused = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
+    wrong = sorted(f"{key}: {list(got)} for {list(expected)}" for key, got, expected in report["mismatched_keys"])
+    remedy = "copy or download the folder again, or use the config.json that belongs to the weights"
+    for what, keys in (("are not in the files", missing), ("have another shape", wrong)):
+        if keys:
+            raise ModelError(
+                f"{name}: the weights do not fit config.json: {len(keys)} tensors {what} and would be random "
+                f"({_some(keys)}); {remedy}"
+            )
+    if unused:
+        logger.warning(
+            "%s: %d tensors of its files have no place in the model and are left out (%s)",
+            name,
+            len(unused),
+            _some(unused),
+        )
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
+
+
+@contextmanager
+def no_load_report() -> Iterator[None]:
+    """Keep Transformers from logging its table of keys that do not fit: `require_fit` says it in a line."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    loading = logging.getLogger("transformers.modeling_utils")
+    loading.addFilter(other)
+    try:
+        yield
+    finally:
+        loading.removeFilter(other)
+
+
+def positions(config: Any) -> int | None:
+    """How many tokens of prompt and completion the model can tell apart, by its configuration; None for no limit.
+
+    Rotary embeddings that are stretched (linear, dynamic, yarn) reach as many times further as their factor says.
+    """
+    config = config.get_text_config()
+    names = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx")
+    found = next((value for name in names if isinstance(value := getattr(config, name, None), int)), None)
+    if found is None or found <= 0:
+        return None
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kinds = [rope] if "factor" in rope else [kind for kind in rope.values() if isinstance(kind, Mapping)]
+    for kind in kinds:
+        if kind.get("rope_type", kind.get("type")) in ("linear", "dynamic", "yarn") and kind.get("factor"):
+            trained = kind.get("original_max_position_embeddings") or found
+            found = max(found, int(trained * kind["factor"]))
+    return found
+
+
+@torch.no_grad()
+def require_causal(model: Any, device: torch.device, name: str) -> None:
+    """Check that the logits at each position stay as they are when later tokens change.
+
+    Raises:
+        ModelError: they do not: the model sees what it is asked to predict; or they are nan.
+    """
+    plain = torch.arange(8, device=device) % model.config.vocab_size
+    tokens = plain.repeat(3, 1)
+    tokens[1, 4:] = (tokens[1, 4:] + 3) % model.config.vocab_size
+    tokens[2, 7:] = (tokens[2, 7:] + 3) % model.config.vocab_size
+    was_training = model.training
+    logits = model.eval()(input_ids=tokens).logits.float()
+    model.train(was_training)
+    if bool(logits.isnan().any()):
+        raise ModelError(f"{name}: its logits are nan; are the weights those of a diverged run, or damaged?")
+    for row, known in ((1, 4), (2, 7)):
+        change = logits[row] - logits[0]
+        # Of the change where it must be: exactly 0 for all causal models met so far, 0.001 for a random BERT of 2 layers.
+        if float(change[:known].norm()) > 1e-4 * float(change[known:].norm()):
+            raise ModelError(
+                f"{name}: the model is not causal: its logits change when a later token does, so that it sees the answer "
+                f"in training and not in sampling; choose a decoder ({type(model).__name__} may be one with "
+                "is_decoder=true in its config.json, where it was trained so)"
+            )
 
 
 @torch.no_grad()

@@ -174,7 +174,8 @@ def check_contract(contract: Contract, name: str, module: ModuleType) -> None:
     _check_functions(contract, where, module)
     settings = getattr(module, "Params", contract.settings)
     if not isinstance(settings, type) or not issubclass(settings, contract.settings):
-        base = f"{contract.settings.__module__}.{contract.settings.__qualname__}"
+        module = ".".join(part for part in contract.settings.__module__.split(".") if not part.startswith("_"))
+        base = f"{module}.{contract.settings.__qualname__}"
         raise PluginError(f"{where}: Params must be a subclass of {base}, got {settings!r:.80}")
 
 
@@ -202,6 +203,14 @@ def accepts(function: object, count: int) -> bool:
     except TypeError:
         return False
     return True
+
+
+def takes(function: object, name: str) -> bool:
+    """Whether a function has a parameter of that name, so that it can be handed over as a keyword."""
+    try:
+        return name in inspect.signature(function).parameters  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
 
 
 def number(value: object) -> float | None:

@@ -8,7 +8,7 @@ Importing this module does not import torch.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ Status = Literal["correct", "wrong", "no_answer", "timeout", "crashed", "bad_gol
 STATUSES: tuple[Status, ...] = get_args(Status)
 FAILURES: frozenset[Status] = frozenset({"timeout", "crashed", "bad_gold"})
 """Statuses that say nothing of the completion: the verifier or the problem failed."""
+
+Finish = Literal["stop", "length"]
+"""How a completion ended: an end token was sampled, or it was cut at the limit."""
 
 Message = Mapping[str, str]
 
@@ -47,6 +50,7 @@ class Problem:
         id: unique within its task and split.
         prompt: plain text, or chat messages ({"role", "content"}) for the model's own chat template.
         answer: the gold answer as text; None where the verifier needs none.
+        accepted: further gold answers, any of which counts as well; a reward judges each of `each_gold`.
         info: whatever else the reward wants to know (for instance the numbers of a countdown problem).
         place: where it was read, in words ("problems.jsonl, line 12"), for messages; "" where nobody wrote it down.
         facts: small JSON values that evaluations keep beside the problem and measures may read: "category", "contest",
@@ -59,6 +63,18 @@ class Problem:
     info: Mapping[str, Any] = field(default_factory=dict)
     place: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    accepted: tuple[str, ...] = ()
+
+    @property
+    def each_gold(self) -> "tuple[Problem, ...]":
+        """This problem once for each accepted answer, which is then its only one."""
+        golds = () if self.answer is None else (self.answer, *self.accepted)
+        return tuple(replace(self, answer=gold, accepted=()) for gold in golds) if self.accepted else (self,)
+
+    @property
+    def answer_text(self) -> str | None:
+        """All accepted answers for a reader: "1/2 or 0.5"; None without an answer."""
+        return None if self.answer is None else " or ".join((self.answer, *self.accepted))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,8 +116,9 @@ class Completion:
     Attributes:
         seed: of this completion alone; the same (model, prompt, seed) gives the same tokens in any batch, up to the
             rounding of the forward pass (in bf16 a batch of another size may turn a near-tie).
-        token_ids: the sampled tokens, the end-of-text token included where `finish` is "stop".
-        finish: "stop" (an end token was sampled) or "length" (cut at the limit).
+        text: what the tokens spell, special tokens included, without end tokens and filler.
+        token_ids: the sampled tokens, the one that ended it included where `finish` is "stop".
+        finish: "stop" (an end token or the last of a stop string was sampled) or "length" (cut at the limit).
         sampler_logprobs: the engine's log-probability of each sampled token at the sampling temperature, before top-p/top-k.
         entropies: entropy of the distribution each token was drawn from, in nats, likewise before top-p/top-k; None where
             the engine does not give them.
@@ -114,7 +131,7 @@ class Completion:
 
     seed: int
     text: str
-    finish: Literal["stop", "length"]
+    finish: Finish
     token_ids: "Int[Tensor, ' T']"
     sampler_logprobs: "Float[Tensor, ' T']"
     entropies: "Float[Tensor, ' T'] | None" = None

@@ -63,6 +63,15 @@ def test_the_gradient_of_k2_is_that_of_the_divergence_and_of_k1_nothing() -> Non
     assert exact_gradient().abs().max() > 0.1
 
 
+def test_the_gradient_of_k3_is_that_of_the_other_divergence() -> None:
+    logits = torch.tensor([0.3, -0.2, 0.9, 0.0], requires_grad=True)
+    logprobs, reference = logits.log_softmax(dim=0), REFERENCE.log()
+    estimate = kl_estimate(logprobs[None], reference[None])[0]
+    (expected_gradient,) = torch.autograd.grad((logprobs.exp().detach() * estimate).sum(), logits, retain_graph=True)
+    (reverse,) = torch.autograd.grad((REFERENCE * (reference - logprobs)).sum(), logits)  # KL(ref || pi)
+    assert torch.allclose(expected_gradient, reverse, atol=1e-6)
+
+
 @given(now=st.floats(-15, 0), before=st.floats(-15, 0))
 def test_k2_and_k3_are_never_negative_and_zero_where_equal(now: float, before: float) -> None:
     one, other = torch.tensor([[now]]), torch.tensor([[before]])
@@ -136,7 +145,7 @@ def test_only_what_has_a_weight_is_computed() -> None:
     assert methods.load(Choice(name="grpo")).may_skip_zero
 
 
-NAMES = ("grpo", "dr_grpo", "dapo", "reinforce", "kl_cov", "clip_cov", "gspo", "cispo", "flowrl")
+NAMES = ("grpo", "dr_grpo", "dapo", "reinforce", "kl_cov", "clip_cov", "gspo", "cispo", "flowrl", "high_entropy")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -145,12 +145,14 @@ def test_dry_run_writes_nothing(tmp_path: Path, tiny_folder: Callable[..., Path]
 
 def test_dry_run_says_what_would_stop_the_run(tmp_path: Path, tiny_folder: Callable[..., Path], here: Here) -> None:
     recipe = countdown_recipe(tmp_path, tiny_folder())
-    status, out, _ = here("train", str(recipe), "task={name: file, train: nowhere.jsonl}", "--dry-run")
-    assert status == 0
+    status, out, err = here("train", str(recipe), "task={name: file, train: nowhere.jsonl}", "--dry-run")
+    assert status == 1
     assert "warning: as things are the run would stop: nowhere.jsonl: no such file" in out
+    assert "error: the run would stop: nowhere.jsonl: no such file" in err
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("precious")
-    _, out, _ = here("train", str(recipe), "--dry-run")
+    status, out, _ = here("train", str(recipe), "--dry-run")
+    assert status == 1
     assert "the run would stop" in out
     assert "is not empty and holds no run" in out
 
@@ -159,7 +161,10 @@ def test_dry_run_says_what_would_stop_the_run(tmp_path: Path, tiny_folder: Calla
 def test_shipped_recipes_resolve(recipe: Path, tmp_path: Path, tiny_folder: Callable[..., Path], here: Here) -> None:
     overrides = [] if "demo" in str(recipe) else [f"model.path={tiny_folder(chat=True)}"]
     status, out, err = here("train", str(recipe), *overrides, "--dry-run", cwd=tmp_path)
-    assert status == 0, err
+    reasons = [line for line in err.splitlines() if "the run would stop" in line]
+    assert status == bool(reasons)
+    # the data of these recipes are not here
+    assert all("no such file" in line or "no data for" in line for line in reasons), reasons
     assert "sequences" in out
 
 

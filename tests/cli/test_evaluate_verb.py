@@ -1,6 +1,7 @@
 """The verb `evaluate` as a user calls it."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -92,6 +93,47 @@ def test_a_preset_is_in_the_name(model: Path, tmp_path: Path) -> None:
         evaluate(model, tmp_path, n=None, preset="papers")
 
 
+def test_a_limit_beyond_the_model_s_positions_is_refused_before_anything_is_made(model: Path, tmp_path: Path) -> None:
+    # Prompts such as "1 2 3=14:" of the tiny model, which has 512 positions.
+    with pytest.raises(
+        DataError, match=r"5 of 5 prompts are too long for a completion of 510 tokens.*512 positions"
+    ) as said:
+        evaluate(model, tmp_path / "e", "max_new_tokens=510")
+    assert not (tmp_path / "e").exists()
+    most = int(re.search(r"set max_new_tokens=(\d+) or less", str(said.value))[1])
+    evaluate(model, tmp_path / "e", f"max_new_tokens={most}", n=1)
+    assert header(tmp_path / "e")["complete"]
+
+
+def test_what_a_task_allows_by_itself_is_cut_where_the_positions_end_and_counted(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_evaluate("embedded:countdown", ["countdown"], 1, None, [*QUICK[:6], MEASURES], tmp_path / "a")
+    assert header(tmp_path / "a")["settings"]["max_new_tokens"] == 1024  # the model has 256 positions, and needs fewer
+    assert not caplog.records
+    small = tmp_path / "small"
+    shutil.copytree(model, small)
+    config = json.loads((small / "config.json").read_text()) | {"max_position_embeddings": 32}
+    (small / "config.json").write_text(json.dumps(config))
+    run_evaluate(str(small), ["countdown"], 1, None, [*QUICK[:6], MEASURES], tmp_path / "b")
+    rows = [json.loads(line) for line in (tmp_path / "b/evaluations/countdown.jsonl").read_text().splitlines()]
+    cut = [row for row in rows if row["samples"][0]["finish"] == "length"]
+    assert {len(row["prompt"]) + row["samples"][0]["tokens"] for row in cut} == {32}  # a token a character
+    assert f"{len(cut)} of 5 completions were cut where the model's 32 positions end" in caplog.text
+
+
+def test_stops_are_part_of_what_was_asked(model: Path, tmp_path: Path) -> None:
+    evaluate(model, tmp_path)
+    assert "stop" not in header(tmp_path)["settings"]
+    with pytest.raises(RunDirectoryError, match="stop"):
+        evaluate(model, tmp_path, "evaluate.stop=7")
+    evaluate(model, tmp_path / "e", "evaluate.stop=['7', 9]", "max_new_tokens=30")
+    assert header(tmp_path / "e")["settings"]["stop"] == ["7", 9]
+    found = [text for row in texts(tmp_path / "e") for text in row]
+    assert all("7" not in text[:-1] for text in found)
+    assert any(text.endswith("7") for text in found)
+
+
 def test_other_weights_under_the_same_name_are_refused(
     tiny_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +195,7 @@ def test_a_model_needs_a_task_and_a_run_brings_its_own(model: Path, tmp_path: Pa
         "batch.prompts=2",
         "batch.group=2",
         "sampling.max_new_tokens=4",
+        "sampling.stop=[9]",
     ]
     from progrpo.cli.train import run_train
 
@@ -161,6 +204,7 @@ def test_a_model_needs_a_task_and_a_run_brings_its_own(model: Path, tmp_path: Pa
     run_evaluate(str(run), [], 2, None, [MEASURES, "max_new_tokens=5"], None)
     assert header(run)["settings"]["task"]["max_target"] == 20
     assert header(run)["problems"] == 3
+    assert header(run)["settings"]["stop"] == [9]
 
 
 def test_an_answerless_evaluation_is_remarked(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,6 +250,7 @@ def test_a_run_is_evaluated_at_its_latest_checkpoint(tmp_path: Path) -> None:
         "batch.prompts=2",
         "batch.group=2",
         "sampling.max_new_tokens=4",
+        "sampling.stop=[9]",
     ]
     recipe = Path(__file__).parents[2] / "recipes/demo/grpo.yaml"
     from progrpo.cli.train import run_train

@@ -106,7 +106,7 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
         (None, (), "no such file"),
         ([], (), "the file has no rows"),
         (['{"id": 1}'], (), 'line 1: "completion" must be text, got None'),
-        (['{"completion": "x", "answer": [1]}'], (), 'line 1: "answer" must be text or a number'),
+        (['{"completion": "x", "answer": {"a": 1}}'], (), "line 1: 'answer' must be text, a finite number, or a list"),
         (['{"completion": "x"}', "{"], (), "line 2: not JSON"),
         (["[1]"], (), "line 1: expected a JSON object, got list"),
         (['{"completion": "x"}'], ("--reward", "expresion"), "did you mean 'expression'"),

@@ -4,16 +4,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from progrpo import engines
 from progrpo.algo.logprobs import distribution_entropy, token_logprobs
 from progrpo.engines import Engine, Generated, Request, Sampling
+from progrpo.engines._ends import Ends
 from progrpo.engines.hf.cache import Decode
 from progrpo.engines.hf.graphs import Graphs, round_up
 from progrpo.engines.hf.sampling import invert, sample
 from progrpo.engines.hf.state import DecoderState
+from progrpo.errors import ConfigError, DataError
 from progrpo.model import LanguageModel
 from progrpo.settings import Choice
 
@@ -91,6 +95,119 @@ def test_finish_and_stop_token(tiny_model: LanguageModel) -> None:
                 assert len(stops) == 20
                 assert not stops.any()
     assert set(finishes) == {"stop", "length"}
+
+
+TEXTS = ("b1", "7", "+2c", "<unk>a", 9, 14)
+
+
+def stopping(model: LanguageModel, name: str, **changes: object) -> tuple[list[Generated], list[Generated]]:
+    """The same draws with and without stops, by engine `name`."""
+    asked = [
+        Request(prompt_ids=model.encode_prompt(p), seeds=tuple(range(i, i + 30))) for i, p in ((0, "1+"), (30, "7:"))
+    ]
+    sampling = Sampling(max_new_tokens=14, temperature=2.0, raw=True)
+    made = engines.load(Choice(name=name), replace(model, **changes))
+    return tuple(made.generate(asked, one) for one in (sampling, sampling.model_copy(update={"stop": TEXTS})))
+
+
+def require_stopped(model: LanguageModel, plain: list[Generated], stopped: list[Generated]) -> Counter[str]:
+    """Each completion is a prefix of the one without stops, up to its first stop, and its numbers are the same."""
+    finishes: Counter[str] = Counter()
+    texts = [stop for stop in TEXTS if isinstance(stop, str)]
+    for one, other in zip(plain, stopped, strict=True):
+        for whole, cut in zip(one.completions, other.completions, strict=True):
+            ids = whole.token_ids.tolist()
+            said = [model.tokenizer.decode(ids[:count]) for count in range(1, len(ids) + 1)]
+            # The straightforward way: the first prefix that holds a string or ends with one of the tokens.
+            found = [
+                count
+                for count, (token, text) in enumerate(zip(ids, said, strict=True), start=1)
+                if token in (*TEXTS, *model.stop_ids) or any(stop in text for stop in texts)
+            ]
+            length = found[0] if found else len(ids)
+            assert cut.token_ids.tolist() == ids[:length]
+            assert cut.finish == ("stop" if found else "length")
+            assert torch.allclose(cut.sampler_logprobs, whole.sampler_logprobs[:length], atol=1e-5)
+            assert torch.allclose(cut.raw_logprobs, whole.raw_logprobs[:length], atol=1e-5)
+            assert torch.allclose(cut.entropies, whole.entropies[:length], atol=1e-5)
+            by = next((stop for stop in texts if stop in said[length - 1]), ids[length - 1]) if found else None
+            if isinstance(by, str):
+                assert by in cut.text
+            elif by is not None:
+                assert cut.text == model.tokenizer.decode(ids[: length - 1]).replace("<pad>", "")
+            finishes[str(by) if isinstance(by, str) else type(by).__name__] += 1
+    return finishes
+
+
+@pytest.mark.parametrize("changes", [{}, {"shares_prompts": False}])
+def test_stop_strings_and_tokens_end_a_completion_where_they_are_complete(
+    tiny_model: LanguageModel, changes: dict[str, object]
+) -> None:
+    finishes = require_stopped(tiny_model, *stopping(tiny_model, "hf", **changes))
+    assert {"7", "int", "NoneType"} <= set(finishes)
+
+
+def test_a_stop_string_of_several_tokens(tiny_model: LanguageModel) -> None:
+    """The completion of one seed, stopped at the third and fourth token of what it says."""
+    request = Request(prompt_ids=tiny_model.encode_prompt("1+"), seeds=(3,))
+    (plain,) = engine(tiny_model).generate([request], SAMPLING)
+    text = plain.completions[0].text
+    assert len(text) >= 6
+    for stop in (text[2:4], text[1:4], text[:4]):
+        assert text.index(stop) + len(stop) == 4
+        (made,) = engine(tiny_model).generate([request], SAMPLING.model_copy(update={"stop": (stop,)}))
+        assert made.completions[0].text == text[:4]
+        assert made.completions[0].finish == "stop"
+
+
+def test_stops_are_checked() -> None:
+    assert Sampling(max_new_tokens=1, stop="a").stop == ("a",)
+    assert Sampling(max_new_tokens=1, stop=["a", 3]).stop == ("a", 3)
+    for wrong in ("", [""], [-1], [True], [1.5], [None]):
+        with pytest.raises(ValueError, match="stop"):
+            Sampling(max_new_tokens=1, stop=wrong)
+
+
+def test_a_stop_token_that_is_none_is_refused(tiny_model: LanguageModel) -> None:
+    size = tiny_model.model.config.vocab_size
+    with pytest.raises(ConfigError, match=rf"sampling.stop: the model has no token {size}; expected ids below {size}"):
+        engine(tiny_model).generate(requests(tiny_model), SAMPLING.model_copy(update={"stop": (size,)}))
+
+
+def byte_model(model: LanguageModel) -> LanguageModel:
+    """The model with a tokenizer whose token is a byte: a character may take several."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = Tokenizer(models.BPE(vocab={byte: index for index, byte in enumerate(alphabet)}, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    return replace(model, tokenizer=PreTrainedTokenizerFast(tokenizer_object=made))
+
+
+@given(text=st.text(max_size=12), stop=st.text(min_size=1, max_size=3))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_stop_string_is_found_at_the_byte_that_completes_it(tiny_model: LanguageModel, text: str, stop: str) -> None:
+    model = byte_model(tiny_model)
+    ends = Ends(model, Sampling(max_new_tokens=1, stop=(stop,)))
+    whole = (text + stop).encode()
+    ids = model.tokenizer((text + stop), add_special_tokens=False).input_ids
+    assert len(ids) == len(whole)
+    # The shortest prefix of whole characters that holds the string, in bytes.
+    said = text + stop
+    assert ends.first(ids) == len(said[: said.index(stop) + len(stop)].encode())
+
+
+@pytest.mark.parametrize("changes", [{}, {"shares_prompts": False}])
+def test_completions_end_where_the_model_s_positions_do(tiny_model: LanguageModel, changes: dict[str, object]) -> None:
+    model = endless(replace(tiny_model, positions=17, **changes))
+    results = engine(model).generate(requests(model), Sampling(max_new_tokens=11))
+    lengths = [[len(one.token_ids) for one in result.completions] for result in results]
+    # Prompts of 6, 2, 14 and 2 tokens: 17 - 6 = 11, 11 of 15, 17 - 14 = 3, 11.
+    assert lengths == [[11] * 3, [11] * 3, [3] * 3, [11] * 3]
+    assert {one.finish for result in results for one in result.completions} == {"length"}
+    with pytest.raises(
+        DataError, match="a prompt of 14 tokens leaves no room for a completion in the model's 14 positions"
+    ):
+        engine(replace(model, positions=14)).generate(requests(model), SAMPLING)
 
 
 def test_prompts_run_once_per_group_and_finished_rows_leave(

@@ -108,6 +108,35 @@ def test_finish_and_stop_tokens(tiny_model: LanguageModel) -> None:
     assert seen == {*model.stop_ids, "length"}
 
 
+def test_stops_and_positions_are_those_of_engine_hf(tiny_model: LanguageModel) -> None:
+    model = replace(tiny_model, positions=18)  # prompts of 6, 1, 14 and 2 tokens: 12, 13, 4 and 13 of 13
+    sampling = Sampling(max_new_tokens=13, temperature=2.0, stop=("b1", "7", "+2c", "q", 9))
+    asked = [Request(prompt_ids=request.prompt_ids, seeds=tuple(range(12))) for request in requests(model)]
+    expected = engine(model, "hf").generate(asked, sampling)
+    steps = [0]
+    with counting(model, lambda _: steps.__setitem__(0, steps[0] + 1)):
+        results = engine(model).generate(asked, sampling)
+    finishes = set()
+    for result, other in zip(results, expected, strict=True):
+        for one, two in zip(result.completions, other.completions, strict=True):
+            assert (one.token_ids.tolist(), one.text, one.finish) == (two.token_ids.tolist(), two.text, two.finish)
+            assert torch.allclose(one.sampler_logprobs, two.sampler_logprobs, atol=1e-4)
+            finishes.add(next((stop for stop in ("7", "q") if stop in one.text), one.finish))
+    assert {"7", "q", "stop", "length"} <= finishes
+
+
+def test_a_completed_stop_string_frees_its_row(tiny_model: LanguageModel) -> None:
+    """A token after a stop string nothing more is drawn: the passes end long before the limit."""
+    model = replace(tiny_model, stop_ids=frozenset({1}))
+    every = tuple(model.tokenizer.decode([token]) for token in range(3, model.model.config.vocab_size))
+    request = Request(prompt_ids=model.encode_prompt("12"), seeds=tuple(range(6)))
+    steps = [0]
+    with counting(model, lambda _: steps.__setitem__(0, steps[0] + 1)):
+        (result,) = engine(model).generate([request], Sampling(max_new_tokens=200, stop=every))
+    assert all(len(completion.token_ids) == 1 for completion in result.completions)
+    assert steps[0] < 20
+
+
 def test_each_request_is_announced_once_and_before_the_others_end(tiny_model: LanguageModel) -> None:
     passes, announced = [0], []
 
@@ -274,7 +303,7 @@ def test_columns_beyond_the_batch_write_to_the_idle_slot(tiny_model: LanguageMod
         SimpleNamespace(state=SimpleNamespace(request_id=name, position_offset=offset), has_new_token=new)
         for name, offset, new in asked
     ]
-    columns = drawer.prepare_tensor_args(requests_in_batch=batch, arg_storage=torch.full((4, 6), 99, dtype=torch.int32))
+    columns = drawer.prepare_tensor_args(requests_in_batch=batch, arg_storage=torch.full((5, 6), 99, dtype=torch.int32))
     assert columns[:2].tolist() == [[2, 3, 3, 3, 3, 3], [2, 0, 0, 0, 0, 0]]  # slots 0..2 are real, taken from the end
 
 

@@ -10,6 +10,7 @@ import torch
 
 from progrpo import methods
 from progrpo.methods import Method
+from progrpo.methods.step import decide, make_step
 from progrpo.settings import Choice
 from progrpo.types import RolloutBatch
 from stand_ins.naive_methods_b import NAN, batch_of, columns, take_step
@@ -140,9 +141,25 @@ def test_group_loss_takes_the_place_of_all_but_the_regularisers(
     assert torch.allclose(bonus.gradients["entropies"], expected, atol=1e-7)
 
 
-def test_what_is_not_kept_is_in_no_regulariser(own: Callable[..., Method], batch: RolloutBatch) -> None:
+def test_regularisers_act_on_tokens_too_that_are_not_kept(own: Callable[..., Method], batch: RolloutBatch) -> None:
+    # all three tokens: 1/(2*2) twice and 1/(2*1); the objective has the two that are kept
     found = take_step(own(KEEP, entropy_coef=0.1), batch, batch.old_logprobs, entropies=batch.entropies)
-    assert torch.allclose(found.gradients["entropies"], rows([-0.05, 0.0], [-0.05]), atol=1e-7)
+    assert torch.allclose(found.gradients["entropies"], rows([-0.025, -0.025], [-0.05]), atol=1e-7)
+    assert torch.allclose(found.gradient, rows([-A / 2, 0.0], [A / 2]), atol=1e-6)
+
+
+def test_a_sequence_without_a_kept_token_is_forwarded_where_a_regulariser_acts_on_it(
+    own: Callable[..., Method], batch: RolloutBatch
+) -> None:
+    source = (
+        "def reweight(step, params):\n    return methods.Reweighted(keep=torch.tensor([[True, True], [False, False]]))"
+    )
+    chosen = {}
+    for coefficient in (0.0, 0.1):
+        method = own(source, entropy_coef=coefficient)
+        step = make_step(batch, method.advantages(batch), slice(0, 1), seed=0)
+        chosen[coefficient] = decide(method, step, longest=2, skip_zero=True).chosen.tolist()
+    assert chosen == {0.0: [0], 0.1: [0, 1]}
 
 
 @pytest.mark.parametrize(

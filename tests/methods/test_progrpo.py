@@ -34,7 +34,7 @@ def test_default_is_eq_4_with_the_skip_rule_of_algorithm_1(rollout_batch: Make) 
     assert values(rollout_batch) == pytest.approx(expected, abs=1e-6)
 
 
-def test_eq_4_s_own_skip_rule_also_acts_in_all_right_groups(rollout_batch: Make) -> None:
+def test_eq_4_s_own_skip_rule_also_acts_in_all_correct_groups(rollout_batch: Make) -> None:
     # second group: 0.3 * (0.4 - c) = -0.15, -0.03, 0.03
     expected = [R - 0.12, W - 0.03, W - 0.15, -0.15, -0.03, 0.03]
     assert values(rollout_batch, skip="all_wrong") == pytest.approx(expected, abs=1e-6)

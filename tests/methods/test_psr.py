@@ -50,7 +50,7 @@ def test_only_right_completions_stay(method: Method, batch: RolloutBatch) -> Non
     assert made.values.tolist() == [[1.0, 0.0, 0.0, 0.0]]
 
 
-def test_a_completion_without_a_verdict_in_an_all_right_group_leaves(method: Method) -> None:
+def test_a_completion_without_a_verdict_in_an_all_correct_group_leaves(method: Method) -> None:
     # `correct` says True for it, so that the group does not look mixed
     batch = batch_of([[1.0, NAN]], [[0.5], [0.2]], correct=torch.tensor([[True, True]]))
     assert method.advantages(batch).keep.tolist() == [[True, False]]

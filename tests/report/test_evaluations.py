@@ -7,15 +7,17 @@ import pytest
 from made_up_runs import MakeRun, write_benchmark, write_model
 
 from progrpo.errors import DataError
-from progrpo.report.evaluations import HELD_OUT, Evaluation, LeftOut, evaluations_of, why_apart
+from progrpo.report.comparison.benchmarks import compare_benchmarks
+from progrpo.report.evaluations import HELD_OUT, Evaluation, why_apart
 from progrpo.report.read import load_runs
 
 
 def evaluation(path: Path, task: str = "aime24", correct: tuple[int, ...] = (0, 1, 4), **settings: Any) -> Evaluation:
     write_benchmark(write_model(path), task, correct, **settings)
-    found, notes = evaluations_of(load_runs([path]))
-    assert notes == []
-    return found[0][0]
+    (run,) = load_runs([path])
+    assert not run.left_out
+    (one,) = run.benchmarks.values()
+    return one
 
 
 def test_scores_of_a_benchmark(tmp_path: Path) -> None:
@@ -35,9 +37,10 @@ def test_scores_of_a_benchmark(tmp_path: Path) -> None:
 
 def test_completions_are_read_again_where_they_stand(tmp_path: Path) -> None:
     one = evaluation(tmp_path / "a", prompt=({"role": "user", "content": "Ä é"},))
-    (judged,) = one.judged(["aime24/1"])
-    assert (judged.problem, judged.correct, judged.prompt) == ("aime24/1", 1, ({"role": "user", "content": "Ä é"},))
-    assert [j.problem for j in one.judged(["aime24/2", "aime24/0"])] == ["aime24/2", "aime24/0"]
+    (result,) = one.results(["aime24/1"]).values()
+    assert (result.problem, result.correct, result.prompt) == ("aime24/1", 1, ({"role": "user", "content": "Ä é"},))
+    results = one.results(["aime24/2", "gone", "aime24/0"])
+    assert [(name, each.problem) for name, each in results.items()] == [(f"aime24/{i}", f"aime24/{i}") for i in (2, 0)]
 
 
 def test_token_statistics_of_both_temperatures(tmp_path: Path) -> None:
@@ -57,7 +60,7 @@ def test_a_completion_without_tokens_has_no_statistics(tmp_path: Path) -> None:
     row = json.loads(file.read_text())
     del row["samples"][0]["entropy"]
     file.write_text(json.dumps(row) + "\n")
-    values = evaluations_of(load_runs([tmp_path / "a"]))[0][0][0].statistics("tempered")
+    values = load_runs([tmp_path / "a"])[0].benchmarks["aime24-paper"].statistics("tempered")
     assert values is not None
     assert values.shape == (3, 3)
     assert np.isfinite(values).all()
@@ -100,16 +103,13 @@ def test_held_out_evaluations_are_benchmarks_too(make_run: MakeRun) -> None:
     (paths[1] / "evaluations/step-000003.jsonl").unlink()
     for file in paths[2].glob("evaluations/*"):
         file.unlink()
-    found, _ = evaluations_of(load_runs(paths))
+    (benchmark,) = compare_benchmarks(load_runs(paths)).benchmarks
+    assert (benchmark.name, benchmark.task, benchmark.preset) == ("countdown (held-out)", "countdown", HELD_OUT)
     # Runs a and cut share step 0 only.
-    assert [[(one.name, one.preset, one.step) for one in mine] for mine in found] == [
-        [("countdown (held-out)", HELD_OUT, 0)],
-        [("countdown (held-out)", HELD_OUT, 0)],
-        [],
-    ]
-    assert why_apart(found[1][0], found[0][0]) == ""
-    alone, _ = evaluations_of(load_runs(paths[:1]))
-    assert alone[0][0].step == 3
+    assert {run: one.step for run, one in benchmark.evaluations.items()} == {0: 0, 1: 0}
+    assert benchmark.apart == {}
+    (alone,) = compare_benchmarks(load_runs(paths[:1])).benchmarks
+    assert alone.evaluations[0].step == 3
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_an_evaluation_cut_short_is_left_out_and_named(tmp_path: Path, damage: s
         file.unlink()
     else:
         file.write_text("" if damage == "empty" else file.read_text()[:-20])
-    found, left_out = evaluations_of(load_runs([tmp_path / "a"]))
-    assert found == [[]]
-    assert left_out == [LeftOut(run=0, name="aime24-paper", why=why)]
+    (run,) = load_runs([tmp_path / "a"])
+    assert run.benchmarks == {}
+    assert run.left_out == {"aime24-paper": why}
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     text = file.read_text()
     file.write_text(text.replace('"problem": "aime24/0"', '"problem: "aime24/0"'))
     with pytest.raises(DataError, match=r"aime24-paper\.jsonl, line 1"):
-        evaluations_of(load_runs([tmp_path / "a"]))
+        load_runs([tmp_path / "a"])
     file.with_suffix(".json").write_text("{")
     with pytest.raises(DataError, match=r"aime24-paper\.json: expected a JSON object"):
-        evaluations_of(load_runs([tmp_path / "a"]))
+        load_runs([tmp_path / "a"])

@@ -15,8 +15,8 @@ from progrpo.report.comparison.summary import summarise
 from progrpo.report.paper.all_tables import make_tables
 from progrpo.report.read import load_runs
 from progrpo.report.run_page import curves
+from progrpo.report.run_page.bars import PHASES
 from progrpo.report.run_page.page import make_page
-from progrpo.report.run_page.seconds import PHASES
 from progrpo.settings import Choice
 from progrpo.types import ProblemResult, Sample
 
@@ -108,4 +108,4 @@ def test_figures_stand_where_the_schema_says() -> None:
 
 def test_a_figure_of_a_metric_that_nothing_logs_is_refused() -> None:
     with pytest.raises(KeyError, match="rollout/entropie"):
-        curves.Layer(key="rollout/entropie", look="points")
+        curves.Layer("rollout/entropie", "points")

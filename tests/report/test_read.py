@@ -6,7 +6,6 @@ from made_up_runs import MakeRun
 
 from progrpo import schema
 from progrpo.errors import DataError, RunDirectoryError
-from progrpo.report.evaluations import evaluations_of
 from progrpo.report.read import last_shared_evaluation, load_runs, series, unique_names
 from progrpo.schema.quantity import Quantity
 
@@ -15,7 +14,7 @@ def test_a_run_is_read(make_run: MakeRun) -> None:
     (run,) = load_runs([make_run("a")])
     assert (run.name, run.steps_done, run.steps_planned) == ("a", 3, 3)
     assert list(run.evaluations) == [0, 3]
-    assert [row["problem"] for row in run.evaluations[3]] == ["q0", "q1", "q2"]
+    assert list(run.evaluations[3].problems) == ["q0", "q1", "q2"]
     assert list(run.rollouts) == [1, 2, 3]
 
 
@@ -43,7 +42,6 @@ def test_a_run_of_an_older_version_is_read_under_todays_names(
 ) -> None:
     path = make_run("a")
     today = load_runs([path])[0]
-    evaluated = evaluations_of([today])[0][0][0]
     reward = Quantity(key="rollout/reward", label="", unit="", formerly=("train/mean_reward",))
     passes = Quantity(key="pass@K", label="", unit="", formerly=("passes_at_K",))
     monkeypatch.setattr(schema, "METRICS", (reward, *(one for one in schema.METRICS if one.key != reward.key)))
@@ -53,8 +51,10 @@ def test_a_run_of_an_older_version_is_read_under_todays_names(
         text = file.read_text().replace("rollout/reward", "train/mean_reward").replace("pass@", "passes_at_")
         file.write_text(text)
     old = load_runs([path])[0]
-    assert (old.metrics, old.evaluations) == (today.metrics, today.evaluations)
-    assert evaluations_of([old])[0][0][0].problems["q0"].measures == evaluated.problems["q0"].measures
+    assert old.metrics == today.metrics
+    for step, evaluation in today.evaluations.items():
+        for name, scores in evaluation.problems.items():
+            assert old.evaluations[step].problems[name].measures == scores.measures
 
 
 def test_a_killed_run_reads_up_to_where_it_was_cut(make_run: MakeRun) -> None:

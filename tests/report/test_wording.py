@@ -1,7 +1,7 @@
 import pytest
 
+from progrpo.report.paper.forms import advantage_form
 from progrpo.report.wording import (
-    advantage_form,
     duration,
     flat,
     made_with,

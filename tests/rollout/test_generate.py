@@ -94,13 +94,13 @@ class Asked:
         self.may_go_on.set()
 
     def judge(self, items: Any, on_progress: Any = None, stop: Any = None) -> list[Verdict]:
-        self.asked.append([text for text, _ in items])
+        self.asked.append([text for text, *_ in items])
         self.threads.add(threading.current_thread().name)
         time.sleep(self.seconds)
         self.may_go_on.wait(60)
         if self.fails:
             raise VerifierError("broken")
-        return [Verdict(status="correct", reward=1.0, detail=text) for text, _ in items]
+        return [Verdict(status="correct", reward=1.0, detail=text) for text, *_ in items]
 
     def length_term(self, verdict: Verdict, tokens: int) -> Verdict:
         return verdict

@@ -39,6 +39,16 @@ def test_messages_and_dotted_keys(tmp_path: Path) -> None:
     assert (problem.answer, problem.id) == ("4", "k7")
 
 
+def test_the_instruction_goes_to_the_user_where_an_answer_is_begun(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "Let me see:"}]
+    (problem,) = load(jsonl(tmp_path / "a.jsonl", [{"prompt": messages, "answer": "4"}]), instruction=" Box it.")
+    assert problem.prompt == ({"role": "user", "content": "2+2? Box it."}, messages[1])
+    path = jsonl(tmp_path / "b.jsonl", [{"prompt": messages[1:], "answer": "4"}])
+    assert load(path)[0].prompt == (messages[1],)
+    with pytest.raises(DataError, match=r"b.jsonl, line 1: no message of the user, to which task.instruction"):
+        load(path, instruction=" Box it.")
+
+
 def test_parquet(tmp_path: Path) -> None:
     import pyarrow
     import pyarrow.parquet
@@ -82,7 +92,11 @@ def test_test_file(tmp_path: Path) -> None:
         ("a.jsonl", '{"prompt": "p", "answer": ""}\n', r"line 1: 'answer' is empty"),
         ("a.jsonl", '{"prompt": "p", "answer": null}\n', r"line 1: 'answer' is empty"),
         ("a.jsonl", '{"prompt": "", "answer": 1}\n', r"line 1: 'prompt' must be text or a list"),
-        ("a.jsonl", '{"prompt": [{"role": "user"}], "answer": 1}\n', r"line 1: 'prompt' must be"),
+        (
+            "a.jsonl",
+            '{"prompt": [{"role": "user"}], "answer": 1}\n',
+            r"message 1 of 'prompt' \(of the user\) has no content",
+        ),
         ("a.jsonl", '{"prompt": "p", "answer": 1}\n{"prompt": \n', r"line 2: not JSON"),
         ("a.jsonl", "[1]\n", r"line 1: expected a JSON object, got list"),
         ("a.parquet", "junk", "not readable as Parquet"),
@@ -99,9 +113,3 @@ def test_bad_files(tmp_path: Path, name: str, text: str | None, message: str) ->
 def test_no_held_out_problems(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no problems for the test split; give task.test=FILE"):
         load(jsonl(tmp_path / "a.jsonl", ROWS), "test")
-
-
-def test_repeated_ids(tmp_path: Path) -> None:
-    rows = [{"prompt": "p", "answer": "1", "id": "same"}] * 2
-    with pytest.raises(DataError, match="has 2 problems but 1 ids"):
-        load(jsonl(tmp_path / "a.jsonl", rows), id_key="id")

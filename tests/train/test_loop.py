@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from progrpo import plugins, schema, tasks
 from progrpo.engines.hf import HfEngine
-from progrpo.errors import ConfigError, DataError, NonFiniteError, RunDirectoryError, VerifierError
+from progrpo.errors import ConfigError, DataError, ModelError, RunDirectoryError, VerifierError
 from progrpo.files import read_jsonl
 from progrpo.model import LanguageModel
 from progrpo.settings import Choice, parse
@@ -406,7 +406,9 @@ def test_a_failing_verifier_stops_the_run(settings: Make, make_module: MakeModul
 
 
 def test_too_long_prompts(settings: Make, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="prompts are longer than data.max_prompt_tokens=3; the first, '3-3-4=12', has"):
+    with pytest.raises(
+        DataError, match="prompts are longer than data.max_prompt_tokens=3; the first, problem '3-3-4=12', has"
+    ):
         run(settings(data={"max_prompt_tokens": 3}))
     assert not (tmp_path / "run").exists()  # refused before anything was written
 
@@ -464,7 +466,7 @@ def test_a_model_that_gives_nan_is_no_model(settings: Make, tiny_folder: Callabl
     tensors = load_file(folder / "model.safetensors")
     tensors["model.norm.weight"][0] = torch.nan
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(NonFiniteError, match="log-probabilities that are nan for"):
+    with pytest.raises(ModelError, match="its logits are nan"):
         run(settings(model={"path": str(folder)}))
 
 

@@ -13,12 +13,12 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from stand_ins.several_processes import free_port, start, train_together, with_gradients
 
 from progrpo.errors import ProcessError
 from progrpo.files import read_jsonl
 from progrpo.processes import join, leave
 from progrpo.train.follower import require_shared
+from stand_ins.several_processes import free_port, start, train_together, with_gradients
 
 Make = Callable[..., dict[str, Any]]
 

@@ -1,13 +1,21 @@
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from progrpo.errors import DataError, ProgrpoError, StorageError
+from progrpo.model import count_parameters
 from progrpo.settings import parse
-from progrpo.train.plan import make_plan
+from progrpo.train import room
+from progrpo.train.loop import train
+from progrpo.train.plan import STOPS, make_plan
+from progrpo.train.room import predict
 from progrpo.train.settings import RunSettings
+from progrpo.train.setup import resolve
 
 Make = Callable[..., dict[str, Any]]
 
@@ -19,16 +27,16 @@ def plan(settings: dict[str, Any]) -> list[str]:
 def test_a_model_that_is_here_has_its_memory_counted(settings: Make) -> None:
     lines = plan(settings())
     assert not [line for line in lines if "the run would stop" in line or "not known" in line]
-    assert [line.split(":")[0] for line in lines[-2:]] == ["model", "memory"]
+    assert [line.split(":")[0] for line in lines[-3:]] == ["model", "memory", "disk"]
 
 
 @pytest.mark.parametrize("path", ["no-such-owner/no-such-model", "/nowhere/at/all"])
 def test_a_model_that_is_not_here_stops_no_plan(settings: Make, path: str) -> None:
     lines = plan(settings(model={"path": path}))
     assert "optimiser step: 4 problems = 16 sequences; 1 steps per rollout" in lines
-    assert lines[-2].startswith("warning: as things are the run would stop: model")
-    assert lines[-1].startswith("warning: what memory the run takes is not known without the model's configuration")
+    assert lines[-1].startswith("warning: as things are the run would stop: model")
     assert path in lines[-1]
+    assert not [line for line in lines if line.startswith(("memory", "disk"))]
 
 
 def test_held_out_problems_that_are_trained_on_are_said(settings: Make, tmp_path: Path) -> None:
@@ -40,4 +48,187 @@ def test_held_out_problems_that_are_trained_on_are_said(settings: Make, tmp_path
     assert [line for line in lines if "3 of 4 held-out problems are training problems too" in line]
     task["test"] = str(tmp_path / "c.jsonl")
     (tmp_path / "c.jsonl").write_text('{"prompt": "9+9=", "answer": "18"}\n')
-    assert not [line for line in plan(settings(task=task, reward={"name": "math"})) if "training problems too" in line]
+    found = plan(settings(task=task, reward={"name": "math"}, verify={"check_gold": False}))
+    assert not [line for line in found if "training problems too" in line]
+
+
+def stops(settings: dict[str, Any], **kwargs: Any) -> list[str]:
+    lines = make_plan(parse(RunSettings, settings, where="test"), **kwargs)
+    return [line.removeprefix(STOPS) for line in lines if line.startswith(STOPS)]
+
+
+HALF_BAD = """
+from stand_ins.parity import Params, score
+def gold_fault(problem, params):
+    return "odd" if int(problem.id[-1]) % 2 else None
+"""
+
+
+def test_golds_are_checked(settings: Make, make_module: Callable[[str], str]) -> None:
+    made = settings(reward={"name": make_module(HALF_BAD)})
+    lines = plan(resolve(parse(RunSettings, made, where="test")).model_dump())
+    assert [line for line in lines if re.fullmatch(r"warning: \d+ of 28 gold answers do not verify; .*left out", line)]
+    (data,) = [line for line in lines if line.startswith("data:")]
+    assert int(re.search(r"data: (\d+) training", data)[1]) < 24
+    bad = make_module(HALF_BAD.replace('"odd" if int(problem.id[-1]) % 2 else None', '"odd"'))
+    assert [line for line in stops(settings(reward={"name": bad})) if "of all 24 train problems are unusable" in line]
+
+
+def test_each_reason_is_given_and_all_at_once(settings: Make, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("precious")
+    found = stops(
+        settings(
+            task={"name": "file", "train": "nowhere.jsonl"},
+            model={"path": "/nowhere/at/all", "device": "quantum"},
+        )
+    )
+    for part in (
+        "is not empty and holds no run",
+        "'quantum' cannot be used",
+        "nowhere.jsonl: no such file",
+        "/nowhere/at",
+    ):
+        assert len([line for line in found if part in line]) == 1, part
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"out": "/proc/run"}, "/proc/run cannot be written: .*choose another with out="),
+        ({"out": "file.txt/run"}, "file.txt/run cannot be made: .*file.txt is no folder"),
+        ({"out": "x" * 300}, "cannot be written: File name too long"),
+        ({"record": {"trackers": ["trackio"]}}, "'trackio' is not installed"),
+        ({"batch": {"prompts": 40, "group": 2}}, "batch.prompts=40 exceeds the 24 training problems"),
+        ({"method": {"name": "dapo", "max_rounds": 9}}, "method.max_rounds=9 times batch.prompts=4 exceeds the 24"),
+        ({"data": {"max_prompt_tokens": 3}}, "prompts are longer than data.max_prompt_tokens=3"),
+    ],
+)
+def test_one_reason(settings: Make, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    (tmp_path / "file.txt").touch()
+    if "out" in changes and changes["out"][0] == "f":
+        changes = {"out": str(tmp_path / changes["out"])}
+    made = settings(**changes)
+    line, *others = stops(made)
+    assert re.search(message, line)
+    assert bool(others) == (made["out"] == "/proc/run")  # which has no room either
+    # and the run itself stops for it before anything is made
+    with pytest.raises(ProgrpoError, match=message):
+        train(parse(RunSettings, made, where="test"))
+
+
+def test_what_a_resumed_run_would_stop_for(settings: Make) -> None:
+    made = settings(steps=2, evaluate={"every": 0})
+    path = train(parse(RunSettings, made, where="test")).path
+    (line,) = stops(made)
+    assert "already holds a run" in line
+    whole = resolve(parse(RunSettings, made | {"steps": 4}, where="test"))
+    assert not [line for line in make_plan(whole, resume=True) if "would stop" in line]
+    other = resolve(parse(RunSettings, made | {"seed": 3}, where="test"))
+    (line,) = [line for line in make_plan(other, resume=True) if "would stop" in line]
+    assert "cannot resume with other settings: seed was 0, is now 3" in line
+    assert path.is_dir()
+
+
+def test_the_size_of_a_checkpoint_is_predicted(settings: Make) -> None:
+    made = parse(RunSettings, settings(steps=2, evaluate={"every": 0}), where="test")
+    path = train(made).path / "checkpoints" / "step-000002"
+    written = {name: (path / name).stat().st_size for name in ("model.safetensors", "trainer_state.pt")}
+    room = predict(made, count_parameters(made.model.path)["parameters"], held_out=0)
+    # 4 bytes of weight and 8 of moments a parameter; names and shapes are the rest, much in so small a model
+    assert room.checkpoint <= sum(written.values()) <= room.checkpoint + 40_000
+    assert room.largest <= written["trainer_state.pt"]
+
+
+def test_room_is_counted_in_checkpoints_kept_and_being_written(settings: Make) -> None:
+    def room(**checkpoint: int) -> int:
+        made = settings(steps=10, checkpoint=checkpoint, evaluate={"every": 5, "n": 3}, record={"rollouts_every": 4})
+        return predict(parse(RunSettings, made, where="test"), 1000, held_out=4).at_once
+
+    assert room(every=0, keep=2) == 1  # the last step alone
+    assert room(every=2, keep=2) == 3  # five are made; two are kept while the next is written
+    assert room(every=2, keep=9) == 5
+    assert room(every=4, keep=9) == 3  # steps 4, 8, and the last
+    made = parse(
+        RunSettings, settings(steps=10, record={"rollouts_every": 4}, evaluate={"every": 4, "n": 3}), where="test"
+    )
+    # rollouts 1, 5, 9 of 16 completions; evaluations at 0, 4, 8, 10 of 4 problems x 3; 1,000 + 10 tokens x 4 bytes a row
+    assert predict(made, 1000, held_out=4).rows == (3 * 16 + 4 * 4 * 3) * 1040
+
+
+def test_no_room_for_the_checkpoints(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = settings(checkpoint={"every": 2, "keep": 1})
+    needed = 2 * 12 * count_parameters(made["model"]["path"])["parameters"]
+    monkeypatch.setattr(room, "free_bytes", lambda path: needed - 1)
+    (line,) = stops(made)
+    assert re.search(r"disk has 0.00 GiB left, and the run will need 0.00 GiB for 2 checkpoints", line)
+    with pytest.raises(
+        StorageError, match="make room, choose another disk with out=DIRECTORY, or lower checkpoint.keep"
+    ):
+        train(parse(RunSettings, made, where="test"))
+    assert not Path(made["out"]).exists()
+    monkeypatch.setattr(room, "free_bytes", lambda path: needed)
+    assert not stops(made)
+    assert [line for line in plan(made) if line.startswith("warning:") and "the run may need" in line]
+
+
+def test_checkpoints_that_are_there_count_as_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "checkpoints" / "step-000001").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "step-000001" / "file").write_bytes(bytes(1000))
+    monkeypatch.setattr(room, "free_bytes", lambda path: 500)
+    fits = room.Room(checkpoint=750, largest=500, at_once=2, rows=0)
+    assert room.require_room(tmp_path, fits) == []
+    with pytest.raises(StorageError, match="make room"):
+        room.require_room(tmp_path, replace(fits, checkpoint=751))
+
+
+def test_a_limit_on_the_size_of_files_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room.resource, "getrlimit", lambda which: (10, 10))
+    with pytest.raises(StorageError, match="ulimit -f"):
+        room.require_room(tmp_path, room.Room(checkpoint=17, largest=11, at_once=1, rows=0))
+
+
+@pytest.fixture
+def long_and_short(tmp_path: Path) -> dict[str, Any]:
+    """Three problems; the second prompt has 490 tokens, of the tiny model's 512."""
+    prompts = ("1+1=", "1" * 490, "1+2=")
+    rows = "".join(json.dumps({"prompt": prompt, "answer": "2"}) + "\n" for prompt in prompts)
+    (tmp_path / "long.jsonl").write_text(rows)
+    return {
+        "task": {"name": "file", "chat": False, "train": str(tmp_path / "long.jsonl")},
+        "reward": {"name": "math"},
+        "batch": {"prompts": 2, "group": 2},
+        "evaluate": {},
+        "verify": {"check_gold": False},
+    }
+
+
+def test_a_completion_beyond_the_model_s_positions_is_refused(
+    settings: Make, long_and_short: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    fits = settings(**long_and_short, sampling={"max_new_tokens": 22})  # 490 + 22 = 512
+    assert not [line for line in plan(fits) if "would stop" in line]
+    beyond = settings(**long_and_short, sampling={"max_new_tokens": 23})
+    said = (
+        "training problems: 1 of 3 prompts are too long for sampling.max_new_tokens=23 within the model's 512 positions; the "
+        "first, .*long.jsonl, line 2, has 490 tokens. Set sampling.max_new_tokens=22 or less, or data.long_prompts=drop"
+    )
+    assert re.search(f"the run would stop: {said}", "\n".join(plan(beyond)))
+    with pytest.raises(DataError, match=said):
+        train(parse(RunSettings, beyond, where="test"))
+    assert not Path(beyond["out"]).exists()
+    dropped = settings(**long_and_short, sampling={"max_new_tokens": 23}, data={"long_prompts": "drop"})
+    assert "data: 2 training problems, prompts up to 4 tokens" in plan(dropped)
+    assert "1 of 3 prompts left out, too long for sampling.max_new_tokens=23 within" in caplog.text
+    alone = settings(**long_and_short, sampling={"max_new_tokens": 512})
+    assert "3 of 3 prompts are too long for sampling.max_new_tokens=512" in "\n".join(plan(alone))
+    assert "Set sampling.max_new_tokens=22 or less" in "\n".join(plan(alone))
+
+
+def test_tokens_without_an_embedding_stop_the_plan(settings: Make) -> None:
+    made = settings()
+    config = Path(made["model"]["path"]) / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"vocab_size": 40}))
+    (line,) = [line for line in plan(made) if "would stop" in line]
+    assert "but the model embeds 40 tokens" in line

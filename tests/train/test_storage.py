@@ -157,7 +157,7 @@ def test_a_rewind_leaves_nothing_of_later_steps(settings: Make) -> None:
 def test_tensorboard_is_told_what_is_made_again(
     settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from progrpo.train import record
+    from progrpo.train import record, setup
 
     asked = []
 
@@ -175,7 +175,8 @@ def test_tensorboard_is_told_what_is_made_again(
             pass
 
     monkeypatch.setattr("accelerate.Accelerator", Accelerator)
-    monkeypatch.setattr(record, "require_trackers", lambda settings: None)
+    for module in (record, setup):
+        monkeypatch.setattr(module, "require_trackers", lambda settings: None)
     data = settings(record={"trackers": ["tensorboard"]})
     run(data | {"steps": 2})
     run(data, resume=True)

@@ -156,14 +156,14 @@ def test_work_is_that_of_all_micro_batches_and_of_the_scoring_before(
         assert made["tokens/forwarded"].value == sum(forwarded) + work.positions
         assert made["policy/zero_advantage_share"].value == pytest.approx(4 / 12)  # though they went through
         assert made["policy/trained_share"].value == 1.0
-        found.append({name: made[f"tokens/{name}_share"] for name in ("padding", "repeated_prompt", "head")})
+        found.append({name: made[f"tokens/{name}_share"] for name in ("padding", "repeated_prompt", "logit_row")})
     alone, both = found
     # every completion token is scored, and nothing else
-    assert alone["head"].total == float(batch.lengths.sum())
+    assert alone["logit_row"].total == float(batch.lengths.sum())
     assert {name: both[name].total - alone[name].total for name in both} == {
         "padding": 300,
         "repeated_prompt": 200,
-        "head": 500,
+        "logit_row": 500,
     }
 
 

@@ -20,10 +20,14 @@ def kl_estimate(
         d = log π_ref − log π
         "k1"  −d             unbiased, any sign; its gradient has expectation 0 under the policy
         "k2"  d² / 2         biased, >= 0; the expectation of its gradient is that of the divergence
-        "k3"  exp(d) − d − 1 unbiased, >= 0, low variance; GRPO's choice (arXiv:2402.03300, Eq. 4)
+        "k3"  exp(d) − d − 1 unbiased, >= 0, low variance; GRPO's choice (arXiv:2402.03300, Eq. 4). Its gradient is
+                             (1 − exp(d)) ∇ log π, whose expectation under π is the gradient of the other divergence,
+                             KL(π_ref ‖ π): the value is an estimate of one, the pull that of the other
 
     Source: J. Schulman, "Approximating KL Divergence" (2020). The tokens come from the policy that sampled, not from π:
-    after the first step of a rollout all three are off-policy.
+    after the first step of a rollout all three are off-policy. TRL multiplies k3 by the importance ratio, with gradient
+    (use_bias_correction_kl, its default; arXiv:2512.02556), which makes the expected gradient that of KL(π ‖ π_ref) at any
+    step; verl clamps k3 at 10, beyond which it has no gradient, and with "k3+" has k2's gradient. Here is neither.
 
     Args:
         logprobs: with gradient. ref_logprobs: no gradient flows into them.

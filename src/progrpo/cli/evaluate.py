@@ -1,6 +1,5 @@
 """The verb `evaluate`: benchmarks into a run directory, and a table of each."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from progrpo.errors import ConfigError, DataError, RunDirectoryError
 from progrpo.evaluate import EvaluateSettings
 from progrpo.evaluate.benchmark import BenchmarkPlan, evaluate_benchmark, plan
 from progrpo.evaluate.presets import PRESETS, PresetName, expand
-from progrpo.files import make_folder, write_whole
+from progrpo.files import make_folder, to_json, write_whole
 from progrpo.model import LanguageModel, ModelSettings, count_parameters, load_model
 from progrpo.schema.quantity import Quantity
 from progrpo.settings import apply_overrides, parse, read_yaml
@@ -47,11 +46,21 @@ def run_evaluate(
         one.prepare()
     about, run = find_model(path, request, where="evaluate")
     folder = out or run or Path("runs") / f"evaluate-{short_name(path)}"
-    trained_on = dict(read_yaml(run / "config.yaml").get("task") or {}) if run is not None else {}
+    config = read_yaml(run / "config.yaml") if run is not None else {}
+    trained_on = dict(config.get("task") or {})
+    if request.evaluate.stop is None and (stop := (config.get("sampling") or {}).get("stop")):
+        own = parse(EvaluateSettings, request.evaluate.model_dump() | {"stop": stop}, where=f"{run}/config.yaml")
+        request = request.model_copy(update={"evaluate": own})
     if not names:
         names = [own_task(path, trained_on)]
     benchmarks = _benchmarks(names, n, _preset(preset), request, trained_on)
-    _settle(folder, about, run, request.seed)
+    fresh = _require_own(folder, about, run)
+    for benchmark in benchmarks:
+        # A preset's limit is not the user's to change: what goes beyond the model's positions is cut, and counted.
+        asked = None if benchmark.preset else request.max_new_tokens
+        check_context(about, benchmark.problems, asked, source=benchmark.name)
+    if fresh:
+        _claim(folder, about, request.seed)
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
@@ -61,7 +70,6 @@ def run_evaluate(
     def load() -> tuple[LanguageModel, Engine]:
         if not loaded:
             model = load_model(about)
-            check_context(model, max(benchmark.max_new_tokens for benchmark in benchmarks))
             loaded.append((model, engines.load(request.engine, model)))
         return loaded[0]
 
@@ -148,8 +156,8 @@ def _benchmarks(
     return planned
 
 
-def _settle(folder: Path, about: ModelSettings, run: Path | None, seed: int) -> None:
-    """Make `folder` the directory of this model's evaluations, or check that it is.
+def _require_own(folder: Path, about: ModelSettings, run: Path | None) -> bool:
+    """Check that `folder` is the directory of this model's evaluations, or may become it; True where it is to be made.
 
     Raises:
         RunDirectoryError: it belongs to another model, or is a file or a folder of something else.
@@ -158,7 +166,7 @@ def _settle(folder: Path, about: ModelSettings, run: Path | None, seed: int) -> 
     if config.is_file():
         known = read_yaml(config)
         if run is not None and run.resolve() == folder.resolve():
-            return
+            return False
         if "method" in known:
             raise RunDirectoryError(
                 f"{folder} is a training run, which {about.path} is not a checkpoint of as given; evaluate it with "
@@ -169,14 +177,19 @@ def _settle(folder: Path, about: ModelSettings, run: Path | None, seed: int) -> 
                 f"{folder} holds the evaluations of {(known.get('model') or {}).get('path')}, not of {about.path}; choose "
                 "another --out"
             )
-        return
+        return False
     if folder.exists() and not _is_fresh(folder):
         raise RunDirectoryError(f"{folder} exists and is no run directory; choose another --out")
+    return True
+
+
+def _claim(folder: Path, about: ModelSettings, seed: int) -> None:
+    """Make `folder` the directory of this model's evaluations."""
     made_with = environment(about.device, seed)
     count_parameters(about.path)  # a mistyped model must not claim the folder
     make_folder(folder / "evaluations")
-    write_whole(folder / "environment.json", json.dumps(made_with, indent=1))
-    write_whole(config, yaml.safe_dump({"model": about.model_dump(mode="json")}, sort_keys=False))
+    write_whole(folder / "environment.json", to_json(made_with, indent=1))
+    write_whole(folder / "config.yaml", yaml.safe_dump({"model": about.model_dump(mode="json")}, sort_keys=False))
 
 
 def _is_fresh(folder: Path) -> bool:

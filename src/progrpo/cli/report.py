@@ -12,7 +12,7 @@ from progrpo import schema
 from progrpo.errors import ConfigError, RunDirectoryError
 from progrpo.files import make_folder, write_whole
 from progrpo.report.comparison.benchmarks import Compared, Comparison
-from progrpo.report.comparison.paired import Paired
+from progrpo.report.comparison.results import Paired
 from progrpo.report.comparison.summary import Summary, summarise
 from progrpo.report.evaluations import HELD_OUT
 from progrpo.report.paper.all_tables import Tables, make_tables
@@ -65,7 +65,7 @@ def tables(runs: Sequence[Run], summary: Summary) -> list[Table]:
         table = _table("held-out: mean over problems [95 % interval over problems]", summary.measures)
         for row in summary.last:
             cells = [_cell(measure, row.cells[measure.key]) for measure in summary.measures]
-            table.add_row(Text(f"{row.label}\nstep {row.step}"), *cells)
+            table.add_row(Text(f"{runs[row.run].name}\nstep {row.evaluation.step}"), *cells)
         found.append(table)
     if summary.differences:
         table = _table(f"difference to {runs[0].name}, paired by problem", summary.measures, percent="points")

@@ -1,6 +1,5 @@
 """The verb `score`: the advantages and token weights that several methods give to the same recorded rollouts."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from progrpo.errors import ConfigError
-from progrpo.files import require_new_file, write_whole
+from progrpo.files import require_new_file, to_json, write_whole
 
 if TYPE_CHECKING:
     from progrpo.evaluate.score import Scoring
@@ -152,7 +151,7 @@ def _rows(scoring: "Scoring") -> str:
         }
         for one in scoring.completions
     )
-    return "".join(json.dumps(line) + "\n" for line in lines)
+    return "".join(to_json(line) + "\n" for line in lines)
 
 
 def _page(scoring: "Scoring", files: "Sequence[RolloutFile]", model: str | None) -> str:

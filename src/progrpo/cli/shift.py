@@ -1,6 +1,5 @@
 """The verb `shift`: what each variant's shift would do to a model, from one sampling before any training."""
 
-import json
 import logging
 import random
 from collections import Counter
@@ -10,23 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.markdown import Markdown
 
 from progrpo import engines
 from progrpo.cli.subject import Subject, check_context, find_model, own_task, progress_bar, short_name, task_choice
-from progrpo.engines import Sampling
+from progrpo.engines import Sampling, Stops
 from progrpo.environment import digest, environment
 from progrpo.errors import ConfigError, PluginError, RunDirectoryError, SplitError
 from progrpo.evaluate import EvaluateSettings
 from progrpo.evaluate.benchmark import BenchmarkPlan, plan
 from progrpo.evaluate.shift import Measured, measure, needs
-from progrpo.files import make_folder, write_whole
-from progrpo.model import ModelSettings, count_parameters, fingerprint, load_model
+from progrpo.files import make_folder, to_json, write_whole
+from progrpo.model import ModelSettings, count_parameters, load_model
+from progrpo.model.files import fingerprint
 from progrpo.report.shift.figure import picture
-from progrpo.report.shift.words import PICTURE, About, WordTable, as_json, conditions, markdown, notes, tables
+from progrpo.report.shift.words import PICTURE, About, as_json, conditions, markdown, notes, tables
 from progrpo.rollout.generate import completion_seeds, run_rollout
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier
@@ -42,6 +40,8 @@ class ShiftRequest(Subject):
 
     temperature: float = Field(1.0, gt=0)
     """Of sampling, as `sampling.temperature` of a recipe."""
+    stop: Stops = ()
+    """As `sampling.stop` of a recipe."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +71,7 @@ def run_shift(path: str, task: str | None, overrides: Sequence[str], n: int, pro
     trained_on = dict(read_yaml(run / "config.yaml").get("task") or {}) if run is not None else {}
     name = task or own_task(path, trained_on)
     benchmark, split = _plan(task_choice(name, [name], request, trained_on), request, n)
+    check_context(about, benchmark.problems, request.max_new_tokens, source=name)
     made_with = environment(about.device, request.seed)
     count_parameters(about.path)  # a mistyped model must not claim the folder
     _make(folder)
@@ -87,7 +88,7 @@ def run_shift(path: str, task: str | None, overrides: Sequence[str], n: int, pro
         "digest": digest(chosen),
         "environment": made_with,
     }
-    write_whole(folder / "shift.json", json.dumps({**as_json(found, said), "asked": asked}, indent=1))
+    write_whole(folder / "shift.json", to_json({**as_json(found, said), "asked": asked}, indent=1))
     write_whole(folder / "shift.md", markdown(found, said))
     write_whole(folder / PICTURE, picture(found))
     _show(found, said)
@@ -99,8 +100,7 @@ def run_shift(path: str, task: str | None, overrides: Sequence[str], n: int, pro
 def _show(found: Measured, said: About) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(conditions(said), markup=False)
-    for table in tables(found, said):
-        console.print(_rich(table))
+    console.print(Markdown(tables(found, said)))
     for note in notes(found, said):
         console.print(f"note: {note}", markup=False)
 
@@ -155,7 +155,6 @@ def _sample(
 
     transformers_logging.disable_progress_bar()
     model = load_model(about)
-    check_context(model, benchmark.max_new_tokens)
     with closing(engines.load(request.engine, model)) as engine, progress_bar() as bar:
         line = bar.add_task(benchmark.name, total=len(chosen), doing="sampling")
         rollout = run_rollout(
@@ -163,7 +162,9 @@ def _sample(
             model=model,
             engine=engine,
             verifier=verifier,
-            sampling=Sampling(temperature=request.temperature, max_new_tokens=benchmark.max_new_tokens),
+            sampling=Sampling(
+                temperature=request.temperature, max_new_tokens=benchmark.max_new_tokens, stop=request.stop
+            ),
             seeds=[completion_seeds(request.seed, "shift", problem=one, group=benchmark.settings.n) for one in chosen],
             prompt_logprobs=True,
             on_sampled=lambda done: bar.update(line, completed=done),
@@ -208,12 +209,3 @@ def _make(folder: Path) -> None:
         make_folder(folder)
     except OSError as error:
         raise RunDirectoryError(f"{folder} cannot be made ({error.strerror}); choose another --out") from None
-
-
-def _rich(table: WordTable) -> Table:
-    made = Table(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, head in enumerate(table.heads):
-        made.add_column(Text(head), justify="right" if place else "left", overflow="fold")
-    for row in table.rows:
-        made.add_row(*(Text(cell) for cell in row))
-    return made

@@ -1,6 +1,5 @@
 """What `evaluate` and `shift` share: which model, which task with which settings, and what is shown meanwhile."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from progrpo.errors import ConfigError, ModelError
-from progrpo.model import EMBEDDED, LanguageModel, ModelSettings
+from progrpo.model import ModelSettings, known_positions, load_tokenizer
+from progrpo.model.files import EMBEDDED
+from progrpo.rollout.generate import require_room
 from progrpo.rollout.verify import VerifySettings
 from progrpo.settings import Choice, Settings, parse, read_yaml
 from progrpo.train.checkpoint import latest_folder
 from progrpo.train.settings import EngineChoice
-
-logger = logging.getLogger(__name__)
+from progrpo.types import Problem
 
 
 class Subject(Settings):
@@ -79,14 +79,20 @@ def task_choice(name: str, names: Sequence[str], request: Subject, trained_on: M
     return Choice(**{**start, **shared, **own.get(name, {})})
 
 
-def check_context(model: LanguageModel, limit: int) -> None:
-    context = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
-    if context is not None and limit > context:
-        logger.warning(
-            "the model's context is %d tokens and a completion may have %d: what goes beyond it is noise; set max_new_tokens",
-            context,
-            limit,
-        )
+def check_context(about: ModelSettings, problems: Sequence[Problem], asked: int | None, *, source: str) -> None:
+    """Check that every prompt leaves room in the model's positions: for a completion of `asked` tokens where the user named
+    a limit, else for one token, since what a task allows by itself is cut where the positions end.
+
+    Raises:
+        DataError: a prompt does not.
+    """
+    require_room(
+        problems,
+        lambda: load_tokenizer(about),
+        positions=known_positions(about.path),
+        max_new_tokens=asked or 1,
+        source=source,
+    )
 
 
 def short_name(path: str) -> str:

@@ -6,33 +6,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import typer
 import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers.utils import logging as transformers_logging
 
 from progrpo import schema
-from progrpo.train.plan import make_plan
-from progrpo.train.settings import load_settings
+from progrpo.train.loop import train
+from progrpo.train.plan import STOPS, make_plan
+from progrpo.train.settings import RunSettings, load_settings
 from progrpo.train.setup import resolve
 
 
 def run_train(recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: bool, profile: bool) -> None:
     console = Console(stderr=True)
     settings = load_settings(recipe, overrides)
-    if dry_run:
-        settings = resolve(settings)
-        plan = make_plan(settings)
-        out = Console(soft_wrap=True, highlight=False)
-        out.print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), markup=False, end="")
-        for line in plan:
-            out.print(f"# {line}", markup=False)
-        return
-
-    from transformers.utils import logging as transformers_logging
-
-    from progrpo.train.loop import train
-
     transformers_logging.disable_progress_bar()
+    if dry_run:
+        _show_plan(resolve(settings), resume, console)
+        return
     with TrainingProgress(console) as progress:
         run = train(settings, resume=resume, profile=profile, listen=progress)
     if profile and not progress.traced:
@@ -40,6 +33,25 @@ def run_train(recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: 
         line = f"no trace was written: record.profile_rollouts begins with {first}, and fewer rollouts were made"
         console.print(line, soft_wrap=True, highlight=False)
     console.print(f"done: [bold]{run.path}[/]; see it with: progrpo report {run.path}")
+
+
+def _show_plan(settings: RunSettings, resume: bool, console: Console) -> None:
+    """The resolved settings and the plan as YAML with comments; what would stop the run on standard error, too.
+
+    Raises:
+        typer.Exit: with 1, something would.
+    """
+    with TrainingProgress(console) as progress:
+        plan = make_plan(settings, resume=resume, listen=progress)
+    out = Console(soft_wrap=True, highlight=False)
+    out.print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), markup=False, end="")
+    for line in plan:
+        out.print("# " + " ".join(line.split()), markup=False)
+    stops = [line.removeprefix(STOPS) for line in plan if line.startswith(STOPS)]
+    for reason in stops:
+        typer.secho(f"error: the run would stop: {reason}", err=True, fg="red")
+    if stops:
+        raise typer.Exit(1)
 
 
 VIEWER = "https://ui.perfetto.dev (in the browser: nothing is uploaded) or chrome://tracing"
@@ -65,12 +77,16 @@ class TrainingProgress:
         )
         self._task: Any = None
         self._printed_at = 0.0
+        self._doing = ""
         self._pass_at_1: float | None = None
         self.traced = False
         """Whether a trace was written."""
 
     def __call__(self, event: str, data: Mapping[str, Any]) -> None:
-        if event == "check":
+        if event == "prepare":
+            self._prepare(data["doing"])
+        elif event == "check":
+            self._prepare("checking the gold answers")
             self._show("golds", done=data["done"], of=data["of"])
         elif event == "start":
             self._print(f"run directory {data['out']}, steps {data['done']} to {data['steps']}")
@@ -92,6 +108,14 @@ class TrainingProgress:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._bar.stop()
+
+    def _prepare(self, doing: str) -> None:
+        """Say what a log file would else show as silence."""
+        if doing != self._doing and not self._console.is_terminal:
+            self._print(f"{doing} ...")
+        elif self._console.is_terminal:
+            self._show(doing.split()[0], done=0, of=1)
+        self._doing = doing
 
     def _show(self, name: str, *, done: int, of: int) -> None:
         if self._task is None:

@@ -1,11 +1,10 @@
 """The verb `verify`: grade a file of completions by one reward or two, and show where graders disagree."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import Field
 from rich import box
@@ -16,10 +15,11 @@ from rich.text import Text
 
 from progrpo import rewards
 from progrpo.errors import ConfigError, DataError
-from progrpo.files import require_new_file, write_whole
+from progrpo.files import json_lines, require_new_file, to_json, write_whole
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice, Settings, apply_overrides, parse
-from progrpo.types import STATUSES, Problem, Verdict
+from progrpo.tasks._answers import read_answers
+from progrpo.types import STATUSES, Finish, Problem, Verdict
 
 _EXCERPT = 100
 
@@ -40,6 +40,7 @@ class Row:
     completion: str
     problem: Problem
     tokens: int | None
+    finish: Finish | None = None
 
 
 def run_verify(path: Path, names: Sequence[str], overrides: Sequence[str], out: Path | None, show: int) -> None:
@@ -68,56 +69,51 @@ def run_verify(path: Path, names: Sequence[str], overrides: Sequence[str], out: 
             console.print(disagreement_table(rows, graded, names[0], other, show))
     if out is not None:
         lines = [output_row(row, graded, index) for index, row in enumerate(rows)]
-        write_whole(out, "".join(json.dumps(line) + "\n" for line in lines))
+        write_whole(out, "".join(to_json(line) + "\n" for line in lines))
         console.print(str(out), markup=False)
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Rows {"id", "completion", "answer"}; every other key (numbers, tests, options, ...) is handed to the reward.
+    """Rows {"id", "completion", "answer"}, the answer as in `progrpo.tasks.file`; "tokens" and "finish" are the completion's,
+    every other key (numbers, tests, options, ...) is handed to the reward. Compressed where the name ends in .gz.
 
     Raises:
         DataError: no such file, no rows, or a row that is no object or has no completion.
     """
     if not path.is_file():
         raise DataError(f'{path}: no such file; expected JSON lines with "id", "completion" and "answer"')
-    rows = []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                rows.append(_row(line, f"{path}, line {number}", number))
+    rows = [_row(data, place, number) for number, (place, data) in enumerate(json_lines(path), start=1)]
     if not rows:
         raise DataError(f"{path}: the file has no rows")
     return rows
 
 
-def _row(line: bytes, place: str, number: int) -> Row:
-    try:
-        data = json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or JSON that Python does not read
-        raise DataError(f"{place}: not JSON: {error}") from None
+def _row(data: Any, place: str, number: int) -> Row:
     if not isinstance(data, dict):
         raise DataError(f"{place}: expected a JSON object, got {type(data).__name__}")
     if not isinstance(data.get("completion"), str):
         raise DataError(f'{place}: "completion" must be text, got {data.get("completion")!r:.80}')
-    answer, tokens = data.get("answer"), data.get("tokens")
-    if answer is not None and not isinstance(answer, str | int | float):
-        raise DataError(f'{place}: "answer" must be text or a number, got {answer!r:.80}')
-    info = {key: value for key, value in data.items() if key not in ("id", "completion", "answer", "tokens")}
+    answer, tokens, finish = data.get("answer"), data.get("tokens"), data.get("finish")
+    if finish not in (None, *get_args(Finish)):
+        raise DataError(f'{place}: "finish" must be "stop" or "length" (cut at the limit), got {finish!r:.80}')
+    golds = () if answer is None or answer == "" else read_answers(answer, place, "answer")
+    info = {key: value for key, value in data.items() if key not in ("id", "completion", "answer", "tokens", "finish")}
     problem = Problem(
         id=str(data.get("id", number)),
         prompt=str(data.get("prompt", "")),
-        answer=None if answer is None else str(answer),
+        answer=golds[0] if golds else answer,
+        accepted=golds[1:],
         info=info,
         place=place,
     )
-    return Row(data.get("id", number), data["completion"], problem, tokens if isinstance(tokens, int) else None)
+    return Row(data.get("id", number), data["completion"], problem, tokens if isinstance(tokens, int) else None, finish)
 
 
 def _grade(choice: Choice, rows: Sequence[Row], settings: VerifySettings) -> list[Verdict]:
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn())
     with Verifier(choice, settings) as verifier, Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(choice.name, total=len(rows))
-        items = [(row.completion, row.problem) for row in rows]
+        items = [(row.completion, row.problem, row.finish) for row in rows]
         verdicts = verifier.judge(items, lambda count: bar.update(task, completed=count))
         return [
             verdict if row.tokens is None else verifier.length_term(verdict, row.tokens)
@@ -180,7 +176,7 @@ def disagreement_table(
     for row, one, two in found[:show]:
         table.add_row(
             Text(str(row.id)),
-            Text(_excerpt(row.problem.answer or "")),
+            Text(_excerpt(row.problem.answer_text or "")),
             *(Text(_said(verdict)) for verdict in (one, two)),
         )
     return table

@@ -3,23 +3,32 @@
 The contract:
     Params          its settings, a `Settings` model
     make            make(model, params) -> Engine: set it up on a `LanguageModel`
+and, where it is needed:
+    prepare         prepare(params, device): called before the model is loaded, with its torch device as text; raises a
+                    `ProgrpoError` where this machine or its packages cannot run the engine
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import BeforeValidator, Field, StrictInt, StrictStr
 from torch import Tensor
 
 from progrpo import plugins
 from progrpo.errors import PluginError
-from progrpo.model import LanguageModel
+from progrpo.model import LanguageModel, pick_device
 from progrpo.settings import Choice, Settings, parse
 from progrpo.types import Completion
+
+Stops = Annotated[
+    tuple[Annotated[StrictStr, Field(min_length=1)] | Annotated[StrictInt, Field(ge=0)], ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str | int) else value),
+]
+"""Strings and token ids that end a completion."""
 
 
 class Sampling(Settings):
@@ -32,7 +41,10 @@ class Sampling(Settings):
     top_k: int = Field(0, ge=0)
     """Keep this many likeliest tokens; 0 keeps all."""
     max_new_tokens: int = Field(gt=0)
-    """Completions are cut here, the end token included."""
+    """Completions are cut here, the end token included, or where the model's positions end."""
+    stop: Stops = ()
+    """What ends a completion beside the model's own end tokens: token ids, left out of the text, and strings, which stay in
+    it with the token that completes them. One alone may stand without a list."""
     raw: bool = False
     """Also report log-probs and entropies at temperature 1, from the same logits: what evaluations say of the policy
     itself."""
@@ -128,7 +140,11 @@ class Engine(ABC):
 
 CONTRACT = plugins.Contract(
     kind="engine",
-    names={"Params": "a subclass of progrpo.settings.Settings", "make": "make(model, params) -> Engine"},
+    names={
+        "Params": "a subclass of progrpo.settings.Settings",
+        "make": "make(model, params) -> Engine",
+        "prepare": "prepare(params, device)",
+    },
     required=(("Params",), ("make",)),
     settings=Settings,
 )
@@ -144,6 +160,21 @@ def load_params(choice: Choice) -> tuple[ModuleType, Any]:
     module = plugins.load("engines", choice.name)
     plugins.check_contract(CONTRACT, choice.name, module)
     return module, parse(module.Params, choice.params, where=f"engine {choice.name}")
+
+
+def prepare(choice: Choice, device: str) -> None:
+    """Check that this machine can run the chosen engine, before a model is loaded.
+
+    Args:
+        device: of the model: a torch device, or "auto".
+
+    Raises:
+        ConfigError: no such device. ProgrpoError: the engine's own word why not; and see `load_params`.
+    """
+    module, params = load_params(choice)
+    name = str(pick_device(device))
+    if hasattr(module, "prepare"):
+        module.prepare(params, name)
 
 
 def load(choice: Choice, model: LanguageModel) -> Engine:

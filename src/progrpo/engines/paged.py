@@ -29,6 +29,7 @@ from torch.nn.utils.rnn import pad_sequence
 from progrpo import attention
 from progrpo.algo.logprobs import head_logprobs
 from progrpo.engines import Capabilities, Done, Engine, Generated, Request, Sampling
+from progrpo.engines._ends import Ends
 from progrpo.engines._lending import lent, rounded
 from progrpo.engines.hf.results import named
 from progrpo.engines.hf.sampling import kept, sample, uniforms_of
@@ -107,17 +108,19 @@ class PagedEngine(Engine):
         if not requests:
             return []
         results: dict[int, Generated] = {}
+        ends = Ends(self._model, sampling)
+        limits = [ends.limit(request) for request in requests]
         with lent(self._model):
             scores = _score(self._model, requests, sampling) if prompt_logprobs else {}
             with rounded(self._model), self._running(requests, sampling) as (manager, drawer):
-                for index, completions in self._groups(manager, drawer, requests, sampling):
+                for index, completions in self._groups(manager, drawer, requests, limits):
                     results[index] = Generated(prompt_logprobs=scores.get(index), completions=completions)
                     if on_done is not None:
                         on_done(index, results[index])
         return [results[index] for index in range(len(requests))]
 
     def _groups(
-        self, manager: Any, drawer: "_Drawer", requests: Sequence[Request], sampling: Sampling
+        self, manager: Any, drawer: "_Drawer", requests: Sequence[Request], limits: Sequence[int]
     ) -> Iterator[tuple[int, tuple[Completion, ...]]]:
         """Hand in requests as slots come free; the index and completions of each as its last one ends."""
         waiting = deque(range(len(requests)))
@@ -126,7 +129,7 @@ class PagedEngine(Engine):
             while waiting and len(requests[waiting[0]].seeds) <= len(drawer.free):
                 index = waiting.popleft()
                 growing[index] = {}
-                self._submit(manager, drawer, index, requests[index], sampling)
+                self._submit(manager, drawer, index, requests[index], limits[index])
             result = manager.get_result(timeout=1.0)
             if result is None and manager.is_running():
                 continue
@@ -135,11 +138,11 @@ class PagedEngine(Engine):
             parent, _, child = result.request_id.partition(_CHILD)
             index, copy = int(parent), int(child) + 1 if child else 0
             seed, record = requests[index].seeds[copy], drawer.close(result.request_id)
-            growing[index][copy] = self._completion(seed, result.generated_tokens, record)
+            growing[index][copy] = self._completion(seed, result.generated_tokens, record, drawer.ends)
             if len(growing[index]) == len(requests[index].seeds):
                 yield index, tuple(completion for _, completion in sorted(growing.pop(index).items()))
 
-    def _submit(self, manager: Any, drawer: "_Drawer", index: int, request: Request, sampling: Sampling) -> None:
+    def _submit(self, manager: Any, drawer: "_Drawer", index: int, request: Request, limit: int) -> None:
         names = [str(index), *(f"{index}{_CHILD}{child}" for child in range(len(request.seeds) - 1))]
         prompt = request.prompt_ids.tolist()
         for name, seed in zip(names, request.seeds, strict=True):
@@ -148,9 +151,11 @@ class PagedEngine(Engine):
         forks = len(prompt) > 1
         manager.num_return_sequences = len(names) if forks else 1
         for name in names[:1] if forks else names:
-            manager.add_request(prompt, name, sampling.max_new_tokens, eos_token_id=sorted(self._model.stop_ids))
+            manager.add_request(prompt, name, limit, eos_token_id=sorted(drawer.ends.ids))
 
-    def _completion(self, seed: int, tokens: list[int], record: Tensor) -> Completion:
+    def _completion(self, seed: int, tokens: list[int], record: Tensor, ends: Ends) -> Completion:
+        completed = ends.first(tokens)
+        tokens = tokens[:completed]
         drawn, *values = record[:, : len(tokens)].clone()
         token_ids = torch.tensor(tokens, dtype=torch.long)
         if not torch.equal(drawn.long(), token_ids):
@@ -164,8 +169,8 @@ class PagedEngine(Engine):
             )
         return Completion(
             seed=seed,
-            text=self._model.decode(token_ids),
-            finish="stop" if tokens[-1] in self._model.stop_ids else "length",
+            text=ends.text(token_ids),
+            finish="stop" if completed is not None or tokens[-1] in ends.ids else "length",
             token_ids=token_ids,
             **named(torch.stack(values)),
         )
@@ -249,16 +254,20 @@ class _Drawer:
     """Stands in for Transformers' list of logits processors: draws each token itself and records what it knows of it.
 
     What comes back are scores in which the drawn token is the likeliest. All that changes from step to step travels as
-    four int32 per row (slot, position, halves of a float64 uniform number), so that a CUDA graph may hold the call.
+    five int32 per row (slot, position, halves of a float64 uniform number, whether a stop string is complete), so that a CUDA
+    graph may hold the call.
 
     Args:
         slots: completions that may be open at a time, at 16 or 24 bytes a token.
     """
 
-    tensors_required = 4
+    tensors_required = 5
     do_processing = True
 
     def __init__(self, model: LanguageModel, sampling: Sampling, *, slots: int) -> None:
+        self.ends = ends = Ends(model, sampling)
+        rows = model.model.config.get_text_config().vocab_size
+        self._end = min((token for token in ends.ids if token < rows), default=None)
         self._sampling = sampling
         self._rows: dict[str, _Row] = {}
         self.free = list(range(slots))
@@ -283,7 +292,7 @@ class _Drawer:
 
     def prepare_tensor_args(self, requests_in_batch: Sequence[Any], arg_storage: Tensor) -> Tensor:
         states = [future.state for future in requests_in_batch if future.has_new_token]
-        arguments = np.zeros((4, len(states)), dtype=np.int32)
+        arguments = np.zeros((5, len(states)), dtype=np.int32)
         uniforms = np.zeros(len(states))
         arguments[0] = self._idle
         for column, state in enumerate(states):
@@ -292,7 +301,8 @@ class _Drawer:
                 position = min(state.position_offset - row.prompt_length, self._sampling.max_new_tokens)
                 arguments[:2, column] = row.slot, position
                 uniforms[column] = row.uniform(position)
-        arguments[2:] = uniforms.view(np.int32).reshape(-1, 2).T
+                arguments[4, column] = bool(self.ends.texts) and self._completed(state)
+        arguments[2:4] = uniforms.view(np.int32).reshape(-1, 2).T
         arg_storage[:, : len(states)] = torch.from_numpy(arguments).to(arg_storage.device)
         # Rows that pad the batch must not write where those of the last batch did.
         self.fill_defaults(arg_storage[:, len(states) :])
@@ -300,10 +310,18 @@ class _Drawer:
 
     def __call__(self, input_ids: Tensor, scores: Tensor, arguments: Tensor) -> Tensor:
         slot, position = arguments[0].long(), arguments[1].long()
-        uniform = arguments[2:].T.contiguous().view(torch.float64)[:, 0]
+        uniform = arguments[2:4].T.contiguous().view(torch.float64)[:, 0]
         token, values = sample(scores, uniform, self._sampling)
         self._record[:, slot, position] = torch.cat([token.float()[None], values])
+        if self._end is not None:
+            # The step after a stop string ends the request; what is drawn in it is cut off.
+            token = torch.where(arguments[4] > 0, self._end, token)
         return torch.full_like(scores, -torch.inf).scatter_(1, token[:, None], 0.0)
+
+    def _completed(self, state: Any) -> bool:
+        """Whether what a request has generated so far ends with a stop string, or has gone on past one."""
+        tail = state.generated_tokens[-self.ends.window :]
+        return any(map(self.ends.may_complete, tail)) and self.ends.complete(tail)
 
 
 def _score(model: LanguageModel, requests: Sequence[Request], sampling: Sampling) -> dict[int, Tensor]:

@@ -1,5 +1,6 @@
 """Evaluate a model on problems: n completions of each, verified, kept with what their tokens say, and measured."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from progrpo import measures
 from progrpo.algo.confidence import sequence_confidence
-from progrpo.engines import Engine, Sampling
+from progrpo.engines import Engine, Sampling, Stops
 from progrpo.measures import Measure
 from progrpo.model import LanguageModel
 from progrpo.processes import ALONE, Processes
@@ -19,6 +20,8 @@ from progrpo.rollout.verify import Verifier
 from progrpo.rows import to_row
 from progrpo.settings import Choice, NamedChoice, Settings
 from progrpo.types import Completion, Group, Problem, ProblemResult, Sample, TokenStatistics, Verdict
+
+logger = logging.getLogger(__name__)
 
 
 class EvaluateSettings(Settings):
@@ -31,6 +34,8 @@ class EvaluateSettings(Settings):
     """The paper evaluates at 0.6 and top-p 0.95 (arXiv:2602.05281, Sec. 4.2)."""
     top_p: float = Field(0.95, gt=0, le=1)
     top_k: int = Field(0, ge=0)
+    stop: Stops | None = None
+    """As `sampling.stop`; None takes that of the run, where a run or its checkpoint is evaluated."""
     raw: bool = False
     """Also keep each completion's token statistics at temperature 1: those of the policy itself, not of the sampler."""
     at_a_time: int = Field(32, ge=1)
@@ -49,6 +54,7 @@ class EvaluateSettings(Settings):
             top_p=self.top_p,
             top_k=self.top_k,
             max_new_tokens=max_new_tokens,
+            stop=self.stop or (),
             raw=self.raw,
         )
 
@@ -169,6 +175,20 @@ def evaluate_parts(
         )
 
 
+def warn_of_cut(problems: Sequence[ProblemResult], max_new_tokens: int, positions: int | None, *, name: str) -> None:
+    """Say how many completions ended where the model's positions do, before `max_new_tokens`."""
+    cut = [s for one in problems for s in one.samples if s.finish == "length" and s.tokens < max_new_tokens]
+    if cut:
+        logger.warning(
+            "%s: %d of %d completions were cut where the model's %s positions end, before max_new_tokens=%d",
+            name,
+            len(cut),
+            sum(one.n for one in problems),
+            positions,
+            max_new_tokens,
+        )
+
+
 def mean_over_problems(problems: Sequence[ProblemResult]) -> dict[str, float]:
     """The mean of each measure over the problems that have it, in the order the measures first appear."""
     return {name: sum(values) / len(values) for name, values in values_of(problems).items()}
@@ -188,7 +208,7 @@ def judged(group: Group) -> ProblemResult:
     return ProblemResult(
         problem=group.problem.id,
         prompt=group.problem.prompt,
-        answer=group.problem.answer,
+        answer=group.problem.answer_text,
         facts=group.problem.facts,
         samples=tuple(_sample(*pair) for pair in zip(group.completions, group.verdicts, strict=True)),
     )

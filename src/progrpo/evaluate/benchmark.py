@@ -10,11 +10,12 @@ from typing import Any
 from progrpo import plugins, rewards, tasks
 from progrpo.engines import Engine
 from progrpo.environment import digest, environment
-from progrpo.evaluate import EvaluateSettings, evaluate_parts, measured
+from progrpo.evaluate import EvaluateSettings, evaluate_parts, measured, warn_of_cut
 from progrpo.evaluate.directory import EvaluationFile
 from progrpo.evaluate.presets import MAX_NEW_TOKENS, PresetName, require_default_task, require_kept, samples
 from progrpo.measures import Measure, require_numbers
-from progrpo.model import LanguageModel, ModelSettings, fingerprint
+from progrpo.model import LanguageModel, ModelSettings
+from progrpo.model.files import fingerprint
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice
@@ -154,6 +155,7 @@ def evaluate_benchmark(
             verifier.require_trustworthy([*(sample for one in done for sample in one.samples), *part.verdicts])
             file.append(part.problems, part.seconds)
             done += part.problems
+        warn_of_cut(done, benchmark.max_new_tokens, model.positions, name=benchmark.name)
         return file.finish(done, over_task(benchmark, chosen, done))
 
 
@@ -171,6 +173,7 @@ def _asked(
         "settings": {
             "n": settings.n,
             **{name: getattr(settings, name) for name in ("temperature", "top_p", "top_k", "raw")},
+            **({"stop": settings.stop} if settings.stop else {}),
             "max_new_tokens": benchmark.max_new_tokens,
             "seed": seed,
             "precision": about.precision,

@@ -14,7 +14,7 @@ from typing import IO, Any, Self
 
 from progrpo.errors import DataError, RunDirectoryError
 from progrpo.evaluate import mean_over_problems, values_of
-from progrpo.files import append, lock, make_folder, read_jsonl, write_whole
+from progrpo.files import append, lock, make_folder, read_jsonl, to_json, write_whole
 from progrpo.rows import from_row, to_row
 from progrpo.statistics import bootstrap_mean
 from progrpo.types import ProblemResult
@@ -101,7 +101,7 @@ class EvaluationFile:
         self._lock.close()
 
     def _open(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        asked = json.loads(json.dumps(asked))  # as it will be read again: tuples become lists
+        asked = json.loads(to_json(asked))  # as it will be read again: tuples become lists
         self._cut_rows()
         rows = self._rows.exists() and self._rows.stat().st_size > 0
         if not self._header.is_file() or not rows:  # a header alone has nothing that could be mixed up
@@ -154,7 +154,7 @@ class EvaluationFile:
 
     def _write(self, header: Mapping[str, Any]) -> None:
         self._known = dict(header)
-        write_whole(self._header, json.dumps(self._known, ensure_ascii=False, indent=1))
+        write_whole(self._header, to_json(self._known, indent=1))
 
 
 def summary(problems: Sequence[ProblemResult]) -> dict[str, Any]:
@@ -201,8 +201,7 @@ def _other_weights(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _line(problem: ProblemResult) -> str:
-    # A lone surrogate, legal in JSON, could not be written as UTF-8.
-    return json.dumps(to_row(problem), ensure_ascii=False).encode("utf-8", "replace").decode("utf-8") + "\n"
+    return to_json(to_row(problem)) + "\n"
 
 
 def _difference(key: str, before: Any, now: Any) -> str:

@@ -6,6 +6,8 @@ A method file may define, and nothing else in public:
     NEEDS        tensors it reads beyond rewards, verdicts and log-probs (a frozenset of names from `NEEDABLE`), or
     needs        needs(params) -> frozenset, where that depends on its settings
     check        check(params, group) -> list of warnings about settings that are legal and probably unwise
+    ON_POLICY    what a run says when it takes several optimiser steps per rollout and the method is not made for them
+    SURROGATE    False: its token_loss leaves the clipped surrogate aside, so that `dual_clip` would bound nothing
     TOKEN_LEVEL  True: its advantages are per token, so nothing can be added to them (see `add_to`)
     ALARMS       what a run says when one of its metrics leaves a range: {"metric": Alarm(...)}
     rounds       rounds(params) -> how often problems may be sampled for one batch (dynamic sampling); 1 without
@@ -25,58 +27,37 @@ it is kept in the checkpoint: numbers, strings, lists, dictionaries and tensors.
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
 from torch import Tensor
 
 from progrpo import plugins
-from progrpo.algo.advantages import group_advantages
-from progrpo.algo.aggregate import How, sequence_weights, weighted_sum
-from progrpo.algo.divergence import Divergence, kl_estimate
+from progrpo.algo.aggregate import sequence_weights, weighted_sum
+from progrpo.algo.divergence import kl_estimate
 from progrpo.algo.surrogate import clipped_surrogate
 from progrpo.errors import ConfigError, PluginError
 from progrpo.methods._contract import HOOKS, NEEDABLE, OTHERS
 from progrpo.methods._data import Advantages, Alarm, MicroView, Reweighted, StepBatch
-from progrpo.settings import Choice, Settings, parse
-from progrpo.types import Group, RolloutBatch
+from progrpo.methods._params import Params, Pool, base_advantages
+from progrpo.settings import Choice, parse
+from progrpo.types import Group, RolloutBatch, WeightedMean
 
-__all__ = ["HOOKS", "NEEDABLE", "Advantages", "Alarm", "MicroView", "Reweighted", "StepBatch"]
+__all__ = [
+    "HOOKS",
+    "NEEDABLE",
+    "Advantages",
+    "Alarm",
+    "MicroView",
+    "Params",
+    "Pool",
+    "Reweighted",
+    "StepBatch",
+    "base_advantages",
+]
 
 _PER_TOKEN = "method {name}: add needs advantages of whole sequences, and this method gives each token its own"
-
-Pool = Literal["step", "micro"]
-"""Where a method takes statistics over tokens: of the whole optimiser step, or of each micro-batch, as much released code
-does; with "micro" the result depends on batch.micro_tokens."""
-
-
-class Params(Settings):
-    """Settings all methods share. The defaults are GRPO's (arXiv:2402.03300; arXiv:2602.05281, Eq. 3)."""
-
-    scale: Literal["std", "none"] = "std"
-    """Divide centred rewards by the group's standard deviation, or not."""
-    ddof: Literal[0, 1] = 1
-    """1: sample standard deviation (TRL, verl). 0: population (arXiv:2602.05281, Eq. 8)."""
-    eps: float = Field(1e-6, ge=0)
-    """Added to the standard deviation, in units of the reward."""
-    clip_low: float = Field(0.2, ge=0, le=1)
-    """The importance ratio is clipped below 1 - clip_low."""
-    clip_high: float = Field(0.2, ge=0)
-    """The importance ratio is clipped above 1 + clip_high."""
-    aggregate: How = "sequence"
-    """From tokens to one number: see `progrpo.algo.aggregate.sequence_weights`."""
-    fixed_length: int | None = Field(None, gt=0)
-    """Denominator of aggregate=fixed, in tokens; None takes the longest completion the run allows."""
-    kl_coef: float = Field(0.0, ge=0)
-    """Weight of a penalty on the KL divergence from the model before training, mean over tokens as the objective; 0 needs
-    no reference model."""
-    kl: Divergence = "k3"
-    """How it is estimated from the sampled token: see `progrpo.algo.divergence.kl_estimate`."""
-    entropy_coef: float = Field(0.0, ge=0)
-    """Weight of a bonus on the entropy of the current policy, likewise; 0 computes none."""
-
 
 CONTRACT = plugins.Contract(kind="method", names=OTHERS | HOOKS, settings=Params)
 
@@ -142,14 +123,15 @@ class Method:
         return own | (self.added.alarms if self.added is not None else {})
 
     def advantages(self, batch: RolloutBatch) -> Advantages:
-        """Reward shaping, the method's advantages or GRPO's, what `method.add` adds, and which sequences are dropped; in
-        this order.
+        """Reward shaping, the method's advantages or GRPO's, what `method.add` adds, and which sequences are dropped or
+        left out; in this order.
 
         What is added follows the method's own normalisation and is not normalised itself; dropped sequences get none.
         """
         shaped, keep_hook = self._shaped(batch), self._hook("sequence_keep")
         keep = keep_hook(shaped, self.params) if keep_hook else None
-        return _dropped(self._with_added(self._own_advantages(shaped), batch), keep)
+        made = _dropped(self._with_added(self._own_advantages(shaped), batch), keep)
+        return _left_out(made, batch.truncated) if self.params.truncated == "drop" else made
 
     def renewed_advantages(self, own: Advantages, then: RolloutBatch, now: RolloutBatch) -> Advantages:
         """The advantages of some problems before a later optimiser step of their rollout.
@@ -167,6 +149,7 @@ class Method:
             made = replace(own, values=own.plain)
         else:
             return own
+        made = replace(made, left_out=own.left_out)
         return _dropped(self._with_added(made, now if added_anew else then), own.keep)
 
     def reweight(self, step: StepBatch) -> Reweighted:
@@ -200,12 +183,20 @@ class Method:
         """The loss of a micro-batch, to be minimised, and its part that is the (negative) objective; scalars.
 
         loss = - sum_n w[n] sum_t u[n,t] J[n,t] + kl_coef KL - entropy_coef H + extra
+
+        KL and H are means over all tokens of the step's sequences, those too that `reweight` does not keep: as in verl,
+        TRL and the released code of the methods that keep some.
         """
         if whole := self._hook("group_loss"):
             loss = whole(micro, self.params)
             return loss + self._regularisers(micro), loss
         objective = clipped_surrogate(
-            micro.logprobs, micro.old_logprobs, micro.advantages, clip_low=low, clip_high=high
+            micro.logprobs,
+            micro.old_logprobs,
+            micro.advantages,
+            clip_low=low,
+            clip_high=high,
+            dual_clip=self.params.dual_clip,
         )
         if token := self._hook("token_loss"):
             objective = token(micro, objective, self.params)
@@ -221,7 +212,12 @@ class Method:
     def may_skip_zero(self) -> bool:
         """Whether a sequence with advantage 0 has no gradient, so that it may stay out of the passes."""
         more = any(self._hook(name) for name in ("token_loss", "extra_loss", "group_loss"))
-        return not more and not self.params.kl_coef and not self.params.entropy_coef
+        return not more and not self.regularised
+
+    @property
+    def regularised(self) -> bool:
+        """Whether a penalty or a bonus acts on every token."""
+        return bool(self.params.kl_coef or self.params.entropy_coef)
 
     def make_net(self, width: int) -> torch.nn.Module | None:
         """The method's own module, or None."""
@@ -229,10 +225,12 @@ class Method:
         net: torch.nn.Module | None = hook(width, self.params) if hook else None
         return net
 
-    def check(self, group: int) -> list[str]:
+    def check(self, group: int, steps_per_rollout: int = 1) -> list[str]:
         """The method's warnings about its settings at this group size, and those of what is added."""
-        hook = self._hook("check")
+        hook, on_policy = self._hook("check"), self._hook("ON_POLICY")
         found = list(hook(self.params, group)) if hook else []
+        if on_policy is not None and steps_per_rollout > 1:
+            found.append(f"{steps_per_rollout} optimiser steps per rollout: {on_policy}")
         if self.added is not None and self._hook("advantages") is None:  # else nobody knows how it normalises
             normal = {name: getattr(self.params, name) for name in ("scale", "ddof", "eps")}
             found += replace(self.added, params=self.added.params.model_copy(update=normal)).check(group)
@@ -262,11 +260,13 @@ class Method:
 
     def _regularisers(self, micro: MicroView) -> Tensor:
         found = micro.logprobs.new_zeros(())
+        mask = micro.mask if micro.all_mask is None else micro.all_mask
+        weights = micro.weights if micro.all_weights is None else micro.all_weights
         if self.params.kl_coef and micro.ref_logprobs is not None:
             divergence = kl_estimate(micro.logprobs, micro.ref_logprobs, kind=self.params.kl)
-            found = found + self.params.kl_coef * weighted_sum(divergence, micro.mask, micro.weights)
+            found = found + self.params.kl_coef * weighted_sum(divergence, mask, weights)
         if self.params.entropy_coef and micro.entropies is not None:
-            found = found - self.params.entropy_coef * weighted_sum(micro.entropies, micro.mask, micro.weights)
+            found = found - self.params.entropy_coef * weighted_sum(micro.entropies, mask, weights)
         return found
 
     def _hook(self, name: str) -> Any:
@@ -277,9 +277,9 @@ def _dropped(made: Advantages, keep: Bool[Tensor, "P G"] | None) -> Advantages:
     return made if keep is None else replace(made, values=made.values.masked_fill(~keep, 0.0), keep=keep)
 
 
-def base_advantages(batch: RolloutBatch, params: Params) -> Float[Tensor, "P G"]:
-    """GRPO's group-relative advantages under the shared settings."""
-    return group_advantages(batch.rewards, scale=params.scale, ddof=params.ddof, eps=params.eps)
+def _left_out(made: Advantages, truncated: Bool[Tensor, "P G"]) -> Advantages:
+    share = WeightedMean(float(truncated.sum()), truncated.numel())
+    return replace(made, left_out=truncated, stats={**made.stats, "rollout/left_out": share})
 
 
 def load(choice: Choice) -> Method:
@@ -296,6 +296,11 @@ def load(choice: Choice) -> Method:
     if added is not None and getattr(module, "TOKEN_LEVEL", False):
         raise ConfigError(_PER_TOKEN.format(name=choice.name))
     params = parse(getattr(module, "Params", Params), settings, where=f"method {choice.name}")
+    if params.dual_clip is not None and (hasattr(module, "group_loss") or not getattr(module, "SURROGATE", True)):
+        raise ConfigError(
+            f"method {choice.name}: dual_clip={params.dual_clip:g} bounds the clipped surrogate, which this method does not "
+            "use; leave it at null"
+        )
     needs = set(module.needs(params) if hasattr(module, "needs") else getattr(module, "NEEDS", frozenset()))
     if unknown := sorted(needs - NEEDABLE.keys()):
         raise PluginError(

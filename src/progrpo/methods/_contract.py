@@ -32,6 +32,8 @@ OTHERS = {
     "NEEDS": "a frozenset of names from NEEDABLE",
     "needs": "needs(params) -> a frozenset of names from NEEDABLE",
     "check": "check(params, group) -> list of warnings",
+    "ON_POLICY": "a sentence",
+    "SURROGATE": "True or False",
     "TOKEN_LEVEL": "True or False",
     "ALARMS": "{metric: Alarm}",
     "rounds": "rounds(params) -> int",

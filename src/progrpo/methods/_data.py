@@ -24,6 +24,8 @@ class Advantages:
         tokens: [N, S] where each token has its own advantage; they replace `values` in the update. None: `values` is used
             for all tokens of a sequence.
         keep: [P, G] sequences to train on; set by the loader from the hook `sequence_keep`.
+        left_out: [P, G] sequences whose tokens are not trained on, while means over sequences count them; set by the loader
+            (`truncated=drop`); None where all are.
         plain: [P, G] the values before something was added to them; set by the loader; None where nothing was.
         carried: [N, S] values per token that `MicroView.carried` gives back in the update (returns of a value net).
         state: what the method remembers from now on beside `RolloutBatch.state`, key by key; None: nothing new.
@@ -34,6 +36,7 @@ class Advantages:
     values: Float[Tensor, "P G"]
     tokens: Float[Tensor, "N S"] | None = None
     keep: Bool[Tensor, "P G"] | None = None
+    left_out: Bool[Tensor, "P G"] | None = None
     plain: Float[Tensor, "P G"] | None = None
     carried: Mapping[str, Float[Tensor, "N S"]] = field(default_factory=dict)
     state: Mapping[str, Any] | None = None
@@ -60,7 +63,7 @@ class StepBatch:
     """One optimiser step, before it is made: what is decided once for all its micro-batches, without gradient.
 
     Attributes:
-        advantages: [K, S] of each token. mask: [K, S] completion tokens of the sequences that are kept.
+        advantages: [K, S] of each token. mask: [K, S] completion tokens of the sequences that are trained on.
         logprobs: [K, S] under the policy as it is before this step where the needs name "refresh" (or
             "refresh_advantages"), else those of the policy that sampled; the same numbers in a rollout's first step.
         old_logprobs: [K, S] under the policy that sampled.
@@ -98,7 +101,8 @@ class Reweighted:
     Attributes:
         advantages: [K, S] in place of the step's.
         weights: [K, S] >= 0, factors of each token's objective; they do not enter the denominators.
-        keep: [K, S] tokens that are trained on; the others leave the denominators too.
+        keep: [K, S] tokens that are trained on; the others leave the denominators too. The KL penalty and the entropy
+            bonus go on counting all.
         marks: [K, S] tokens that `token_loss` or `extra_loss` treat otherwise.
         stats: metrics, as in `Advantages`.
     """
@@ -119,6 +123,8 @@ class MicroView:
         advantages: [M, S] of each token. mask: [M, S] tokens that are trained on.
         weights: [M] of each sequence in the sum over the step (see `algo.aggregate`); `algo.aggregate.weighted_sum`
             of [M, S] values with them is what this micro-batch adds to the step's mean.
+        all_mask, all_weights: the same with the tokens that `Reweighted.keep` takes away, for what acts on every token (KL
+            penalty, entropy bonus); None where it takes none.
         sequences: [M] which sequence of the step each is; sequence n belongs to problem n // group.
         group: G. count: sequences of the whole step that are kept, for means over sequences.
         correct: [M]. marks: [M, S] from `reweight`. carried: [M, S] from `Advantages.carried`.
@@ -138,6 +144,8 @@ class MicroView:
     group: int
     count: int
     correct: Bool[Tensor, " M"]
+    all_mask: Bool[Tensor, "M S"] | None = None
+    all_weights: Float[Tensor, " M"] | None = None
     marks: Bool[Tensor, "M S"] | None = None
     carried: Mapping[str, Float[Tensor, "M S"]] = field(default_factory=dict)
     entropies: Float[Tensor, "M S"] | None = None

@@ -14,6 +14,8 @@ from progrpo import methods
 from progrpo.algo.aggregate import How
 from progrpo.algo.surrogate import log_ratio
 
+SURROGATE = False
+
 
 class Params(methods.Params):
     clip_low: float = Field(1.0, ge=0, le=1)

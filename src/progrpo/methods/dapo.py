@@ -4,13 +4,14 @@
     only groups with 0 < correct < G train: more problems are sampled until P groups are, at most `max_rounds` times
     R ← R + f(n),  f(n) = 0 to limit − buffer, then (limit − buffer − n)/buffer, −1 beyond the limit      (Eq. 13)
 
-verl's recipe pools the tokens of the whole step instead: aggregate=token. The reward of the paper is +1/−1
+verl's recipe, with which the paper's model was trained, pools the tokens of the whole step instead and bounds what a
+negative advantage can count (aggregate=token, dual_clip=10: neither is in the paper). The reward of the paper is +1/−1
 (reward.name=dapo_math), of which the advantages see nothing but the constant eps.
 
 Source: arXiv:2503.14476, Eq. 8 and 13; verl-recipe dapo/ for max_rounds.
-Evidence: paper, and code for max_rounds.
-Reproduce: max_rounds=10 and limit_tokens=20480, buffer_tokens=4096; the defaults are the loss alone, so that methods can be
-compared on equal rollouts.
+Evidence: paper, and code for max_rounds and the preset.
+Reproduce: max_rounds=10 and limit_tokens=20480, buffer_tokens=4096; `preset: released` for the recipe's script. The defaults
+are the loss alone, so that methods can be compared on equal rollouts.
 """
 
 import torch
@@ -20,6 +21,16 @@ from torch import Tensor
 from progrpo import methods
 from progrpo.algo.aggregate import How
 from progrpo.types import Group, RolloutBatch
+
+PRESETS = {
+    "released": {
+        "aggregate": "token",
+        "dual_clip": 10.0,
+        "max_rounds": 10,
+        "limit_tokens": 20480,
+        "buffer_tokens": 4096,
+    }
+}
 
 
 class Params(methods.Params):

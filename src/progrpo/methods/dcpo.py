@@ -3,7 +3,7 @@
     q = π_old(token);  ratio in [1/2 + 1/2 √max(1 − 4 ε_low/q, 0),  min(1/2 + 1/2 √(1 + 4 ε_high/q), 10)]
     A_new over this group, A_tot over all groups of the problem so far, i of them; of
     ((i−1) A_new + A_tot)/i and (A_new + (i−1) A_tot)/i the one smaller in size
-    negative advantages: J at least 10 A (dual clip)
+    negative advantages: J at least 10 A (`dual_clip`, which the paper does not mention and the released runs set)
 
 Problems are known by their id; what was seen of each (number, sum, sum of squares of its rewards) is kept in the
 checkpoint; their variance is that of all of them together. The sources disagree on the mean over tokens: within each
@@ -31,8 +31,7 @@ class Params(methods.Params):
     """ε_high, likewise."""
     largest_ratio: float = Field(10.0, gt=1)
     """Upper bound of the upper bound."""
-    dual_clip: float = Field(10.0, gt=1)
-    """A negative advantage counts at most so many times."""
+    dual_clip: float | None = Field(10.0, gt=1)
     smooth: bool = True
     """Smooth advantages over the visits; false keeps GRPO's."""
 
@@ -45,8 +44,9 @@ def clip_range(step: methods.StepBatch, params: Params) -> tuple[Tensor, Tensor]
 
 
 def token_loss(micro: methods.MicroView, surrogate: Tensor, params: Params) -> Tensor:
-    bounded = torch.maximum(surrogate, params.dual_clip * micro.advantages)
-    return torch.where(micro.advantages < 0, bounded, surrogate)
+    """The surrogate as it is. A method with this hook keeps sequences of advantage 0 in its passes: without them the gradient
+    would be the same but for its rounding, and runs made so far could not be repeated bit for bit."""
+    return surrogate
 
 
 def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:

@@ -16,6 +16,8 @@ from torch import Tensor
 from progrpo import methods
 from progrpo.algo.surrogate import log_ratio
 
+SURROGATE = False
+
 
 class Params(methods.Params):
     clip_low: float = Field(3e-4, ge=0, le=1)

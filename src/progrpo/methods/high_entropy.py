@@ -3,12 +3,13 @@
     J over the ⌈0.2 · tokens⌉ tokens with the largest entropy H_t of the current policy, all tokens of the step being ranked
     together
 
-The released code ranks the tokens of each micro-batch (`pool: micro`). The other tokens leave the divisor as well: without
-that the step would silently be five times smaller.
+The released code ranks the tokens of each micro-batch (`pool: micro`) and has DAPO's dual clip. The other tokens leave the
+divisor as well: without that the step would silently be five times smaller. A KL penalty or an entropy bonus (neither is in
+the paper or its runs) acts on all tokens, as in the released code.
 
 Source: arXiv:2506.01939; Shenzhi-Wang/Beyond-the-80-20-Rule-RLVR@6f5dda6 core_algos.py.
 Evidence: code.
-Reproduce: the defaults (DAPO's clip, token mean); `preset: released` for the code's pools.
+Reproduce: the defaults (DAPO's clip, token mean); `preset: released` for the code's pools and its dual clip.
 """
 
 from pydantic import Field
@@ -19,7 +20,7 @@ from progrpo.algo.aggregate import How
 from progrpo.methods._pools import top_share
 
 NEEDS = frozenset({"entropies", "refresh"})
-PRESETS = {"released": {"pool": "micro"}}
+PRESETS = {"released": {"pool": "micro", "dual_clip": 10.0}}
 
 
 class Params(methods.Params):

@@ -6,7 +6,8 @@
 The means and the top k are over all tokens of the step (`pool: step`); the released code takes those of the micro-batch
 (`pool: micro`). The gradient flows through |·| and is 0 where π = π_old, so the penalty acts from the second step of a
 rollout on. In the first the two differ by rounding alone, of which |·| would make a full gradient of no meaning: no token is
-marked there, as the released code would.
+marked there, as the released code would. Where no group is mixed every advantage is 0 and so is every covariance: the ties go
+to the first k tokens of the step in row order, and the penalty is all that acts on them.
 
 Source: arXiv:2505.22617; PRIME-RL/Entropy-Mechanism-of-RL@8850579 core_algos.py.
 Evidence: code.
@@ -24,6 +25,7 @@ from progrpo.algo.surrogate import log_ratio
 from progrpo.methods._pools import covariance, top_share
 
 NEEDS = frozenset({"refresh"})
+SURROGATE = False
 PRESETS = {
     "7b": {"ratio": 2e-3},
     "32b": {"ratio": 2e-4},

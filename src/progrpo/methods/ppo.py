@@ -8,8 +8,9 @@ the policy unless `shared`. Released PPO trains a critic of the policy's own siz
 
 Source: arXiv:1707.06347, Eq. 7 and 9; GAE arXiv:1506.02438, Eq. 16; arXiv:2602.05281, Eq. 2.
 Evidence: paper, and code for the constants (verl trainer/config).
-Reproduce: the defaults are verl's (γ = λ = 1, value clip 0.5, advantages whitened over the batch, critic's learning rate
-ten times the policy's).
+Reproduce: the defaults are verl's in γ = λ = 1, the value clip of 0.5, advantages whitened over the batch and the critic's
+learning rate of ten times the policy's; not in the mean over tokens, which is Eq. 2's within each completion, and without
+its dual clip: `preset: verl` has both.
 """
 
 import torch
@@ -23,6 +24,7 @@ from progrpo.types import RolloutBatch, WeightedMean
 
 NEEDS = frozenset({"values", "token_states"})
 TOKEN_LEVEL = True
+PRESETS = {"verl": {"aggregate": "token", "dual_clip": 3.0}}
 
 
 class Params(methods.Params):

@@ -44,7 +44,14 @@ Confidence = Callable[..., Tensor]
 
 PRESETS = {
     "paper": {"baseline": "prompt", "skip": "degenerate", "ddof": 0, "aggregate": "group_token"},
-    "verl": {"baseline": "prompt", "skip": "degenerate", "ddof": 1, "eps": 1e-6, "aggregate": "token"},
+    "verl": {
+        "baseline": "prompt",
+        "skip": "degenerate",
+        "ddof": 1,
+        "eps": 1e-6,
+        "aggregate": "token",
+        "dual_clip": 3.0,
+    },
     "theory": {"baseline": "group_mean", "skip": "degenerate", "ddof": 0, "aggregate": "group_token"},
     "equilibrium": {"baseline": "group_mean", "skip": "all_wrong", "alpha": 1.0},
     "balanced": {

@@ -19,6 +19,12 @@ from progrpo import methods
 from progrpo.algo.aggregate import How
 from progrpo.types import RolloutBatch
 
+SURROGATE = False
+ON_POLICY = (
+    "this method has no importance ratio, so that only the first step follows the policy gradient; leave "
+    "batch.minibatch_prompts at null"
+)
+
 
 class Params(methods.Params):
     aggregate: How = "fixed"

@@ -2,8 +2,10 @@
 
     L = −(sg(p(o|q)) + a) · log p(o|q)
 
-p is the probability of the whole completion; it underflows for long ones, and then a is all that is left: imitation of
-its own samples. A control of the opposite sign to ProGRPO; verdicts play no part.
+p is the probability of the whole completion under the policy as it is before each optimiser step, without gradient; the
+paper weighs by a frozen copy, which is the policy that sampled. The two are the same in a rollout's first step; from the
+second on there is neither that nor an importance ratio here, and the run warns. p underflows for long completions, and then a
+is all that is left: imitation of its own samples. A control of the opposite sign to ProGRPO; verdicts play no part.
 
 Source: arXiv:2506.06395.
 Evidence: paper.
@@ -17,6 +19,12 @@ from torch import Tensor
 from progrpo import methods
 from progrpo.algo.aggregate import How
 from progrpo.types import RolloutBatch
+
+SURROGATE = False
+ON_POLICY = (
+    "rlsc weighs each completion by its probability under the policy as it is now, without an importance ratio, so that the "
+    "later steps raise what the earlier ones raised; leave batch.minibatch_prompts at null"
+)
 
 
 class Params(methods.Params):

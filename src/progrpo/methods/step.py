@@ -53,6 +53,7 @@ class Decided:
         advantages: [K, S]. mask: [K, S] tokens that are trained on. weights: [K] of each sequence in the sum over the step.
         low, high: how far below and above 1 the importance ratio counts; floats or [K, S].
         chosen: [k] the sequences that are forwarded. made: what the method's `reweight` returned.
+        all_mask, all_weights: see `MicroView`.
     """
 
     advantages: Float[Tensor, "K S"]
@@ -62,6 +63,8 @@ class Decided:
     high: float | Tensor
     chosen: Int[Tensor, " k"]
     made: Reweighted
+    all_mask: Bool[Tensor, "K S"] | None = None
+    all_weights: Float[Tensor, " K"] | None = None
 
 
 def make_step(
@@ -78,7 +81,8 @@ def make_step(
     own = part_of_batch(batch, problems)
     current = now or own
     kept = torch.ones_like(advantages.values, dtype=torch.bool) if advantages.keep is None else advantages.keep
-    mask = own.mask & kept.flatten()[:, None]
+    trained = kept if advantages.left_out is None else kept & ~advantages.left_out
+    mask = own.mask & trained.flatten()[:, None]
     tokens = advantages.tokens
     return Step(
         batch=StepBatch(
@@ -108,6 +112,7 @@ def part_of(advantages: Advantages, problems: slice, group: int) -> Advantages:
         values=advantages.values[problems],
         tokens=None if advantages.tokens is None else advantages.tokens[index],
         keep=None if advantages.keep is None else advantages.keep[problems],
+        left_out=None if advantages.left_out is None else advantages.left_out[problems],
         plain=None if advantages.plain is None else advantages.plain[problems],
         carried={name: values[index] for name, values in advantages.carried.items()},
     )
@@ -148,15 +153,27 @@ def decide(
     made = method.reweight(batch)
     advantages = batch.advantages if made.advantages is None else made.advantages
     mask = batch.mask if made.keep is None else batch.mask & made.keep
-    weights = method.weights(mask.sum(dim=1).view(step.kept.shape), longest, step.kept).flatten()  # [K]
+
+    def weights(counted: Bool[Tensor, "K S"]) -> Float[Tensor, " K"]:
+        return method.weights(counted.sum(dim=1).view(step.kept.shape), longest, step.kept).flatten()
+
     low, high = method.clip_range(replace(batch, advantages=advantages, mask=mask))
-    useful = mask.any(dim=1)
+    useful = (batch.mask if method.regularised else mask).any(dim=1)
     # Micro-batches that are pools must stay what they were when the statistics were taken.
     if skip_zero and method.may_skip_zero and pool is None:
         acting = advantages if made.weights is None else advantages * made.weights
         useful = (acting.masked_fill(~mask, 0.0) != 0).any(dim=1)
-    chosen = useful.nonzero()[:, 0] if skip_zero else torch.arange(len(useful))
-    return Decided(advantages=advantages, mask=mask, weights=weights, low=low, high=high, chosen=chosen, made=made)
+    return Decided(
+        advantages=advantages,
+        mask=mask,
+        weights=weights(mask),
+        low=low,
+        high=high,
+        chosen=useful.nonzero()[:, 0] if skip_zero else torch.arange(len(useful)),
+        made=made,
+        all_mask=None if made.keep is None else batch.mask,
+        all_weights=None if made.keep is None else weights(batch.mask),
+    )
 
 
 def micro_view(
@@ -190,6 +207,8 @@ def micro_view(
         group=step.group,
         count=int((decided.weights > 0).sum()),
         correct=own(step.batch.correct.flatten()),
+        all_mask=own(decided.all_mask),
+        all_weights=own(decided.all_weights),
         marks=own(decided.made.marks),
         carried={name: own(values) for name, values in step.carried.items()},
         entropies=entropies,

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
@@ -111,13 +113,13 @@ def step_axis(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
 
 
-def doubling_axis(axes: Axes, ks: Sequence[int]) -> None:
+def doubling_axis(axes: Axes, ks: Sequence[int], label: str = "k") -> None:
     """An x axis of numbers of completions that double; every second is named where there are many."""
     axes.set_xscale("log", base=2)
     named = [k for place, k in enumerate(ks) if len(ks) <= 8 or place % 2 == 0]
     axes.set_xticks(named, [str(k) for k in named])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("k", loc="right")
+    axes.set_xlabel(label, loc="right")
 
 
 def value_axis(axes: Axes) -> None:
@@ -141,7 +143,19 @@ def unit_axis(axes: Axes, unit: str) -> None:
     _within_range(axes, percent)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=_STEPS))
     if percent:
-        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}")
+        percentages(axes)
+
+
+def percentages(axes: Axes) -> None:
+    """Read the fractions on y as percentages."""
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}")
+
+
+def histogram(axes: Axes, values: Sequence[float] | np.ndarray, edges: np.ndarray, colour: str, **line: Any) -> None:
+    """Draw the share of the values that lie between each two edges; `line`: of its outline."""
+    shares = np.histogram(values, edges)[0] / len(values)
+    axes.stairs(shares, edges, color=colour, fill=True, alpha=0.15)
+    axes.stairs(shares, edges, color=colour, **line)
 
 
 def _within_range(axes: Axes, percent: bool) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 
 from progrpo import schema
 from progrpo.errors import DataError
+from progrpo.files import is_number, rows_at
 from progrpo.measures import pass_at_k
-from progrpo.report.read import Row, Run, evaluation_rows, is_number, last_shared_evaluation
 from progrpo.report.wording import flat
 from progrpo.rows import from_row
 from progrpo.statistics import Interval, bootstrap_mean
@@ -24,9 +24,9 @@ HELD_OUT = "held-out"
 """Stands for the preset of evaluations made during training."""
 
 STATISTICS = ("probability", "low_probability", "entropy")
-"""Token statistics of a completion that are kept, in the order of the columns of `Scores.raw` and `Scores.tempered`."""
+"""Token statistics of a completion that are kept, in the order of the columns of `Scores.statistics`."""
 
-_SAMPLING = ("n", "temperature", "top_p", "top_k", "max_new_tokens", "precision")
+_SAMPLING = ("n", "temperature", "top_p", "top_k", "max_new_tokens", "stop", "precision")
 _WHERE = frozenset({"name", "path", "source", "revision", "expected", "contests", "ratings", "rating"})
 """Settings of a task that say where its data come from and what else is made of the completions; the problems themselves
 are compared by their digest."""
@@ -38,23 +38,29 @@ class Scores:
     """What is kept of one problem's judged completions.
 
     Attributes:
-        length: tokens, mean over completions. truncated: share cut at the limit. None where the rows do not say.
-        raw, tempered: [n, 3] the `STATISTICS` of each completion, at temperature 1 and at that of sampling; a row of a
-            completion without tokens is nan. None where no completion has them.
-        right: whether each completion is correct, in the order of their rows.
+        identity: digest of its id, prompt and answer: an id with another prompt or answer is another problem.
+        measures: as logged; "length" (tokens, mean over completions) and "truncated" (share cut at the limit) are those of
+            the completions where the rows say.
+        statuses: of the completions, in the order of their rows.
+        forms: canonical forms of the correct completions with their counts.
+        statistics: [n, 3] the `STATISTICS` of each completion, "raw" at temperature 1 and "tempered" at that of sampling; a
+            row of a completion without tokens is nan. A kind that no completion has is absent.
         offset: where its row begins in the file, in bytes.
     """
 
     n: int
     correct: int
+    identity: bytes
     measures: Mapping[str, float]
-    statuses: Mapping[str, int]
-    length: float | None
-    truncated: float | None
-    raw: np.ndarray | None
-    tempered: np.ndarray | None
-    right: tuple[bool, ...]
+    statuses: tuple[str, ...]
+    forms: Counter[str]
+    statistics: Mapping[str, np.ndarray]
     offset: int
+
+    @property
+    def share(self) -> float:
+        """Of correct completions."""
+        return self.correct / self.n if self.n else 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -77,8 +83,8 @@ class Evaluation:
     preset: str | None
     conditions: Mapping[str, str]
     problems: Mapping[str, Scores]
-    over_task: Mapping[str, float]
     path: Path
+    over_task: Mapping[str, float] = field(default_factory=dict)
     by_category: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     step: int | None = None
@@ -101,11 +107,7 @@ class Evaluation:
         if key.startswith("pass@"):
             k = int(key.removeprefix("pass@"))
             return {name: _pass_at(s.n, s.correct, k) for name, s in self.problems.items() if s.n >= k}
-        if key in ("length", "truncated"):
-            found = {name: getattr(scores, key) for name, scores in self.problems.items()}
-        else:
-            found = {name: scores.measures.get(key) for name, scores in self.problems.items()}
-        return {name: float(value) for name, value in found.items() if is_number(value)}
+        return {name: scores.measures[key] for name, scores in self.problems.items() if key in scores.measures}
 
     def interval(self, key: str) -> Interval | None:
         """The mean of a measure over problems with its interval; None where no problem has it."""
@@ -113,64 +115,30 @@ class Evaluation:
         return _bootstrapped(values) if values else None
 
     def statuses(self) -> Counter[str]:
-        total: Counter[str] = Counter()
-        for scores in self.problems.values():
-            total.update(scores.statuses)
-        return total
+        return Counter(status for scores in self.problems.values() for status in scores.statuses)
 
     def statistics(self, kind: str) -> np.ndarray | None:
-        """[rollouts, 3] the `STATISTICS` of every completion that has them; None where a problem lacks them.
+        """[completions, 3] the `STATISTICS` of every completion that has them; None where a problem lacks them.
 
         Args:
             kind: "raw" or "tempered".
         """
-        parts = [getattr(scores, kind) for scores in self.problems.values()]
-        if not parts or any(part is None for part in parts):
+        parts = [scores.statistics[kind] for scores in self.problems.values() if kind in scores.statistics]
+        if not parts or len(parts) < len(self.problems):
             return None
         joined: np.ndarray = np.concatenate(parts)
         known: np.ndarray = joined[np.isfinite(joined).all(axis=1)]
         return known
 
-    def judged(self, problems: Collection[str]) -> Iterator[ProblemResult]:
-        """Read these problems with their completions from the file again, in the order given."""
+    def results(self, problems: Collection[str]) -> dict[str, ProblemResult]:
+        """Read those of these problems that it has with their completions from the file again, in the order given."""
         with self.path.open("rb") as file:
-            for problem in problems:
+
+            def read(problem: str) -> ProblemResult:
                 file.seek(self.problems[problem].offset)
-                yield from_row(json.loads(file.readline()))
+                return from_row(json.loads(file.readline()))
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LeftOut:
-    """An evaluation that cannot be used: the index of its run, its name, and why, in words."""
-
-    run: int
-    name: str
-    why: str
-
-
-def evaluations_of(runs: Sequence[Run]) -> tuple[list[list[Evaluation]], list[LeftOut]]:
-    """The finished evaluations of each run by name, and those left out.
-
-    A run's held-out evaluation is the last one that all runs with any share, else its own last.
-
-    Raises:
-        DataError: a file is damaged otherwise than by a cut last line.
-    """
-    shared = last_shared_evaluation([run for run in runs if run.evaluations])
-    found: list[list[Evaluation]] = []
-    left_out: list[LeftOut] = []
-    for index, run in enumerate(runs):
-        mine = []
-        if run.evaluations:
-            mine.append(_held_out(run, shared if shared is not None else max(run.evaluations)))
-        for name in _names(run.path / "evaluations"):
-            read = _benchmark(run.path / "evaluations" / f"{name}.jsonl")
-            if isinstance(read, str):
-                left_out.append(LeftOut(run=index, name=name, why=read))
-            else:
-                mine.append(read)
-        found.append(mine)
-    return found, left_out
+            return {problem: read(problem) for problem in problems if problem in self.problems}
 
 
 def why_apart(one: Evaluation, reference: Evaluation) -> str:
@@ -178,103 +146,111 @@ def why_apart(one: Evaluation, reference: Evaluation) -> str:
     names = [*reference.conditions, *(name for name in one.conditions if name not in reference.conditions)]
     differing = []
     for name in names:
-        mine, theirs = (e.conditions.get(name, "unknown") for e in (one, reference))
+        mine, theirs = (evaluation.conditions.get(name, "unknown") for evaluation in (one, reference))
         if mine != theirs:
             word = _WORDS.get(name, name)
             differing.append("other problems" if name == "digest" else f"{word} {mine}, not {theirs}")
     return "; ".join(differing)
 
 
-def _held_out(run: Run, step: int) -> Evaluation:
-    path = run.path / "evaluations" / f"step-{step:06d}.jsonl"
+def held_out(path: Path, step: int, config: Mapping[str, Any]) -> Evaluation:
+    """An evaluation made during training, by the settings of its run.
+
+    Raises:
+        DataError: the file is damaged otherwise than by a cut last line.
+    """
     problems, digest = _read(path)
-    task = dict(run.config.get("task") or {})
+    task = dict(config.get("task") or {})
     name = str(task.get("name", "task"))
-    settings = {**(run.config.get("evaluate") or {}), "task": task, "reward": run.config.get("reward")}
-    settings["max_new_tokens"] = (run.config.get("sampling") or {}).get("max_new_tokens")
-    settings["n"] = _completions(problems)
+    settings = {**(config.get("evaluate") or {}), "task": task, "reward": config.get("reward")}
+    settings["max_new_tokens"] = (config.get("sampling") or {}).get("max_new_tokens")
     return Evaluation(
         name=f"{name} (held-out)",
         task=name,
         preset=HELD_OUT,
-        conditions=_conditions(HELD_OUT, settings, digest) | {"step": str(step)},
+        conditions=_conditions(HELD_OUT, settings, problems, digest) | {"step": str(step)},
         problems=problems,
-        over_task={},
         path=path,
         step=step,
     )
 
 
-def _names(folder: Path) -> list[str]:
-    """The benchmarks of which a folder holds rows or a header."""
+def benchmarks(folder: Path) -> Iterator[tuple[str, Evaluation | str]]:
+    """What `progrpo evaluate` wrote into a folder, by name: an evaluation, or in words why it cannot be used.
+
+    Raises:
+        DataError: a file is damaged otherwise than by a cut last line.
+    """
     files = [*folder.glob("[!.]*.jsonl"), *folder.glob("[!.]*.json")]
-    return sorted({path.stem for path in files if not path.stem.startswith("step-")})
+    for name in sorted({path.stem for path in files if not path.stem.startswith("step-")}):
+        yield name, _benchmark(folder / f"{name}.jsonl")
 
 
 def _benchmark(path: Path) -> Evaluation | str:
-    """A benchmark's evaluation; in words, why it cannot be used."""
     head = path.with_suffix(".json")
     if not head.is_file():
         return f"rows without a header {head.name}"
-    try:
-        header = json.loads(head.read_text("utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{head}: expected a JSON object, got a damaged file ({error}); evaluate again") from None
-    if not isinstance(header, dict):
-        raise DataError(f"{head}: expected a JSON object, got {type(header).__name__}; evaluate again")
+    header = _header(head)
     if header.get("complete") is not True:
-        return f"cut short, or still being written, at {_rows(path):,} of {_count(header.get('problems'))} problems"
+        planned = header.get("problems")
+        count = f"{planned:,}" if isinstance(planned, int) else "an unknown number of"
+        return f"cut short, or still being written, at {_whole_lines(path):,} of {count} problems"
     problems, digest = _read(path) if path.is_file() else ({}, "")
     if not problems:
         return f"a header without rows ({path.name} is {'empty' if path.is_file() else 'gone'}); evaluate again"
     excluded = sorted(str(one["problem"]) for one in header.get("excluded") or ())  # their golds do not verify
-    wanted = header.get("problems", len(problems) + len(excluded)) - len(excluded)
-    if len(problems) != wanted:
-        return f"{len(problems)} problems where its header says {wanted}; evaluate again"
-    settings = dict(header.get("settings") or {}) | {"n": _completions(problems)}
+    expected = header.get("problems", len(problems) + len(excluded)) - len(excluded)
+    if len(problems) != expected:
+        return f"{len(problems)} problems where its header says {expected}; evaluate again"
     preset = header.get("preset")
+    digest = " ".join([header.get("digest") or digest, *excluded])
+    means = header.get("by_category")
     return Evaluation(
         name=path.stem,
         task=str(header.get("task", path.stem)),
         preset=preset,
-        conditions=_conditions(preset, settings, " ".join([header.get("digest") or digest, *excluded])),
+        conditions=_conditions(preset, header.get("settings") or {}, problems, digest),
         problems=problems,
-        over_task=_numbers(header.get("over_task")),
-        by_category=_by_category(header.get("by_category")),
         path=path,
+        over_task=_numbers(header.get("over_task")),
+        by_category={str(name): _numbers(of) for name, of in means.items()} if isinstance(means, dict) else {},
         environment=header.get("environment") or {},
     )
 
 
-def _rows(path: Path) -> int:
-    """Whole lines of a file; 0 where there is none."""
+def _header(path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads(path.read_text("utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: expected a JSON object, got a damaged file ({error}); evaluate again") from None
+    if not isinstance(header, dict):
+        raise DataError(f"{path}: expected a JSON object, got {type(header).__name__}; evaluate again")
+    return header
+
+
+def _whole_lines(path: Path) -> int:
     if not path.is_file():
         return 0
     with path.open("rb") as file:
         return sum(line.endswith(b"\n") for line in file)
 
 
-def _count(number: object) -> str:
-    return f"{number:,}" if isinstance(number, int) else "an unknown number of"
-
-
-def _by_category(means: object) -> dict[str, dict[str, float]]:
-    known = means if isinstance(means, dict) else {}
-    return {str(category): _numbers(of) for category, of in known.items() if isinstance(of, dict)}
-
-
-def _numbers(measures: Mapping[str, Any] | None) -> dict[str, float]:
+def _numbers(measures: object) -> dict[str, float]:
     """The values that are numbers, under today's names."""
-    return {key: value for key, value in schema.measures_in_todays_words(measures or {}).items() if is_number(value)}
+    known = schema.measures_in_todays_words(measures) if isinstance(measures, Mapping) else {}
+    return {key: value for key, value in known.items() if is_number(value)}
 
 
-def _conditions(preset: str | None, settings: Mapping[str, Any], digest: str) -> dict[str, str]:
-    found = {"preset": preset or "none"}
-    found |= {name: _plain(settings[name]) for name in _SAMPLING if settings.get(name) is not None}
+def _conditions(
+    preset: str | None, settings: Mapping[str, Any], problems: Mapping[str, Scores], digest: str
+) -> dict[str, str]:
+    counts = " or ".join(str(n) for n in sorted({scores.n for scores in problems.values()}))
+    sampling = {name: settings[name] for name in _SAMPLING if settings.get(name) is not None} | {"n": counts}
     task = {key: value for key, value in (settings.get("task") or {}).items() if key not in _WHERE}
     reward = settings.get("reward") or {}
     return (
-        found
+        {"preset": preset or "none"}
+        | {name: _plain(sampling[name]) for name in _SAMPLING if name in sampling}
         | flat(task, "task.")
         | flat(reward if isinstance(reward, Mapping) else {"name": reward}, "reward.")
         | {"digest": digest}
@@ -284,10 +260,6 @@ def _conditions(preset: str | None, settings: Mapping[str, Any], digest: str) ->
 def _plain(value: Any) -> str:
     """1 and 1.0 are one setting."""
     return f"{value:g}" if is_number(value) and abs(value) < 1e5 else str(value)
-
-
-def _completions(problems: Mapping[str, Scores]) -> str:
-    return " or ".join(str(n) for n in sorted({scores.n for scores in problems.values()}))
 
 
 @lru_cache(maxsize=4096)
@@ -303,34 +275,38 @@ def _pass_at(n: int, correct: int, k: int) -> float:
 
 def _read(path: Path) -> tuple[dict[str, Scores], str]:
     """Scores by problem, and the digest of ids, prompts and answers."""
-    found: dict[str, Scores] = {}
+    problems: dict[str, Scores] = {}
     digest = hashlib.sha256()
-    for number, (offset, row) in enumerate(evaluation_rows(path), start=1):
+    for number, (offset, row) in enumerate(rows_at(path), start=1):
         try:
-            found[row["problem"]] = _scores(row, offset)
+            problems[row["problem"]] = scores = _scores(row, offset)
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{path}, line {number}: no row of an evaluation ({type(error).__name__}: {error}); evaluate again"
             ) from None
-        identity = [row["problem"], row.get("prompt"), row.get("answer")]
-        digest.update(json.dumps(identity, ensure_ascii=True).encode())
-    return found, digest.hexdigest()
+        digest.update(scores.identity)
+    return problems, digest.hexdigest()
 
 
-def _scores(row: Row, offset: int) -> Scores:
+def _scores(row: Mapping[str, Any], offset: int) -> Scores:
     samples = row["samples"]
     tokens = [sample.get("tokens") for sample in samples]
     finishes = [sample.get("finish") for sample in samples]
+    measures = _numbers(row.get("measures"))
+    if samples and all(map(is_number, tokens)):
+        measures["length"] = sum(tokens) / len(tokens)
+    if samples and None not in finishes:
+        measures["truncated"] = finishes.count("length") / len(finishes)
+    identity = json.dumps([row["problem"], row.get("prompt"), row.get("answer")], ensure_ascii=True)
+    kinds = {"raw": [sample.get("raw") or {} for sample in samples], "tempered": samples}
     return Scores(
         n=row["n"],
         correct=row["correct"],
-        measures=_numbers(row["measures"]),
-        statuses=Counter(sample["status"] for sample in samples),
-        length=sum(tokens) / len(tokens) if samples and all(is_number(count) for count in tokens) else None,
-        truncated=finishes.count("length") / len(finishes) if samples and None not in finishes else None,
-        raw=_statistics([sample.get("raw") or {} for sample in samples]),
-        tempered=_statistics(samples),
-        right=tuple(sample["status"] == "correct" for sample in samples),
+        identity=hashlib.sha256(identity.encode()).digest(),
+        measures=measures,
+        statuses=tuple(sample["status"] for sample in samples),
+        forms=Counter(one["canonical"] for one in samples if one["status"] == "correct" and one.get("canonical")),
+        statistics={kind: found for kind, rows in kinds.items() if (found := _statistics(rows)) is not None},
         offset=offset,
     )
 

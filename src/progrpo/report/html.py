@@ -11,10 +11,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from progrpo.files import finite_or_none
 from progrpo.report.drawing import RUN_COLOURS
 
 HERE = Path(__file__).parent
-_ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
+_ESCAPED = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
 def render(
@@ -42,26 +43,31 @@ def render(
     return page.encode("utf-8", "replace").decode("utf-8")
 
 
+def text(template: str, part: str, **facts: Any) -> str:
+    """One part of a template of plain text (a macro of that name), as it stands."""
+    return str(getattr(_texts().get_template(template).module, part)(**facts))
+
+
 def prose(template: str, part: str, **facts: Any) -> str:
-    """One part of a template of plain text (a macro of that name), its lines joined."""
-    return " ".join(paragraphs(template, part, **facts))
+    """The same with its lines joined."""
+    return " ".join(text(template, part, **facts).split())
 
 
 def paragraphs(template: str, part: str, **facts: Any) -> list[str]:
     """The same by its paragraphs, which blank lines part."""
-    made = str(getattr(_texts().get_template(template).module, part)(**facts))
-    return [" ".join(text.split()) for text in made.split("\n\n") if text.strip()]
+    return [" ".join(one.split()) for one in text(template, part, **facts).split("\n\n") if one.strip()]
 
 
 def embedded_json(data: object) -> str:
-    """JSON that is safe inside a script element: only ASCII, and none of < > &; `json.loads` gives the data back."""
-    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return "".join(_ESCAPED.get(character, character) for character in text)
+    """JSON that is safe inside a script element: only ASCII, and none of < > &; `json.loads` gives the data back, but null
+    for a number that is not finite."""
+    text = json.dumps(finite_or_none(data), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.translate(_ESCAPED)
 
 
-def code(text: str) -> Markup:
+def code(caption: str) -> Markup:
     """Text of a caption as HTML; what stands in backticks is a metric's name."""
-    parts = enumerate(text.split("`"))
+    parts = enumerate(caption.split("`"))
     return Markup("").join(Markup("<code>%s</code>") % part if at % 2 else escape(part) for at, part in parts)
 
 

@@ -1,13 +1,12 @@
-"""Run directories as the report sees them: settings, metrics, and the rows of evaluations and rollouts.
+"""Run directories as the report sees them: settings, metrics, evaluations, and where the rollouts lie.
 
 A run that was killed reads like any other; it merely has fewer rows. What an older version wrote under other names is read
-under today's (`formerly` in `progrpo.schema`): here, and nowhere else.
+under today's (`formerly` in `progrpo.schema`): here and in `evaluations`, and nowhere else.
 """
 
 import json
-import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ import yaml
 
 from progrpo import schema
 from progrpo.errors import RunDirectoryError
-from progrpo.files import read_jsonl, rows_at
+from progrpo.files import is_number, read_jsonl
+from progrpo.report.evaluations import Evaluation, benchmarks, held_out
 
 Row = Mapping[str, Any]
 
@@ -32,9 +32,13 @@ class Run:
     environment: Mapping[str, Any]
     metrics: tuple[Row, ...]
     """One row per optimiser step done; step 0 holds the evaluation before training."""
-    evaluations: Mapping[int, tuple[Row, ...]]
-    """Rows per problem by step, ascending: the first evaluation, the last, and the last it shares with
-    the first run and with all evaluated runs."""
+    evaluations: Mapping[int, Evaluation]
+    """On held-out problems by step, ascending: the first, the last, and the last it shares with the first run and with
+    all evaluated runs."""
+    benchmarks: Mapping[str, Evaluation]
+    """What `progrpo evaluate` made and finished, by name."""
+    left_out: Mapping[str, str]
+    """Why an evaluation cannot be used, in words, by its name."""
     rollouts: Mapping[int, Path]
     """Files of completions by step, ascending."""
 
@@ -59,12 +63,11 @@ def load_runs(paths: Sequence[Path]) -> list[Run]:
         RunDirectoryError: one of them holds no run; nothing is returned for the others.
         DataError: a file in one of them is damaged otherwise than by a cut last line.
     """
-    names = unique_names(paths)
-    runs = [_load(path, name) for path, name in zip(paths, names, strict=True)]
-    files = [_files_by_step(run.path / "evaluations") for run in runs]
+    configs = [_config(path) for path in paths]
+    shown = _steps_shown([_files_by_step(path / "evaluations") for path in paths])
     return [
-        replace(run, evaluations={step: tuple(row for _, row in evaluation_rows(found[step])) for step in shown})
-        for run, found, shown in zip(runs, files, _steps_shown(files), strict=True)
+        _load(path, name, config, steps)
+        for path, name, config, steps in zip(paths, unique_names(paths), configs, shown, strict=True)
     ]
 
 
@@ -101,39 +104,35 @@ def having(run: Run, *keys: str) -> list[Row]:
     return [row for row in run.metrics if all(is_number(row.get(key)) for key in keys)]
 
 
-def evaluation_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Rows of an evaluation, each with where it begins in the file, in bytes; see `rows_at`."""
-    for offset, row in rows_at(path):
-        row["measures"] = schema.measures_in_todays_words(row.get("measures") or {})
-        yield offset, row
-
-
-def is_number(value: object) -> bool:
-    """Whether a value read from JSON is a finite number (true and false are none)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def last_shared_evaluation(runs: Sequence[Run]) -> int | None:
     """The last step at which every one of these runs was evaluated; None if there is no such step."""
     return max(set.intersection(*(set(run.evaluations) for run in runs)), default=None) if runs else None
 
 
-def _load(path: Path, name: str) -> Run:
-    if not (path / "config.yaml").is_file():
-        raise RunDirectoryError(f"{path}: expected a run directory (with config.yaml in it), got {_what_is_at(path)}")
-    config = yaml.safe_load((path / "config.yaml").read_text("utf-8"))
-    if not isinstance(config, dict):
-        raise RunDirectoryError(f"{path / 'config.yaml'}: expected the settings of a run, got {str(config)[:80]!r}")
+def _load(path: Path, name: str, config: Mapping[str, Any], steps: Mapping[int, Path]) -> Run:
     environment, metrics = path / "environment.json", path / "metrics.jsonl"
+    evaluated = dict(benchmarks(path / "evaluations"))
     return Run(
         name=name,
         path=path,
         config=config,
         environment=json.loads(environment.read_text("utf-8")) if environment.is_file() else {},
         metrics=tuple(map(schema.in_todays_words, read_jsonl(metrics))) if metrics.is_file() else (),
-        evaluations={},
+        evaluations={step: held_out(file, step, config) for step, file in steps.items()},
+        benchmarks={key: one for key, one in evaluated.items() if isinstance(one, Evaluation)},
+        left_out={key: why for key, why in evaluated.items() if isinstance(why, str)},
         rollouts=_files_by_step(path / "rollouts"),
     )
+
+
+def _config(path: Path) -> dict[str, Any]:
+    file = path / "config.yaml"
+    if not file.is_file():
+        raise RunDirectoryError(f"{path}: expected a run directory (with config.yaml in it), got {_what_is_at(path)}")
+    config = yaml.safe_load(file.read_text("utf-8"))
+    if not isinstance(config, dict):
+        raise RunDirectoryError(f"{file}: expected the settings of a run, got {str(config)[:80]!r}")
+    return config
 
 
 def _what_is_at(path: Path) -> str:
@@ -151,14 +150,13 @@ def _files_by_step(folder: Path) -> dict[int, Path]:
     return {int(path.stem.removeprefix("step-")): path for path in sorted(folder.glob("step-*.jsonl"))}
 
 
-def _steps_shown(evaluated: Sequence[Collection[int]]) -> list[list[int]]:
+def _steps_shown(evaluated: Sequence[Mapping[int, Path]]) -> list[dict[int, Path]]:
     """The evaluations a report shows in full: curves come from the metrics, and the files hold every sample."""
-    wanted = [{min(steps), max(steps)} if steps else set() for steps in evaluated]
-    pairs = [(0, index) for index in range(1, len(evaluated))]
-    everyone = tuple(index for index, steps in enumerate(evaluated) if steps)
-    for together in (*pairs, everyone):
-        shared = set.intersection(*(set(evaluated[index]) for index in together)) if together else set()
-        if shared:
-            for index in together:
-                wanted[index].add(max(shared))
-    return [sorted(steps) for steps in wanted]
+    shown = [{min(files), max(files)} if files else set() for files in evaluated]
+    pairs: list[Collection[int]] = [(0, index) for index in range(1, len(evaluated))]
+    everyone = [index for index, files in enumerate(evaluated) if files]
+    for together in [*pairs, everyone] if everyone else []:
+        shared = set.intersection(*(set(evaluated[index]) for index in together))
+        for index in together if shared else ():
+            shown[index].add(max(shared))
+    return [{step: files[step] for step in sorted(steps)} for steps, files in zip(shown, evaluated, strict=True)]

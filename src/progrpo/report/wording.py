@@ -39,40 +39,6 @@ def method(config: Mapping[str, Any]) -> str:
     return f"{name} ({', '.join(named)})" if named else name
 
 
-_BASELINES = {
-    "prompt": "{s}(q) \N{MINUS SIGN} {s}(o)",
-    "group_mean": "mean {s}(o) \N{MINUS SIGN} {s}(o)",
-    "correct_mean": "mean {s}(o) of the correct \N{MINUS SIGN} {s}(o)",
-    "one_minus_prompt": "1 \N{MINUS SIGN} {s}(q) \N{MINUS SIGN} {s}(o)",
-    "one": "1 \N{MINUS SIGN} {s}(o)",
-    "none": "\N{MINUS SIGN}{s}(o)",
-}
-"""The confidence term by the setting `baseline` (arXiv:2602.05281, Eq. 4, Eq. 10, Sec. 4.5)."""
-_SCORES = {"c": "c", "log_c": "log c", "log_prob": "log p"}
-
-
-def advantage_form(config: Mapping[str, Any]) -> str | None:
-    """The form of a run's advantage as the paper's ablations name it; None where the settings name no method."""
-    chosen = config.get("method") or {}
-    if "name" not in chosen:
-        return None
-    score = _SCORES.get(chosen.get("score", "c"))
-    if chosen["name"] != "progrpo" or chosen.get("baseline") not in _BASELINES or score is None:
-        return method(config)
-    form = _BASELINES[chosen["baseline"]].format(s=score)
-    if chosen.get("spread", "none") == "group_std":
-        form = f"({form}) / std"
-    if chosen.get("length_trend", "keep") == "remove":
-        form += ", less its trend in the length"
-    if chosen.get("alpha") is not None:
-        form += f", α {chosen['alpha']:g}"
-    if chosen.get("apply_to", "all") != "all":
-        form += f", {chosen['apply_to']} only"
-    if (skip := chosen.get("skip", "degenerate")) != "degenerate":
-        form += ", all-incorrect groups left alone" if skip == "all_wrong" else ", no group left alone"
-    return form
-
-
 def model(config: Mapping[str, Any]) -> str:
     """The model of a run, as its settings name it."""
     return str((config.get("model") or {}).get("path", NOTHING))

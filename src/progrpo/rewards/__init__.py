@@ -4,7 +4,9 @@ The contract:
     Params          its settings, a subclass of `progrpo.rewards.Params` (or a `Settings` model that has a `wrong_reward`)
     score           score(text, problem[, params]) -> Verdict | number | bool | None: judge one completion. A plain number is
                     its reward, correct if > 0; True and False are correct and wrong; None is no verdict (`bad_gold`, left
-                    out of its group). Anything else, nan and inf included, is `crashed`
+                    out of its group). Anything else, nan and inf included, is `crashed`. Where it has a parameter `finish`,
+                    it also gets how the completion ended: "stop" (an end token), "length" (cut at the limit), None where
+                    nobody knows: score(text, problem, params, *, finish=None)
     and, where they are needed:
     SLOW            True: `score` may take long or hang; it then runs in a worker process that is killed at the time limit
                     (rollout/verify.py). A file whose answer depends on its settings defines slow(params) -> bool
@@ -12,7 +14,7 @@ The contract:
                     canonical(params) -> bool
     ANSWERS         False: what it extracts is no answer that could be voted on (a program); True without it
     fast_verdict    fast_verdict(text, problem, params) -> Verdict | None: what can be decided at once, in the process
-                    that asks; None leaves it to `score`
+                    that asks; None leaves it to `score`. It gets `finish` as `score` does
     length_term     length_term(verdict, tokens, params) -> Verdict: a term that needs the completion's length in tokens,
                     added in training and evaluation after the verdict; the status stays
     gold_fault      gold_fault(problem, params) -> str | None: why a problem's own gold cannot be used, None where it can;
@@ -22,9 +24,13 @@ The contract:
     prepare         prepare(params): called once, in the process that asks, before the first verdict; raises a `ProgrpoError`
                     where this machine cannot judge
 
+A problem may have several accepted answers (`Problem.accepted`); a reward never sees more than one: it is asked once for each,
+and the best verdict counts.
+
 A single function will do: "mylab.rewards:length_ok" or "./my_rewards.py:length_ok" is the reward whose `score` it is.
 """
 
+import inspect
 from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
@@ -32,9 +38,9 @@ from typing import Any
 
 from progrpo import plugins
 from progrpo.errors import PluginError
-from progrpo.rewards._results import as_verdict
+from progrpo.rewards._results import as_verdict, best
 from progrpo.settings import Choice, Settings, parse
-from progrpo.types import Problem, Verdict
+from progrpo.types import Finish, Problem, Verdict
 
 DEFAULT_LIMIT_S = 10.0
 
@@ -76,33 +82,53 @@ class Reward:
 
     Attributes:
         takes_params: whether `score` wants the settings, or text and problem alone.
+        takes_finish: those of `score` and `fast_verdict` that want to know how the completion ended.
     """
 
     name: str
     module: ModuleType
     params: Any
     takes_params: bool = True
+    takes_finish: frozenset[str] = frozenset()
 
     def has(self, function: str) -> bool:
         return callable(getattr(self.module, function, None))
 
-    def score(self, text: str, problem: Problem) -> Verdict:
-        arguments = (text, problem, self.params) if self.takes_params else (text, problem)
-        return as_verdict(self.module.score(*arguments), self.params)
+    def score(self, text: str, problem: Problem, finish: Finish | None = None) -> Verdict:
+        """The best of the verdicts by each accepted answer."""
+        return best([self._score(text, one, finish) for one in problem.each_gold])
 
-    def fast_verdict(self, text: str, problem: Problem) -> Verdict | None:
-        """What can be decided at once: all of it for a fast reward."""
+    def fast_verdict(self, text: str, problem: Problem, finish: Finish | None = None) -> Verdict | None:
+        """What can be decided at once: all of it for a fast reward. One accepted answer that is met is enough."""
         if not self.slow:
-            return self.score(text, problem)
-        found = self.module.fast_verdict(text, problem, self.params) if self.has("fast_verdict") else None
-        return None if found is None else as_verdict(found, self.params)
+            return self.score(text, problem, finish)
+        if not self.has("fast_verdict"):
+            return None
+        told = self._finish("fast_verdict", finish)
+        found = [self.module.fast_verdict(text, one, self.params, **told) for one in problem.each_gold]
+        known = [as_verdict(one, self.params, self.name) for one in found if one is not None]
+        return best(known) if len(known) == len(found) or any(one.correct for one in known) else None
+
+    def _score(self, text: str, problem: Problem, finish: Finish | None) -> Verdict:
+        arguments = (text, problem, self.params) if self.takes_params else (text, problem)
+        return as_verdict(self.module.score(*arguments, **self._finish("score", finish)), self.params, self.name)
+
+    def _finish(self, function: str, finish: Finish | None) -> dict[str, Finish | None]:
+        return {"finish": finish} if function in self.takes_finish else {}
 
     def length_term(self, verdict: Verdict, tokens: int) -> Verdict:
         if not self.has("length_term"):
             return verdict
-        return as_verdict(self.module.length_term(verdict, tokens, self.params), self.params)
+        return as_verdict(self.module.length_term(verdict, tokens, self.params), self.params, self.name)
 
     def gold_fault(self, problem: Problem) -> str | None:
+        """The first fault of an accepted answer; where there are several, with the answer it is of."""
+        for one in problem.each_gold:
+            if (fault := self._gold_fault(one)) is not None:
+                return f"accepted answer {one.answer!r:.80}: {fault}" if problem.accepted else fault
+        return None
+
+    def _gold_fault(self, problem: Problem) -> str | None:
         fault = self.module.gold_fault(problem, self.params) if self.has("gold_fault") else None
         if not isinstance(fault, str | None):
             raise PluginError(
@@ -155,7 +181,23 @@ def load(choice: Choice) -> Reward:
     module = _module(choice.name)
     plugins.check_contract(CONTRACT, choice.name, module)
     params = parse(getattr(module, "Params", Params), choice.params, where=f"reward {choice.name}")
-    return Reward(choice.name, module, params, takes_params=plugins.accepts(module.score, 3))
+    wants = frozenset(
+        name for name in ("score", "fast_verdict") if plugins.takes(getattr(module, name, None), "finish")
+    )
+    # Of score(text, problem, finish) the third is not the settings.
+    settled = plugins.accepts(module.score, 3) and not (
+        plugins.accepts(module.score, 2) and _third(module.score) == "finish"
+    )
+    return Reward(choice.name, module, params, takes_params=settled, takes_finish=wants)
+
+
+def _third(function: object) -> str:
+    """The name of a function's third parameter; "" where it has none."""
+    try:
+        names = list(inspect.signature(function).parameters)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return ""
+    return names[2] if len(names) > 2 else ""
 
 
 def _module(name: str) -> ModuleType:

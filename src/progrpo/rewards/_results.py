@@ -1,21 +1,31 @@
 """What a reward may give and the verdict that becomes of it: the one place at which results of `score` are checked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from progrpo import plugins
-from progrpo.types import STATUSES, Verdict
+from progrpo.types import STATUSES, Status, Verdict
 
 _EXPECTED = "expected a Verdict, a finite number, a bool or None"
 
 
-def as_verdict(value: object, params: Any) -> Verdict:
+_BEST_FIRST: tuple[Status, ...] = ("correct", "timeout", "crashed", "bad_gold", "wrong", "no_answer")
+"""A failure stands before `wrong`: the gold answer that could not be judged might have been the one that was given."""
+
+
+def best(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict on a completion that was judged by each accepted answer: `correct` if it is by any of them, and of
+    equal statuses the one with the largest reward."""
+    return min(verdicts, key=lambda verdict: (_BEST_FIRST.index(verdict.status), -verdict.reward))
+
+
+def as_verdict(value: object, params: Any, name: str) -> Verdict:
     """A `Verdict` as it is; a number as the reward of a completion that is correct if it is > 0; a bool as correct or wrong
     with the rewards of `params`; None as a completion that this reward cannot judge (`bad_gold`: left out of its group).
 
-    Anything else, nan, inf and a verdict with an impossible field included, is a failure of the reward: `crashed`, with what
-    was given and what was expected.
+    Anything else, nan, inf and a verdict with an impossible field included, is a failure of the reward: `crashed`, with its
+    `name`, what it gave and what was expected.
     """
     if isinstance(value, Verdict):
         fault = _fault(value)
@@ -25,9 +35,9 @@ def as_verdict(value: object, params: Any) -> Verdict:
                 if type(value.reward) is float
                 else replace(value, reward=float(plugins.number(value.reward) or 0))
             )
-        return _crashed(fault, params)
+        return _crashed(f"reward {name!r} gave {fault}", params)
     if value is None:
-        return Verdict(status="bad_gold", reward=_wrong(params), detail="the reward function gave no verdict (None)")
+        return Verdict(status="bad_gold", reward=_wrong(params), detail=f"reward {name!r} gave no verdict (None)")
     plain = plugins.scalar(value)
     if isinstance(plain, bool):
         return (
@@ -37,7 +47,7 @@ def as_verdict(value: object, params: Any) -> Verdict:
         )
     reward = plugins.number(plain)
     if reward is None:
-        return _crashed(f"the reward function gave {value!r:.200}; {_EXPECTED}", params)
+        return _crashed(f"reward {name!r} gave {value!r:.200}; {_EXPECTED}", params)
     return Verdict(status="correct" if reward > 0 else "wrong", reward=reward)
 
 

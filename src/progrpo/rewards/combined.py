@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from progrpo import rewards
 from progrpo.settings import Choice, Settings
-from progrpo.types import Problem, Verdict
+from progrpo.types import Finish, Problem, Verdict
 
 
 class CombinedPart(Choice):
@@ -39,16 +39,16 @@ class Params(Settings):
         return sum(weight * reward.wrong_reward for weight, reward in _parts(self))
 
 
-def score(text: str, problem: Problem, params: Params) -> Verdict:
+def score(text: str, problem: Problem, params: Params, *, finish: Finish | None = None) -> Verdict:
     """Judge by every part. A part that fails (`bad_gold`, `crashed`, `timeout`) makes the whole fail."""
-    return _sum([reward.score(text, problem) for _, reward in _parts(params)], params)
+    return _sum([reward.score(text, problem, finish) for _, reward in _parts(params)], params)
 
 
-def fast_verdict(text: str, problem: Problem, params: Params) -> Verdict | None:
+def fast_verdict(text: str, problem: Problem, params: Params, *, finish: Finish | None = None) -> Verdict | None:
     """What all parts decide at once."""
     verdicts = []
     for _, reward in _parts(params):
-        verdict = reward.fast_verdict(text, problem)
+        verdict = reward.fast_verdict(text, problem, finish)
         if verdict is None:
             return None
         verdicts.append(verdict)

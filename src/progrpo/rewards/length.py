@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from progrpo import rewards
 from progrpo.settings import Choice, Settings
-from progrpo.types import Problem, Verdict
+from progrpo.types import Finish, Problem, Verdict
 
 __all__ = ["overlong"]
 
@@ -42,14 +42,14 @@ class Params(Settings):
         return rewards.load_part(self.over).wrong_reward
 
 
-def score(text: str, problem: Problem, params: Params) -> Verdict:
+def score(text: str, problem: Problem, params: Params, *, finish: Finish | None = None) -> Verdict:
     """The other reward's verdict; the term follows in `length_term`."""
-    return rewards.load_part(params.over).score(text, problem)
+    return rewards.load_part(params.over).score(text, problem, finish)
 
 
-def fast_verdict(text: str, problem: Problem, params: Params) -> Verdict | None:
+def fast_verdict(text: str, problem: Problem, params: Params, *, finish: Finish | None = None) -> Verdict | None:
     """What the other reward decides at once."""
-    return rewards.load_part(params.over).fast_verdict(text, problem)
+    return rewards.load_part(params.over).fast_verdict(text, problem, finish)
 
 
 def length_term(verdict: Verdict, tokens: int, params: Params) -> Verdict:

@@ -4,20 +4,23 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from typing import Any
 
+from torch import Tensor
 from torch.profiler import record_function
 
 from progrpo.engines import Engine, Generated, Request, Sampling, check_generated
 from progrpo.errors import DataError
-from progrpo.model import LanguageModel, encode_prompt
+from progrpo.model import LanguageModel
+from progrpo.model.tokenizer import encode_prompt
 from progrpo.processes import ALONE, Processes
 from progrpo.rollout.exchange import gather_groups
 from progrpo.rollout.judging import Judging
 from progrpo.rollout.verify import Verifier
 from progrpo.seeds import derive_seed
-from progrpo.types import Group, Problem
+from progrpo.types import Group, Message, Problem
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +74,7 @@ def run_rollout(
     everything, share = problems, processes.share(len(problems))
     problems, seeds = problems[share], seeds[share]
     requests = [
-        Request(prompt_ids=model.encode_prompt(problem.prompt), seeds=own)
+        Request(prompt_ids=_prompt_ids(problem, model.encode_prompt), seeds=own)
         for problem, own in zip(problems, seeds, strict=True)
     ]
     sampled_problems = count(1)
@@ -117,35 +120,116 @@ def completion_seeds(*parts: int | str, problem: Problem, group: int) -> tuple[i
 
 
 def fit_prompts(
-    problems: Sequence[Problem], tokenizer: Any, *, max_prompt_tokens: int, drop: bool, source: str
+    problems: Sequence[Problem],
+    tokenizer: Any,
+    *,
+    max_prompt_tokens: int,
+    positions: int | None,
+    max_new_tokens: int,
+    drop: bool,
+    source: str,
 ) -> tuple[Sequence[Problem], int]:
-    """Check every prompt against the limit before anything is generated.
+    """Check every prompt against the limit, and with the longest completion against the model's positions, before anything
+    is generated.
 
     Args:
-        tokenizer: the model's, for its own chat template.
+        tokenizer: the model's, for its own chat template. positions: see `LanguageModel`.
         drop: leave long prompts out (and say how many) instead of refusing them.
 
     Returns:
         The problems that fit, and the longest of their prompts in tokens (0 without problems).
 
     Raises:
-        DataError: a prompt is too long and `drop` is off, or all are.
+        DataError: a prompt is too long and `drop` is off, or all are; or the tokenizer or its chat template refuses one.
     """
-    lengths = [len(encode_prompt(tokenizer, problem.prompt)) for problem in problems]
-    long = [index for index, length in enumerate(lengths) if length > max_prompt_tokens]
+    lengths = [len(_prompt_ids(problem, partial(encode_prompt, tokenizer))) for problem in problems]
+    room = max_prompt_tokens if positions is None else min(max_prompt_tokens, positions - max_new_tokens)
+    long = [index for index, length in enumerate(lengths) if length > room]
     if not long:
         return problems, max(lengths, default=0)
-    first = problems[long[0]]
-    if not drop:
-        raise DataError(
-            f"{source}: {len(long)} of {len(problems)} prompts are longer than data.max_prompt_tokens="
-            f"{max_prompt_tokens}; the first, {first.place or repr(first.id)}, has {lengths[long[0]]} tokens. Raise the "
-            "limit, or set data.long_prompts=drop to leave them out"
-        )
-    kept = [problem for problem, length in zip(problems, lengths, strict=True) if length <= max_prompt_tokens]
-    if not kept:
-        raise DataError(f"{source}: all {len(problems)} prompts are longer than {max_prompt_tokens} tokens")
-    logger.warning(
-        "%s: %d of %d prompts left out, longer than %d tokens", source, len(long), len(problems), max_prompt_tokens
+    limit = (
+        f"longer than data.max_prompt_tokens={max_prompt_tokens}"
+        if room == max_prompt_tokens
+        else f"too long for sampling.max_new_tokens={max_new_tokens} within the model's {positions} positions"
     )
-    return kept, max(length for length in lengths if length <= max_prompt_tokens)
+    if not drop:
+        raise DataError(_too_long(problems, lengths, long, limit, positions, max_new_tokens, max_prompt_tokens, source))
+    kept = [problem for problem, length in zip(problems, lengths, strict=True) if length <= room]
+    if not kept:
+        raise DataError(f"{source}: all {len(problems)} prompts are {limit}")
+    logger.warning("%s: %d of %d prompts left out, %s", source, len(long), len(problems), limit)
+    return kept, max(length for length in lengths if length <= room)
+
+
+def _too_long(
+    problems: Sequence[Problem],
+    lengths: Sequence[int],
+    long: Sequence[int],
+    limit: str,
+    positions: int | None,
+    max_new_tokens: int,
+    max_prompt_tokens: int,
+    source: str,
+) -> str:
+    first = problems[long[0]]
+    said = (
+        f"{source}: {len(long)} of {len(problems)} prompts are {limit}; the first, {_place(first)}, has {lengths[long[0]]} "
+        "tokens. "
+    )
+    if positions is None or positions - max_new_tokens >= max_prompt_tokens:
+        return said + "Raise the limit, or set data.long_prompts=drop to leave them out"
+    most = positions - min(max(lengths), max_prompt_tokens)
+    shorter = f"Set sampling.max_new_tokens={most} or less" if most > 0 else "Lower sampling.max_new_tokens"
+    return f"{said}{shorter}, or data.long_prompts=drop to leave them out, or take a model of more positions"
+
+
+def require_room(
+    problems: Sequence[Problem],
+    tokenizer: Callable[[], Any],
+    *,
+    positions: int | None,
+    max_new_tokens: int,
+    source: str,
+) -> None:
+    """Check that prompt and completion fit into the model's positions, before the model is loaded.
+
+    Args:
+        tokenizer: gives the model's tokenizer; called only where a prompt is long enough to be counted.
+
+    Raises:
+        DataError: a prompt does not; the first is named.
+    """
+    if positions is None:
+        return
+    suspects = [one for one in problems if _most_tokens(one) + max_new_tokens > positions]
+    if not suspects:
+        return
+    encode = partial(encode_prompt, tokenizer())
+    lengths = [len(_prompt_ids(problem, encode)) for problem in suspects]
+    long = [index for index, length in enumerate(lengths) if length + max_new_tokens > positions]
+    if not long:
+        return
+    most = positions - max(lengths)
+    remedy = f"set max_new_tokens={most} or less" if most > 0 else "choose a model of more positions"
+    raise DataError(
+        f"{source}: {len(long)} of {len(problems)} prompts are too long for a completion of {max_new_tokens} tokens within the "
+        f"model's {positions} positions; the first, {_place(suspects[long[0]])}, has {lengths[long[0]]} tokens; {remedy}"
+    )
+
+
+def _most_tokens(problem: Problem) -> int:
+    """More tokens than a prompt can have: four for each character, and what a chat template adds."""
+    prompt = problem.prompt
+    texts = [prompt] if isinstance(prompt, str) else [str(message["content"]) for message in prompt]
+    return 4 * sum(map(len, texts)) + 1024
+
+
+def _prompt_ids(problem: Problem, encode: Callable[[str | tuple[Message, ...]], Tensor]) -> Tensor:
+    try:
+        return encode(problem.prompt)
+    except DataError as error:
+        raise DataError(f"{_place(problem)}: {error}") from error
+
+
+def _place(problem: Problem) -> str:
+    return problem.place or f"problem {problem.id!r}"

@@ -98,7 +98,7 @@ class Judging:
             self._failure = failure
 
     def _judge(self, done: Sequence[tuple[int, Generated]]) -> None:
-        items = [(own.text, self._problems[index]) for index, result in done for own in result.completions]
+        items = [(own.text, self._problems[index], own.finish) for index, result in done for own in result.completions]
         if not items:
             return
         before, report = self._given, self._on_progress

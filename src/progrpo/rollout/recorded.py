@@ -1,6 +1,5 @@
 """Rollouts files read back into groups: the inverse of the rows that a run writes under `rollouts/`."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from progrpo.errors import DataError
+from progrpo.files import is_number, json_lines
 from progrpo.rollout.verify import FailedAs
 from progrpo.settings import read_yaml
 from progrpo.types import STATUSES, Completion, Group, Problem, Verdict
@@ -106,22 +106,13 @@ _Place = tuple[str, dict[str, Any]]
 def _read_rows(path: Path) -> list[_Place]:
     if not path.is_file():
         raise DataError(f"{path}: no such file; {_REMEDY}")
-    rows = []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                place = f"{path}, line {number}"
-                rows.append((place, _row(line, place)))
+    rows = [(place, _row(row, place)) for place, row in json_lines(path)]
     if not rows:
         raise DataError(f"{path}: the file has no rows; {_REMEDY}")
     return rows
 
 
-def _row(line: bytes, place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or JSON that Python does not read
-        raise DataError(f"{place}: not JSON (cut short?): {error}") from None
+def _row(row: Any, place: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise DataError(f"{place}: expected a JSON object, got {type(row).__name__}")
     row = {_FORMERLY.get(name, name): value for name, value in row.items()}
@@ -131,10 +122,15 @@ def _row(line: bytes, place: str) -> dict[str, Any]:
     _require(row, place, "length", _is_count, "a number of tokens")
     _require(row, place, "status", lambda value: value in STATUSES, f"one of {', '.join(STATUSES)}")
     _require(row, place, "finish", lambda value: value in ("stop", "length"), "stop or length")
-    _require(row, place, "reward", _is_finite, "a finite number")
+    _require(row, place, "reward", is_number, "a finite number")
     for name in ("token_ids", "prompt_ids", "sampler_logprobs", "entropies", "entropy_gradients", "prompt_logprobs"):
         if name in row:
-            row[name] = _tensor(row[name], f"{place}: {name!r}", ids=name.endswith("_ids"))
+            values = row[name]
+            if name in ("sampler_logprobs", "prompt_logprobs") and isinstance(
+                values, list
+            ):  # JSON has no -inf: see `to_json`
+                values = [-math.inf if value is None else value for value in values]
+            row[name] = _tensor(values, f"{place}: {name!r}", ids=name.endswith("_ids"))
     if "entropies" in row and not bool(torch.isfinite(row["entropies"]).all()):
         raise DataError(f"{place}: 'entropies' holds a number that is not finite")
     for name in ("sampler_logprobs", "prompt_logprobs"):
@@ -171,7 +167,7 @@ def _require_aligned(row: Mapping[str, Any], place: str) -> None:
 
 def _tensor(values: Any, what: str, *, ids: bool) -> Tensor:
     """A column of a row as a tensor, made row by row: lists of numbers would take four times the memory."""
-    good = isinstance(values, list) and all(_is_count(value) if ids else _is_number(value) for value in values)
+    good = isinstance(values, list) and all(_is_count(value) if ids else _is_logprob(value) for value in values)
     if not good:
         raise DataError(f"{what} must be a list of {'token ids' if ids else 'numbers'}, got {values!r:.80}")
     return torch.tensor(values, dtype=torch.long if ids else torch.float32)
@@ -203,12 +199,14 @@ def _grouped(rows: Sequence[_Place], path: Path) -> list[list[_Place]]:
 
 def _group(members: Sequence[_Place], tokens: bool) -> Group:
     first = members[0][1]
-    prompt = first.get("prompt", "")
+    prompt, answer = first.get("prompt", ""), first.get("answer")
+    golds = () if answer is None else tuple(map(str, answer)) if isinstance(answer, list) else (str(answer),)
     return Group(
         problem=Problem(
             id=first["problem"],
             prompt=tuple(prompt) if isinstance(prompt, list) else str(prompt),
-            answer=None if first.get("answer") is None else str(first["answer"]),
+            answer=golds[0] if golds else None,
+            accepted=golds[1:],
         ),
         prompt_ids=first["prompt_ids"] if tokens else torch.zeros(0, dtype=torch.long),
         prompt_logprobs=first.get("prompt_logprobs") if tokens else None,
@@ -234,17 +232,13 @@ def _completion(row: Mapping[str, Any], tokens: bool) -> Completion:
 
 
 def _recorded(row: Mapping[str, Any]) -> dict[str, float | None]:
-    return {name: float(row[name]) if _is_finite(row.get(name)) else None for name in ("advantage", "confidence")}
+    return {name: float(row[name]) if is_number(row.get(name)) else None for name in ("advantage", "confidence")}
 
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
-def _is_number(value: object) -> bool:
+def _is_logprob(value: object) -> bool:
     """A number that a log-probability may be: -inf, too, but not nan."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return is_number(value) or value in (math.inf, -math.inf)

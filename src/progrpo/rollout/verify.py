@@ -13,9 +13,10 @@ from progrpo import rewards
 from progrpo.errors import VerifierError
 from progrpo.rollout.pool import Outcome, WorkerPool, call_here
 from progrpo.settings import Choice, Settings
-from progrpo.types import Problem, Sample, Verdict
+from progrpo.types import Finish, Problem, Sample, Verdict
 
-Item = tuple[str, Problem]
+Item = tuple[str, Problem] | tuple[str, Problem, Finish | None]
+"""A completion's text, its problem and, where it is known, how it ended."""
 FailedAs = Literal["neutral", "wrong"]
 Progress = Callable[[int], None]
 
@@ -84,7 +85,7 @@ class Verifier:
             VerifierError: a worker cannot start.
             Stopped: `stop` was set.
         """
-        verdicts: list[Verdict | None] = [self._at_once(text, problem) for text, problem in items]
+        verdicts: list[Verdict | None] = [self._at_once(item) for item in items]
         left = [index for index, verdict in enumerate(verdicts) if verdict is None]
         known = len(items) - len(left)
         if on_progress and known:
@@ -130,9 +131,9 @@ class Verifier:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _at_once(self, text: str, problem: Problem) -> Verdict | None:
+    def _at_once(self, item: Item) -> Verdict | None:
         """What needs no worker: a fast reward's verdict, or what a slow one's `fast_verdict` decides."""
-        outcome = call_here(self._reward.fast_verdict, (text, problem))
+        outcome = call_here(self._reward.fast_verdict, item)
         return None if outcome.failure is None and outcome.value is None else self._verdict(outcome)
 
     def _run(

@@ -93,6 +93,14 @@ METRICS = (
         meaning="share of trained tokens clipped above (r > 1 + clip_high with a positive advantage)",
     ),
     Quantity(
+        key="policy/clip_dual",
+        label="At the dual clip",
+        unit="%",
+        percent=True,
+        meaning="share of trained tokens at the dual clip (r > dual_clip with a negative advantage); logged where "
+        "`method.dual_clip` is set",
+    ),
+    Quantity(
         key="policy/grad_norm",
         label="Gradient norm",
         unit="",

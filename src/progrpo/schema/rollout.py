@@ -76,6 +76,15 @@ METRICS = (
         rollout=True,
     ),
     Quantity(
+        key="rollout/left_out",
+        label="Left out of the loss",
+        unit="%",
+        percent=True,
+        better="lower",
+        meaning="share of completions that are not trained on because they were cut; logged with `method.truncated=drop`",
+        rollout=True,
+    ),
+    Quantity(
         key="rollout/zero_std_groups",
         formerly=("rollout/degenerate_groups",),
         label="Zero-std groups",

@@ -72,7 +72,7 @@ def problems(choice: Choice, split: str) -> Sequence[Problem]:
 
     Raises:
         PluginError: what the task loads is no sequence of problems with ids.
-        DataError: the split is empty or two of its problems share an id.
+        DataError: the split is empty, two of its problems share an id (both lines are named), or a text holds half a character.
     """
     module, params = load(choice)
     loaded = module.load(split, params)
@@ -86,10 +86,29 @@ def problems(choice: Choice, split: str) -> Sequence[Problem]:
             )
     if len(loaded) == 0:
         raise DataError(f"task {choice.name!r}: split {split!r} has no problems")
-    ids = {problem.id for problem in loaded}
-    if len(ids) != len(loaded):
-        raise DataError(f"task {choice.name!r}: split {split!r} has {len(loaded)} problems but {len(ids)} ids")
+    _require_readable(loaded, f"task {choice.name!r}: split {split!r}")
     return loaded
+
+
+def _require_readable(problems: Sequence[Problem], where: str) -> None:
+    """Raises DataError where two problems share an id, or a text holds what no tokenizer and no file can take."""
+    met: dict[str, Problem] = {}
+    for problem in problems:
+        place = problem.place or f"{where}: problem {problem.id!r}"
+        if (other := met.get(problem.id)) is not None:
+            raise DataError(
+                f"{place}: the id {problem.id!r:.80} is that of {other.place or 'another problem'} already; ids must be unique"
+            )
+        met[problem.id] = problem
+        texts = [problem.prompt] if isinstance(problem.prompt, str) else [one["content"] for one in problem.prompt]
+        for name, text in [*(("prompt", one) for one in texts), *(("answer", one.answer) for one in problem.each_gold)]:
+            try:
+                (text or "").encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise DataError(
+                    f"{place}: the {name} holds {error.object[error.start]!a}, half of a character, at position "
+                    f"{error.start} (text cut in the middle of an emoji?); mend or remove it"
+                ) from None
 
 
 def overlap(train: Sequence[Problem], test: Sequence[Problem]) -> str | None:

@@ -2,7 +2,7 @@
 
 A task names its `Source`s, the first being the default. Its rows are looked for in this order:
     path=FILE or path=FOLDER        a file of rows in the published columns, or a folder laid out like the repository
-    $PROGRPO_DATA/TASK.SUFFIX       one file (.jsonl, .json, .parquet, .csv), or TASK-SPLIT.SUFFIX
+    $PROGRPO_DATA/TASK.SUFFIX       one file (.jsonl, .json, .parquet, .csv; .gz), or TASK-SPLIT.SUFFIX
     $PROGRPO_DATA/OWNER/NAME/       a copy of the repository, for instance made by `hf download --repo-type dataset`
     the hub                         the repository itself, through its cache
 Columns go by any of the names under which mirrors have published them. No script of a repository is ever run.
@@ -20,6 +20,7 @@ from pydantic import Field
 
 from progrpo.errors import DataError, SplitError
 from progrpo.settings import Settings
+from progrpo.tasks._answers import number_text
 from progrpo.tasks._rows import SUFFIXES, Row, read_rows
 from progrpo.types import Message, Problem
 
@@ -150,13 +151,11 @@ def text_column(row: Row, names: Sequence[str], place: str) -> str:
         DataError: see `column`; or it is empty, or neither text nor a number.
     """
     value = column(row, names, place)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
     if isinstance(value, float) and not math.isfinite(value):  # how pandas writes an empty cell
         value = None
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
         raise DataError(f"{place}: {' or '.join(map(repr, names))} must be text or a number, got {value!r:.80}")
-    return str(value)
+    return value if isinstance(value, str) else number_text(value)
 
 
 def require_count(task: str, found: int, params: PublishedParams, what: str = "problems") -> None:
@@ -191,7 +190,7 @@ def _source(task: str, sources: Sequence[Source], name: str | None) -> Source:
 def _inside(folder: Path, patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
     """The files that match, and the patterns that lack one: files by name, and wildcards if not one of them matches."""
     found = {
-        pattern: [path for path in sorted(folder.glob(pattern)) if path.suffix in SUFFIXES] for pattern in patterns
+        pattern: [path for path in sorted(folder.glob(pattern)) if path.name.endswith(SUFFIXES)] for pattern in patterns
     }
     files = dict.fromkeys(path for paths in found.values() for path in paths)
     wild = [pattern for pattern in patterns if "*" in pattern]

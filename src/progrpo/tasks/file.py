@@ -1,6 +1,16 @@
-"""Your own problems, from a JSONL, JSON, Parquet or CSV file: one row per problem with a prompt and an answer."""
+"""Your own problems, from a JSONL, JSON, Parquet or CSV file: one row per problem with a prompt and an answer.
 
-import json
+    {"prompt": "What is 1/2 + 1/4?", "answer": "3/4"}
+    {"prompt": "What is half of 0.2?", "answer": 0.1}
+    {"prompt": "Name a root of x^2 = 4.", "answer": ["2", "-2"]}
+    {"prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2 + 2?"}], "answer": 4}
+
+An answer is text or a finite number. A list gives several accepted answers: a completion that is correct by any of them is
+correct, whatever the reward. A number is written with at most 15 significant digits (0.30000000000000004 is 0.3, 27.0 is
+27, a Parquet float of 32 bits that was 0.1 is 0.1); where more digits matter, write text. The content of a message is text,
+or a list of text parts [{"type": "text", "text": ...}], which are joined.
+"""
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,17 +18,22 @@ from typing import Any
 from pydantic import Field
 
 from progrpo.errors import DataError, SplitError
+from progrpo.files import to_json
 from progrpo.seeds import derive_seed
 from progrpo.settings import Settings
+from progrpo.tasks._answers import read_answers
 from progrpo.tasks._rows import read_rows
 from progrpo.types import Message, Problem
 
 REWARD = "math"
+_LONGEST_PROMPT = 4_000_000
+"""Characters: a million tokens of English. Tokenising what is longer takes minutes, only to refuse it."""
 
 
 class Params(Settings):
     train: Path | None = None
-    """JSONL (.jsonl, .json), JSON array, Parquet or CSV file of training problems; needed to train, not to evaluate."""
+    """JSONL (.jsonl, .json), JSON array, Parquet or CSV file of training problems, all but Parquet also with .gz; needed to
+    train, not to evaluate."""
     test: Path | None = None
     """File of held-out problems; None takes `held_out_fraction` of the training file."""
     held_out_fraction: float = Field(0.0, ge=0, lt=1)
@@ -26,8 +41,8 @@ class Params(Settings):
     prompt_key: str = "prompt"
     """Column of the prompt: text, or chat messages [{"role", "content"}]. A dot reaches into a mapping."""
     answer_key: str | None = "answer"
-    """Column of the gold answer, for instance reward_model.ground_truth; None where the reward needs none (it then reads
-    `info_keys`, for instance tests)."""
+    """Column of the gold answer (a list: of the accepted answers), for instance reward_model.ground_truth; None where the
+    reward needs none (it then reads `info_keys`, for instance tests)."""
     id_key: str | None = None
     """Column of a unique id; None numbers the rows."""
     info_keys: tuple[str, ...] = ()
@@ -72,31 +87,69 @@ def _read(path: Path, params: Params) -> list[Problem]:
 
 
 def _problem(row: Mapping[str, Any], place: str, index: int, params: Params) -> Problem:
-    answer = None
+    answer, accepted = None, ()
     if params.answer_key is not None:
-        answer = _at(row, params.answer_key, place)
-        if answer is None or not str(answer).strip():
-            raise DataError(f"{place}: {params.answer_key!r} is empty; every row needs a gold answer")
-        answer = str(answer)
+        answer, *others = read_answers(_at(row, params.answer_key, place), place, params.answer_key)
+        accepted = tuple(others)
     prompt = _prompt(_at(row, params.prompt_key, place), place, params)
     identity = str(index) if params.id_key is None else str(_at(row, params.id_key, place))
     info = {key: _at(row, key, place) for key in params.info_keys}
-    return Problem(id=identity, prompt=prompt, answer=answer, info=info, place=place)
+    return Problem(id=identity, prompt=prompt, answer=answer, accepted=accepted, info=info, place=place)
 
 
 def _prompt(value: Any, place: str, params: Params) -> str | tuple[Message, ...]:
     if isinstance(value, str) and value.strip():
         text = value + params.instruction
+        _require_bounded(text, place, params)
         return ({"role": "user", "content": text},) if params.chat else text
     if isinstance(value, Sequence) and not isinstance(value, str) and value:
-        messages = [dict(message) if isinstance(message, Mapping) else {} for message in value]
-        if all(isinstance(message.get(key), str) for message in messages for key in ("role", "content")):
-            if messages[-1]["role"] == "user":
-                messages[-1]["content"] += params.instruction
-            return tuple(messages)
+        messages = [_message(one, index, place, params) for index, one in enumerate(value, start=1)]
+        if params.instruction:
+            _append(messages, params.instruction, place)
+        _require_bounded("".join(message["content"] for message in messages), place, params)
+        return tuple(messages)
     raise DataError(
         f'{place}: {params.prompt_key!r} must be text or a list of {{"role", "content"}} messages, got {value!r:.80}'
     )
+
+
+def _message(value: Any, index: int, place: str, params: Params) -> dict[str, str]:
+    """One chat message, its content as text."""
+    where = f"{place}: message {index} of {params.prompt_key!r}"
+    if not isinstance(value, Mapping) or not isinstance(value.get("role"), str):
+        raise DataError(f'{where} must be {{"role", "content"}}, got {value!r:.80}')
+    content = value.get("content")
+    if isinstance(content, Sequence) and not isinstance(content, str | bytes):
+        texts = [
+            part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None for part in content
+        ]
+        if not texts or not all(isinstance(text, str) for text in texts):
+            raise DataError(
+                f'{where}: its content must be text or parts {{"type": "text", "text": ...}} (no images), got {content!r:.80}'
+            )
+        content = "".join(map(str, texts))
+    if content is None:
+        raise DataError(f"{where} (of the {value['role']}) has no content; remove it, or give it text")
+    if not isinstance(content, str):
+        raise DataError(f"{where}: its content must be text or a list of text parts, got {content!r:.80}")
+    return {**value, "content": content}
+
+
+def _require_bounded(text: str, place: str, params: Params) -> None:
+    if len(text) > _LONGEST_PROMPT:
+        raise DataError(
+            f"{place}: {params.prompt_key!r} has {len(text):,} characters, more than any model's context "
+            f"({_LONGEST_PROMPT:,} is the most that is read); is a line break missing?"
+        )
+
+
+def _append(messages: list[dict[str, str]], instruction: str, place: str) -> None:
+    """Put the instruction behind the last user message, which need not be the last: the assistant's may be begun."""
+    for message in reversed(messages):
+        if message["role"] == "user":
+            message["content"] += instruction
+            return
+    raise DataError(f"{place}: no message of the user, to which task.instruction could be appended")
 
 
 def _at(row: Mapping[str, Any], key: str, place: str) -> Any:
@@ -112,5 +165,4 @@ def _at(row: Mapping[str, Any], key: str, place: str) -> Any:
 
 
 def _is_held_out(problem: Problem, fraction: float) -> bool:
-    key = json.dumps(problem.prompt, ensure_ascii=False)
-    return derive_seed("held-out", key) / 2**63 < fraction
+    return derive_seed("held-out", to_json(problem.prompt)) / 2**63 < fraction

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from progrpo.errors import CheckpointError
-from progrpo.files import storing
+from progrpo.files import storing, to_json
 from progrpo.train.policy import Policy
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def _write(
     # A tokenizer may write folders of its own (additional_chat_templates/).
     written = sorted(path for path in folder.rglob("*") if path.is_file())
     digests = {str(path.relative_to(folder)): _digest(path) for path in written}
-    (folder / _MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
+    (folder / _MANIFEST).write_text(to_json(digests, indent=1), encoding="utf-8")
     for path in (*folder.rglob("*"), folder):
         _flush(path)
 

@@ -11,7 +11,7 @@ def evaluate(trainer: Trainer, step: int, clock: Clock) -> dict[str, float]:
     Raises:
         VerifierError: too many verdicts failed.
     """
-    settings = trainer.settings.evaluate
+    settings, sampling = trainer.settings.evaluate, trainer.settings.sampling
     if not settings.every or (step % settings.every and step < trainer.settings.steps):
         return {}
     trainer.listen("phase", {"name": "evaluate"})
@@ -21,8 +21,8 @@ def evaluate(trainer: Trainer, step: int, clock: Clock) -> dict[str, float]:
             model=trainer.model,
             engine=trainer.engine,
             verifier=trainer.verifier,
-            settings=settings,
-            max_new_tokens=trainer.settings.sampling.max_new_tokens,
+            settings=settings if settings.stop is not None else settings.model_copy(update={"stop": sampling.stop}),
+            max_new_tokens=sampling.max_new_tokens,
             seed=trainer.settings.seed,
             processes=trainer.parallel.processes,
         )

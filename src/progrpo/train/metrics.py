@@ -69,7 +69,9 @@ def rollout_rows(
                 "index": g,
                 "prompt": group.problem.prompt,
                 "completion": completion.text,
-                "answer": group.problem.answer,
+                "answer": [group.problem.answer, *group.problem.accepted]
+                if group.problem.accepted
+                else group.problem.answer,
                 "status": verdict.status,
                 "correct": verdict.correct,
                 "reward": verdict.reward,

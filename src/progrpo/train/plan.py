@@ -1,14 +1,21 @@
 """What a run will do, in prompts and sequences and tokens, and about how much memory it will take."""
 
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from progrpo import methods, tasks
+from progrpo import engines, methods, tasks
 from progrpo.algo.aggregate import How
-from progrpo.errors import ModelError, ProgrpoError
-from progrpo.model import count_parameters, load_tokenizer
-from progrpo.rollout.generate import fit_prompts
-from progrpo.train.record import require_free
+from progrpo.environment import digest
+from progrpo.errors import ProgrpoError
+from progrpo.model import count_parameters, known_positions, load_tokenizer
+from progrpo.model.tokenizer import require_embedded
+from progrpo.rollout.gold import without
+from progrpo.rollout.verify import Verifier
+from progrpo.train.record import require_free, require_same, require_trackers
+from progrpo.train.room import predict, require_room, require_writable
 from progrpo.train.settings import RunSettings
+from progrpo.train.setup import Listener, bad_golds, fit_splits, has_run, require_rounds
 from progrpo.train.stream import ProblemStream
 
 _GIB = 2**30
@@ -21,11 +28,20 @@ AGGREGATIONS: dict[How, str] = {
 }
 
 
-def make_plan(settings: RunSettings) -> list[str]:
+STOPS = "warning: as things are the run would stop: "
+"""Begins a line that says why."""
+
+
+def make_plan(settings: RunSettings, *, resume: bool = False, listen: Listener = lambda event, data: None) -> list[str]:
     """Lines of text; everything is resolved as the run would, but no weights are read and nothing is written.
 
-    What would stop the run at its data, its model, its tokenizer or its directory is a line of the plan, so that a recipe
-    can be read on another machine than the one it runs on.
+    All that would stop the run and can be known without its weights is in lines that begin with `STOPS`: its directory and
+    disk, its trackers, device, engine and verifier, its model's configuration and tokenizer, its problems and their golds. So
+    a recipe can be read on another machine than the one it runs on.
+
+    Args:
+        settings: resolved. resume: whether the run is to go on where there is one.
+        listen: see `progrpo.train.setup.Listener`.
 
     Raises:
         ProgrpoError: a setting is invalid.
@@ -38,7 +54,7 @@ def make_plan(settings: RunSettings) -> list[str]:
     lines = [
         f"method: {method.name} {method.params.model_dump(mode='json')}",
         f"loss: {AGGREGATIONS[method.params.aggregate]}; ratio clipped to "
-        f"[{1 - method.params.clip_low:g}, {1 + method.params.clip_high:g}]",
+        f"[{1 - method.params.clip_low:g}, {1 + method.params.clip_high:g}]" + _dual_clip(method.params),
         f"rollout: {batch.prompts} problems x {batch.group} completions = {sequences} sequences, at most "
         f"{sequences * settings.sampling.max_new_tokens:,} sampled tokens",
         f"optimiser step: {per_step} problems = {per_step * batch.group} sequences; "
@@ -46,36 +62,96 @@ def make_plan(settings: RunSettings) -> list[str]:
         f"run: {settings.steps} optimiser steps = {settings.steps // batch.steps_per_rollout} rollouts = "
         f"{settings.steps // batch.steps_per_rollout * sequences:,} completions",
     ]
-    lines += [f"warning: {warning}" for warning in method.check(batch.group)]
-    return lines + _data(settings) + _memory(settings, longest)
+    lines += [f"warning: {warning}" for warning in method.check(batch.group, batch.steps_per_rollout)]
+    found: dict[str, Any] = {}
+    resume = resume and has_run(Path(str(settings.out)))
+    checks: dict[str, Callable[[], Iterable[str]]] = {
+        "looking at the run directory": lambda: _directory(settings, resume),
+        "asking for device and engine": lambda: _machine(settings),
+        "reading the problems": lambda: _problems(settings, found, resume),
+        "checking the gold answers": lambda: _golds(settings, found, listen),
+        "reading the prompts": lambda: _prompts(settings, found),
+        "reading the model's configuration": lambda: _memory(settings, longest),
+        "looking at the disk": lambda: _disk(settings, len(found.get("held-out", ()))),
+    }
+    for doing, check in checks.items():
+        listen("prepare", {"doing": doing})
+        try:
+            lines += check()
+        except ProgrpoError as error:
+            lines += [line for line in (f"{STOPS}{error}",) if line not in lines]
+    return lines
 
 
-def _data(settings: RunSettings) -> list[str]:
-    try:
-        require_free(Path(str(settings.out)))
-        splits = {"training": tasks.problems(settings.task, "train")}
-        if settings.evaluate.every:
-            splits["held-out"] = tasks.problems(settings.task, "test")
-        tokenizer = load_tokenizer(settings.model)
-        limit, drop = settings.data.max_prompt_tokens, settings.data.long_prompts == "drop"
-        kept = {
-            name: fit_prompts(found, tokenizer, max_prompt_tokens=limit, drop=drop, source=f"{name} problems")
-            for name, found in splits.items()
-        }
-        size = settings.batch.prompts
-        ProblemStream(kept["training"][0], seed=settings.seed, shuffle=settings.data.shuffle, per_rollout=size)
-    except ProgrpoError as error:
-        return [f"warning: as things are the run would stop: {error}"]
-    shared = tasks.overlap(splits["training"], splits.get("held-out", ()))
-    sizes = (f"{len(found):,} {name} problems, prompts up to {long} tokens" for name, (found, long) in kept.items())
-    return ["data: " + ", ".join(sizes), *([f"warning: {shared}"] if shared else [])]
+def _dual_clip(params: methods.Params) -> str:
+    return "" if params.dual_clip is None else f", a negative advantage counts at most {params.dual_clip:g} times"
+
+
+def _directory(settings: RunSettings, resume: bool) -> Iterator[str]:
+    out = Path(str(settings.out))
+    require_writable(out)
+    if not resume:
+        require_free(out)
+    require_trackers(settings)
+    yield from ()
+
+
+def _machine(settings: RunSettings) -> Iterator[str]:
+    engines.prepare(settings.engine, settings.model.device)
+    yield from ()
+
+
+def _problems(settings: RunSettings, found: dict[str, Any], resume: bool) -> Iterator[str]:
+    """Fill `found` with the splits."""
+    splits = {"training": tasks.problems(settings.task, "train")}
+    if settings.evaluate.every:
+        splits["held-out"] = tasks.problems(settings.task, "test")
+    found |= splits
+    if resume:
+        require_same(settings, digest([one for problems in splits.values() for one in problems]))
+    if shared := tasks.overlap(splits["training"], splits.get("held-out", ())):
+        yield f"warning: {shared}"
+
+
+def _golds(settings: RunSettings, found: dict[str, Any], listen: Listener) -> Iterator[str]:
+    """Take problems with a bad gold out of `found`."""
+    assert settings.reward is not None  # `resolve` named it
+    with Verifier(settings.reward, settings.verify) as verifier:
+        if not found:
+            return
+        train, test = found["training"], found.get("held-out", ())
+        bad = bad_golds(settings, verifier, train, test, listen=listen)
+    if bad:
+        yield f"warning: {len(bad):,} of {len(train) + len(test):,} gold answers do not verify; their problems are left out"
+    found["training"] = without(train, bad, split="train")
+    if test:
+        found["held-out"] = without(test, bad, split="test")
+
+
+def _prompts(settings: RunSettings, found: dict[str, Any]) -> Iterator[str]:
+    tokenizer = load_tokenizer(settings.model)
+    require_embedded(tokenizer, count_parameters(settings.model.path)["vocabulary"], settings.model.path)
+    kept = fit_splits(settings, tokenizer, known_positions(settings.model.path), found)
+    if not kept:
+        return
+    sizes = (
+        f"{len(problems):,} {name} problems, prompts up to {long} tokens" for name, (problems, long) in kept.items()
+    )
+    yield "data: " + ", ".join(sizes)
+    size = settings.batch.prompts
+    ProblemStream(kept["training"][0], seed=settings.seed, shuffle=settings.data.shuffle, per_rollout=size)
+    require_rounds(methods.load(settings.method), settings, len(kept["training"][0]))
+
+
+def _disk(settings: RunSettings, held_out: int) -> Iterator[str]:
+    out = Path(str(settings.out))
+    room = predict(settings, count_parameters(settings.model.path)["parameters"], held_out)
+    yield f"disk: {room}"
+    yield from (f"warning: {warning}" for warning in require_room(out, room))
 
 
 def _memory(settings: RunSettings, longest: int) -> list[str]:
-    try:
-        size = count_parameters(settings.model.path)
-    except ModelError as error:
-        return [f"warning: what memory the run takes is not known without the model's configuration: {error}"]
+    size = count_parameters(settings.model.path)
     states = 16 * size["parameters"]
     tokens = max(settings.batch.micro_tokens, longest)
     value = 2 if settings.model.precision == "bf16" else 4

@@ -24,7 +24,7 @@ import yaml
 
 from progrpo.environment import environment, installed
 from progrpo.errors import ConfigError, RunDirectoryError, StorageError
-from progrpo.files import append, lock, make_folder, read_jsonl, storing, write_whole
+from progrpo.files import append, finite_or_none, lock, make_folder, read_jsonl, storing, to_json, write_whole
 from progrpo.train import checkpoint
 from progrpo.train.settings import RunSettings
 from progrpo.types import WeightedMean
@@ -82,8 +82,8 @@ class RunDirectory:
             for folder in _FOLDERS:
                 make_folder(path / folder)
             started = environment(settings.model.device, settings.seed) | {"problems": problems}
-            write_whole(path / "environment.json", json.dumps(started, indent=1))
-            write_whole(path / _EXCLUDED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in excluded))
+            write_whole(path / "environment.json", to_json(started, indent=1))
+            write_whole(path / _EXCLUDED, "".join(to_json(row) + "\n" for row in excluded))
             # Last: a directory with a config.yaml holds a run, one without never started.
             write_whole(path / "config.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
             run._start_trackers(settings, first=0)
@@ -97,26 +97,9 @@ class RunDirectory:
             RunDirectoryError: it holds no run, or another process works on it.
             ConfigError: its settings or problems differ from those given in a way that would change steps already made.
         """
-        path = Path(str(settings.out))
-        if not (path / "config.yaml").is_file():
-            raise RunDirectoryError(f"{path} holds no run to resume (no config.yaml); start it without --resume")
-        before = yaml.safe_load((path / "config.yaml").read_text("utf-8"))
-        after = settings.model_dump(mode="json")
-        free = _MAY_DIFFER if settings.optim.schedule == "constant" else _MAY_DIFFER - {"steps"}
-        for key in sorted(before.keys() | after.keys()):
-            if before.get(key) != after.get(key) and key not in free:
-                raise ConfigError(
-                    f"{path}: cannot resume with other settings: {key} was {before.get(key)}, is now {after.get(key)}. "
-                    "Resume with the settings it was started with, or start anew with another out="
-                )
-        started = json.loads((path / "environment.json").read_text("utf-8"))
-        if started.get("problems", problems) != problems:
-            raise ConfigError(
-                f"{path}: cannot resume: the task no longer gives the problems this run began with (a data file changed?). "
-                "Restore them, or start anew with another out="
-            )
+        require_same(settings, problems)
         require_trackers(settings)
-        return cls(path)
+        return cls(Path(str(settings.out)))
 
     def resume(self, settings: RunSettings, step: int | None) -> None:
         """Go on after `step` optimiser steps (None: from the very beginning, the evaluation before training included).
@@ -125,7 +108,7 @@ class RunDirectory:
         """
         started = json.loads((self.path / "environment.json").read_text("utf-8"))
         started.setdefault("resumed", []).append(environment(settings.model.device, settings.seed))
-        write_whole(self.path / "environment.json", json.dumps(started, indent=1))
+        write_whole(self.path / "environment.json", to_json(started, indent=1))
         text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
         write_whole(self.path / "config.yaml", text)
         self._rewind(-1 if step is None else step)
@@ -143,7 +126,7 @@ class RunDirectory:
     def _rewind(self, step: int) -> None:
         metrics = self.path / "metrics.jsonl"
         kept = [row for row in read_jsonl(metrics) if row["step"] <= step] if metrics.exists() else []
-        write_whole(metrics, "".join(json.dumps(row) + "\n" for row in kept))
+        write_whole(metrics, "".join(to_json(row) + "\n" for row in kept))
         for folder in ("rollouts", "evaluations"):
             for path in (self.path / folder).glob("step-*.jsonl"):
                 if int(path.stem.removeprefix("step-")) > step:
@@ -157,9 +140,13 @@ class RunDirectory:
             unfinished.unlink()
 
     def write_metrics(self, step: int, metrics: Mapping[str, WeightedMean | float]) -> dict[str, Any]:
-        """Append one row (see `as_row`)."""
-        row = as_row(step, metrics)
-        append(self.path / "metrics.jsonl", json.dumps(row) + "\n")
+        """Append one row; a ratio is divided here and nowhere else. One that counted nothing becomes null, and so does one
+        that is not finite, with a warning."""
+        found = {name: value.value if isinstance(value, WeightedMean) else value for name, value in metrics.items()}
+        row: dict[str, Any] = {"step": step, **finite_or_none(found)}
+        if lost := [name for name, value in found.items() if value is not None and row[name] is None]:
+            logger.warning("step %d: not finite, written as null: %s", step, ", ".join(lost))
+        append(self.path / "metrics.jsonl", to_json(row) + "\n")
         self._begun |= step > 0
         if self._trackers is not None:
             with storing(self.path):
@@ -169,7 +156,7 @@ class RunDirectory:
     def write_rows(self, folder: str, step: int, rows: Iterable[Mapping[str, Any]]) -> Path:
         """Write `folder/step-NNNNNN.jsonl` whole."""
         path = self.path / folder / f"step-{step:06d}.jsonl"
-        write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_whole(path, "".join(to_json(row) + "\n" for row in rows))
         return path
 
     def dump(self, step: int, tensors: Mapping[str, Any]) -> str:
@@ -251,12 +238,30 @@ class RunDirectory:
             )
 
 
-def as_row(step: int, metrics: Mapping[str, WeightedMean | float]) -> dict[str, Any]:
-    """Metrics as they are written: a ratio is divided here and nowhere else, and one that counted nothing becomes null."""
-    row: dict[str, Any] = {"step": step}
-    for name, value in metrics.items():
-        row[name] = value.value if isinstance(value, WeightedMean) else value
-    return row
+def require_same(settings: RunSettings, problems: str) -> None:
+    """Check that a run can go on with these settings and problems; nothing is touched.
+
+    Raises:
+        RunDirectoryError, ConfigError: see `RunDirectory.reopen`.
+    """
+    path = Path(str(settings.out))
+    if not (path / "config.yaml").is_file():
+        raise RunDirectoryError(f"{path} holds no run to resume (no config.yaml); start it without --resume")
+    before = yaml.safe_load((path / "config.yaml").read_text("utf-8"))
+    after = settings.model_dump(mode="json")
+    free = _MAY_DIFFER if settings.optim.schedule == "constant" else _MAY_DIFFER - {"steps"}
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key) and key not in free:
+            raise ConfigError(
+                f"{path}: cannot resume with other settings: {key} was {before.get(key)}, is now {after.get(key)}. "
+                "Resume with the settings it was started with, or start anew with another out="
+            )
+    started = json.loads((path / "environment.json").read_text("utf-8"))
+    if started.get("problems", problems) != problems:
+        raise ConfigError(
+            f"{path}: cannot resume: the task no longer gives the problems this run began with (a data file changed?). "
+            "Restore them, or start anew with another out="
+        )
 
 
 def require_free(path: Path) -> None:

@@ -39,7 +39,7 @@ class Reference:
         model, scorer = policy, trained or Scorer(policy, temperature)
         self._adapted = model.model if getattr(model.model, "_hf_peft_config_loaded", False) else None
         if self._adapted is None:
-            model = load_model(settings.model_copy(update={"gradient_checkpointing": False}))
+            model = load_model(settings.model_copy(update={"gradient_checkpointing": False}), again=True)
             model.model.requires_grad_(False).eval()
             scorer = parallel.frozen(Scorer(model, temperature), model.device)
         self._passes = Passes(model, scorer, parallel.processes)

@@ -1,6 +1,7 @@
 """Everything a run needs, checked and loaded before the first token is sampled."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from progrpo.engines import Engine
 from progrpo.environment import digest
 from progrpo.errors import ConfigError
 from progrpo.methods import Method
-from progrpo.model import LanguageModel, load_model
+from progrpo.model import LanguageModel, count_parameters, load_model
 from progrpo.processes import ALONE, Processes
 from progrpo.rollout.generate import fit_prompts
 from progrpo.rollout.gold import bad_gold_rows, without
@@ -23,8 +24,9 @@ from progrpo.train.alarms import Alarms
 from progrpo.train.follower import open_run, require_shared
 from progrpo.train.parallel import Parallel, SamplingCopy, sync
 from progrpo.train.policy import Policy
-from progrpo.train.record import RunDirectory, require_free
+from progrpo.train.record import RunDirectory, require_free, require_trackers
 from progrpo.train.reference import Reference
+from progrpo.train.room import predict, require_room, require_writable
 from progrpo.train.settings import RunSettings
 from progrpo.train.stream import ProblemStream
 from progrpo.types import Problem
@@ -32,7 +34,7 @@ from progrpo.types import Problem
 logger = logging.getLogger(__name__)
 
 Listener = Callable[[str, Mapping[str, Any]], None]
-"""Called with "check", "start", "phase", "step", "evaluation" or "profile" and what belongs to it."""
+"""Called with "prepare", "check", "start", "phase", "step", "evaluation" or "profile" and what belongs to it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -98,22 +100,21 @@ def prepare(
     """
     out = Path(str(settings.out))
     parallel = Parallel(settings.parallel, processes)
+    processes.same(lambda: require_writable(out))
     require_shared(processes, out)
-    resume = resume and processes.same(lambda: _has_run(out))
+    resume = resume and processes.same(lambda: has_run(out))
     if not resume:
         processes.same(lambda: require_free(out))
+    _require_machine(settings, out, listen)
+    listen("prepare", {"doing": "reading the problems"})
     method = methods.load(settings.method)
-    for warning in method.check(settings.batch.group):
+    for warning in method.check(settings.batch.group, settings.batch.steps_per_rollout):
         logger.warning("%s", warning)
     problems = tasks.problems(settings.task, "train")
     test = tasks.problems(settings.task, "test") if settings.evaluate.every else ()
     if shared := tasks.overlap(problems, test):
         logger.warning("%s", shared)
-    if (rounds := method.rounds) * settings.batch.prompts > len(problems) and rounds > 1:
-        raise ConfigError(
-            f"method.max_rounds={rounds} times batch.prompts={settings.batch.prompts} exceeds the {len(problems)} training "
-            "problems: one batch would meet a problem twice; lower one of them"
-        )
+    require_rounds(method, settings, len(problems))
     # What a method initialises at random must not depend on what this process did before.
     torch.manual_seed(settings.seed)
     known = digest([*problems, *test])
@@ -122,7 +123,7 @@ def prepare(
     excluded = run.excluded() if run else None
     if excluded is None:
         checked = problems, test
-        excluded = processes.same(lambda: _bad_gold(settings, verifier, *checked, listen=listen))
+        excluded = processes.same(lambda: bad_golds(settings, verifier, *checked, listen=listen))
     problems, test = without(problems, excluded, split="train"), without(test, excluded, split="test")
     folder = processes.same(lambda: checkpoint.latest_folder(out / "checkpoints")) if run else None
     latest = checkpoint.load(folder) if folder else None
@@ -131,10 +132,10 @@ def prepare(
     source = (
         settings.model if latest is None else settings.model.model_copy(update={"path": str(latest.folder.resolve())})
     )
+    listen("prepare", {"doing": "loading the model"})
     model = load_model(source)
-    limit, drop = settings.data.max_prompt_tokens, settings.data.long_prompts == "drop"
-    problems, _ = fit_prompts(problems, model.tokenizer, max_prompt_tokens=limit, drop=drop, source="training problems")
-    test, _ = fit_prompts(test, model.tokenizer, max_prompt_tokens=limit, drop=drop, source="test problems")
+    fitting = fit_splits(settings, model.tokenizer, model.positions, {"training": problems, "test": test})
+    problems, test = (found for found, _ in fitting.values())
     size = settings.batch.prompts
     stream = ProblemStream(problems, seed=settings.seed, shuffle=settings.data.shuffle, per_rollout=size)
     temperature = settings.sampling.temperature
@@ -182,6 +183,43 @@ def prepare(
     )
 
 
+def _require_machine(settings: RunSettings, out: Path, listen: Listener) -> None:
+    """Ask for all that a run needs beside its data and settings: trackers, device, engine, and room on the disk."""
+    require_trackers(settings)
+    engines.prepare(settings.engine, settings.model.device)
+    listen("prepare", {"doing": "reading the model's configuration"})
+    parameters = count_parameters(settings.model.path)["parameters"]
+    for warning in require_room(out, predict(settings, parameters, held_out=0)):
+        logger.warning("%s", warning)
+
+
+def require_rounds(method: Method, settings: RunSettings, problems: int) -> None:
+    """Raises ConfigError if dynamic sampling could meet a problem twice for one batch."""
+    if (rounds := method.rounds) * settings.batch.prompts > problems and rounds > 1:
+        raise ConfigError(
+            f"method.max_rounds={rounds} times batch.prompts={settings.batch.prompts} exceeds the {problems} training "
+            "problems: one batch would meet a problem twice; lower one of them"
+        )
+
+
+def fit_splits(
+    settings: RunSettings, tokenizer: Any, positions: int | None, splits: Mapping[str, Sequence[Problem]]
+) -> dict[str, tuple[Sequence[Problem], int]]:
+    """The problems of each split that fit the run's limits, and the longest of their prompts in tokens (see `fit_prompts`)."""
+    return {
+        name: fit_prompts(
+            problems,
+            tokenizer,
+            max_prompt_tokens=settings.data.max_prompt_tokens,
+            positions=positions,
+            max_new_tokens=settings.sampling.max_new_tokens,
+            drop=settings.data.long_prompts == "drop",
+            source=f"{name} problems",
+        )
+        for name, problems in splits.items()
+    }
+
+
 def _require_capable(engine: Engine, settings: RunSettings, method: Method) -> None:
     """Raises ConfigError if the method reads what this engine does not give, and the trainer makes no pass of its own."""
     if not engine_scores(settings, engine):
@@ -201,7 +239,7 @@ def engine_scores(settings: RunSettings, engine: Engine) -> bool:
     return chosen == "engine" or (chosen == "auto" and engine.capabilities.samples_trained_weights)
 
 
-def _bad_gold(
+def bad_golds(
     settings: RunSettings,
     verifier: Verifier,
     train: Sequence[Problem],
@@ -209,6 +247,7 @@ def _bad_gold(
     *,
     listen: Listener,
 ) -> list[Mapping[str, Any]]:
+    """A row for each problem whose own gold answer does not verify (see `bad_gold_rows`); none where nobody asked."""
     if not settings.verify.check_gold:
         return []
     rows: list[Mapping[str, Any]] = []
@@ -223,9 +262,9 @@ def _bad_gold(
     return rows
 
 
-def _has_run(path: Path) -> bool:
+def has_run(path: Path) -> bool:
     """Whether there is anything to resume; a job that is always started with --resume must be able to begin."""
-    if (path / "config.yaml").is_file():
+    if os.path.isfile(path / "config.yaml"):  # False where the name is none; `Path.is_file` raises
         return True
     logger.warning("%s holds no run yet; starting from the beginning", path)
     return False

@@ -45,7 +45,7 @@ def update(
     )
     decided = decide(method, batch.step, longest=longest, skip_zero=skip_zero, pool=pool)
     policy.processes.require_same("the step", decided.weights, decided.advantages, decided.mask)
-    sums = _Sums()
+    sums = _Sums(method.params.dual_clip)
     policy.zero_grad()
     columns = batch.step.batch.mask.shape[1]
     for micro, counts, last in policy.shared_micro_batches(
@@ -56,7 +56,7 @@ def update(
                 _accumulate(policy, method, batch, decided, micro, sums, dump)
             else:
                 policy.keep_step(micro)
-    sums = sum(policy.processes.gather(sums), _Sums())
+    sums = sum(policy.processes.gather(sums), _Sums(method.params.dual_clip))
     if sums.fault:
         raise _non_finite("loss", sums.fault)
     return (
@@ -142,18 +142,21 @@ def _step(policy: Policy, batch: MiniBatch, decided: Decided, dump: Dump) -> dic
 class _Sums:
     """Sums over the tokens that were trained, in one process and then in all of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, dual_clip: float | None) -> None:
         self.gap = SamplerGap()
         self.counts = TokenCounts()
         self.fault = ""
         """Where the first batch was written whose loss was not finite."""
+        self._dual_clip = dual_clip
         self._objective = 0.0
         self._tokens = 0
         self._entropy_change: float | None = None
         self._means = dict.fromkeys(("clip_low", "clip_high", "ratio", "kl_old", "logprob_gap"), 0.0)
+        if dual_clip is not None:
+            self._means["clip_dual"] = 0.0
 
     def __add__(self, other: "_Sums") -> "_Sums":
-        both = _Sums()
+        both = _Sums(self._dual_clip)
         both.gap = self.gap + other.gap
         both.counts = self.counts + other.counts
         both.fault = self.fault or other.fault
@@ -177,11 +180,14 @@ class _Sums:
         for name, value in (
             ("clip_low", (ratio < 1 - low) & (sign < 0)),
             ("clip_high", (ratio > 1 + high) & (sign > 0)),
+            ("clip_dual", (ratio > (self._dual_clip or torch.inf)) & (sign < 0)),
+            ("clip_dual", (ratio > (self._dual_clip or torch.inf)) & (sign < 0)),
             ("ratio", ratio),
             ("kl_old", ratio - 1 - difference),
             ("logprob_gap", difference.abs()),
         ):
-            self._means[name] += float(value[view.mask].double().sum())
+            if name in self._means:
+                self._means[name] += float(value[view.mask].double().sum())
 
     def metrics(self) -> dict[str, WeightedMean]:
         means = {f"policy/{name}": WeightedMean(total, self._tokens) for name, total in self._means.items()}

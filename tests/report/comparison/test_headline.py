@@ -1,7 +1,6 @@
 from made_up_runs import MakeRun
 
-from progrpo.report.comparison.headline import headlines
-from progrpo.report.comparison.summary import summarise
+from progrpo.report.comparison.summary import headlines, summarise
 from progrpo.report.read import load_runs
 from progrpo.report.run_page.page import make_page
 

@@ -11,7 +11,7 @@ def test_first_and_last_evaluation(make_run: MakeRun) -> None:
     summary = summarise(load_runs([make_run("a", correct=(1, 2, 3))]))
     assert [measure.key for measure in summary.measures] == ["pass@1", "pass@4", "distinct_correct", "entropy"]
     (first,), (last,) = summary.first, summary.last
-    assert (first.step, first.problems, first.samples, first.run) == (0, 3, "4", 0)
+    assert (first.evaluation.step, len(first.evaluation.problems), first.evaluation.n, first.run) == (0, 3, 4, 0)
     assert first.cells["pass@1"].mean == 0.25
     # (1/4 + 2/4 + 3/4) / 3, and min(forms=2, correct) = 1, 2, 2
     assert last.cells["pass@1"].mean == pytest.approx(0.5)
@@ -22,9 +22,11 @@ def test_first_and_last_evaluation(make_run: MakeRun) -> None:
 
 def test_a_common_start_is_one_row(make_run: MakeRun) -> None:
     paths = [make_run("a"), make_run("b")]
-    assert [row.run for row in summarise(load_runs(paths)).first] == [None]
+    summary = summarise(load_runs(paths))
+    assert ([row.run for row in summary.first], summary.same_start) == ([0], True)
     write_jsonl(paths[1] / "evaluations/step-000000.jsonl", [evaluation_row(f"q{i}", 2) for i in range(3)])
-    assert [row.run for row in summarise(load_runs(paths)).first] == [0, 1]
+    summary = summarise(load_runs(paths))
+    assert ([row.run for row in summary.first], summary.same_start) == ([0, 1], False)
 
 
 def test_differences_are_paired_by_problem_not_by_position(make_run: MakeRun) -> None:
@@ -58,7 +60,7 @@ def test_each_difference_has_its_own_last_shared_step(make_run: MakeRun) -> None
         file.unlink()
     summary = summarise(load_runs(paths))
     assert [(one.run, one.step) for one in summary.differences] == [(1, 0), (2, 3)]
-    assert [(row.run, row.step) for row in summary.last] == [(0, 3), (1, 0), (2, 3)]
+    assert [(row.run, row.evaluation.step) for row in summary.last] == [(0, 3), (1, 0), (2, 3)]
 
 
 def test_a_measure_that_some_problems_lack_is_averaged_over_the_others(make_run: MakeRun) -> None:

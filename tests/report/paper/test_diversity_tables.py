@@ -12,13 +12,12 @@ from progrpo.report.read import load_runs
 
 def tables(*paths: Path) -> list[PaperTable]:
     runs = load_runs(paths)
-    ((found, _),) = diversity_tables(runs, compare_benchmarks(runs))
-    return found
+    return diversity_tables(runs, compare_benchmarks(runs))
 
 
 def numbers(table: PaperTable, row: int) -> dict[str, float | None]:
-    cells = table.rows[row].cells
-    return {column.key: cell[0] and cell[0].number for column, cell in zip(table.columns, cells, strict=True)}
+    cells = {column.key: table.rows[row].cell(column)[0] for column in table.columns}
+    return {key: value and value.number for key, value in cells.items()}
 
 
 def test_without_recorded_values_they_are_computed_from_the_correct_completions(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_completions_at_one_point_are_one_larger_mark(tmp_path: Path) -> None:
             text = re.sub(r'"probability": [\d.]+', '"probability": 0.5', file.read_text())
             file.write_text(re.sub(r'"low_probability": [\d.]+', '"low_probability": 0.25', text))
     (drawn,) = chosen_benchmarks(compare_benchmarks(load_runs(paths)).benchmarks)
-    found = [(mark.run, mark.right, mark.probability, mark.low, mark.count) for mark in marks_of(drawn, "aime24/0")]
+    found = [(mark.run, mark.correct, mark.probability, mark.low, count) for mark, count in marks_of(drawn, "aime24/0")]
     assert found == [
         (1, True, 0.5, 0.25, 3),
         (0, False, 0.87, 0.47, 1),

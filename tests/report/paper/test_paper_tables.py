@@ -20,7 +20,7 @@ def named(tables: Tables, name: str) -> PaperTable:
 
 
 def cells(table: PaperTable, row: int) -> dict[str, str]:
-    return {column.key: shown(column, cell) for column, cell in zip(table.columns, table.rows[row].cells, strict=True)}
+    return {column.key: shown(column, table.rows[row].cell(column)) for column in table.columns}
 
 
 def test_table_2_whole(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_tables_3_and_4(tmp_path: Path) -> None:
     assert [column.unit for column in code.columns] == ["Avg@16 / Pass@16, %", "rating / percentile", "Avg@16, %"]
     assert cells(code, 0) == {"livecodebench": "12.50 / 50.00", "codeforces": "1200 / 58.1", "humaneval_plus": ""}
     assert cells(code, 1) == {"livecodebench": "36.47 / 54.12", "codeforces": "1422 / 75.4", "humaneval_plus": "84.01"}
-    found = code.rows[0].cells[1][0]
+    found = code.rows[0].cell(code.columns[1])[0]
     assert found is not None
     assert (found.low, found.high) == (1100.0, 1300.0)
     general = named(tables, "table-4-paper")

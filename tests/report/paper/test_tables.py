@@ -1,5 +1,6 @@
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 from progrpo.report.paper.tables import (
@@ -25,6 +26,7 @@ COLUMNS = (Column(key="aime24", label="AIME 2024", parts=(PASS_1, PASS_32)), Col
 
 def table(name: str = "table-2-paper") -> PaperTable:
     third = Value.of(Interval(mean=1 / 3, low=0.25, high=0.5, problems=3), PASS_1)
+    assert third is not None
     return PaperTable(
         name=name,
         title="Table 2",
@@ -33,8 +35,12 @@ def table(name: str = "table-2-paper") -> PaperTable:
         lead=1,
         columns=COLUMNS,
         rows=(
-            TableRow(run=0, texts=("a|b_c", "this run"), cells=((third, None), (Value(number=-0.0001),))),
-            TableRow(run=None, texts=("paper: GRPO", "stated"), cells=((Value(number=37.6), None), (None,))),
+            TableRow(
+                run=0,
+                texts=("a|b_c", "this run"),
+                values={("aime24", "pass@1"): third, ("b", "self_bleu_4"): Value(number=-0.0001)},
+            ),
+            TableRow(run=None, texts=("paper: GRPO", "stated"), values={("aime24", "pass@1"): Value(number=37.6)}),
         ),
     )
 
@@ -96,3 +102,12 @@ def test_files_of_tables_that_are_gone_are_removed_and_others_left(tmp_path: Pat
         "table-9.md",
         "table-mine.md",
     ]
+
+
+def test_columns_of_one_name_are_all_written() -> None:
+    columns = tuple(replace(one, label="run", parts=(BLEU,)) for one in COLUMNS)
+    row = TableRow(run=0, texts=("run", ""), values={("aime24", BLEU.key): Value(number=1.0)})
+    twice = replace(table(), words=("run (Self-BLEU-4)", "source"), columns=columns, rows=(row,))
+    assert "| run | 1.000 |  |  |" in to_markdown(twice)
+    assert r"run & 1.000 &  &  \\" in to_latex(twice)
+    assert to_csv(twice).splitlines()[1] == "table-2-paper,run,run,,1.0,,,,,"

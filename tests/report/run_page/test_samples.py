@@ -82,7 +82,8 @@ def test_disagreements_rank_by_spread(make_run: MakeRun) -> None:
         ("q2", 0.5, 2.0),
         ("q1", 0.25, 0.0),
     ]
-    assert found.problems[0].sides[0].forms == (("form0", 1), ("form1", 1))
+    assert found.problems[0].sides[0].forms == {"form0": 1, "form1": 1}
+    assert found.problems[0].prompt == "q2:"
 
 
 def test_a_single_run_is_compared_with_its_start(make_run: MakeRun) -> None:
@@ -111,7 +112,7 @@ def test_unknown_distinct_counts_as_no_spread(make_run: MakeRun) -> None:
     found = disagreements(load_runs(paths))
     assert found is not None
     assert found.compared == 1
-    assert [side.distinct for side in found.problems[0].sides] == [0.0, 2.0, None]
+    assert [side.measures.get("distinct_correct") for side in found.problems[0].sides] == [0.0, 2.0, None]
     assert found.problems[0].distinct_spread == 0.0
 
 
@@ -125,8 +126,8 @@ def test_samples_without_a_canonical_form_are_not_counted_as_one(make_run: MakeR
     found = disagreements(load_runs([path]))
     assert found is not None
     forms = {one.problem: one.sides[1].forms for one in found.problems}
-    assert forms["q0"] == ()
-    assert forms["q1"] == (("form0", 2), ("form1", 2))
+    assert forms["q0"] == {}
+    assert forms["q1"] == {"form0": 2, "form1": 2}
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -54,7 +54,7 @@ def test_tokens_have_texts_probabilities_and_the_least_likely_marked(tmp_path: P
     ("config", "reason"),
     [
         (None, "no settings of a run beside the file name a model; name one with --model"),
-        ({"model": {"path": "/nowhere/at/all"}}, "but it holds no config.json"),
+        ({"model": {"path": "/nowhere/at/all"}}, "no such folder"),
     ],
 )
 def test_without_a_tokenizer_ids_are_shown_and_the_page_says_so(

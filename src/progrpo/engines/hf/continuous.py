@@ -10,6 +10,7 @@ from torch import Tensor
 from progrpo.algo.logprobs import head_logprobs
 from progrpo.attention.packed import concatenate, pack
 from progrpo.engines import Done, Generated, Request, Sampling
+from progrpo.engines._ends import Ends
 from progrpo.engines.hf.cache import CacheCapacity
 from progrpo.engines.hf.graphs import Graphs
 from progrpo.engines.hf.results import Results
@@ -46,7 +47,9 @@ class ContinuousDecoder:
         self._requests = requests
         self._max_tokens = max_tokens
         self._prompt_logprobs = prompt_logprobs
-        self._results = Results(rows.model, requests, rows.tokens, rows.values)
+        self._ends = Ends(rows.model, rows.sampling)
+        self._limits = [self._ends.limit(request) for request in requests]
+        self._results = Results(self._ends, requests, rows.tokens, rows.values)
         # The longest prompts first: whether they fit shows at once, and like lengths share a pass.
         self._waiting = deque(sorted(range(len(requests)), key=lambda index: -len(requests[index].prompt_ids)))
         self._groups: list[int] = []  # the request in each group slot
@@ -54,9 +57,10 @@ class ContinuousDecoder:
         self._count = 0  # rows that go on: they stand first
         capacity = self._capacity.rows
         self._drawn = np.zeros(capacity, dtype=np.int64)  # tokens of each row
+        self._limit = np.zeros(capacity, dtype=np.int64)  # and how many it may have
         self._numbers = np.zeros((capacity, _UNIFORMS))
         self._streams: list[np.random.Generator] = [uniforms_of(0)] * capacity
-        self._stops = torch.tensor(sorted(rows.model.stop_ids), device=rows.model.device)
+        self._stops = torch.tensor(sorted(self._ends.ids), device=rows.model.device)
 
     def run(self, on_done: Done | None) -> list[Generated]:
         """All results, in the order of the requests."""
@@ -116,6 +120,7 @@ class ContinuousDecoder:
         ):
             target[new] = torch.tensor(values, device=device)
         self._drawn[new] = 0
+        self._limit[new] = [self._limits[entering[group]] for group in origin]
         seeds = [seed for index in entering for seed in self._requests[index].seeds]
         self._streams[new] = [uniforms_of(seed) for seed in seeds]
         self._draw_uniforms(new)
@@ -182,7 +187,9 @@ class ContinuousDecoder:
         """Record the rows that have ended and close the gaps they leave; then the groups that are done."""
         state, count = self._device_rows, self._count
         stopped = torch.isin(state.last[:count], self._stops).cpu().numpy()
-        ended = stopped | (self._drawn[:count] >= self._sampling.max_new_tokens)
+        if self._ends.texts:
+            stopped |= self._completed(count)
+        ended = stopped | (self._drawn[:count] >= self._limit[:count])
         if not ended.any():
             return
         gone = np.flatnonzero(ended)
@@ -193,7 +200,8 @@ class ContinuousDecoder:
         self._count = count - len(gone)
         holes, movers = gone[gone < self._count], np.flatnonzero(~ended[self._count :]) + self._count
         if len(holes):
-            self._drawn[holes], self._numbers[holes] = self._drawn[movers], self._numbers[movers]
+            for values in (self._drawn, self._limit, self._numbers):
+                values[holes] = values[movers]
             for hole, mover in zip(holes.tolist(), movers.tolist(), strict=True):
                 self._streams[hole] = self._streams[mover]
             device = self._model.device
@@ -201,6 +209,16 @@ class ContinuousDecoder:
             # The token drawn last has no keys yet.
             state.move(to, source, int(self._drawn[holes].max()) - 1)
         self._close_groups(on_done)
+
+    def _completed(self, count: int) -> np.ndarray:
+        """Which of the first `count` rows have completed a stop string with their last token."""
+        state, window, found = self._device_rows, self._ends.window, np.zeros(count, dtype=bool)
+        last = state.last[:count].tolist()
+        for row in [row for row, token in enumerate(last) if self._ends.may_complete(token)]:
+            drawn = int(self._drawn[row])
+            tail = state.tokens[state.out[row], max(0, drawn - window) : drawn].tolist()
+            found[row] = self._ends.complete(tail)
+        return found
 
     def _close_groups(self, on_done: Done | None) -> None:
         done = [slot for slot, left in enumerate(self._left) if not left]

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from progrpo.engines import Generated, Request
+from progrpo.engines._ends import Ends
 from progrpo.errors import NonFiniteError
-from progrpo.model import LanguageModel
 from progrpo.types import Completion
 
 
@@ -20,14 +20,14 @@ class Results:
             the order of requests and seeds; written by the decoder.
     """
 
-    def __init__(self, model: LanguageModel, requests: Sequence[Request], tokens: Tensor, values: Tensor) -> None:
-        self._model = model
+    def __init__(self, ends: Ends, requests: Sequence[Request], tokens: Tensor, values: Tensor) -> None:
+        self._ends = ends
         self._requests = requests
         self._drawn = (tokens, values)
-        ends = torch.tensor([0, *(len(request.seeds) for request in requests)]).cumsum(0).tolist()
-        self._spans = [range(start, end) for start, end in pairwise(ends)]
-        self._lengths = [0] * ends[-1]
-        self._stopped = [False] * ends[-1]
+        bounds = torch.tensor([0, *(len(request.seeds) for request in requests)]).cumsum(0).tolist()
+        self._spans = [range(start, end) for start, end in pairwise(bounds)]
+        self._lengths = [0] * bounds[-1]
+        self._stopped = [False] * bounds[-1]
         self._prompts: dict[int, Tensor] = {}
         self._made: dict[int, Generated] = {}
 
@@ -36,7 +36,7 @@ class Results:
         return self._spans[request]
 
     def close(self, row: int, length: int, stopped: bool) -> None:
-        """The completion is whole: `length` tokens, the last an end token if `stopped`."""
+        """The completion is whole: `length` tokens, the last of which ended it if `stopped`."""
         self._lengths[row], self._stopped[row] = length, stopped
 
     def keep_prompt(self, request: int, logprobs: Tensor) -> None:
@@ -65,7 +65,7 @@ class Results:
             completions.append(
                 Completion(
                     seed=seed,
-                    text=self._model.decode(ids),
+                    text=self._ends.text(ids),
                     finish="stop" if self._stopped[row] else "length",
                     token_ids=ids,
                     **named(values[:, offset, :length].clone()),

@@ -12,6 +12,7 @@ from transformers import DynamicCache
 
 from progrpo.algo.logprobs import head_logprobs
 from progrpo.engines import Done, Generated, Request, Sampling
+from progrpo.engines._ends import Ends
 from progrpo.engines.hf.results import Results
 from progrpo.engines.hf.sampling import kept, sample, uniforms_of
 from progrpo.model import LanguageModel
@@ -37,8 +38,10 @@ class StaticDecoder:
         size = (sum(len(request.seeds) for request in requests), sampling.max_new_tokens)
         self._tokens = torch.zeros(size, dtype=torch.long, device=model.device)
         self._values = torch.zeros(kept(sampling), *size, device=model.device)
-        self._results = Results(model, requests, self._tokens, self._values)
-        self._stops = torch.tensor(sorted(model.stop_ids), device=model.device)
+        self._ends = Ends(model, sampling)
+        self._limits = [self._ends.limit(request) for request in requests]
+        self._results = Results(self._ends, requests, self._tokens, self._values)
+        self._stops = torch.tensor(sorted(self._ends.ids), device=model.device)
 
     def run(self, on_done: Done | None) -> list[Generated]:
         """All results, in the order of the requests."""
@@ -70,19 +73,24 @@ class StaticDecoder:
         # One number per token of each completion, from its own stream.
         uniforms = torch.from_numpy(np.stack([uniforms_of(s).random(self._sampling.max_new_tokens) for s in seeds]))
         out = torch.tensor([row for index in batch for row in self._results.rows(index)], device=prompts.device)
-        self._decode(cache, self._model.head(states[:, -1])[origin], present[origin], out, uniforms.to(out.device))
+        limits = torch.tensor([self._limits[index] for index in batch], device=prompts.device)[origin]
+        logits = self._model.head(states[:, -1])[origin]
+        self._decode(cache, logits, present[origin], out, uniforms.to(out.device), limits)
 
-    def _decode(self, cache: DynamicCache, logits: Tensor, present: Tensor, out: Tensor, uniforms: Tensor) -> None:
+    def _decode(
+        self, cache: DynamicCache, logits: Tensor, present: Tensor, out: Tensor, uniforms: Tensor, limits: Tensor
+    ) -> None:
         """One token at a time for the rows that go on; a row that has ended leaves the cache."""
         padded = not bool(present.all())
         length = present.sum(dim=1)  # [rows] tokens seen by each row
-        longest = self._sampling.max_new_tokens
-        for step in range(longest):
+        for step in range(self._sampling.max_new_tokens):
             token, values = sample(logits, uniforms[:, step], self._sampling)
             self._tokens[out, step] = token
             self._values[:, out, step] = values
             stopped = torch.isin(token, self._stops)
-            ended = stopped | (step == longest - 1)
+            if self._ends.texts:
+                stopped |= self._completed(token, out, step + 1)
+            ended = stopped | (step + 1 >= limits)
             for row, by_stop in zip(out[ended].tolist(), stopped[ended].tolist(), strict=True):
                 self._results.close(row, step + 1, by_stop)
             if bool(ended.all()):
@@ -90,8 +98,8 @@ class StaticDecoder:
             if bool(ended.any()):
                 going = (~ended).nonzero()[:, 0]
                 cache.batch_select_indices(going)
-                present, length, out, uniforms, token = (
-                    values[going] for values in (present, length, out, uniforms, token)
+                present, length, out, uniforms, limits, token = (
+                    values[going] for values in (present, length, out, uniforms, limits, token)
                 )
             present = torch.cat([present, present.new_ones(present.shape[0], 1)], dim=1)
             states = self._model.hidden(
@@ -103,6 +111,15 @@ class StaticDecoder:
             )
             length = length + 1
             logits = self._model.head(states[:, -1])
+
+    def _completed(self, token: Tensor, out: Tensor, drawn: int) -> Tensor:
+        """[rows] Which rows have completed a stop string with their last token, number `drawn`."""
+        found = torch.zeros_like(token, dtype=torch.bool)
+        for row, last in enumerate(token.tolist()):
+            if self._ends.may_complete(last):
+                tail = self._tokens[out[row], max(0, drawn - self._ends.window) : drawn].tolist()
+                found[row] = self._ends.complete(tail)
+        return found
 
     def _score_prompts(self, batch: list[int], states: Tensor, prompts: Tensor, present: Tensor) -> None:
         """Log-prob of each prompt token but the first; the rows come from the prefill that is made anyway."""

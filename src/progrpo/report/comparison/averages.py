@@ -3,7 +3,8 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from progrpo.report.comparison.benchmarks import MATHEMATICS, Benchmark
+from progrpo.report.comparison.benchmarks import Benchmark
+from progrpo.report.paper.numbers import MATHEMATICS
 from progrpo.statistics import Interval, mean_of_means
 
 
@@ -14,7 +15,6 @@ class Shared:
     Attributes:
         runs: those that have an evaluation of this preset.
         left_out: names of the preset's benchmarks that some run lacks, or that a run has under other conditions.
-        powers: k of the Pass@k that all have.
         other_kinds: names of benchmarks that are shared too, and not averaged with these.
     """
 
@@ -22,8 +22,12 @@ class Shared:
     runs: tuple[int, ...]
     benchmarks: tuple[Benchmark, ...]
     left_out: tuple[str, ...]
-    powers: tuple[int, ...]
     other_kinds: tuple[str, ...] = ()
+
+    @property
+    def powers(self) -> tuple[int, ...]:
+        """k of the Pass@k that all have."""
+        return tuple(sorted(set.intersection(*(set(one.powers(self.runs)) for one in self.benchmarks))))
 
     @property
     def names(self) -> str:
@@ -45,9 +49,7 @@ def shared_benchmarks(benchmarks: Sequence[Benchmark], among: Collection[int] | 
         kept = tuple(benchmark for benchmark in group if runs and set(runs) <= set(benchmark.comparable))
         if kept:
             left_out = tuple(benchmark.name for benchmark in group if benchmark not in kept)
-            found.append(
-                Shared(preset=preset, runs=runs, benchmarks=kept, left_out=left_out, powers=_powers(kept, runs))
-            )
+            found.append(Shared(preset=preset, runs=runs, benchmarks=kept, left_out=left_out))
     return found
 
 
@@ -57,7 +59,7 @@ def mathematical(group: Shared) -> Shared:
     if not kept:
         return group
     left_out = tuple(name for name in group.left_out if name.split("-")[0] in MATHEMATICS)
-    return replace(group, benchmarks=kept, left_out=left_out, powers=_powers(kept, group.runs))
+    return replace(group, benchmarks=kept, left_out=left_out)
 
 
 def of_one_kind(group: Shared) -> Shared:
@@ -65,11 +67,7 @@ def of_one_kind(group: Shared) -> Shared:
     found = mathematical(group)
     kept = found.benchmarks if found.benchmarks[0].task in MATHEMATICS else found.benchmarks[:1]
     others = tuple(one.name for one in group.benchmarks if one not in kept)
-    return replace(found, benchmarks=kept, powers=_powers(kept, group.runs), other_kinds=others)
-
-
-def _powers(benchmarks: Sequence[Benchmark], runs: Sequence[int]) -> tuple[int, ...]:
-    return tuple(sorted(set.intersection(*(set(benchmark.powers(runs)) for benchmark in benchmarks))))
+    return replace(found, benchmarks=kept, other_kinds=others)
 
 
 def average(benchmarks: Sequence[Benchmark], run: int, key: str) -> Interval | None:

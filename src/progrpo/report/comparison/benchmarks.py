@@ -5,29 +5,13 @@ from dataclasses import dataclass, replace
 
 from progrpo import schema
 from progrpo.measures.pass_at_k import doublings
-from progrpo.report.comparison.paired import Paired, paired
-from progrpo.report.evaluations import HELD_OUT, Evaluation, LeftOut, evaluations_of, why_apart
-from progrpo.report.read import Run
+from progrpo.report.comparison.results import Paired, Result, measures_of, paired, result
+from progrpo.report.evaluations import HELD_OUT, Evaluation, why_apart
+from progrpo.report.html import paragraphs
+from progrpo.report.paper.numbers import ORDER
+from progrpo.report.read import Run, last_shared_evaluation
 from progrpo.schema.quantity import Quantity
-from progrpo.statistics import Interval, holm
-
-MATHEMATICS = {
-    "aime24": "AIME 2024",
-    "aime25": "AIME 2025",
-    "amc23": "AMC 23",
-    "math500": "MATH-500",
-    "minerva": "Minerva",
-    "olympiadbench": "OlympiadBench",
-}
-"""The paper's six mathematical benchmarks by task."""
-
-ORDER = (
-    *MATHEMATICS,
-    *("livecodebench", "codeforces", "humaneval_plus", "gpqa", "mmlu_pro"),
-)
-"""Benchmarks as the paper lists them; others follow by name."""
-
-UNEVALUATED = "nothing evaluated yet"
+from progrpo.statistics import holm
 
 _PRESETS = ("paper", None, "recommended", HELD_OUT)
 
@@ -59,18 +43,6 @@ class Benchmark:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
-    """One run on one benchmark."""
-
-    run: int
-    made: str
-    """How it was evaluated: problems, preset, step, sampling."""
-    cells: Mapping[str, Interval | None]
-    statuses: Mapping[str, float]
-    """Share of all completions by verdict status."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
     """One benchmark's tables."""
 
@@ -84,7 +56,7 @@ class Compared:
     @property
     def categories(self) -> list[tuple[str, list[list[float | None]]]]:
         """(category, for each of `results` its means in the `tested` measures), where problems have a category."""
-        means = [self.benchmark.evaluations[result.run].by_category for result in self.results]
+        means = [row.evaluation.by_category for row in self.results]
         names = sorted({name for one in means for name in one})
         return [(name, [[one.get(name, {}).get(key) for key in self.tested] for one in means]) for name in names]
 
@@ -95,29 +67,27 @@ class Comparison:
 
     benchmarks: tuple[Benchmark, ...]
     tables: tuple[Compared, ...]
-    left_out: tuple[LeftOut, ...]
     notes: tuple[str, ...]
     """Sentences on evaluations that are left out, and on runs that have none at all."""
 
-    def state(self, run: int) -> str:
-        """How far the evaluations of a run are, in words."""
-        if any(run in benchmark.evaluations for benchmark in self.benchmarks):
-            return "evaluated only"
-        return "no finished evaluation" if any(one.run == run for one in self.left_out) else UNEVALUATED
-
 
 def compare_benchmarks(runs: Sequence[Run]) -> Comparison:
-    """Read every finished evaluation of the runs and compare those that were made alike."""
-    found, left_out = evaluations_of(runs)
-    benchmarks = _benchmarks(found)
-    of_first = {one.name: one.why for one in left_out if one.run == 0}
-    tables = [_compared(benchmark, len(runs), of_first) for benchmark in benchmarks]
-    notes = [f"{runs[one.run].name}: {one.name} is left out: {one.why}." for one in left_out]
-    having = {one.run for one in left_out}
-    notes += [
-        f"{run.name}: {UNEVALUATED}." for index, run in enumerate(runs) if not found[index] and index not in having
-    ]
-    return Comparison(benchmarks=benchmarks, tables=_adjusted(tables), left_out=tuple(left_out), notes=tuple(notes))
+    """Compare those of the runs' finished evaluations that were made alike.
+
+    Of a run's held-out evaluations it is the last one that all runs with any share, else its own last.
+    """
+    shared = last_shared_evaluation([run for run in runs if run.evaluations])
+    by_name: dict[str, dict[int, Evaluation]] = {}
+    for index, run in enumerate(runs):
+        held_out = [run.evaluations[max(run.evaluations) if shared is None else shared]] if run.evaluations else []
+        for evaluation in (*held_out, *run.benchmarks.values()):
+            by_name.setdefault(evaluation.name, {})[index] = evaluation
+    benchmarks = sorted((_benchmark(name, evaluations) for name, evaluations in by_name.items()), key=_place)
+    return Comparison(
+        benchmarks=tuple(benchmarks),
+        tables=_adjusted([_compared(benchmark, runs) for benchmark in benchmarks]),
+        notes=tuple(paragraphs("captions.jinja", "left_out", runs=runs)),
+    )
 
 
 def pass_measures(k: int) -> tuple[Quantity, ...]:
@@ -125,19 +95,10 @@ def pass_measures(k: int) -> tuple[Quantity, ...]:
     return tuple(schema.metric(f"evaluate/pass@{each}") for each in dict.fromkeys((1, k)))
 
 
-def _benchmarks(found: Sequence[Sequence[Evaluation]]) -> tuple[Benchmark, ...]:
-    by_name: dict[str, dict[int, Evaluation]] = {}
-    for run, mine in enumerate(found):
-        for evaluation in mine:
-            by_name.setdefault(evaluation.name, {})[run] = evaluation
-    benchmarks = []
-    for name, evaluations in by_name.items():
-        first = next(iter(evaluations.values()))
-        apart = {run: why for run, one in evaluations.items() if (why := why_apart(one, first))}
-        benchmarks.append(
-            Benchmark(name=name, task=first.task, preset=first.preset, evaluations=evaluations, apart=apart)
-        )
-    return tuple(sorted(benchmarks, key=_place))
+def _benchmark(name: str, evaluations: Mapping[int, Evaluation]) -> Benchmark:
+    first = next(iter(evaluations.values()))
+    apart = {run: why for run, one in evaluations.items() if (why := why_apart(one, first))}
+    return Benchmark(name=name, task=first.task, preset=first.preset, evaluations=evaluations, apart=apart)
 
 
 def _place(benchmark: Benchmark) -> tuple[int, int, str]:
@@ -146,70 +107,31 @@ def _place(benchmark: Benchmark) -> tuple[int, int, str]:
     return preset, task, benchmark.name
 
 
-def _compared(benchmark: Benchmark, runs: int, of_first: Mapping[str, str]) -> Compared:
-    """One benchmark's tables.
+def _compared(benchmark: Benchmark, runs: Sequence[Run]) -> Compared:
+    evaluations = benchmark.evaluations
+    # One run that was evaluated otherwise must not take Pass@32 from the others.
+    alike = benchmark.comparable
+    k = benchmark.powers(alike if len(alike) > 1 else tuple(evaluations))[-1]
+    tested = tuple(measure.key for measure in pass_measures(k))
+    always = ("pass@1", "truncated", "length")
+    measures = measures_of("benchmarks", evaluations.values(), k=k, always=always)
 
-    Args:
-        of_first: why an evaluation of the first run is left out, by name.
-    """
-    measures, tested = _measures(benchmark)
-    base = benchmark.evaluations.get(0)
-    why = of_first.get(benchmark.name)
-    absent = f"that of the first run is left out: {why}" if why else "the first run has no such evaluation"
+    def gap(run: int) -> Paired:
+        if 0 not in evaluations:
+            why = runs[0].left_out.get(benchmark.name)
+            absent = f"that of the first run is left out: {why}" if why else "the first run has no such evaluation"
+            return Paired(run=run, reason=absent)
+        if run in benchmark.apart:
+            return Paired(run=run, reason=benchmark.apart[run])
+        return paired(run, evaluations[run], evaluations[0], measures, counted=tested, tested=tested)
+
     return Compared(
         benchmark=benchmark,
         measures=measures,
         tested=tested,
-        results=tuple(_result(run, one, measures) for run, one in benchmark.evaluations.items()),
-        gaps=tuple(
-            Paired(run=run, reason=absent) if base is None else _gap(benchmark, run, base, measures, tested)
-            for run in range(1, runs)
-            if run in benchmark.evaluations
-        ),
+        results=tuple(result(run, one, measures) for run, one in evaluations.items()),
+        gaps=tuple(gap(run) for run in evaluations if run),
     )
-
-
-def _measures(benchmark: Benchmark) -> tuple[tuple[Quantity, ...], tuple[str, ...]]:
-    # One run that was evaluated otherwise must not take Pass@32 from the others.
-    alike = benchmark.comparable
-    powers = benchmark.powers(alike if len(alike) > 1 else tuple(benchmark.evaluations))
-    everyone = benchmark.evaluations.values()
-    measures = list(pass_measures(powers[-1]))
-    tested = tuple(measure.key for measure in measures)
-    for one in schema.columns("benchmarks"):
-        if one.family and one.key != "pass@K":
-            reached = [k for k in powers[1:] if all(evaluation.values(one.at(k).key) for evaluation in everyone)]
-            measures += [one.at(k) for k in reached[-1:]]
-        elif not one.family and one.key != "pass@1":
-            always = one.key in ("truncated", "length")
-            measures += [one] if always or any(evaluation.values(one.key) for evaluation in everyone) else []
-    return tuple(measures), tested
-
-
-def _result(run: int, evaluation: Evaluation, measures: Sequence[Quantity]) -> Result:
-    statuses = evaluation.statuses()
-    total = statuses.total()
-    return Result(
-        run=run,
-        made=_made(evaluation),
-        cells={measure.key: evaluation.interval(measure.key) for measure in measures},
-        statuses={status: count / total for status, count in sorted(statuses.items())} if total else {},
-    )
-
-
-def _made(evaluation: Evaluation) -> str:
-    preset = "held out in training" if evaluation.preset == HELD_OUT else f"preset {evaluation.preset or 'none'}"
-    step = "" if evaluation.step is None else f", step {evaluation.step}"
-    return f"{len(evaluation.problems):,} problems, {preset}{step}; {evaluation.sampling}"
-
-
-def _gap(
-    benchmark: Benchmark, run: int, base: Evaluation, measures: Sequence[Quantity], tested: Sequence[str]
-) -> Paired:
-    if reason := benchmark.apart.get(run):
-        return Paired(run=run, reason=reason)
-    ours = benchmark.evaluations[run].values
-    return paired(run, ours, base.values, measures, counted=tested, tested=tested)
 
 
 def _adjusted(tables: Sequence[Compared]) -> tuple[Compared, ...]:

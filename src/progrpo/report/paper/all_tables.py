@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from progrpo.report.comparison.benchmarks import Comparison, compare_benchmarks
-from progrpo.report.paper.ablation_tables import ablation_tables
+from progrpo.report.paper.ablation_tables import form_tables, strength_tables
 from progrpo.report.paper.benchmark_tables import benchmark_tables
 from progrpo.report.paper.diversity_tables import diversity_tables
+from progrpo.report.paper.numbers import MISSING, SHAPES
 from progrpo.report.paper.tables import PaperTable
 from progrpo.report.read import Run
 
@@ -26,15 +27,15 @@ class Tables:
 
 
 def make_tables(runs: Sequence[Run]) -> Tables:
-    """Read and compare the benchmarks of the runs, and fill the paper's tables with them."""
+    """Compare the benchmarks of the runs, and fill the paper's tables with them."""
     comparison = compare_benchmarks(runs)
-    found = [
-        *benchmark_tables(runs, comparison),
-        *diversity_tables(runs, comparison),
-        *ablation_tables(runs, comparison),
-    ]
+    filled = {shape.number: benchmark_tables(shape, runs, comparison) for shape in SHAPES} | {
+        5: diversity_tables(runs, comparison),
+        6: strength_tables(runs, comparison),
+        7: form_tables(runs, comparison),
+    }
     return Tables(
         comparison=comparison,
-        paper=tuple(table for tables, _ in found for table in tables),
-        notes=tuple(note for tables, note in found if not tables),
+        paper=tuple(table for tables in filled.values() for table in tables),
+        notes=tuple(MISSING[number] for number, tables in filled.items() if not tables),
     )

@@ -1,7 +1,7 @@
 """Figures of token statistics, one point per completion: box plots, histograms, densities and a scatter."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,9 @@ from progrpo.report.drawing import (
     Drawing,
     Panel,
     canvas,
+    histogram,
     panel_canvas,
+    percentages,
     run_colour,
     run_marker,
     to_svg,
@@ -36,7 +38,7 @@ class Drawn:
 
     Attributes:
         kind: "raw" (at temperature 1) or "tempered", one for all runs: the two do not compare.
-        values: [rollouts, 3] by index of the run.
+        values: [completions, 3] by index of the run.
         missing: comparable runs that did not record them.
     """
 
@@ -73,11 +75,11 @@ def distribution_figures(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -
         return []
     # One evaluation of a benchmark is enough: the second figure of entropy is of another benchmark.
     others = [drawn for drawn in chosen[1:] if drawn.benchmark.task != chosen[0].benchmark.task]
-    figures = [_boxes_and_histograms(runs, chosen[0])]
-    figures += [
-        _entropy(runs, drawn, paper=place) for place, drawn in zip((4, 7), (chosen[0], *others[:1]), strict=False)
+    entropies = zip((4, 7), (chosen[0], *others[:1]), strict=False)
+    return [
+        _boxes_and_histograms(runs, chosen[0]),
+        *(_entropy(runs, drawn, paper=number) for number, drawn in entropies),
     ]
-    return figures
 
 
 def one_problem(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> Drawing | None:
@@ -112,13 +114,11 @@ def _drawn(benchmark: Benchmark) -> Drawn | None:
 
 
 def _boxes_and_histograms(runs: Sequence[Run], drawn: Drawn) -> Drawing:
-    panels = []
-    for column, label in enumerate(_LABELS):
-        values = {run: data[:, column] for run, data in drawn.values.items()}
-        panels += [_boxes(f"statistics-box-{column}", label, values)]
-    for column, label in enumerate(_LABELS):
-        values = {run: data[:, column] for run, data in drawn.values.items()}
-        panels += [_histogram(f"statistics-histogram-{column}", label, values)]
+    panels = [
+        draw(f"statistics-{kind}-{column}", label, {run: data[:, column] for run, data in drawn.values.items()})
+        for kind, draw in (("box", _boxes), ("histogram", _histogram))
+        for column, label in enumerate(_LABELS)
+    ]
     return Drawing(
         name="statistics",
         title="Token statistics of the completions",
@@ -140,23 +140,51 @@ def _entropy(runs: Sequence[Run], drawn: Drawn, paper: int) -> Drawing:
     )
 
 
+_MARK = 5.0
+"""Size of the mark of one completion, in units of 1/72 inch."""
+_LARGEST = 16
+"""Completions from which on a mark grows no further."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mark:
+    """A point of the scatter: where completions of one run lie, all correct or none."""
+
+    run: int
+    correct: bool
+    probability: float
+    low: float
+
+
+def marks_of(drawn: Drawn, problem: str) -> list[tuple[Mark, int]]:
+    """The completions of a problem as marks with their counts, the largest first, so that they hide no smaller one."""
+    counts: Counter[Mark] = Counter()
+    for run in drawn.values:
+        scores = drawn.benchmark.evaluations[run].problems[problem]
+        for status, values in zip(scores.statuses, scores.statistics[drawn.kind], strict=True):
+            if np.isfinite(values).all():
+                place = round(float(values[PROBABILITY]), 4), round(float(values[LOW]), 4)
+                counts[Mark(run, status == "correct", *place)] += 1
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
 def _scatter(runs: Sequence[Run], drawn: Drawn) -> Drawing:
-    shown = tuple(drawn.values)
-    problem = half_solved(drawn.benchmark, shown)
-    sides = [(runs[run].name, drawn.benchmark.evaluations[run].problems[problem]) for run in shown]
+    problem = half_solved(drawn.benchmark, tuple(drawn.values))
+    sides = [(runs[run].name, drawn.benchmark.evaluations[run].problems[problem]) for run in drawn.values]
     name = "one-problem"
     with canvas() as (figure, axes):
-        for mark in marks_of(drawn, problem):
+        for mark, count in marks_of(drawn, problem):
             colour = run_colour(mark.run)
             axes.plot(
-                *([mark.probability], [mark.low]),
+                [mark.probability],
+                [mark.low],
                 color=colour,
                 marker=run_marker(mark.run),
-                markersize=_MARK * min(mark.count, _LARGEST) ** 0.5,
+                markersize=_MARK * min(count, _LARGEST) ** 0.5,
                 alpha=0.7,
-                markerfacecolor=colour if mark.right else "none",
-                markeredgecolor=PAPER if mark.right else colour,
-                markeredgewidth=0.6 if mark.right else 1.3,
+                markerfacecolor=colour if mark.correct else "none",
+                markeredgecolor=PAPER if mark.correct else colour,
+                markeredgewidth=0.6 if mark.correct else 1.3,
             )
         value_axis(axes)
         axes.set_xlabel("mean probability", loc="right")
@@ -167,40 +195,9 @@ def _scatter(runs: Sequence[Run], drawn: Drawn) -> Drawing:
         title="The completions of one problem",
         panels=(Panel(name=name + "-0", label=problem, svg=svg),),
         caption=prose("captions.jinja", "one_problem", benchmark=drawn.benchmark.name, sides=sides),
-        runs=shown,
+        runs=tuple(drawn.values),
         marks=(("correct", True), ("not correct", False)),
     )
-
-
-_MARK = 5.0
-"""Size of the mark of one completion, in units of 1/72 inch."""
-_LARGEST = 16
-"""Completions from which on a mark grows no further."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Mark:
-    """The `count` completions of one run that lie at one point, all `right` or none."""
-
-    run: int
-    right: bool
-    probability: float
-    low: float
-    count: int
-
-
-def marks_of(drawn: Drawn, problem: str) -> list[Mark]:
-    """The completions of a problem as marks, the largest first, so that they hide no smaller one."""
-    points: Counter[tuple[int, bool, float, float]] = Counter()
-    for run in drawn.values:
-        scores = drawn.benchmark.evaluations[run].problems[problem]
-        for right, values in zip(scores.right, getattr(scores, drawn.kind), strict=True):
-            if np.isfinite(values).all():
-                points[run, right, round(float(values[PROBABILITY]), 4), round(float(values[LOW]), 4)] += 1
-    return [
-        Mark(run=run, right=right, probability=probability, low=low, count=count)
-        for (run, right, probability, low), count in sorted(points.items(), key=lambda item: (-item[1], item[0]))
-    ]
 
 
 def _boxes(name: str, label: str, values: Mapping[int, np.ndarray]) -> Panel:
@@ -231,39 +228,29 @@ def _histogram(name: str, label: str, values: Mapping[int, np.ndarray]) -> Panel
     edges = np.histogram_bin_edges(np.concatenate(list(values.values())), bins=_BINS)
     with panel_canvas() as (figure, axes):
         for run, data in values.items():
-            shares = np.histogram(data, edges)[0] / len(data)
-            axes.stairs(shares, edges, color=run_colour(run), fill=True, alpha=0.15)
-            axes.stairs(shares, edges, color=run_colour(run), linewidth=1.3)
+            histogram(axes, data, edges, run_colour(run), linewidth=1.3)
         axes.set_title("% of completions")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}")
+        percentages(axes)
         value_axis(axes)
         return Panel(name=name, label=label, svg=to_svg(figure, name))
 
 
 def _density(name: str, label: str, values: Mapping[int, np.ndarray]) -> Panel:
-    with panel_canvas() as (figure, axes):
-        for run, (xs, ys) in _densities(values):
-            if ys is None:
-                axes.axvline(xs[0], color=run_colour(run))
-            else:
-                axes.fill_between(xs, ys, color=run_colour(run), alpha=0.12, linewidth=0)
-                axes.plot(xs, ys, color=run_colour(run))
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel(_LABELS[ENTROPY], loc="right")
-        value_axis(axes)
-        return Panel(name=name, label=label, svg=to_svg(figure, name))
-
-
-def _densities(values: Mapping[int, np.ndarray]) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray | None]]]:
-    """(run, (points, density)); without a density where all values are one, which no kernel can be fitted to."""
     from scipy.stats import gaussian_kde
 
     joined = np.concatenate(list(values.values()))
     low, high = joined.min(), joined.max()
-    for run, data in values.items():
-        if np.ptp(data) <= 1e-9 * max(1.0, abs(high)):
-            yield run, (data[:1], None)
-        else:
+    with panel_canvas() as (figure, axes):
+        for run, data in values.items():
+            if np.ptp(data) <= 1e-9 * max(1.0, abs(high)):  # no kernel can be fitted to one value
+                axes.axvline(data[0], color=run_colour(run))
+                continue
             reach = 3 * data.std(ddof=1) * len(data) ** -0.2  # three widths of the kernel, by Scott's rule
             xs = np.linspace(max(0.0, low - reach), high + reach, _GRID)
-            yield run, (xs, gaussian_kde(data)(xs))
+            ys = gaussian_kde(data)(xs)
+            axes.fill_between(xs, ys, color=run_colour(run), alpha=0.12, linewidth=0)
+            axes.plot(xs, ys, color=run_colour(run))
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel(_LABELS[ENTROPY], loc="right")
+        value_axis(axes)
+        return Panel(name=name, label=label, svg=to_svg(figure, name))

@@ -1,18 +1,18 @@
-"""What the text of the ProGRPO paper (arXiv:2602.05281) fixes of its own tables, and how each number is known: paper.yaml."""
+"""The ProGRPO paper's tables (arXiv:2602.05281): their shape, and what its text fixes of their numbers, from numbers.yaml."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import yaml
 
+from progrpo.settings import Settings
+
 AVERAGE = "average"
 """Stands for the column of the mean over the six mathematical benchmarks."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PaperRow:
+class PaperRow(Settings):
     """One row of one of the paper's tables.
 
     Attributes:
@@ -30,10 +30,51 @@ class PaperRow:
     how: str
 
 
+class ShapeColumn(Settings):
+    """A benchmark's column: "pass@k" among its measures stands for Pass@k at the k of the table."""
+
+    task: str
+    label: str
+    measures: tuple[str, ...]
+
+
+class Shape(Settings):
+    """One of the paper's tables of benchmarks.
+
+    Attributes:
+        k: the paper's, in Pass@k; where not all evaluations reach it, the largest power of two that they do.
+        averaged: whether its last column is the average of the others.
+    """
+
+    number: int
+    subject: str
+    k: int
+    digits: int
+    columns: tuple[ShapeColumn, ...]
+    averaged: bool = False
+
+
+class Ablation(Settings):
+    """A table of runs that differ in one thing: `varied` are the settings it is of, `word` heads its column."""
+
+    subject: str
+    word: str
+    varied: tuple[str, ...]
+
+
 _TEXT = yaml.safe_load((Path(__file__).parent / "numbers.yaml").read_text("utf-8"))
 ROWS = tuple(PaperRow(**row) for row in _TEXT["rows"])
+SHAPES = tuple(Shape(**shape) for shape in _TEXT["shapes"])
+ABLATIONS = {number: Ablation(**about) for number, about in _TEXT["ablations"].items()}
 REMARKS: Mapping[int, str] = _TEXT["remarks"]
 """What else the text says, by table."""
+MISSING: Mapping[int, str] = _TEXT["missing"]
+"""What would fill a table, by its number."""
+
+MATHEMATICS = {column.task: column.label for column in SHAPES[0].columns}
+"""The paper's six mathematical benchmarks by task."""
+ORDER = tuple(column.task for shape in SHAPES for column in shape.columns)
+"""Benchmarks as the paper lists them; others follow by name."""
 
 
 def rows_of(table: int) -> list[PaperRow]:

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.axes import Axes
-
 from progrpo.report.comparison.averages import Shared, average, of_one_kind
 from progrpo.report.comparison.benchmarks import Benchmark
 from progrpo.report.drawing import (
@@ -19,8 +17,8 @@ from progrpo.report.drawing import (
 )
 from progrpo.report.evaluations import HELD_OUT
 from progrpo.report.html import prose
+from progrpo.report.paper.forms import form_label
 from progrpo.report.read import Run
-from progrpo.report.wording import advantage_form
 from progrpo.statistics import Interval
 
 _BAND = 0.15
@@ -34,13 +32,17 @@ def pass_at_k_panels(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> Dr
         return None
     panels = []
     for index, benchmark in enumerate(drawn):
-        curves = {run: _pass_at_k(benchmark, run) for run in benchmark.comparable}
+        ks = benchmark.powers(benchmark.comparable)
+        curves = {
+            run: {k: benchmark.evaluations[run].interval(f"pass@{k}") for k in ks} for run in benchmark.comparable
+        }
         panels.append(_panel(f"benchmark-pass-{index}", benchmark.name, curves, alone=len(drawn) == 1))
+    left = [f"{one.name} of {runs[run].name} ({why})" for one in drawn for run, why in one.apart.items()]
     return Drawing(
         name="benchmark-pass",
         title="Pass@k on each benchmark",
         panels=tuple(panels),
-        caption=prose("captions.jinja", "benchmark_pass", left=_not_drawn(runs, drawn)),
+        caption=prose("captions.jinja", "benchmark_pass", left=left),
         runs=tuple(sorted({run for benchmark in drawn for run in benchmark.comparable})),
     )
 
@@ -68,12 +70,6 @@ def average_panels(runs: Sequence[Run], shared: Sequence[Shared]) -> Drawing | N
     )
 
 
-def form_label(run: Run) -> str:
-    """The form of a run's advantage, with the run's name."""
-    form = advantage_form(run.config)
-    return f"{run.name}: {form}" if form and form != run.name else run.name
-
-
 def _of(group: Shared) -> str:
     count = len(group.benchmarks)
     what = f"{count} benchmark{'s' * (count != 1)}"
@@ -82,33 +78,14 @@ def _of(group: Shared) -> str:
     return f"Preset {group.preset}, {what}" if group.preset else what.capitalize()
 
 
-def _pass_at_k(benchmark: Benchmark, run: int) -> dict[int, Interval | None]:
-    evaluation = benchmark.evaluations[run]
-    ks = benchmark.powers(benchmark.comparable)
-    return {k: evaluation.interval(f"pass@{k}") for k in ks}
-
-
-def _panel(name: str, label: str, curves: Mapping[int, Mapping[int, Interval | None]], alone: bool = False) -> Panel:
+def _panel(name: str, label: str, curves: Mapping[int, Mapping[int, Interval | None]], alone: bool) -> Panel:
     with canvas() if alone else panel_canvas() as (figure, axes):
         for run, points in curves.items():
-            _curve(axes, run, {k: point for k, point in points.items() if point is not None})
+            known = {k: point for k, point in points.items() if point is not None}
+            low, high = [point.low for point in known.values()], [point.high for point in known.values()]
+            axes.fill_between(list(known), low, high, color=run_colour(run), alpha=_BAND, linewidth=0)
+            means = [point.mean for point in known.values()]
+            axes.plot(list(known), means, color=run_colour(run), marker=run_marker(run))
         doubling_axis(axes, sorted({k for points in curves.values() for k in points}))
         unit_axis(axes, "% of problems")
         return Panel(name=name, label=label, svg=to_svg(figure, name))
-
-
-def _curve(axes: Axes, run: int, points: Mapping[int, Interval]) -> None:
-    ks, found = list(points), list(points.values())
-    axes.fill_between(
-        ks, [one.low for one in found], [one.high for one in found], color=run_colour(run), alpha=_BAND, linewidth=0
-    )
-    axes.plot(ks, [one.mean for one in found], color=run_colour(run), marker=run_marker(run))
-
-
-def _not_drawn(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[str]:
-    """The evaluations that were made otherwise than the others of their panel."""
-    return [
-        f"{benchmark.name} of {runs[run].name} ({why})"
-        for benchmark in benchmarks
-        for run, why in benchmark.apart.items()
-    ]

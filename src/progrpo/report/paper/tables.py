@@ -1,11 +1,10 @@
 """A table in the paper's shape, once as data: the page, Markdown, CSV and LaTeX are all written from it."""
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
+
+import pandas as pd
 
 from progrpo.files import make_folder, write_whole
 from progrpo.report.evaluations import HELD_OUT
@@ -54,6 +53,10 @@ class Column:
         return f"{names}, {unit}" if unit else names
 
 
+Values = dict[tuple[str, str], Value]
+"""The known numbers of a row by the keys of column and part; the others stay blank."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableRow:
     """One row.
@@ -61,16 +64,19 @@ class TableRow:
     Attributes:
         run: index of the run; None for a row of the paper.
         texts: of the columns of words, as many as the table has.
-        cells: one per column of numbers, one value per part; None is unknown and stays blank.
     """
 
     run: int | None
     texts: tuple[str, ...]
-    cells: tuple[tuple[Value | None, ...], ...]
+    values: Values
 
     @property
     def of_paper(self) -> bool:
         return self.run is None
+
+    def cell(self, column: Column) -> list[Value | None]:
+        """One value for each part of the column; None is unknown."""
+        return [self.values.get((column.key, part.key)) for part in column.parts]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,11 +111,14 @@ def file_name(number: str, preset: str | None) -> str:
     return f"table-{number}" + (f"-{preset}" if preset else "")
 
 
-def cells_of(
-    columns: Sequence[Column], value: Callable[[Column, Quantity], Value | None]
-) -> tuple[tuple[Value | None, ...], ...]:
-    """The cells of a row, from what gives the value of a part of a column."""
-    return tuple(tuple(value(column, part) for part in column.parts) for column in columns)
+def row_values(columns: Sequence[Column], value: Callable[[Column, Quantity], Value | None]) -> Values:
+    """The numbers of a row, from what gives the value of a part of a column."""
+    return {
+        (column.key, part.key): known
+        for column in columns
+        for part in column.parts
+        if (known := value(column, part)) is not None
+    }
 
 
 def shown(column: Column, values: Sequence[Value | None]) -> str:
@@ -130,39 +139,38 @@ def ranges(column: Column, values: Sequence[Value | None]) -> list[str]:
 
 def to_markdown(table: PaperTable) -> str:
     """A title, the table, and its caption."""
-    body = markdown_grid(_heads(table), _shape(table), [_line(table, row) for row in table.rows])
-    return f"**{table.title}**\n\n{body}\n\n{table.caption}\n"
+    frame = _frame(table)
+    return f"**{table.title}**\n\n{markdown_grid(list(frame), _shape(table), frame.to_numpy())}\n\n{table.caption}\n"
 
 
 def to_csv(table: PaperTable) -> str:
     """One line per row, three columns per number (value, low, high), in full precision; unknown is empty."""
-    written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
     parts = [f"{column.label} {part.label}" for column in table.columns for part in column.parts]
-    writer.writerow(["table", "kind", *table.words, *(part + end for part in parts for end in ("", " low", " high"))])
+    heads = ["table", "kind", *table.words, *(part + end for part in parts for end in ("", " low", " high"))]
+    rows = []
     for row in table.rows:
-        values = [value for cell in row.cells for value in cell]
+        values = [value for column in table.columns for value in row.cell(column)]
         numbers = [getattr(value, name, None) for value in values for name in ("number", "low", "high")]
-        texts = ["" if number is None else repr(number) for number in numbers]
-        writer.writerow([table.name, "paper" if row.of_paper else "run", *row.texts, *texts])
-    return written.getvalue()
+        rows.append([table.name, "paper" if row.of_paper else "run", *row.texts, *numbers])
+    written: str = pd.DataFrame(rows, columns=heads, dtype=object).to_csv(index=False, lineterminator="\n")
+    return written
 
 
 def to_latex(table: PaperTable) -> str:
-    """A `table` environment with booktabs rules."""
-    lines = [
-        r"% needs \usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_tex(f'{table.title}. {table.caption}')}}}",
-        rf"\begin{{tabular}}{{{_shape(table)}}}",
-        r"\toprule",
-        _tex_line(_heads(table)),
-    ]
-    for _, rows in groupby(table.rows, key=lambda row: row.of_paper):
-        lines += [r"\midrule", *(_tex_line(_line(table, row)) for row in rows)]
-    lines += [] if table.rows else [r"\midrule"]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    """A `table` environment with booktabs rules, one of them between the runs and the rows of the paper."""
+    frame = _frame(table).map(_tex)
+    frame.columns = frame.columns.map(_tex)
+    written: str = frame.style.hide(axis="index").to_latex(
+        hrules=True,
+        position_float="centering",
+        column_format=_shape(table),
+        caption=_tex(f"{table.title}. {table.caption}"),
+    )
+    lines = written.splitlines()
+    runs = sum(not row.of_paper for row in table.rows)
+    if 0 < runs < len(table.rows):
+        lines.insert(lines.index(r"\midrule") + 1 + runs, r"\midrule")
+    return "\n".join([r"% needs \usepackage{booktabs}", *lines, ""])
 
 
 def write_tables(tables: Sequence[PaperTable], folder: Path) -> None:
@@ -184,35 +192,35 @@ def write_tables(tables: Sequence[PaperTable], folder: Path) -> None:
             write_whole(folder / f"{table.name}{suffix}", write(table))
 
 
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "α": r"$\alpha$",
-    "\N{MINUS SIGN}": "$-$",
-    NOTHING: "--",
-} | {character: f"\\{character}" for character in "&%$#_{}"}
+_TEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "α": r"$\alpha$",
+        "\N{MINUS SIGN}": "$-$",
+        NOTHING: "--",
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+    }
+)
+
+
+def _tex(text: str) -> str:
+    return text.translate(_TEX)
+
+
+def _frame(table: PaperTable) -> pd.DataFrame:
+    """The table in words."""
+    heads = _ordered(table, table.words, [f"{column.label} ({column.unit})" for column in table.columns])
+    rows = [
+        _ordered(table, row.texts, [shown(column, row.cell(column)) for column in table.columns]) for row in table.rows
+    ]
+    return pd.DataFrame(rows, columns=heads, dtype=object)
 
 
 def _ordered(table: PaperTable, words: Sequence[str], numbers: Sequence[str]) -> list[str]:
     return [*words[: table.lead], *numbers, *words[table.lead :]]
 
 
-def _heads(table: PaperTable) -> list[str]:
-    return _ordered(table, table.words, [f"{column.label} ({column.unit})" for column in table.columns])
-
-
-def _line(table: PaperTable, row: TableRow) -> list[str]:
-    return _ordered(table, row.texts, list(map(shown, table.columns, row.cells)))
-
-
 def _shape(table: PaperTable) -> str:
     return "".join(_ordered(table, "l" * len(table.words), "r" * len(table.columns)))
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in text)
-
-
-def _tex_line(cells: Sequence[str]) -> str:
-    return " & ".join(map(_tex, cells)) + r" \\"

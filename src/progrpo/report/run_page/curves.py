@@ -14,7 +14,7 @@ from progrpo.schema.quantity import Quantity
 from progrpo.statistics import smooth, smoothing_width
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Layer:
     """One metric over steps, drawn once for each run that has it."""
 
@@ -27,9 +27,9 @@ class Layer:
         schema.metric(self.key)  # a figure of a metric that nothing logs would be blank
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Curves:
-    """One figure."""
+    """One figure; its caption is the macro of its name."""
 
     name: str
     title: str
@@ -39,54 +39,32 @@ class Curves:
     """Of the Pass@k it is of."""
 
 
-ENTROPY = Curves(
-    name="entropy",
-    title="Training entropy",
-    unit="nats per token",
-    layers=(Layer(key="rollout/entropy", look="smoothed"),),
-)
-REWARD = Curves(
-    name="reward",
-    title="Training reward",
-    unit="per completion",
-    layers=(Layer(key="rollout/reward", look="smoothed"),),
-)
-PASS_AT_1 = Curves(
-    name="pass-at-1",
-    title="Held-out Pass@1",
-    unit="% of completions",
-    layers=(Layer(key="evaluate/pass@1", look="points"),),
-)
+ENTROPY = Curves("entropy", "Training entropy", "nats per token", (Layer("rollout/entropy", "smoothed"),))
+REWARD = Curves("reward", "Training reward", "per completion", (Layer("rollout/reward", "smoothed"),))
+PASS_AT_1 = Curves("pass-at-1", "Held-out Pass@1", "% of completions", (Layer("evaluate/pass@1", "points"),))
 DISTINCT = Curves(
-    name="distinct",
-    title="Distinct correct solutions",
-    unit="per problem",
-    layers=(
-        Layer(key="evaluate/distinct_correct", look="points"),
-        Layer(key="rollout/distinct_correct", look="faint"),
-    ),
+    "distinct",
+    "Distinct correct solutions",
+    "per problem",
+    (Layer("evaluate/distinct_correct", "points"), Layer("rollout/distinct_correct", "faint")),
 )
 CONFIDENCE = Curves(
-    name="confidence",
-    title="Confidence, and the share of the advantage it makes",
-    unit="probability; share",
-    layers=(
-        Layer(key="progrpo/prompt_confidence", look="smoothed"),
-        Layer(key="progrpo/completion_confidence", look="smoothed", dash="--"),
-        Layer(key="progrpo/shift_share", look="smoothed", dash=":"),
+    "confidence",
+    "Confidence, and the share of the advantage it makes",
+    "probability; share",
+    (
+        Layer("progrpo/prompt_confidence", "smoothed"),
+        Layer("progrpo/completion_confidence", "smoothed", "--"),
+        Layer("progrpo/shift_share", "smoothed", ":"),
     ),
 )
 
 
 def pass_at(measure: Quantity) -> Curves:
     """The figure of one Pass@k over steps."""
-    return Curves(
-        name="pass-at-most",
-        title=f"Held-out {measure.label}",
-        unit="% of problems",
-        layers=(Layer(key=f"evaluate/{measure.key}", look="points"),),
-        k=int(measure.key.removeprefix("pass@")),
-    )
+    layer = Layer(f"evaluate/{measure.key}", "points")
+    k = int(measure.key.removeprefix("pass@"))
+    return Curves("pass-at-most", f"Held-out {measure.label}", "% of problems", (layer,), k)
 
 
 def over_steps(runs: Sequence[Run], curves: Curves) -> Drawing | None:
@@ -104,8 +82,7 @@ def over_steps(runs: Sequence[Run], curves: Curves) -> Drawing | None:
         step_axis(axes)
         unit_axis(axes, curves.unit)
         svg = to_svg(figure, curves.name)
-    of = {} if curves.k is None else {"k": curves.k}
-    caption = prose("captions.jinja", curves.name.replace("-", "_"), width=width, **of)
+    caption = prose("captions.jinja", curves.name.replace("-", "_"), width=width, k=curves.k)
     return Drawing(name=curves.name, title=curves.title, svg=svg, caption=caption, runs=shown)
 
 

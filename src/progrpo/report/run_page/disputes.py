@@ -5,7 +5,6 @@ from itertools import combinations
 from typing import Any
 
 from progrpo.report.comparison.benchmarks import Benchmark
-from progrpo.report.evaluations import Evaluation
 from progrpo.report.read import Run
 from progrpo.report.wording import plain_prompt, shortened
 from progrpo.types import ProblemResult, Sample
@@ -44,13 +43,13 @@ def _benchmark(benchmark: Benchmark, most: int) -> dict[str, Any]:
     shares = {run: benchmark.evaluations[run].values("pass@1") for run in benchmark.comparable}
     ranked = {pair: _ranked(*(shares[run] for run in pair)) for pair in combinations(shares, 2)}
     kept = _kept(list(ranked.values()), most)
-    judged = {run: _by_id(benchmark.evaluations[run], kept) for run in benchmark.comparable}
+    results = {run: benchmark.evaluations[run].results(kept) for run in benchmark.comparable}
     return {
         "name": benchmark.name,
         "runs": list(benchmark.comparable),
         "problems": max(len(values) for values in shares.values()),
         "differing": {f"{a}-{b}": len(problems) for (a, b), problems in ranked.items()},
-        "kept": [_problem(problem, judged) for problem in kept],
+        "kept": [_problem(problem, results) for problem in kept],
     }
 
 
@@ -70,12 +69,8 @@ def _kept(ranked: Sequence[Sequence[str]], most: int) -> list[str]:
     return list(found)
 
 
-def _by_id(evaluation: Evaluation, problems: Sequence[str]) -> dict[str, ProblemResult]:
-    return {one.problem: one for one in evaluation.judged([name for name in problems if name in evaluation.problems])}
-
-
-def _problem(problem: str, judged: dict[int, dict[str, ProblemResult]]) -> dict[str, Any]:
-    sides = {run: found[problem] for run, found in judged.items() if problem in found}
+def _problem(problem: str, results: dict[int, dict[str, ProblemResult]]) -> dict[str, Any]:
+    sides = {run: found[problem] for run, found in results.items() if problem in found}
     first = next(iter(sides.values()))
     return {
         "id": problem,
@@ -85,10 +80,10 @@ def _problem(problem: str, judged: dict[int, dict[str, ProblemResult]]) -> dict[
     }
 
 
-def _side(judged: ProblemResult) -> dict[str, Any]:
-    right = [sample for sample in judged.samples if sample.correct][:SAMPLES]
-    other = [sample for sample in judged.samples if not sample.correct][:SAMPLES]
-    return {"correct": judged.correct, "n": judged.n, "samples": [_sample(sample) for sample in right + other]}
+def _side(result: ProblemResult) -> dict[str, Any]:
+    right = [sample for sample in result.samples if sample.correct][:SAMPLES]
+    other = [sample for sample in result.samples if not sample.correct][:SAMPLES]
+    return {"correct": result.correct, "n": result.n, "samples": [_sample(sample) for sample in right + other]}
 
 
 def _sample(sample: Sample) -> dict[str, Any]:

@@ -2,13 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from progrpo import schema
 from progrpo.report import html, wording
 from progrpo.report.comparison.benchmarks import Benchmark
-from progrpo.report.comparison.headline import headlines
-from progrpo.report.comparison.summary import summarise
+from progrpo.report.comparison.summary import headlines, summarise
 from progrpo.report.paper import tables
 from progrpo.report.paper.all_tables import Tables, make_tables
 from progrpo.report.read import Run
@@ -39,17 +37,22 @@ def make_page(runs: Sequence[Run], *, title: str, made: Tables | None = None) ->
             "significant": wording.significant,
             "p_value": wording.p_value,
             "quantity": schema.known,
+            "method": wording.method,
+            "model": wording.model,
+            "command": wording.command,
+            "progress": wording.progress,
             "shown": tables.shown,
             "ranges": tables.ranges,
         },
         title=title,
-        runs=[_head(run, comparison.state(index)) for index, run in enumerate(runs)],
+        runs=runs,
         trained=any(run.trained for run in runs),
         made_with=_made_with(runs),
         differing=differing_settings(runs),
         summary=summary,
         headlines=headlines(runs, summary),
         comparison=comparison,
+        some_left_out=any(run.left_out for run in runs),
         evaluated_by=_evaluated_by(runs, comparison.benchmarks),
         paper_figures=paper_figures(runs, comparison),
         paper_tables=made.paper,
@@ -68,27 +71,17 @@ def make_page(runs: Sequence[Run], *, title: str, made: Tables | None = None) ->
 def differing_settings(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     """Settings in which runs differ, with each run's value; where a run was written to is none."""
     settings = [wording.flat(run.config) for run in runs]
-    keys = sorted({key for one in settings for key in one} - {"out"})
-    rows = [
-        (
-            key,
-            [
-                one[key] if key in one else _without(key, run, one, settings)
-                for run, one in zip(runs, settings, strict=True)
-            ],
-        )
-        for key in keys
-    ]
-    # A directory that was only evaluated has no settings of training: that it lacks them is no difference.
-    told = [
-        (
-            key,
-            values,
-            {value for run, value, one in zip(runs, values, settings, strict=True) if run.trained or key in one},
-        )
-        for key, values in rows
-    ]
-    return [(key, values) for key, values, differing in told if len(differing) > 1]
+    rows = []
+    for key in sorted({key for one in settings for key in one} - {"out"}):
+        values = [
+            one[key] if key in one else _without(key, run, one, settings)
+            for run, one in zip(runs, settings, strict=True)
+        ]
+        # A directory that was only evaluated has no settings of training: that it lacks them is no difference.
+        counted = [value for run, value, one in zip(runs, values, settings, strict=True) if run.trained or key in one]
+        if len(set(counted)) > 1:
+            rows.append((key, values))
+    return rows
 
 
 def _without(key: str, run: Run, own: Mapping[str, str], settings: Sequence[Mapping[str, str]]) -> str:
@@ -112,26 +105,6 @@ def final_values(runs: Sequence[Run]) -> list[tuple[str, list[tuple[object, int]
 def _natural(key: str) -> list[tuple[int, str]]:
     """Sorts pass@8 before pass@16."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", key)]
-
-
-def _head(run: Run, state: str) -> dict[str, Any]:
-    """What the top of the page says about a run.
-
-    Args:
-        state: of its evaluations, which is the progress of a run without training.
-    """
-    return {
-        "name": run.name,
-        "trained": run.trained,
-        "path": str(run.path),
-        "method": wording.method(run.config),
-        "progress": wording.progress(run.steps_done, run.steps_planned) if run.trained else state,
-        "steps_done": run.steps_done,
-        "seed": run.config.get("seed", wording.NOTHING),
-        "model": wording.model(run.config),
-        "task": (run.config.get("task") or {}).get("name", wording.NOTHING),
-        "command": wording.command(run.environment),
-    }
 
 
 def _evaluated_by(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[tuple[int, str | None, str, list[str]]]:

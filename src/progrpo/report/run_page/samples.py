@@ -1,12 +1,12 @@
 """What the browsers of a page show: completions of a few problems, and problems on which evaluations disagree."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from progrpo.files import read_jsonl
-from progrpo.report.read import Row, Run, is_number, last_shared_evaluation
+from progrpo.files import is_number, read_jsonl
+from progrpo.report.evaluations import Scores
+from progrpo.report.read import Row, Run, last_shared_evaluation
 from progrpo.report.wording import plain_prompt, shortened
 
 PROBLEMS_PER_STEP = 6
@@ -15,38 +15,23 @@ DISAGREEMENTS = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Side:
-    """One evaluation of one problem: how many were right, and in which ways."""
-
-    correct: int
-    n: int
-    distinct: float | None
-    forms: tuple[tuple[str, int], ...]
-    """Canonical forms of right completions with their counts, most frequent first."""
-
-    @property
-    def share(self) -> float:
-        return self.correct / self.n if self.n else 0.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Disagreement:
-    """One problem, evaluated by each column."""
+    """One problem, and what is kept of each column's evaluation of it."""
 
     problem: str
-    prompt: str
-    sides: tuple[Side, ...]
+    sides: tuple[Scores, ...]
+    prompt: str = ""
 
     @property
     def share_spread(self) -> float:
-        """Largest minus smallest share of right completions, in [0, 1]."""
+        """Largest minus smallest share of correct completions, in [0, 1]."""
         shares = [side.share for side in self.sides]
         return max(shares) - min(shares)
 
     @property
     def distinct_spread(self) -> float:
-        """Largest minus smallest number of distinct right solutions; 0 where one is unknown."""
-        known = [side.distinct for side in self.sides if side.distinct is not None]
+        """Largest minus smallest number of distinct correct solutions; 0 where one is unknown."""
+        known = [side.measures["distinct_correct"] for side in self.sides if "distinct_correct" in side.measures]
         return max(known) - min(known) if len(known) == len(self.sides) else 0.0
 
 
@@ -80,22 +65,24 @@ def disagreements(runs: Sequence[Run]) -> Disagreements | None:
     evaluated = [(index, run) for index, run in enumerate(runs) if run.evaluations]
     if len(runs) == 1:
         steps = tuple(runs[0].evaluations)[:: max(1, len(runs[0].evaluations) - 1)]
-        sides = [(f"step {step}", 0, runs[0].evaluations[step]) for step in steps]
+        columns = [(f"step {step}", 0, runs[0].evaluations[step]) for step in steps]
     else:
         step = last_shared_evaluation([run for _, run in evaluated])
         steps = () if step is None else (step,)
-        sides = [(run.name, index, run.evaluations[step]) for step in steps for index, run in evaluated]
-    if len(sides) < 2:
+        columns = [(run.name, index, run.evaluations[step]) for step in steps for index, run in evaluated]
+    if len(columns) < 2:
         return None
-    by_problem = [{row["problem"]: row for row in rows} for _, _, rows in sides]
-    shared = [problem for problem in by_problem[0] if all(problem in rows for rows in by_problem)]
-    found = [_disagreement(problem, [rows[problem] for rows in by_problem]) for problem in shared]
-    chosen = sorted(found, key=lambda one: (-one.share_spread, -one.distinct_spread))[:DISAGREEMENTS]
-    by_distinct = sorted(found, key=lambda one: (-one.distinct_spread, -one.share_spread))[:DISAGREEMENTS]
-    chosen += [one for one in by_distinct if one not in chosen]
+    scores = [evaluation.problems for _, _, evaluation in columns]
+    shared = [problem for problem in scores[0] if all(problem in by_problem for by_problem in scores)]
+    compared = [Disagreement(problem=name, sides=tuple(by_problem[name] for by_problem in scores)) for name in shared]
+    by_share = sorted(compared, key=lambda one: (-one.share_spread, -one.distinct_spread))[:DISAGREEMENTS]
+    by_distinct = sorted(compared, key=lambda one: (-one.distinct_spread, -one.share_spread))[:DISAGREEMENTS]
+    chosen = by_share + [one for one in by_distinct if one not in by_share]
+    differing = [one for one in chosen if one.share_spread or one.distinct_spread]
+    results = columns[0][2].results([one.problem for one in differing])
     return Disagreements(
-        columns=tuple((label, index) for label, index, _ in sides),
-        problems=tuple(one for one in chosen if one.share_spread or one.distinct_spread),
+        columns=tuple((label, index) for label, index, _ in columns),
+        problems=tuple(replace(one, prompt=shortened(plain_prompt(results[one.problem].prompt))) for one in differing),
         steps=steps,
         compared=len(shared),
     )
@@ -144,22 +131,3 @@ def _completion(row: Row) -> dict[str, Any]:
         "truncated": row.get("finish") == "length",
         **{name: row[name] for name in numbers if is_number(row.get(name))},
     }
-
-
-def _disagreement(problem: str, rows: Sequence[Row]) -> Disagreement:
-    return Disagreement(
-        problem=problem, prompt=shortened(plain_prompt(rows[0]["prompt"])), sides=tuple(map(_side, rows))
-    )
-
-
-def _side(row: Row) -> Side:
-    forms = Counter(
-        sample["canonical"] for sample in row["samples"] if sample["status"] == "correct" and sample["canonical"]
-    )
-    distinct = row["measures"].get("distinct_correct")
-    return Side(
-        correct=row["correct"],
-        n=row["n"],
-        distinct=distinct if is_number(distinct) else None,
-        forms=tuple(forms.most_common()),
-    )

@@ -121,7 +121,7 @@ def page_data(
         {
             "name": f"{first.problem.id} ({Path(first.file).stem})" if several else first.problem.id,
             "prompt": shortened(prompt_text(first.problem)),
-            "answer": first.problem.answer,
+            "answer": first.problem.answer_text,
         }
         for first, *_ in groups
     ]

@@ -8,7 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from progrpo.evaluate.shift import TARGETS, Measured, Variant
-from progrpo.report.drawing import GRID, INK, RIGHT, SOFT, WRONG, run_colour, run_marker, sheet, to_file
+from progrpo.report.drawing import (
+    GRID,
+    INK,
+    RIGHT,
+    SOFT,
+    WRONG,
+    histogram,
+    percentages,
+    run_colour,
+    run_marker,
+    sheet,
+    to_file,
+)
 from progrpo.report.shift.words import percent
 
 _BINS = 30
@@ -38,13 +50,11 @@ def _confidences(axes: Axes, found: Measured) -> None:
     edges = np.histogram_bin_edges(values, bins=_BINS)
     for label, own, colour in (("correct", found.correct, RIGHT), ("incorrect", found.incorrect, WRONG)):
         if own:
-            shares = np.histogram(own, edges)[0] / len(own)
-            axes.stairs(shares, edges, color=colour, fill=True, alpha=0.15)
-            axes.stairs(shares, edges, color=colour, linewidth=1.5, label=f"{label} ({len(own):,})")
+            histogram(axes, own, edges, colour, linewidth=1.5, label=f"{label} ({len(own):,})")
     if found.facts.c_prompt is not None:
         axes.axvline(found.facts.c_prompt, color=INK, linestyle=(0, (4, 2)), linewidth=1.3, label="c(q), mean")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}")
+    percentages(axes)
     axes.legend(loc="upper center", bbox_to_anchor=_BELOW, ncols=3, frameon=False, fontsize=9.5, borderaxespad=0)
     return None
 

@@ -9,7 +9,18 @@ from dataclasses import dataclass
 
 from progrpo.rewards.math.forms import Based, Chain, Compound, Form, Scalar, read
 from progrpo.rewards.math.numbers import Number, numbers_equal
+from progrpo.rewards.math.relations import (
+    VARIABLE,
+    as_interval,
+    as_tuples,
+    as_union,
+    has_variable,
+    is_algebraic,
+    is_assignment,
+    name,
+)
 from progrpo.rewards.math.text import is_words, key
+from progrpo.rewards.math.units import agree
 
 Leaf = Callable[[Form, Form], bool | None]
 """leaf(gold, answer): whether two forms are equal by algebra; None where it does not decide."""
@@ -28,7 +39,7 @@ class Rules:
 _INTERVALS = ("()", "(]", "[)", "[]")
 _EVALUATES = re.compile(
     r"\\(?:sum|prod|i*int|oint|lim|limsup|liminf|binom|choose|max|min|gcd|lcm|det|sup|inf|deg|dim|bmod)(?![a-zA-Z])|!|"
-    r"\\frac\{d|\\begin\{vmatrix\}"
+    r"\\frac\{d|\\begin\{vmatrix\}|\|\\begin"
 )
 """Operations whose result is the answer: one that the gold answer does not have is left unevaluated."""
 
@@ -43,6 +54,11 @@ def compare(gold: Form, answer: Form, leaf: Leaf, rules: Rules) -> bool | None:
             rounded_places=rules.rounded_places,
             relative_tolerance=rules.relative_tolerance,
         )
+    if not (isinstance(gold, Number | Scalar) and isinstance(answer, Number | Scalar)):
+        named = as_tuples(gold, answer)
+        if named is None:
+            return False
+        gold, answer = named
     if isinstance(gold, Chain):
         return _compare_relation(gold, answer, leaf, rules)
     if isinstance(answer, Chain):
@@ -60,8 +76,8 @@ def compare(gold: Form, answer: Form, leaf: Leaf, rules: Rules) -> bool | None:
 
 def _compare_singles(gold: Form, answer: Form, leaf: Leaf, rules: Rules) -> bool | None:
     """Two of number and scalar, not both numbers."""
-    units = [form.unit for form in (gold, answer) if isinstance(form, Number | Scalar) and form.unit]
-    if len(set(units)) > 1:
+    units = [form.unit for form in (gold, answer) if isinstance(form, Number | Scalar)]
+    if len(units) == 2 and not agree(*units):
         return False
     if isinstance(gold, Scalar) and isinstance(answer, Scalar) and _bare(gold.text) == _bare(answer.text):
         return True
@@ -94,7 +110,7 @@ def _compare_based(gold: Form, answer: Form) -> bool:
 
 
 def _compare_groups(gold: Compound, answer: Compound, leaf: Leaf, rules: Rules) -> bool | None:
-    gold, answer = _as_union(gold, answer.kind), _as_union(answer, gold.kind)
+    gold, answer = as_union(gold, answer.kind), as_union(answer, gold.kind)
     if gold.kind == answer.kind == "union":
         return _match(gold.items, answer.items, leaf, rules) or _ask(gold, answer, leaf, rules)
     if "union" in (gold.kind, answer.kind):
@@ -176,35 +192,23 @@ def _ratio_value(ratio: Compound) -> object:
     return top.value / bottom.value if isinstance(top, Number) and isinstance(bottom, Number) and bottom.value else None
 
 
-_VARIABLE = re.compile(
-    r"[A-Za-z](?:_\{?\w+\}?)?(?:\^\{-1\})?'*(?:\([A-Za-z](?:, ?[A-Za-z])*\))?|\\[a-z]+|\\text\{[^{}]*\}|[A-Za-z ]+"
-)
-_EXACT = re.compile(
-    r"\\(?:frac|sqrt|pi|cdot|times|infty|[lg]e|ne|approx|pm|mp|ln|log|exp|sin|cos|tan|text|circ)(?![a-z])"
-)
-
-
-def _is_assignment(chain: Chain) -> bool:
-    return set(chain.signs) == {"="} and _VARIABLE.fullmatch(chain.parts[0]) is not None
-
-
 def _compare_relation(gold: Chain, answer: Form, leaf: Leaf, rules: Rules) -> bool | None:
     """The gold answer is a relation."""
     interval = as_interval(gold)
     if not isinstance(answer, Chain):
         if interval:
             return compare(interval[1], answer, leaf, rules)
-        if _is_assignment(gold):
+        if is_assignment(gold):
             return compare(read(gold.parts[-1]), answer, leaf, rules)
         return _ask(gold, answer, leaf, rules) if isinstance(answer, Compound) and answer.kind != "list" else False
     other = as_interval(answer)
     if interval and other:
         return interval[0] == other[0] and compare(interval[1], other[1], leaf, rules)
-    if _is_assignment(gold) and _is_assignment(answer):
+    if is_assignment(gold) and is_assignment(answer):
         values = read(gold.parts[-1]), read(answer.parts[-1])
-        if key(gold.parts[0]) == key(answer.parts[0]):
+        if name(gold.parts[0]) == name(answer.parts[0]):
             return compare(*values, leaf, rules)
-        if isinstance(values[0], Number) and isinstance(values[1], Number):
+        if isinstance(values[0], Number) and isinstance(values[1], Number) and not is_algebraic(gold):
             return False
     return True if key(gold.text) == key(answer.text) else _ask(gold, answer, leaf, rules)
 
@@ -215,59 +219,25 @@ def _compare_with_relation(gold: Form, answer: Chain, leaf: Leaf, rules: Rules) 
     if interval:
         return compare(gold, interval[1], leaf, rules) if isinstance(gold, Compound) else False
     if set(answer.signs) - {"=", r"\approx"}:
-        return _ask(gold, answer, leaf, rules) if isinstance(gold, Compound) and _has_variable(answer.text) else False
+        return _ask(gold, answer, leaf, rules) if isinstance(gold, Compound) and has_variable(answer.text) else False
     parts = list(answer.parts)
     if r"\approx" in answer.signs:
         before = answer.signs.index(r"\approx")
-        parts = parts[before + 1 :] if before == 0 and _VARIABLE.fullmatch(parts[0]) else parts[: before + 1]
-    if _VARIABLE.fullmatch(parts[-1]) and not _VARIABLE.fullmatch(parts[0]):
+        parts = parts[before + 1 :] if before == 0 and VARIABLE.fullmatch(parts[0]) else parts[: before + 1]
+    if VARIABLE.fullmatch(parts[-1]) and not VARIABLE.fullmatch(parts[0]):
         parts.reverse()
+    elif isinstance(read(parts[0]), Number) and not isinstance(read(parts[-1]), Number):
+        parts.reverse()  # 204 = 200+4
     value = read(parts[-1])
     verdict = compare(gold, value, leaf, rules)
     for part in parts[:-1]:
         # 35 = 34 is no answer to anything.
-        if verdict is False or not part or _has_variable(part):
+        if verdict is False or not part or has_variable(part):
             continue
         equal = compare(value, read(part), leaf, _loose(rules))
         verdict = False if equal is False else (None if equal is None else verdict)
     return verdict
 
 
-def _has_variable(text: str) -> bool:
-    return re.search("[A-Za-z]", _EXACT.sub("", text)) is not None
-
-
 def _loose(rules: Rules) -> Rules:
     return Rules(rules.percent_optional, False, rules.rounded_places, rules.relative_tolerance)
-
-
-def as_interval(chain: Chain) -> tuple[str, Compound] | None:
-    """The variable of an inequality and the interval it says; None where it is no such thing."""
-    upward, downward = {"<", r"\le"}, {">", r"\ge"}
-    parts, signs = list(chain.parts), list(chain.signs)
-    if set(signs) <= downward:
-        parts, signs = parts[::-1], signs[::-1]
-    elif not set(signs) <= upward:
-        return None
-    closed = [sign in (r"\le", r"\ge") for sign in signs]
-    single = re.compile(r"[A-Za-z]|\\(?!infty|pi)[a-z]+")
-    where = [index for index, part in enumerate(parts) if single.fullmatch(part)]
-    if len(where) != 1 or len(parts) > 3 or (len(parts) == 3 and where != [1]):
-        return None
-    low, high = ([parts[0], parts[2]]) if len(parts) == 3 else (parts if where == [1] else [None, parts[1]])
-    if len(parts) == 2 and where == [1]:
-        low, high = parts[0], None
-    left = "[" if low is not None and closed[0] else "("
-    right = "]" if high is not None and closed[-1] else ")"
-    ends = read(low) if low is not None else Scalar(r"-\infty"), read(high) if high is not None else Scalar(r"\infty")
-    return parts[where[0]], Compound(left + right, ends, chain.text)
-
-
-def _as_union(group: Compound, wanted: str) -> Compound:
-    """x < 1 or x > 2 as a union of intervals, where the other side is one."""
-    if wanted != "union" or group.kind != "list":
-        return group
-    intervals = [as_interval(item) for item in group.items if isinstance(item, Chain)]
-    found = [interval for interval in intervals if interval is not None]
-    whole = len(found) == len(group.items) and len({variable for variable, _ in found}) == 1
-    return Compound("union", tuple(interval for _, interval in found), group.text) if whole else group

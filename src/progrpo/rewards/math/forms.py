@@ -4,8 +4,9 @@ import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from progrpo.rewards.math.numbers import Number, read_number, split_unit
+from progrpo.rewards.math.numbers import Number, read_number
 from progrpo.rewards.math.text import clean, key
+from progrpo.rewards.math.units import split_tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,11 @@ _BASE_WORDS = re.compile(
 )
 _BASES = {"two": 2, "three": 3, "eight": 8, "ten": 10, "sixteen": 16}
 _RATIO = re.compile(r"(\d+):(\d+)(?::(\d+))?(?: ?(?:\\text\{ ?)?([aApP])\.? ?[mM]\.? ?\}?)?")
-_MATRIX = re.compile(r"\\begin\{([pbB]?matrix|smallmatrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1\}")
-_MEMBER = re.compile(r"^[A-Za-z] ?\\in(?![a-zA-Z]) ?")
+_MATRIX = re.compile(r"([\[(]?) ?\\begin\{([pbB]?matrix|smallmatrix|array)\}(?:\{[clr| ]*\})?(.*)\\end\{\2\} ?([\])]?)")
+_CASES = re.compile(r"(?:\\\{ ?)?\\begin\{(cases|aligned|array)\}(?:\{[clr| ]*\})?(.*)\\end\{\1\}")
+_ROW_END = re.compile(r"\\\\(?:\[[^\]]*\])?")
+_MEMBER = re.compile(r"^(?:[A-Za-z]|\([A-Za-z](?:, ?[A-Za-z])+\)) ?\\in(?![a-zA-Z]) ?")
+_CONDITION = re.compile(r" ?([A-Za-z])(?: ?\\in ?\\mathbb ?\{?R\}?)? ?(?:\\mid|\||:) ?(.+)")
 _SIGN = re.compile(r"\\le(?![a-z]) ?|\\ge(?![a-z]) ?|\\ne(?![a-z]) ?|\\approx(?![a-z]) ?|[<>=]")
 _SEPARATOR = re.compile(r"[,;]")
 _BARE_SEPARATOR = re.compile(r"(?<!\d),|,(?!\d{3}(?!\d))|;")
@@ -84,14 +88,15 @@ def _read_structure(text: str) -> Form:
         return Compound("()", (Scalar(r"-\infty"), Scalar(r"\infty")), text)
     if text == r"\emptyset":
         return Compound("set", (), text)
-    match = _MATRIX.fullmatch(text)
-    if match and r"\begin" not in match.group(2):
-        rows = [row for row in re.split(r"\\\\(?:\[[^\]]*\])?", match.group(2)) if row.strip()]
-        read_rows = [Compound("row", tuple(read(cell) for cell in row.split("&")), row) for row in rows]
-        return Compound("matrix", tuple(read_rows), text)
+    rows = _read_rows(text)
+    if rows is not None:
+        return rows
     parts = split_top(text, _BARE_SEPARATOR)[0]
     if len(parts) > 1:
         return Compound("list", tuple(read(part) for part in parts if part.strip()), text)
+    parts, signs = split_top(text, _SIGN)
+    if len(parts) > 1 and {sign.strip() for sign in signs} == {"="}:
+        return Chain(tuple(part.strip() for part in parts), tuple("=" for _ in signs), text)
     parts = split_top(text, _UNION)[0]
     if len(parts) > 1:
         return Compound("union", tuple(read(part) for part in parts), text)
@@ -103,8 +108,26 @@ def _read_structure(text: str) -> Form:
         return Chain(tuple(part.strip() for part in parts), tuple(sign.strip() for sign in signs), text)
     if _EITHER_SIGN.search(text):
         return Compound("list", tuple(read(clean(_choose(text, upper))) for upper in (True, False)), text)
-    bare, unit = split_unit(text)
-    return Scalar(bare.strip(), "" if unit == "?" else unit) if unit and bare.strip() else Scalar(text)
+    bare, tail = split_tail(text)
+    if tail.scale != 1:
+        bare = rf"({bare}) \cdot {tail.scale}"
+    return Scalar(bare.strip(), "" if tail.unit == "?" else tail.unit) if bare.strip() else Scalar(text)
+
+
+def _read_rows(text: str) -> Form | None:
+    """A matrix in any brackets but bars, or the equations of a system; None for anything else."""
+    match = _MATRIX.fullmatch(text)
+    if match and r"\begin" not in match.group(3) and bool(match.group(1)) == bool(match.group(4)):
+        rows = [row for row in _ROW_END.split(match.group(3)) if row.strip()]
+        cells = [Compound("row", tuple(read(cell) for cell in row.split("&")), row) for row in rows]
+        relations = not match.group(1) and all(isinstance(row.items[0], Chain) for row in cells)
+        if not (match.group(2) == "array" and relations):
+            return Compound("matrix", tuple(cells), text)
+    match = _CASES.fullmatch(text)
+    if match is None or r"\begin" in match.group(2) or re.search(r"&(?! ?=)", match.group(2)):
+        return None
+    rows = [row.replace("&", "").strip(" ,;") for row in _ROW_END.split(match.group(2)) if row.strip()]
+    return Compound("list", tuple(read(row) for row in rows), ", ".join(rows))
 
 
 def _based(digits: str, base_name: str) -> Form | None:
@@ -123,7 +146,10 @@ def _read_brackets(text: str) -> Form | None:
     if text.startswith(r"\{") and text.endswith(r"\}"):
         inner = text[2:-2]
         parts = split_top(inner, _SEPARATOR)[0]
-        # A set by its condition is left to algebra.
+        # A set by its condition is what the condition says, or left to algebra.
+        condition = _CONDITION.fullmatch(inner)
+        if condition and isinstance(said := read(condition.group(2)), Chain):
+            return said
         if (r"\}" in inner and r"\{" not in inner) or re.search(r"\\mid|[|:]", inner):
             return None
         return Compound("set", tuple(read(part) for part in parts), text)
@@ -132,7 +158,11 @@ def _read_brackets(text: str) -> Form | None:
     parts = split_top(text[1:-1], _SEPARATOR)[0]
     if text[0] == "{" or (len(parts) == 1 and text[0] == "("):
         return read(text[1:-1])
-    return Compound(text[0] + text[-1], tuple(read(part) for part in parts), text)
+    items = tuple(read(part) for part in parts)
+    rows = [item for item in items if isinstance(item, Compound) and item.kind == "[]"]
+    if text[0] == "[" and len(rows) == len(items) and len({len(row.items) for row in rows}) == 1:
+        return Compound("matrix", tuple(Compound("row", row.items, row.text) for row in rows), text)
+    return Compound(text[0] + text[-1], items, text)
 
 
 def _closing(text: str) -> int:

@@ -1,8 +1,10 @@
-"""Plain numbers and units, read exactly and without computing anything large."""
+"""Plain numbers, read exactly and without computing anything large."""
 
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+
+from progrpo.rewards.math.units import agree, split_tail
 
 MAX_DIGITS = 1000
 MAX_POWER_DIGITS = 2000
@@ -39,20 +41,21 @@ _FIRST = frozenset("+-.(\\{0123456789")
 
 def read_number(text: str) -> Number | None:
     """Read a cleaned answer as a number: integer, decimal, thousands separators, e-notation, m x 10^k, (mixed) fraction,
-    repeating decimal, power of a number, percent; with or without a unit. None for anything else, or anything large.
+    repeating decimal, power of a number, percent; with or without a unit or a scale word. None for anything
+    else, or anything large.
     """
     if not text or text[0] not in _FIRST:
         return None
     if text.isdigit() and len(text) <= MAX_DIGITS:
         return Number(Fraction(int(text)))
-    bare, unit = split_unit(text)
+    bare, tail = split_tail(text)
     percent = bare.endswith("\\%")
     number = _read_bare(_unwrap(bare.removesuffix("\\%").strip()))
-    if number is None or (unit == "?" and percent):
+    if number is None or (tail.unit == "?" and percent):
         return None
-    hundredth = Fraction(1, 100) if percent else Fraction(1)
-    step = number.step * hundredth if number.step is not None else None
-    return Number(number.value * hundredth, step, number.places, percent, "" if unit == "?" else unit)
+    scale = Fraction(tail.scale, 100 if percent else 1)
+    step = number.step * scale if number.step is not None else None
+    return Number(number.value * scale, step, number.places, percent, "" if tail.unit == "?" else tail.unit)
 
 
 def _unwrap(text: str) -> str:
@@ -126,62 +129,6 @@ def _read_power(text: str) -> Number | None:
     return Number(-value if sign == "-" else value)
 
 
-def _unit_names(table: str) -> dict[str, str]:
-    rows = [row.split() for row in table.split("|")]
-    return {name: names[0] for names in rows for name in names}
-
-
-UNITS = _unit_names(
-    "mm millimeter millimetre|cm centimeter centimetre|m meter metre|km kilometer kilometre|in inch inche|ft foot feet|"
-    "yd yard|mi mile|mg milligram|g gram gm|kg kilogram|lb pound|oz ounce|s sec second|min minute|h hr hour|day|week|month|"
-    "year yr|degree deg|rad radian|dollar usd buck|cent|euro|l liter litre|ml milliliter millilitre|gallon gal|j joule|"
-    "n newton|w watt|v volt|k kelvin|hz hertz|pa pascal|m/s|km/h kmh kph|mph|rev|mol mole|acre|hectare ha"
-)
-"""Known units: the name that stands for all names of a row (plural s removed). Only these are ever held against each other."""
-
-_DEGREE = re.compile(r"\s*\^\{\\circ\}\s*(?:C|F|\\text\{\s*[CF]\s*\})?$")
-_FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
-# No space can be matched in two ways: with two, a long row of units that ends badly would take exponential time.
-_TEXT_UNIT = re.compile(r"((?:\s*(?:[/*]\s*|\\cdot\s*)?\\text\{[^{}]*\}(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?)+)\s*$")
-_BARE_UNIT = re.compile(r"(?<=[\d}.%)])( *)([A-Za-z][A-Za-z./]*(?: [A-Za-z./]+){0,3}?)(\^\{?[23]\}?)?$")
-_SQUARED = re.compile(r"\b(square|sq|cubic|cu)\b\.? ?")
-_MATHEMATICAL = re.compile(r"sqrt|pi|theta|alpha|beta|sin|cos|tan|log|exp|infty|mod|base")
-
-
-def split_unit(text: str) -> tuple[str, str]:
-    """Split a cleaned answer into what stands before its unit and the unit: a short name, "?" for other words, "" for none."""
-    match = _DEGREE.search(text)
-    if match and not _FUNCTION.search(text):
-        return text[: match.start()], "degree"
-    match = _TEXT_UNIT.search(text)
-    if match and match.start() > 0:
-        return text[: match.start()], _short(
-            re.sub(r"\\text|[{} ]", lambda m: " " if m.group() == " " else "", match[1])
-        )
-    match = _BARE_UNIT.search(text)
-    if match is None or _MATHEMATICAL.search(match.group(2)):
-        return text, ""
-    space, words, power = match.groups()
-    unit = _short(words + (power or ""))
-    # "5m", "2xy" and "3 ab" are algebra; "5cm" and "34 apples" are not.
-    if unit == "?" and (len(words) < 4 or not space):
-        return text, ""
-    return (text, "") if len(words) == 1 else (text[: match.start()], unit)
-
-
-def _short(words: str) -> str:
-    name = re.sub(r"[{}]|\\cdot", "", words.strip().strip(".")).lower()
-    power = "".join(re.findall(r"\^([23])$", name.replace(" ", "")))
-    dimension = _SQUARED.search(name)
-    if dimension:
-        power = "2" if dimension.group(1).startswith("sq") else "3"
-    name = re.sub(r"\^-?\d$", "", _SQUARED.sub("", name).replace(" ", "").replace("per", "/"))
-    short = UNITS.get(name) or UNITS.get(name.removesuffix("s"))
-    if short is None:
-        return "?"
-    return f"{short}^{power}" if power else short
-
-
 def numbers_equal(
     gold: Number, answer: Number, *, percent_optional: bool, rounded_places: int | None, relative_tolerance: float
 ) -> bool:
@@ -189,7 +136,7 @@ def numbers_equal(
 
     Known units must agree where both sides name one. See rewards/math.py for the three settings.
     """
-    if gold.unit and answer.unit and gold.unit != answer.unit:
+    if not agree(gold.unit, answer.unit):
         return False
     if percent_optional and gold.percent != answer.percent:
         bare, signed = (gold, answer) if answer.percent else (answer, gold)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from progrpo.rewards.math.forms import Based, Form
 from progrpo.rewards.math.numbers import Number, stands_for
+from progrpo.rewards.math.text import FUNCTIONS, has_prose
 
 T = TypeVar("T")
 
@@ -23,8 +24,11 @@ MAX_BITS = 10_000
 
 _SCIENTIFIC = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([+-]?\d+)(?!\w)")
 _SEPARATED = re.compile(r"(?<![\d.])([1-9]\d{0,2}(?:,\d{3})+)(?![\d,])")
-# Math-Verify reads 2(3) as the mixed number 2 + 3.
-_PRODUCT = re.compile(r"(?<=\d)(?<!_\d)(?<!_\d\d)\s*(?=\()(?!\([^()]*,)")
+# Math-Verify reads 2(3) as the mixed number 2 + 3; the 2 of \\sin^2(x) is no factor.
+_PRODUCT = re.compile(
+    rf"(\\(?:{FUNCTIONS}|operatorname)\s*(?:_\s*(?:\{{[^{{}}]*\}}|\w))?\s*\^\s*\d+\s*\()|"
+    r"(?<=\d)(?<!_\d)(?<!_\d\d)\s*(?=\()(?!\([^()]*,)"
+)
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\^\{\\circ\}")
 _NAME = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
 
@@ -74,7 +78,7 @@ def _expression(form: Form, capitals: dict[str, str]) -> Any:
 
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> Any:
-    if _unbalanced(text):
+    if _unbalanced(text) or has_prose(text):
         return None
     from latex2sympy2_extended import NormalizationConfig
     from math_verify import LatexExtractionConfig, parse
@@ -84,7 +88,7 @@ def _parse(text: str) -> Any:
     text = _DEGREES.sub(r"(\1 \\cdot \\frac{\\pi}{180})", text)
     text = _SCIENTIFIC.sub(r"\1 \\times 10^{\2}", text)
     text = _SEPARATED.sub(lambda match: match.group().replace(",", ""), text)
-    text = _PRODUCT.sub(r" \\cdot ", text).replace("*", r" \cdot ")
+    text = _PRODUCT.sub(lambda match: match.group(1) or r" \cdot ", text).replace("*", r" \cdot ")
     spelling = NormalizationConfig(basic_latex=True, units=False, malformed_operators=False, nits=False, boxed="last")
     config = LatexExtractionConfig(
         boxed_match_priority=0, try_extract_without_anchor=False, normalization_config=spelling

@@ -1,4 +1,4 @@
-"""The text side of mathematical answers: find the answer in a completion, give it one spelling, refuse what is too much.
+"""The text side of mathematical answers: give an answer one spelling, tell words from mathematics, refuse what is too much.
 
 Nothing here computes anything: every function is linear in a text that the caller has cut to size.
 """
@@ -7,55 +7,10 @@ import re
 import unicodedata
 from functools import lru_cache
 
-TAIL = 4000
-"""Characters at the end of a completion that are looked at."""
 MAX_DEPTH = 40
 """Nested brackets; 500 of them keep a LaTeX parser busy for seconds."""
 MAX_EXPONENT = 9999
 """The largest exponent, factorial or binomial of plain numbers that is ever computed."""
-
-_BRACE = re.compile(r"\\\\|\\[{}]|\\(?:boxed|fbox)\s*\{|[{}]")
-_BOX = re.compile(r"\\+(?:boxed|fbox)\s*\{")
-_ANSWER_LINE = re.compile(r"(?i)answer(?:\s+is)?\s*[:：][\s*_]*([^\n]+)")
-_SENTENCE_END = re.compile(r"(?<=[\w}$)\]])\.\s+(?=[A-Z]).*")
-_EXPRESSION = re.compile(
-    r"\$([^$]+)\$|\\\((.{1,500}?)\\\)|\\\[(.{1,500}?)\\\]|([+-]?\d[\d,]*(?:\.\d+)?(?:/\d+)?(?:\\?%)?)", re.DOTALL
-)
-
-
-def extract(text: str, *, answer_line: bool = True, last_expression: bool = False) -> str | None:
-    """Return the content of the last complete \\boxed{...} or \\fbox{...}, else the rest of the last "Answer:" line, else
-    (on demand) the last formula or number, else None. Only the text after the last </think> counts, and of that the tail.
-    """
-    tail = text.rsplit("</think>", 1)[-1][-TAIL:]
-    found = _last_box(tail)
-    if found is None and answer_line:
-        lines = _ANSWER_LINE.findall(tail)
-        found = _SENTENCE_END.sub("", lines[-1].strip()).strip("*_ ") if lines else None
-    if not found and last_expression:
-        matches = list(_EXPRESSION.finditer(tail))
-        found = next(group for group in matches[-1].groups() if group is not None).rstrip(",") if matches else None
-    # A lone surrogate cannot be written to a file later.
-    return found.strip().encode("utf-8", "replace").decode() or None if found else None
-
-
-def _last_box(text: str) -> str | None:
-    """The outermost complete box that ends last; boxes without an end and empty ones are passed over."""
-    opened: list[int | None] = []
-    found = None
-    first = _BOX.search(text)
-    if first is None:
-        return None
-    for match in _BRACE.finditer(text, first.start()):
-        token = match.group()
-        if token == "}":
-            start = opened.pop() if opened else None
-            if start is not None and text[start : match.start()].strip():
-                found = text[start : match.start()]
-        elif token not in ("\\\\", "\\{", "\\}"):
-            opened.append(match.end() if len(token) > 1 else None)
-    return found
-
 
 _SIGNS = {
     **dict.fromkeys("−–﹣‐‑", "-"),
@@ -76,7 +31,18 @@ _SIGNS = {
     },
     **{"∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "ℝ": r"\mathbb{R}", "°": r"^{\circ}", "²": "^{2}", "³": "^{3}"},
     **{"½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}"},
-    **{"。": ".", "、": ",", "【": "[", "】": "]", "ϕ": r"\phi ", "€": r"\text{euros}", "£": r"\text{pounds}"},
+    **{"₹": r"\text{rupees}", "µ": "µ", "Ω": r"\Omega "},
+    **{
+        "。": ".",
+        "、": ",",
+        "【": "[",
+        "】": "]",
+        "ϕ": r"\phi ",
+        "€": r"\text{euros}",
+        "£": r"\text{pounds}",
+        "¥": r"\text{yen}",
+        "¢": r"\text{cents}",
+    },
 }
 _ROOT = re.compile(r"√\s*(\d+|[A-Za-z]|\([^()]*\))")
 
@@ -103,9 +69,12 @@ def _ascii_character(character: str) -> str:
     return character
 
 
-_FUNCTIONS = r"arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|exp|sqrt|pi|theta"
+FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|coth|sin|cos|tan|cot|sec|csc|ln|log"
+_NAMES = rf"{FUNCTIONS}|exp|sqrt|pi|theta"
 # Thousands separators that can be nothing else.
-_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,?\\!|,?\\,)(?=\d{3}(?!\d))")
+_THOUSANDS = re.compile(
+    r"(?<=\d)(?:\{,?(?:\\,)?\}(?:\\!)?|\\text\{,\}|,?\s?\\!\s?|,?\\,|\\[;: ]\s?|~|\\thinspace\s|')(?=\d{3}(?!\d))"
+)
 _LATEX = [
     (r"\\(?:left|right)\s*\.", ""),
     (r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|rm|bf)(?![a-zA-Z])", ""),
@@ -118,10 +87,18 @@ _LATEX = [
     (r"\\langle(?![a-zA-Z])", "("),
     (r"\\rangle(?![a-zA-Z])", ")"),
     (r"\\[lr]?vert(?![a-zA-Z])", "|"),
-    (r"\\(?:boxed|fbox)\s*(?=\{)", ""),
+    (r"\\(?:boxed|fbox|framebox)(?![a-z])\s*", ""),
+    (r"\\not\s*=", r"\\ne "),
+    (rf"\\(?:math(?:rm|it)|text)\s*\{{\s*({FUNCTIONS}|exp|gcd|lcm)\s*\}}", r"\\\1 "),
     (r"\\operatorname\*?\s*\{\s*(\w+)\s*\}", r"\\\1 "),
-    (r"\\math(?:rm|it)\s*\{\s*([ei])\s*\}", r"\1"),
-    (r"\\(?:math(?:rm|bf|it|sf)|text(?:bf|rm|it|sf|normal)|mbox)(?![a-zA-Z])\s*", r"\\text"),
+    (r"\\(?:math(?:rm|it)|text)\s*\{\s*([ei])\s*\}", r"\1"),
+    (r"\\(?:underline|bm|boldsymbol|emph|ensuremath|mathstrut|hbox)\s*(?=\{)", ""),
+    (r"\\(?:text)?color\s*\{[^{}]*\}\s*", ""),
+    (
+        r"\{\s*([^{}\\]*(?:\\[a-z]+\{[^{}]*\})*[^{}\\]*)\\over(?![a-z])\s*([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}",
+        r"\\frac{\1}{\2}",
+    ),
+    (r"\\(?:math(?:rm|bf|it|sf)|text(?:bf|rm|it|sf|tt|up|normal)|mbox)(?![a-zA-Z])\s*", r"\\text"),
     (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
     (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
     (r"\\frac\s*([0-9a-zA-Z]|\\pi(?![a-z]))", r"\\frac{\1}"),
@@ -136,31 +113,46 @@ _LATEX = [
     (r"\\varnothing(?![a-zA-Z])|\\\{\s*\\\}", r"\\emptyset "),
     (r"\^\s*\{?\s*\\circ(?![a-zA-Z])\s*\}?|\\degree(?![a-zA-Z])", r"^{\\circ}"),
     (r"\\text\{\s*([+-]?)\s*infinity\s*\}", r"\1\\infty "),
-    (r"\\text\{([0-9 ./,:+-]*)\}", r"\1"),
-    (r"\\text\{\s*(?:percent|\\?%)\s*\}", r"\\%"),
-    # words before the answer: "\text{The answer is } 204"
-    (r"^\\text\{[^{}]*\s[^{}]*\}\s*(?=[^\s^_}])", ""),
+    (r"\\text\{([0-9 ./,;:+-]*)\}", r"\1"),
+    (r"\\text\{\s*(?:percent(?:age)?|per cent|pct|\\?%)\s*\}", r"\\%"),
 ]
 _PLAIN = [
     (r"(?i)^(?:so\s+)?(?:the\s+)?(?:final\s+)?answer\s*(?:is\b)?\s*:?\s*(?=\S)", ""),
     (r",?\s*(?:\\text\{\s*(?:and|or)\s*\}|(?<![A-Za-z\\{])(?:and|or)(?![A-Za-z}]))\s*", ", "),
     (r"(?i)(?<![a-z\\])(?:infinity|inf)(?![a-z])", r"\\infty "),
-    (r"(?<=[\d\s}])\s*(?:\\?%|percent(?![a-z]))", r"\\%"),
+    (r"(?<=[\d\s}])\s*(?:\\?%|per ?cent(?:age(?! point))?(?![a-z])|pct(?![a-z]))", r"\\%"),
     (r"(?<!\w)np\.(?=[a-z])", ""),
     (r"\*\*", "^"),
     (r"<=|=<", r"\\le "),
     (r">=", r"\\ge "),
     (r"!=", r"\\ne "),
-    (rf"(?<![A-Za-z\\])({_FUNCTIONS})(?![A-Za-z])", r"\\\1 "),
+    (rf"(?<![A-Za-z\\])({_NAMES})(?![A-Za-z])", r"\\\1 "),
+    (rf"(?<![A-Za-z\\])({FUNCTIONS})([xyznt])(?![A-Za-z])", r"\\\1 \2"),
+    (r"(?<![\\A-Za-z_^}\]\d])\{(\d+)\}(?=\s*/)|(?<=/)\{(\d+)\}", r"\1\2"),
     (r"\\(sqrt)\s*\(([^()]*)\)", r"\\\1{\2}"),
     (r"\^\s*\(([^()]*)\)", r"^{\1}"),
+    (r"^(?:=|\\approx(?![a-z]))\s*(?=\S)", ""),
     (r"(?<!\.)[.,;]\s*$", ""),
     (r"\s+", " "),
 ]
 _LATEX_RULES = [(re.compile(pattern), replacement) for pattern, replacement in _LATEX]
 _PLAIN_RULES = [(re.compile(pattern), replacement) for pattern, replacement in _PLAIN]
+_LEADING = re.compile(r"^\\text\{([^{}]*)\}\s*(?=[^\s^_}=<>])")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-_MONEY = re.compile(r"(?:\\\$|(?P<word>\\text\{(?:euros|pounds)\}))\s*([+-]?[\d.,]*\d)")
+_SCALE = r"(?:\s*(?:\\text\{\s*)?(?:hundred|thousand|million|billion|trillion)s?(?![a-z])(?:\s*\})?)?"
+_CURRENCY = re.compile(
+    r"(?:(?:\\text\{)?(?:US|CA|AU)\}?)?\\\$\s*(?:\\,)?|\\text\{\s*(?:US|CA|AU)?\\\$\s*\}|\\(?:(?:text|math)dollar|pounds|euro|yen)(?![a-z])|(?:US|CA|AU)\$|"
+    r"(?:\\text\{\s*(?:USD|Rs\.?|EUR|GBP)\s*\}|(?<![A-Za-z])(?:USD|Rs\.?|EUR|GBP))(?=\s*[+-]?[\d.])"
+)
+# \\text{\\$5}, \\$\\text{5}
+_IN_TEXT = re.compile(
+    r"\\(?:text(?:bf|rm|it)?|mathrm|mathbf)\{\s*((?:\\\$)?\s*[\d.,]+|\\text\{(?:pounds|euros|yen|rupees)\})\s*\}"
+)
+_CURRENCIES = {"EUR": "euros", "GBP": "pounds", "Rs": "rupees", "pounds": "pounds", "euro": "euros", "yen": "yen"}
+_MONEY = re.compile(
+    rf"\\text\{{(dollars|euros|pounds|yen|rupees)\}}\s*"
+    rf"([+-]?(?:\d{{1,3}}(?: \d{{3}})+(?!\d)|\d[\d,]*)?(?:\.\d+)?)(?<=\d)({_SCALE})"
+)
 
 
 @lru_cache(maxsize=4096)
@@ -174,19 +166,54 @@ def clean(answer: str) -> str:
         return text
     if not text.isascii():
         text = _ascii_spelling(text)
-    text = _MONEY.sub(lambda match: match.group(2) + (match.group("word") or r"\text{dollars}"), text)
+    text = _IN_TEXT.sub(r"\1", _once_escaped(text)) if "\\" in text else text
     text = _THOUSANDS.sub("", text)
+    if any(name in text for name in ("$", "dollar", "pounds", "euro", "yen", "USD", "EUR", "GBP", "Rs")):
+        text = _CURRENCY.sub(_currency, text)
+    text = _MONEY.sub(r"\2\3\\text{\1}", text)
     text = text.replace("\\$", "").replace("$", "").strip("*` ")
     if "\\" in text:
         for pattern, replacement in _LATEX_RULES:
             text = pattern.sub(replacement, text)
+        text = _LEADING.sub(_introduction, text)
     for pattern, replacement in _PLAIN_RULES:
         text = pattern.sub(replacement, text)
     return text.strip()
 
 
+def _currency(match: re.Match[str]) -> str:
+    name = re.sub(r"\\text|[^A-Za-z]", "", match.group())
+    return rf"\text{{{_CURRENCIES.get(name, 'dollars')}}}"
+
+
+_TWICE = re.compile(r"(?<!\\)\\\\(?=[A-Za-z])")
+_ROWS = re.compile(r"\\begin\{")
+
+
+def _once_escaped(text: str) -> str:
+    r"""Text that was escaped twice, as if once: \\frac{1}{2}. In a matrix \\ ends a row."""
+    if r"\\begin{" in text:
+        return text.replace("\\\\", "\\")
+    return text if _ROWS.search(text) else _TWICE.sub(lambda match: "\\", text)
+
+
+_OPENING = re.compile(
+    r"(?i)(?:^|.*[\s，：:])(?:is|are|equals|be|was|answer|answers|total|sum|value|result|=|:)\s*:?\s*$|.*[是为：:]\s*$"
+)
+_DENIES = re.compile(
+    r"(?i)\b(?:not|no|never|\w+n't|least|most|than|about|around|if|between|or|minus|negative|twice|but|doubt)\b"
+)
+
+
+def _introduction(match: re.Match[str]) -> str:
+    r"""Nothing for words that lead to an answer (\text{The answer is }), which say nothing of it; all others stay."""
+    words = match.group(1)
+    return "" if _OPENING.fullmatch(words) and not _DENIES.search(words) else match.group()
+
+
 _SPACE = re.compile(r"(?<!\d) | (?!\d)")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_ARTICLE = re.compile(r"(?:the|an?)\s+")
 _SHORT_GROUP = re.compile(r"(?<!\\)\{(\w)\}")
 
 
@@ -197,18 +224,27 @@ def key(cleaned: str) -> str:
     Upper and lower case are one in words only: x is not X.
     """
     text = _SHORT_GROUP.sub(r"\1", _SPACE.sub("", _TEXT.sub(r"\1", cleaned)))
-    return text.casefold() if is_words(cleaned) else text
+    if not is_words(cleaned):
+        return text
+    return _ARTICLE.sub("", _TEXT.sub(r"\1", cleaned).strip().rstrip(".").casefold()).replace(" ", "")
 
 
 _WORDS = re.compile(r"[A-Za-z][A-Za-z .,'-]*")
 _LONG_WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{4,}")
 _SHORT_WORDS = frozenset({"yes", "no", "odd", "all", "one", "two", "six", "ten"})
-_HEDGE = re.compile(r"\\text\{\s*(?:or|and|not|maybe|perhaps|possibly)\b\s*[^{}\s]")
+_PROSE = re.compile(
+    r"(?<![A-Za-z\\_{])(?=[a-z]*[aeiou])[A-Za-z]?[a-z]{3,}(?![A-Za-z({_])|(?<![A-Za-z\\])(?:or|vs|not|if|is|and|but|to)(?![A-Za-z])"
+)
+_TEXT_PROSE = re.compile(
+    r"(?<![_^{])\\text\s*\{(?!\s*\(?[A-Za-z]{1,3}\)?\s*\})[^{}]*[^\W\d][^{}]*\}|(?<![_^{])\\text\s*\{\s*(?:or|vs|not|if|is|and|but|to)\s*\}"
+)
 
 
-def hedged(answer: str) -> bool:
-    """Whether words after an answer give another one: 5\\text{ or 6}. (5 \\text{ or } 6 is a list.)"""
-    return _HEDGE.search(answer) is not None
+def has_prose(cleaned: str) -> bool:
+    r"""Whether words stand in an expression ("5 squared", 5\text{ vs 6}): what they say of it no algebra can tell."""
+    if re.search(r"\\(?:not|[bx]?cancel|sout|st)(?![a-z])", cleaned):
+        return True
+    return _TEXT_PROSE.search(cleaned) is not None or _PROSE.search(_TEXT.sub("", cleaned)) is not None
 
 
 def is_words(cleaned: str) -> bool:
@@ -219,6 +255,18 @@ def is_words(cleaned: str) -> bool:
     if len(bare.strip()) == 1 or not _WORDS.fullmatch(bare.strip()):
         return False
     return bare != cleaned or bare.strip().lower() in _SHORT_WORDS or _LONG_WORD.search(bare) is not None
+
+
+_PLACEHOLDER = re.compile(
+    r"(?i)(?:unknown|n/?a|nan|null|tbd|todo|missing|not (?:available|given|provided|known|applicable)|see (?:the )?(?:"
+    r"solution|above|below|explanation|proof)|(?:the )?proof|\?+|\.{2,}|-+)\.?"
+)
+
+
+def no_answer_words(gold: str) -> str | None:
+    """Why a gold answer says that there is none ("unknown", "n/a", "the answer is unknown"); None where it does not."""
+    words = _TEXT.sub(r"\1", clean(gold)).strip()
+    return f"the gold answer {gold.strip()[:80]!r} is no answer" if _PLACEHOLDER.fullmatch(words) else None
 
 
 _EXPONENT = re.compile(r"\^\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}|\([^()]*\)|-?\d+)(\s*(?:\^|!))?")

@@ -2,7 +2,6 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -36,20 +35,17 @@ def test_a_model_that_changes_its_logits_afterwards_is_found_out(
     assert torch.equal(wrapped.head(wrapped.hidden(tokens)), tiny_model.model(tokens).logits)
 
 
-def tokenizer(**changes: object) -> SimpleNamespace:
-    return SimpleNamespace(**{"eos_token_id": 1, "pad_token_id": 0, "eos_token": "<eos>"} | changes)
-
-
 def test_no_end_token_is_refused(tiny_model: LanguageModel) -> None:
     tiny_model.model.config.eos_token_id = None
     tiny_model.model.generation_config.eos_token_id = None
+    tiny_model.tokenizer.eos_token = None
     with pytest.raises(ModelError, match="no end-of-text token, so no completion could ever end; set eos_token"):
-        wrap_model(tiny_model.model, tokenizer(eos_token_id=None), device=torch.device("cpu"))
+        wrap_model(tiny_model.model, tiny_model.tokenizer, device=torch.device("cpu"))
 
 
 def test_several_end_tokens(tiny_model: LanguageModel) -> None:
     tiny_model.model.generation_config.eos_token_id = [4, 7]
-    wrapped = wrap_model(tiny_model.model, tokenizer(), device=torch.device("cpu"))
+    wrapped = wrap_model(tiny_model.model, tiny_model.tokenizer, device=torch.device("cpu"))
     assert wrapped.stop_ids == {1, 4, 7}
 
 

@@ -1,11 +1,9 @@
 """A Hugging Face causal model with its tokenizer, cut in two: the hidden states, and the head that makes logits of them."""
 
-import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -15,12 +13,12 @@ from torch import Tensor
 from progrpo import attention, model_checks
 from progrpo.attention import Layout
 from progrpo.errors import ConfigError, DataError, ModelError
+from progrpo.model.files import named_failure, source
+from progrpo.model.tokenizer import decode, encode_prompt, end_of_turn, notes, require_embedded
 from progrpo.settings import Settings
 from progrpo.types import Message
 
 logger = logging.getLogger(__name__)
-
-EMBEDDED = "embedded:"
 
 
 class ModelSettings(Settings):
@@ -47,7 +45,9 @@ class LanguageModel:
 
     Attributes:
         model: the Transformers model, on `device`. tokenizer: its tokenizer.
-        stop_ids: tokens that end a completion. pad_id: filler, never attended to.
+        stop_ids: tokens that end a completion: the model's and the tokenizer's end tokens, and the one with which the chat
+            template ends a turn. pad_id: filler, never attended to.
+        positions: tokens of prompt and completion together that the model can tell apart; None where it sets no limit.
         split: whether `hidden` really stops before the head (see `hidden`).
         shares_prompts: whether `hidden` may be given a layout (see `progrpo.attention`).
     """
@@ -58,6 +58,7 @@ class LanguageModel:
     precision: Literal["fp32", "bf16"]
     stop_ids: frozenset[int]
     pad_id: int
+    positions: int | None
     split: bool
     shares_prompts: bool
 
@@ -95,31 +96,9 @@ class LanguageModel:
         """Token ids [Q] of a prompt (see the function of this name)."""
         return encode_prompt(self.tokenizer, prompt)
 
-    def decode(self, token_ids: Tensor) -> str:
-        text: str = self.tokenizer.decode(token_ids.tolist(), skip_special_tokens=True)
-        return text
-
-
-def encode_prompt(tokenizer: Any, prompt: str | Sequence[Message]) -> Tensor:
-    """Token ids [Q] of a prompt: chat messages through the model's own chat template, plain text as it stands.
-
-    Raises:
-        DataError: messages for a tokenizer without a chat template, or a prompt without tokens.
-    """
-    if isinstance(prompt, str):
-        ids = tokenizer(prompt).input_ids
-    elif getattr(tokenizer, "chat_template", None):
-        messages = [dict(message) for message in prompt]
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        ids = tokenizer(text, add_special_tokens=False).input_ids
-    else:
-        raise DataError(
-            "the prompt is chat messages but the tokenizer has no chat template; "
-            "give plain text instead: task.chat=false"
-        )
-    if not ids:
-        raise DataError(f"the prompt has no tokens: {prompt!r}")
-    return torch.tensor(ids, dtype=torch.long)
+    def decode(self, token_ids: Tensor, ends: Collection[int] = ()) -> str:
+        """The text of a completion, its special tokens included, without end tokens (`ends` being more of them) and filler."""
+        return decode(self.tokenizer, token_ids.tolist(), {*self.stop_ids, self.pad_id, *ends})
 
 
 def load_tokenizer(settings: ModelSettings) -> Any:
@@ -130,9 +109,10 @@ def load_tokenizer(settings: ModelSettings) -> Any:
     """
     from transformers import AutoTokenizer
 
-    with _named_failure(settings.path):
+    path, where = source(settings.path)
+    with named_failure(settings.path):
         extra = {"pad_token": settings.pad_token} if settings.pad_token else {}
-        tokenizer = AutoTokenizer.from_pretrained(resolve_path(settings.path), **extra)
+        tokenizer = AutoTokenizer.from_pretrained(path, **where, **extra)
     if tokenizer.pad_token_id is None:
         raise ModelError(
             f"{settings.path}: the tokenizer has no pad token; name one with model.pad_token, for instance "
@@ -141,21 +121,29 @@ def load_tokenizer(settings: ModelSettings) -> Any:
     return tokenizer
 
 
-def load_model(settings: ModelSettings) -> LanguageModel:
+def load_model(settings: ModelSettings, *, again: bool = False) -> LanguageModel:
     """Load model and tokenizer in float32 and check that they can be trained.
 
+    Args:
+        again: the model has been loaded before in this process: what was said of its tokenizer then is not said again.
+
     Raises:
-        ModelError: no such folder or hub id, no end-of-text token, or no token to pad with.
+        ModelError: no such folder or hub id, files that cannot be read or do not fit the configuration, a model that is not
+            causal, no end-of-text token, no token to pad with, or tokens without an embedding.
         ConfigError: the device is not there.
     """
     from transformers import AutoModelForCausalLM
 
-    path = resolve_path(settings.path)
+    path, where = source(settings.path)
     device = pick_device(settings.device)
     extra = {} if settings.attention is None else {"attn_implementation": settings.attention}
     tokenizer = load_tokenizer(settings)
-    with _named_failure(settings.path):
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **extra).to(device)
+    with named_failure(settings.path), model_checks.no_load_report():
+        model, report = AutoModelForCausalLM.from_pretrained(
+            path, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **where, **extra
+        )
+    model_checks.require_fit(report, settings.path)
+    model = model.to(device)
     if settings.gradient_checkpointing:
         _recompute_activations(model)
     return wrap_model(
@@ -165,6 +153,7 @@ def load_model(settings: ModelSettings) -> LanguageModel:
         precision=settings.precision,
         share_prompts=settings.share_prompts,
         name=settings.path,
+        quiet=again,
     )
 
 
@@ -176,15 +165,23 @@ def wrap_model(
     precision: Literal["fp32", "bf16"] = "fp32",
     share_prompts: bool = True,
     name: str = "model",
+    quiet: bool = False,
 ) -> LanguageModel:
-    """Bind an already built model and a tokenizer that can pad (see `load_model` for the errors)."""
+    """Bind an already built model and a tokenizer that can pad (see `load_model` for the errors).
+
+    Args:
+        quiet: say nothing of the tokenizer's conventions.
+    """
+    require_embedded(tokenizer, model.get_input_embeddings().weight.shape[0], name)
     stop_ids = _stop_ids(model, tokenizer, name)
-    rows = model.get_input_embeddings().weight.shape[0]
-    if tokenizer.pad_token_id >= rows:
-        raise ModelError(
-            f"{name}: the pad token {tokenizer.pad_token!r} has id {tokenizer.pad_token_id}, but the model embeds {rows} "
-            f"tokens only; name one it knows, for instance model.pad_token='{tokenizer.eos_token}'"
-        )
+    if not quiet:
+        for note in notes(tokenizer, stop_ids):
+            logger.warning("%s: %s", name, note)
+    try:
+        turn = end_of_turn(tokenizer)
+    except DataError:  # said above
+        turn = None
+    model_checks.require_causal(model, device, name)
     model_checks.switch_off_dropout(model, device, name)
     split = model_checks.head_is_separate(model, device, name)
     bf16 = precision == "bf16"
@@ -193,49 +190,12 @@ def wrap_model(
         tokenizer=tokenizer,
         device=device,
         precision=precision,
-        stop_ids=stop_ids,
+        stop_ids=stop_ids if turn is None else stop_ids | {turn},
         pad_id=tokenizer.pad_token_id,
+        positions=model_checks.positions(model.config),
         split=split,
         shares_prompts=share_prompts and split and model_checks.shares_prompts(model, device, bf16=bf16, name=name),
     )
-
-
-def resolve_path(path: str) -> str:
-    """Turn "embedded:NAME" into the folder inside the package.
-
-    Raises:
-        ModelError: no such embedded model, or the path looks like a folder and is none.
-    """
-    if path.startswith(EMBEDDED):
-        root = Path(__file__).parent / "embedded"
-        folder = root / path.removeprefix(EMBEDDED)
-        if not (folder / "config.json").is_file():
-            known = sorted(child.name for child in root.glob("*") if (child / "config.json").is_file())
-            raise ModelError(f"model {path!r}: not in the package; embedded models: {', '.join(known) or 'none'}")
-        return str(folder)
-    if path.startswith((".", "/", "~")):
-        folder = Path(path).expanduser()
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"model {path!r}: expected a Hugging Face model folder, but it holds no config.json")
-        return str(folder)
-    return path
-
-
-def fingerprint(path: str) -> str | None:
-    """What tells the weights of a local folder from others, without reading them whole: of each file of weights its name,
-    size, and a hash of its first and last MiB (the former holds every tensor's name and shape). None for a hub id."""
-    folder = Path(resolve_path(path))
-    files = sorted(one for pattern in ("*.safetensors", "*.bin") for one in folder.glob(pattern))
-    if not folder.is_dir() or not files:
-        return None
-    found = hashlib.sha256()
-    for file in files:
-        size = file.stat().st_size
-        with file.open("rb") as opened:
-            head = opened.read(2**20)
-            opened.seek(max(0, size - 2**20))
-            found.update(f"{file.name} {size}".encode() + head + opened.read())
-    return found.hexdigest()
 
 
 def pick_device(name: str) -> torch.device:
@@ -256,11 +216,10 @@ def count_parameters(path: str) -> Mapping[str, int]:
     Raises:
         ModelError: no such folder or hub id.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    with _named_failure(path):
-        config = AutoConfig.from_pretrained(resolve_path(path))
-    with torch.device("meta"):
+    config = _config(path)
+    with named_failure(path), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -273,16 +232,21 @@ def count_parameters(path: str) -> Mapping[str, int]:
     }
 
 
-@contextmanager
-def _named_failure(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        first_line = str(error).strip().split("\n")[0]
-        raise ModelError(
-            f"model {name!r}: cannot be loaded: {first_line} Expected a Hugging Face model folder or a hub id that this "
-            "machine can reach"
-        ) from error
+def known_positions(path: str) -> int | None:
+    """`LanguageModel.positions` of a model, from the configuration alone.
+
+    Raises:
+        ModelError: no such folder or hub id.
+    """
+    return model_checks.positions(_config(path))
+
+
+def _config(path: str) -> Any:
+    from transformers import AutoConfig
+
+    found, where = source(path)
+    with named_failure(path):
+        return AutoConfig.from_pretrained(found, **where)
 
 
 def _stop_ids(model: Any, tokenizer: Any, name: str) -> frozenset[int]:

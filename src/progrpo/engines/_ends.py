@@ -1,0 +1,82 @@
+"""Where a completion ends: end tokens, stop strings, and the limit of tokens. The same for every engine."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from progrpo.engines import Request, Sampling
+from progrpo.errors import ConfigError, DataError
+from progrpo.model import LanguageModel
+
+
+class Ends:
+    """What ends completions of a model under given sampling settings.
+
+    Attributes:
+        ids: tokens that end a completion: the model's own and those of `sampling.stop`.
+        texts: strings that do, with the token that completes them.
+
+    Raises:
+        ConfigError: `sampling.stop` names a token that the model does not have.
+    """
+
+    def __init__(self, model: LanguageModel, sampling: Sampling) -> None:
+        self._model, self._sampling = model, sampling
+        own = frozenset(stop for stop in sampling.stop if isinstance(stop, int))
+        rows = model.model.config.get_text_config().vocab_size
+        if unknown := sorted(token for token in own if token >= rows):
+            raise ConfigError(f"sampling.stop: the model has no token {unknown[0]}; expected ids below {rows}")
+        self.ids = model.stop_ids | own
+        self.texts = tuple(stop for stop in sampling.stop if isinstance(stop, str))
+        # A token stands for one byte at least, so that these hold whatever may complete a string.
+        self.window = max((len(text.encode()) for text in self.texts), default=0) + 8
+        self._may_complete: dict[int, bool] = {}
+
+    def limit(self, request: Request) -> int:
+        """The most tokens a completion of this request has: `max_new_tokens`, or what the model's positions leave.
+
+        Raises:
+            DataError: the prompt leaves no room at all.
+        """
+        positions, prompt = self._model.positions, len(request.prompt_ids)
+        if positions is None:
+            return self._sampling.max_new_tokens
+        if prompt >= positions:
+            raise DataError(
+                f"a prompt of {prompt} tokens leaves no room for a completion in the model's {positions} positions; "
+                "shorten it, or take a model of more positions"
+            )
+        return min(self._sampling.max_new_tokens, positions - prompt)
+
+    def may_complete(self, token: int) -> bool:
+        """Whether this token may be the last of a stop string; cheap, and no for nearly all."""
+        if not self.texts:
+            return False
+        found = self._may_complete.get(token)
+        if found is None:
+            text = self._text([token])
+            # Part of a character says nothing of the character.
+            found = "\N{REPLACEMENT CHARACTER}" in text or any(stop[-1] in text for stop in self.texts)
+            self._may_complete[token] = found
+        return found
+
+    def complete(self, tail: Sequence[int]) -> bool:
+        """Whether a stop string stands in the text of a completion's last `window` tokens."""
+        text = self._text(tail)
+        return any(stop in text for stop in self.texts)
+
+    def first(self, tokens: Sequence[int]) -> int | None:
+        """How many of these tokens stand before and in the first stop string, the one that completes it included; None
+        without one."""
+        for count, token in enumerate(tokens, start=1):
+            if self.may_complete(token) and self.complete(tokens[max(0, count - self.window) : count]):
+                return count
+        return None
+
+    def text(self, token_ids: Tensor) -> str:
+        """The text of a completion (see `LanguageModel.decode`): stop strings are part of it, end tokens are not."""
+        return self._model.decode(token_ids, self.ids)
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        text: str = self._model.tokenizer.decode(list(tokens), skip_special_tokens=False)
+        return text

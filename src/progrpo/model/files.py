@@ -1,0 +1,195 @@
+"""Where a model's files are, and why they cannot be used: in one line, and within seconds."""
+
+import functools
+import hashlib
+import logging
+import pickle
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from progrpo.errors import ModelError
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED = "embedded:"
+
+_HUB_LIMIT_S = 3.0
+"""How long the hub may take to say whether it has a model. Its own client tries for more than a minute."""
+_UNREADABLE = (ImportError, OSError, ValueError, RuntimeError, LookupError, EOFError, pickle.UnpicklingError)
+"""What Transformers and torch raise on files that are damaged, no model's, or of a model that needs more packages."""
+_EXPECTED = "expected a Hugging Face model folder or a hub id that this machine can reach"
+
+
+def resolve_path(path: str) -> str:
+    """Turn "embedded:NAME" into the folder inside the package, and check that what can only be a folder is one.
+
+    Raises:
+        ModelError: no such embedded model; or a folder that is missing or holds no model.
+    """
+    if path.startswith(EMBEDDED):
+        root = Path(__file__).parent.parent / "embedded"
+        folder = root / path.removeprefix(EMBEDDED)
+        if not (folder / "config.json").is_file():
+            known = sorted(child.name for child in root.glob("*") if (child / "config.json").is_file())
+            raise ModelError(f"model {path!r}: not in the package; embedded models: {', '.join(known) or 'none'}")
+        return str(folder)
+    folder = Path(path).expanduser()
+    if path.startswith((".", "/", "~")) or folder.exists() or not _is_hub_id(path):
+        _require_model_folder(path, folder)
+        return str(folder)
+    return path
+
+
+def source(path: str) -> tuple[str, dict[str, Any]]:
+    """What `from_pretrained` is given: a folder or hub id, and `local_files_only` where the hub's cache must do.
+
+    Raises:
+        ModelError: see `resolve_path`; or the hub has no such model or cannot be reached, and its cache has none either.
+    """
+    resolved = resolve_path(path)
+    if Path(resolved).is_dir():
+        return resolved, {}
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    cached = isinstance(try_to_load_from_cache(path, "config.json"), str)
+    if constants.HF_HUB_OFFLINE:
+        fault, reached = "HF_HUB_OFFLINE is set and the hub's cache does not hold it", False
+    else:
+        fault, reached = _asked_hub(path, constants.ENDPOINT)
+    if reached and not fault:
+        return path, {}
+    if cached and not reached:
+        if not constants.HF_HUB_OFFLINE:
+            logger.warning("%s: %s; taking the files of its cache", path, fault)
+        return path, {"local_files_only": True}
+    raise ModelError(f"model {path!r}: there is no folder of this name{_nearest(Path(path))}, and {fault}; {_EXPECTED}")
+
+
+def fingerprint(path: str) -> str | None:
+    """What tells the weights of a local folder from others, without reading them whole: of each file of weights its name,
+    size, and a hash of its first and last MiB (the former holds every tensor's name and shape). None for a hub id."""
+    folder = Path(resolve_path(path))
+    files = sorted(one for pattern in ("*.safetensors", "*.bin") for one in folder.glob(pattern))
+    if not folder.is_dir() or not files:
+        return None
+    found = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            head = opened.read(2**20)
+            opened.seek(max(0, size - 2**20))
+            found.update(f"{file.name} {size}".encode() + head + opened.read())
+    return found.hexdigest()
+
+
+@contextmanager
+def named_failure(path: str) -> Iterator[None]:
+    """Turn whatever reading a model's files raises into a `ModelError` of one line that names the model and the file."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except ModelError:
+        raise
+    except (*_UNREADABLE, SafetensorError) as error:
+        raise ModelError(_failure(path, error)) from error
+    except Exception as error:
+        if type(error) is not Exception:  # the class that the Rust tokenizers raise
+            raise
+        raise ModelError(_failure(path, error)) from error
+
+
+def _failure(path: str, error: Exception) -> str:
+    lines = str(error).strip().split("\n")
+    said = lines[0].rstrip(".") or type(error).__name__
+    folder = Path(resolve_path(path))
+    damaged = _damaged(folder) if folder.is_dir() else None
+    if damaged is not None:
+        return f"model {path!r}: {damaged[0]} cannot be read ({damaged[1]}): cut short? Copy or download it again"
+    return f"model {path!r}: cannot be loaded: {said}; {_EXPECTED}"
+
+
+def _damaged(folder: Path) -> tuple[Path, str] | None:
+    """The first file of weights that its format's reader refuses, and what it says."""
+    from safetensors import SafetensorError, safe_open
+
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            return file, str(error).split("\n")[0]
+    return None
+
+
+def _require_model_folder(path: str, folder: Path) -> None:
+    if (folder / "config.json").is_file():
+        return
+    if not folder.exists():
+        raise ModelError(f"model {path!r}: no such folder{_nearest(folder)}; {_EXPECTED}")
+    if not folder.is_dir():
+        raise ModelError(f"model {path!r}: is a file; {_EXPECTED}")
+    inside = sorted(one.parent.name for one in folder.glob("*/config.json"))
+    checkpoints = sorted(folder.glob("checkpoints/*/config.json"))
+    if checkpoints:
+        hint = f": it is a run directory; give one of its checkpoints, for instance {checkpoints[-1].parent}"
+    else:
+        hint = f"; did you mean {folder / inside[0]}?" if inside else ""
+    raise ModelError(f"model {path!r}: expected a Hugging Face model folder, but it holds no config.json{hint}")
+
+
+def _nearest(folder: Path) -> str:
+    """A folder beside the missing one that is called nearly so, in words."""
+    beside = [child.name for child in folder.parent.glob("*") if (child / "config.json").is_file()]
+    near = get_close_matches(folder.name, beside, n=1, cutoff=0.6)
+    return f" (did you mean {folder.parent / near[0]}?)" if near else ""
+
+
+def _is_hub_id(path: str) -> bool:
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(path)
+    except HFValidationError:
+        return False
+    return True
+
+
+@functools.cache
+def _asked_hub(name: str, endpoint: str) -> tuple[str, bool]:
+    """What speaks against loading a hub id ("" for nothing), and whether the hub has answered at all.
+
+    The question is put once, without the retries of the hub's client, in a thread: looking up a host has no time limit.
+    """
+    found: list[tuple[str, bool]] = []
+    thread = threading.Thread(target=lambda: found.append(_ask_hub(name, endpoint)), daemon=True)
+    thread.start()
+    thread.join(_HUB_LIMIT_S + 1)
+    return found[0] if found else (f"{endpoint} does not answer within {_HUB_LIMIT_S + 1:g} s", False)
+
+
+def _ask_hub(name: str, endpoint: str) -> tuple[str, bool]:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    # Errors of the connection are those of the HTTP library beneath, which changes with the hub's version.
+    broken: tuple[type[BaseException], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
+    try:
+        get_hf_file_metadata(hf_hub_url(name, "config.json", endpoint=endpoint), timeout=_HUB_LIMIT_S)
+    except GatedRepoError:
+        return "on the hub it is gated: accept its terms there and log in with `hf auth login`", True
+    except RepositoryNotFoundError:
+        return f"{endpoint} has no such model (or a private one: log in with `hf auth login`)", True
+    except EntryNotFoundError:
+        return f"the repository of this name at {endpoint} holds no config.json", True
+    except broken as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status == 429:  # too many requests: the hub's client waits as long as it is told to
+            return "", True
+        said = f"answers with status {status}" if status else f"cannot be reached ({str(error).splitlines()[0]:.120})"
+        return f"{endpoint} {said}", False
+    return "", True

@@ -1,0 +1,113 @@
+r"""Where the answer of a completion stands: in a box, on an "Answer:" line, after "####", or the last number.
+
+Nothing here computes anything: every function is linear in a text that it has cut to size.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+Place = Literal["boxed", "answer_line", "gsm8k", "last_number", "last_expression"]
+
+TAIL = 4000
+"""Characters at the end of a completion that are looked at."""
+
+_BOX = r"\\{1,8}(?:boxed|fbox|framebox)(?![a-zA-Z])"
+_TOKEN = re.compile(rf"(?P<box>{_BOX}\s{{0,9}}\{{)|\\\\|\\[{{}}]|[{{}}]")
+_OPENED = re.compile(rf"{_BOX}\s*\{{")
+# \boxed 5, \boxed\frac12: up to the end of the formula, the sentence or the line; a word after it is prose.
+_BARE_BOX = re.compile(
+    rf"{_BOX}\s{{0,9}}(?=[-+.\d(\[\\|$]|[A-Za-z](?![A-Za-z]))(?P<bare>[^\n$]{{1,500}}?)(?=\$|\\\)|\\\]|\n|[.,;:]?\s*$|[.,;:]\s)"
+)
+_ANSWER_LINE = re.compile(r"(?i)answer(?:\s+is)?\s*[:：][\s*_]*([^\n]+)")
+_HASHES = re.compile(r"####[ \t]*([^\n]+)")
+_ANSWER_IS = re.compile(r"(?i)\banswer\s+is\b[:\s*_]{0,9}([^\n]+)")
+_SENTENCE_END = re.compile(r"(?<=[\w}$)\]*])\.\s+(?=[A-Z]).*")
+_FORMULA = r"(?<!\\)\$((?:\\.|[^$\\])+)\$|\\\((.{1,500}?)\\\)|\\\[(.{1,500}?)\\\]"
+_EXPRESSION = re.compile(rf"{_FORMULA}|([+-]?\d[\d,]*(?:\.\d+)?(?:/\d+)?(?:\\?%)?)", re.DOTALL)
+_NUMBER = re.compile(rf"{_FORMULA}|((?<![\w.])[+-]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?(?:\s?\\?%)?)", re.DOTALL)
+
+
+def extract(text: str, places: Sequence[Place]) -> str | None:
+    """The answer as written, from the first of the places that has one; None where none has.
+
+    Only the text after the last </think> counts, and of that the tail.
+    """
+    tail = text.rsplit("</think>", 1)[-1][-TAIL:]
+    for place in places:
+        found = _READERS[place](tail)
+        # A lone surrogate cannot be written to a file later.
+        found = found.strip().encode("utf-8", "replace").decode() if found else ""
+        if found:
+            return found
+    return None
+
+
+def thinks_on(text: str) -> bool:
+    """Whether a <think> is never closed, so that the text has thoughts and no answer."""
+    return text.rfind("<think>") > text.rfind("</think>")
+
+
+def written(gold: str, place: Place) -> str:
+    """A gold answer as a completion would give it in this place."""
+    line = " ".join(gold.split("\n"))
+    forms = {"boxed": rf"\boxed{{{gold}}}", "answer_line": f"Answer: {line}", "gsm8k": f"#### {line}"}
+    return forms.get(place, f"${gold}$")
+
+
+def _boxed(text: str) -> str | None:
+    """The outermost complete box that ends last, or what follows a \\boxed without braces; boxes without an end and empty
+    ones are passed over. Text that was escaped twice (\\\\boxed) is read as if once."""
+    opened: list[tuple[int, bool] | None] = []
+    found, end = None, -1
+    first = _OPENED.search(text)
+    for match in _TOKEN.finditer(text, first.start()) if first else ():
+        token = match.group()
+        if token == "}":
+            box = opened.pop() if opened else None
+            if box is not None and text[box[0] : match.start()].strip():
+                found, end = text[box[0] : match.start()], match.end()
+                found = found.replace("\\\\", "\\") if box[1] else found
+        elif match["box"]:
+            twice = len(token) - len(token.lstrip("\\")) == 2
+            opened.append((match.end(), twice))
+        elif token == "{":
+            opened.append(None)
+    for match in _BARE_BOX.finditer(text):
+        if match.end() > end and match["bare"].strip():
+            found, end = match["bare"], match.end()
+    return found
+
+
+def _line(text: str) -> str | None:
+    return _last_line(_ANSWER_LINE, text)
+
+
+def _gsm8k(text: str) -> str | None:
+    found = _last_line(_HASHES, text)
+    return found if found else _last_line(_ANSWER_IS, text)
+
+
+def _last_line(pattern: re.Pattern[str], text: str) -> str | None:
+    lines = pattern.findall(text)
+    return _SENTENCE_END.sub("", lines[-1].strip()).strip("*_ ") if lines else None
+
+
+def _last_expression(text: str) -> str | None:
+    matches = list(_EXPRESSION.finditer(text))
+    return next(group for group in matches[-1].groups() if group is not None).rstrip(",") if matches else None
+
+
+def _last_number(text: str) -> str | None:
+    """The last number, or the whole formula it stands in: of $\\frac{1}{2}$ the 2 is no answer."""
+    found = [next(group for group in match.groups() if group is not None) for match in _NUMBER.finditer(text)]
+    return next((one.rstrip(",") for one in reversed(found) if re.search(r"\d", one)), None)
+
+
+_READERS = {
+    "boxed": _boxed,
+    "answer_line": _line,
+    "gsm8k": _gsm8k,
+    "last_number": _last_number,
+    "last_expression": _last_expression,
+}

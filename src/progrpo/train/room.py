@@ -1,0 +1,118 @@
+"""Whether the run directory can be written, and the disk holds what the run will write: asked before anything else."""
+
+import resource
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from progrpo.errors import RunDirectoryError, StorageError
+from progrpo.files import free_bytes, nearest_folder
+from progrpo.train.checkpoint import folders
+from progrpo.train.settings import RunSettings
+
+_WEIGHT, _MOMENTS = 4, 8
+"""Bytes a parameter takes in a checkpoint: itself in float32, and the two moments of AdamW."""
+_CHARACTERS = 4
+"""Bytes of text a token stands for, about."""
+_ROW = 1000
+"""Bytes of a row beyond its completion: prompt, verdict, statistics."""
+_RECORDED = 16
+"""Bytes of a token's id and log-prob in a rollouts file (`record.tokens`)."""
+_GIB = 2**30
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Room:
+    """What a run writes, in bytes.
+
+    Attributes:
+        checkpoint: one of them, its largest file `largest`. at_once: checkpoints on the disk together: those that are kept,
+            and the one being written.
+        rows: rollouts and evaluations, if every completion were as long as it may be.
+    """
+
+    checkpoint: int
+    largest: int
+    at_once: int
+    rows: int
+
+    @property
+    def checkpoints(self) -> int:
+        return self.checkpoint * self.at_once
+
+    def __str__(self) -> str:
+        return (
+            f"{self.checkpoints / _GIB:.2f} GiB for {self.at_once} checkpoints of {self.checkpoint / _GIB:.2f} (weights in "
+            f"float32 and AdamW's moments; kept and being written), at most {self.rows / _GIB:.2f} for rollouts and evaluations"
+        )
+
+
+def predict(settings: RunSettings, parameters: int, held_out: int) -> Room:
+    """What the run will write.
+
+    Args:
+        parameters: trained ones. held_out: problems of each evaluation.
+    """
+    every, keep = settings.checkpoint.every, settings.checkpoint.keep
+    made = max(1, -(-settings.steps // every)) if every else 1
+    batch, longest = settings.batch, settings.sampling.max_new_tokens
+    per_row = _ROW + longest * (_CHARACTERS + (_RECORDED if settings.record.tokens else 0))
+    rollouts = settings.steps // batch.steps_per_rollout
+    written = -(-rollouts // settings.record.rollouts_every) if settings.record.rollouts_every else 0
+    evaluations = 1 + -(-settings.steps // settings.evaluate.every) if settings.evaluate.every else 0
+    return Room(
+        checkpoint=parameters * (_WEIGHT + _MOMENTS),
+        largest=parameters * _MOMENTS,
+        at_once=min(made, keep + 1),
+        rows=written * batch.prompts * batch.group * per_row
+        + evaluations * held_out * settings.evaluate.n * (_ROW + longest * _CHARACTERS),
+    )
+
+
+def require_writable(out: Path) -> None:
+    """Raises RunDirectoryError if a run directory cannot be made at `out`; nothing is left behind."""
+    try:
+        place = nearest_folder(out)
+        if not place.is_dir():
+            raise RunDirectoryError(f"{out} cannot be made: {place} is no folder; choose another with out=DIRECTORY")
+        if out.is_symlink() and not out.exists():
+            raise RunDirectoryError(f"{out} is a link to nothing; choose another with out=DIRECTORY")
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        if isinstance(error, RunDirectoryError):
+            raise
+        said = getattr(error, "strerror", None) or error
+        raise RunDirectoryError(f"{out} cannot be written: {said}; choose another with out=DIRECTORY") from None
+
+
+def require_room(out: Path, room: Room) -> list[str]:
+    """Compare what the checkpoints take with what the disk has left; those that a resumed run has count as room.
+
+    Returns:
+        Warnings: the checkpoints fit, and the longest possible rollouts and evaluations would not.
+
+    Raises:
+        StorageError: the checkpoints do not fit, or the system allows no file of their size.
+    """
+    free = free_bytes(out)
+    allowed, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if allowed != resource.RLIM_INFINITY and allowed < room.largest:
+        raise StorageError(
+            f"{out}: a checkpoint has a file of {room.largest / _GIB:.2f} GiB, and this process may write none above "
+            f"{allowed / _GIB:.2f} (ulimit -f); raise the limit"
+        )
+    if free is None:
+        return []
+    held = sum(file.stat().st_size for folder in folders(out / "checkpoints") for file in folder.rglob("*"))
+    lacking = room.checkpoints - held - free
+    if lacking > 0:
+        raise StorageError(
+            f"{out}: the disk has {free / _GIB:.2f} GiB left, and the run will need {room}; make room, choose another disk "
+            "with out=DIRECTORY, or lower checkpoint.keep"
+        )
+    if lacking + room.rows > 0:
+        return [
+            f"{out}: the disk has {free / _GIB:.2f} GiB left, and the run may need {room}; record.rollouts_every writes fewer"
+        ]
+    return []
