@@ -140,12 +140,8 @@ class RunDirectory:
             unfinished.unlink()
 
     def write_metrics(self, step: int, metrics: Mapping[str, WeightedMean | float]) -> dict[str, Any]:
-        """Append one row; a ratio is divided here and nowhere else. One that counted nothing becomes null, and so does one
-        that is not finite, with a warning."""
-        found = {name: value.value if isinstance(value, WeightedMean) else value for name, value in metrics.items()}
-        row: dict[str, Any] = {"step": step, **finite_or_none(found)}
-        if lost := [name for name, value in found.items() if value is not None and row[name] is None]:
-            logger.warning("step %d: not finite, written as null: %s", step, ", ".join(lost))
+        """Append one row (see `as_row`)."""
+        row = as_row(step, metrics)
         append(self.path / "metrics.jsonl", to_json(row) + "\n")
         self._begun |= step > 0
         if self._trackers is not None:
@@ -262,6 +258,16 @@ def require_same(settings: RunSettings, problems: str) -> None:
             f"{path}: cannot resume: the task no longer gives the problems this run began with (a data file changed?). "
             "Restore them, or start anew with another out="
         )
+
+
+def as_row(step: int, metrics: Mapping[str, WeightedMean | float]) -> dict[str, Any]:
+    """Metrics as they are written: a ratio is divided here and nowhere else. One that counted nothing becomes null, and so
+    does one that is not finite, with a warning."""
+    values = {name: value.value if isinstance(value, WeightedMean) else value for name, value in metrics.items()}
+    row: dict[str, Any] = {"step": step, **finite_or_none(values)}
+    if lost := [name for name, value in values.items() if value is not None and row[name] is None]:
+        logger.warning("step %d: not finite, written as null: %s", step, ", ".join(lost))
+    return row
 
 
 def require_free(path: Path) -> None:
