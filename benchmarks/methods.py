@@ -41,6 +41,8 @@ from progrpo.types import Group
 
 STEPS = 2
 """Optimiser steps of a rollout."""
+UNPUBLISHED: dict[str, dict[str, Any]] = {"f_grpo": {"gamma": 1.0}, "uniqueness": {"alpha": 1.0}}
+"""What has no default, of which a step's cost does not depend."""
 WARM_UP = 1
 """Rounds that are not counted."""
 ALL = "grpo, all"
@@ -181,7 +183,9 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def measure(names: Sequence[str], *, size: int, rounds: int, say: Callable[[str], None] = print) -> None:
-    variants: dict[str, dict[str, Any]] = {name: {"method": {"name": name}} for name in names}
+    variants: dict[str, dict[str, Any]] = {
+        name: {"method": {"name": name, **UNPUBLISHED.get(name, {})}} for name in names
+    }
     variants[ALL] = GRPO | {"batch": {"skip_zero_advantage": False}}
     with tempfile.TemporaryDirectory() as folder:
         settings = make_settings(GRPO, size=size, rounds=rounds, out=Path(folder) / "run")

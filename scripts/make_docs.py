@@ -174,12 +174,17 @@ def _quantity(key: str, meaning: str, one: Quantity) -> str:
 
 def _settings(tree: ast.Module) -> list[str]:
     return [
-        f"{node.target.id}={_plain(node.value)}"
+        f"{node.target.id}={_plain(node.value)}" if _has_default(node.value) else f"{node.target.id} (required)"
         for own in tree.body
         if isinstance(own, ast.ClassDef) and own.name == "Params"
         for node in own.body
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     ]
+
+
+def _has_default(value: ast.expr | None) -> bool:
+    """Whether a field is more than `name: type` or `name: type = Field(ge=0, ...)`."""
+    return value is not None and not (isinstance(value, ast.Call) and not value.args)
 
 
 def _plain(default: ast.expr | None) -> str:

@@ -13,9 +13,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from progrpo import methods, plugins, schema
 from progrpo.files import read_jsonl
-from progrpo.settings import Choice, parse
+from progrpo.settings import parse
 from progrpo.train.loop import train
 from progrpo.train.settings import RunSettings
+from stand_ins import every_method
+from stand_ins.every_method import REQUIRED
 
 ROOT = Path(__file__).parent.parent
 METRICS = (ROOT / "docs" / "metrics.md").read_text("utf-8")
@@ -67,9 +69,13 @@ def test_the_settings_in_the_table_are_those_of_the_method(name: str) -> None:
     entry = make_docs.read(make_docs.METHODS / f"{name}.py")
     module = plugins.load("methods", name)
     assert list(entry.presets) == list(getattr(module, "PRESETS", {}))
-    params = methods.load(Choice(name=name)).params
-    own = dict(setting.split("=", 1) for setting in entry.settings)
+    required = {setting.removesuffix(" (required)") for setting in entry.settings if "=" not in setting}
+    fields = getattr(module, "Params", methods.Params).model_fields
+    assert required == {key for key, field in fields.items() if field.is_required()} == {*REQUIRED.get(name, {})}
+    params = every_method.load(name).params
+    own = dict(setting.split("=", 1) for setting in entry.settings if "=" in setting)
     assert {key: yaml_value(text) for key, text in own.items()} == {key: getattr(params, key) for key in own}
+    own |= dict.fromkeys(required, "")
     # GRPO's defaults are left out, and nothing else
     shared = methods.Params()
     others = {key: value for key, value in params if key not in own}
@@ -209,7 +215,7 @@ def test_only_what_stands_between_the_markers_is_rewritten() -> None:
 # --- docs/metrics.md ---
 
 OWN_KEYS = {(one.method, one.key) for one in schema.OWN}
-SWITCHED_ON: dict[str, dict[str, Any]] = {"dapo": {"max_rounds": 2}}
+SWITCHED_ON: dict[str, dict[str, Any]] = {"dapo": {"max_rounds": 2}, **REQUIRED}
 """Settings under which a method logs all its keys, where the defaults do not."""
 
 

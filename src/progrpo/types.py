@@ -246,6 +246,7 @@ class RolloutBatch:
         ref_logprobs: [N, S] under the model before training; None likewise. values: [N, S] of the method's net; likewise.
         entropy_gradients: [N, S] see `Completion`; None where the engine gives none.
         sampler_logprobs: [N, S] as the engine reported them, whoever scored since.
+        verdicts: [P][G] as the verifier gave them; () unless the method's needs name it.
         problems: [P] ids. state: what the method remembers from rollout to rollout, to be written into.
     """
 
@@ -262,6 +263,7 @@ class RolloutBatch:
     values: "Float[Tensor, 'N S'] | None" = None
     entropy_gradients: "Float[Tensor, 'N S'] | None" = None
     sampler_logprobs: "Float[Tensor, 'N S'] | None" = None
+    verdicts: "tuple[tuple[Verdict, ...], ...]" = ()
     problems: tuple[str, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
 

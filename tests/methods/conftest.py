@@ -5,6 +5,7 @@ import torch
 
 from progrpo.methods import StepBatch
 from progrpo.types import RolloutBatch
+from stand_ins.naive_methods_b import verdicts_of
 
 
 @pytest.fixture
@@ -29,6 +30,7 @@ def rollout_batch() -> Callable[..., RolloutBatch]:
             "prompt_logprobs": torch.tensor([[0.0, 0.1, 0.9], [0.0, 0.4, 1.0]]).clamp(min=1e-9).log()
             * torch.tensor([[0.0, 1.0, 1.0], [0.0, 1.0, 0.0]]),
             "prompt_mask": torch.tensor([[False, True, True], [False, True, False]]),
+            "verdicts": verdicts_of(correct.float(), [["a", "b", "c"], ["a", "a", "b"]]),
         }
         return RolloutBatch(**(fields | changes))
 

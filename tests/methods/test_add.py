@@ -12,6 +12,7 @@ from progrpo.errors import ConfigError
 from progrpo.methods import Method
 from progrpo.settings import Choice
 from progrpo.types import RolloutBatch
+from stand_ins import every_method
 from stand_ins.naive_methods_b import (
     Table,
     drifted,
@@ -29,7 +30,7 @@ OTHERS = [name for name in plugins.names("methods") if name not in (*TOKEN_LEVEL
 
 
 def load(name: str, add: object = None, **settings: object) -> Method:
-    return methods.load(Choice(name=name, **settings, **({} if add is None else {"add": add})))
+    return every_method.load(name, **settings, **({} if add is None else {"add": add}))
 
 
 def confidence(logprobs: list[float]) -> float:

@@ -17,6 +17,7 @@ from progrpo.errors import ConfigError, PluginError
 from progrpo.methods import Method, StepBatch
 from progrpo.settings import Choice
 from progrpo.types import RolloutBatch
+from stand_ins.every_method import load_for_three as load
 from stand_ins.naive_methods_b import NAN, Outcome, drifted, random_batch, take_step
 
 Make = Callable[..., RolloutBatch]
@@ -29,7 +30,7 @@ SETTINGS: dict[str, dict[str, object]] = {"flowrl": {"dropout": 0.0}, "clip_cov"
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_method_gives_finite_advantages_of_the_right_shape(name: str, rollout_batch: Make) -> None:
-    method = methods.load(Choice(name=name))
+    method = load(name)
     result = method.advantages(rollout_batch())
     assert result.values.shape == (2, 3)
     assert result.values.dtype == torch.float32
@@ -41,7 +42,7 @@ def test_every_method_gives_finite_advantages_of_the_right_shape(name: str, roll
 @pytest.mark.parametrize("name", NAMES)
 def test_padding_and_order_of_problems_change_nothing(name: str, rollout_batch: Make) -> None:
     batch: RolloutBatch = rollout_batch()
-    method = methods.load(Choice(name=name))
+    method = load(name)
     plain = method.advantages(batch).values
 
     def padded(values: torch.Tensor) -> torch.Tensor:
@@ -61,7 +62,8 @@ def test_padding_and_order_of_problems_change_nothing(name: str, rollout_batch: 
             field: value[swap] if len(value) == 6 else value.flip(0)
             for field in batch.__dataclass_fields__
             if isinstance(value := getattr(batch, field), torch.Tensor)
-        }
+        },
+        verdicts=batch.verdicts[::-1],
     )
     assert torch.equal(method.advantages(swapped).values.flip(0), plain)
 
@@ -184,7 +186,7 @@ def hard_batches() -> dict[str, tuple[RolloutBatch, Tensor]]:
 @pytest.mark.parametrize("settings", [{}, {"kl_coef": 0.1, "entropy_coef": 0.1}], ids=["", "regularised"])
 @pytest.mark.parametrize("name", NAMES)
 def test_loss_and_gradient_are_finite(name: str, settings: dict[str, object]) -> None:
-    method = methods.load(Choice(name=name, **settings))
+    method = load(name, **settings)
     for label, (batch, logprobs) in hard_batches().items():
         advantages = method.advantages(replace(batch, state={}))
         assert torch.isfinite(advantages.values).all(), label
@@ -198,7 +200,7 @@ def test_loss_and_gradient_are_finite(name: str, settings: dict[str, object]) ->
 @pytest.mark.parametrize("name", NAMES)
 def test_every_method_learns_something(name: str) -> None:
     batch = random_batch(11)
-    found = step_of(methods.load(Choice(name=name)), batch, drifted(batch, 5, 0.05), by_rows(batch))
+    found = step_of(load(name), batch, drifted(batch, 5, 0.05), by_rows(batch))
     assert found.gradient.norm() > 1e-5
 
 
@@ -212,7 +214,7 @@ def same(one: Outcome, other: Outcome, of: Callable[[Tensor], Tensor] = lambda r
 
 @pytest.mark.parametrize("name", NAMES)
 def test_padding_changes_no_gradient(name: str) -> None:
-    method = methods.load(Choice(name=name, **SETTINGS.get(name, {})))
+    method = load(name, **SETTINGS.get(name, {}))
     for seed in range(5):
         batch = random_batch(seed)
         states, logprobs = by_rows(batch), drifted(batch, seed, 0.3)
@@ -235,7 +237,7 @@ def test_padding_changes_no_gradient(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_order_of_problems_changes_no_gradient(name: str) -> None:
-    method = methods.load(Choice(name=name, **SETTINGS.get(name, {})))
+    method = load(name, **SETTINGS.get(name, {}))
     order = torch.tensor([2, 0, 1])
     sequences = (3 * order[:, None] + torch.arange(3)).flatten()
     for seed in range(5):
@@ -248,7 +250,8 @@ def test_the_order_of_problems_changes_no_gradient(name: str) -> None:
             for field in fields(batch)
             if isinstance(value := getattr(batch, field.name), Tensor)
         }
-        moved = replace(batch, **changes, problems=tuple(batch.problems[int(p)] for p in order))
+        named = {name: tuple(getattr(batch, name)[int(p)] for p in order) for name in ("problems", "verdicts")}
+        moved = replace(batch, **changes, **named)
         other = step_of(method, moved, logprobs[sequences], {key: rows[sequences] for key, rows in states.items()})
         same(other, step_of(method, batch, logprobs, states), lambda rows: rows[sequences])
 
@@ -256,7 +259,7 @@ def test_the_order_of_problems_changes_no_gradient(name: str) -> None:
 @pytest.mark.parametrize("settings", [{}, {"kl_coef": 0.1, "entropy_coef": 0.1}], ids=["", "regularised"])
 @pytest.mark.parametrize("name", NAMES)
 def test_micro_batches_change_no_gradient(name: str, settings: dict[str, object]) -> None:
-    method = methods.load(Choice(name=name, **settings, **({"dropout": 0.0} if name == "flowrl" else {})))
+    method = load(name, **settings, **({"dropout": 0.0} if name == "flowrl" else {}))
     for seed in range(5):
         batch = random_batch(seed)
         states, logprobs = by_rows(batch), drifted(batch, seed, 0.3)
@@ -298,7 +301,7 @@ def guarded(method: Method) -> Method:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_method_writes_into_its_arguments(name: str) -> None:
-    method = guarded(methods.load(Choice(name=name)))
+    method = guarded(load(name))
     for seed in range(3):
         batch = random_batch(seed)
         step_of(method, batch, drifted(batch, seed, 0.3), by_rows(batch))
@@ -309,7 +312,7 @@ def test_no_method_writes_into_its_arguments(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_method_remembers_is_returned_and_not_written(name: str) -> None:
-    method, state = methods.load(Choice(name=name)), {}
+    method, state = load(name), {}
     first = method.advantages(replace(random_batch(0), state=state))
     assert state == {}
     known = dict(first.state or {})

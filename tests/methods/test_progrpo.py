@@ -146,7 +146,7 @@ def test_confidences_without_prompt_logprobs(rollout_batch: Make) -> None:
 def test_every_variant_of_the_paper_is_a_setting() -> None:
     variants = {"baseline", "skip", "apply_to", "low_by", "fraction", "rounding", "mean", "logprobs_from", "alpha"}
     assert variants <= set(progrpo.Params.model_fields)
-    assert set(progrpo.PRESETS) == {"paper", "verl", "theory", "equilibrium", "balanced"}
+    assert set(progrpo.PRESETS) == {"paper", "verl", "theory", "equilibrium", "balanced", "agent"}
 
 
 # Group 1 has one correct completion: nothing to compare. Group 2 has log c = log 0.9, log 0.5, log 0.3 (mean -0.66749, sample
@@ -239,3 +239,12 @@ def test_what_cannot_be_compared_is_refused(settings: dict[str, object], message
 )
 def test_warnings_of_the_other_scores(settings: dict[str, object], warns: bool) -> None:
     assert bool(methods.load(Choice(name="progrpo", **settings)).check(8)) is warns
+
+
+def test_the_agent_preset_shifts_correct_completions_against_their_mean(rollout_batch: Make) -> None:
+    # Centred rewards without a standard deviation. First group: one correct completion, nothing to compare: 2/3 -1/3 -1/3.
+    # Second: all correct, c = 0.9 0.5 0.3, mean 0.566667, alpha 0.3 times the differences
+    expected = [2 / 3, -1 / 3, -1 / 3, *(0.3 * (1.7 / 3 - c) for c in (0.9, 0.5, 0.3))]
+    assert values(rollout_batch, preset="agent") == pytest.approx(expected, abs=1e-6)
+    params = methods.load(Choice(name="progrpo", preset="agent")).params
+    assert (params.alpha, params.clip_low, params.clip_high, params.aggregate) == (0.3, 0.2, 0.2, "token")

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from progrpo import methods, plugins
+from progrpo import plugins
 from progrpo.errors import ConfigError
 from progrpo.methods import Method
 from progrpo.methods.step import part_of, part_of_batch
-from progrpo.settings import Choice
 from progrpo.types import RolloutBatch
+from stand_ins.every_method import load_for_three as load
 from stand_ins.naive_methods_b import (
     assert_same_step,
     batch_of,
@@ -29,17 +29,13 @@ from stand_ins.naive_methods_b import (
 )
 
 NAMES = plugins.names("methods")
-SEED = 0
-"""Of a rollout whose first and third groups are mixed; their cut completions are a right one and a wrong one."""
+SEED = 29
+"""Of a rollout whose groups have one right completion each; of the cut ones below one is right and one is wrong."""
 A = 0.7071068
 DUAL = {"rent": ("released", 3.0), "ppo": ("verl", 3.0), "progrpo": ("verl", 3.0)} | dict.fromkeys(
     ("dapo", "high_entropy"), ("released", 10.0)
 )
-WITHOUT_SURROGATE = ("cispo", "flowrl", "gspo", "kl_cov", "reinforce", "rlsc")
-
-
-def load(name: str, **settings: object) -> Method:
-    return methods.load(Choice(name=name, **settings))
+WITHOUT_SURROGATE = ("cispo", "dppo", "flowrl", "gspo", "kl_cov", "reinforce", "rlsc")
 
 
 # --- dual_clip ---

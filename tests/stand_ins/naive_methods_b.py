@@ -10,7 +10,7 @@ from torch import Tensor
 
 from progrpo.methods import Method
 from progrpo.methods.step import decide, make_step, micro_loss, micro_view, part_of
-from progrpo.types import RolloutBatch
+from progrpo.types import RolloutBatch, Status, Verdict
 
 Table = list[list[float]]
 """A number for each token of each sequence, or for each completion of each problem."""
@@ -49,6 +49,20 @@ def batch_of(rewards: Table, probabilities: Table, **more: Any) -> RolloutBatch:
     return RolloutBatch(**(fields | more))
 
 
+def verdicts_of(rewards: Tensor, solutions: Sequence[Sequence[str | None]]) -> tuple[tuple[Verdict, ...], ...]:
+    """Verdicts with these solutions, as canonical forms and as answers; correct where the reward is above 0, and failed where
+    it is nan."""
+
+    def verdict(reward: float, solution: str | None) -> Verdict:
+        status: Status = "timeout" if math.isnan(reward) else "correct" if reward > 0 else "wrong"
+        return Verdict(status=status, reward=reward, canonical=solution, extracted=solution)
+
+    return tuple(
+        tuple(verdict(float(reward), solution) for reward, solution in zip(row, names, strict=True))
+        for row, names in zip(rewards, solutions, strict=True)
+    )
+
+
 def columns(rows: Table) -> Tensor:
     """Rows of unequal length as a rectangle [N, S], 0 on the right."""
     width = max(len(row) for row in rows)
@@ -71,8 +85,13 @@ def random_batch(
         return lowest * torch.rand(mask.shape, generator=draw) * mask
 
     right = correct & ~lost
+    rewards = correct.float().masked_fill(lost, NAN)
+    # Drawn apart, so that all else is what it was before there were any.
+    names = torch.randint(0, 3, (problems, group), generator=torch.Generator().manual_seed(seed + 20_000)).tolist()
+    solutions = [["abc"[n] for n in row] for row in names]
     return RolloutBatch(
-        rewards=correct.float().masked_fill(lost, NAN),
+        rewards=rewards,
+        verdicts=verdicts_of(rewards, solutions),
         correct=right | (lost & ((right | lost).all(dim=1) & right.any(dim=1))[:, None]),
         truncated=torch.zeros_like(correct),
         lengths=lengths,

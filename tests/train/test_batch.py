@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from progrpo.methods.step import part_of_batch
 from progrpo.model import LanguageModel
 from progrpo.train.columns import column_mask, pad_columns
 from progrpo.train.micro_batch import micro_batches
@@ -10,6 +11,13 @@ from progrpo.train.token_counts import TokenCounts
 from progrpo.types import Group
 
 CPU = torch.device("cpu")
+
+
+def test_verdicts_are_there_where_they_are_asked_for(groups: tuple[Group, ...]) -> None:
+    assert make_rollout_batch(groups, frozenset()).verdicts == ()
+    batch = make_rollout_batch(groups, frozenset({"verdicts"}))
+    assert batch.verdicts == tuple(group.verdicts for group in groups)
+    assert part_of_batch(batch, slice(1, 3)).verdicts == batch.verdicts[1:3]
 
 
 def test_rollout_batch_holds_what_the_groups_hold(groups: tuple[Group, ...]) -> None:

@@ -16,6 +16,7 @@ HOOKS: dict[str, str] = {
 NEEDABLE = {
     "prompt_logprobs": "[P, Q] of the rollout",
     "entropies": "[N, S] of the rollout",
+    "verdicts": "[P][G] of the rollout: canonical forms, extracted answers, parts of rewards",
     "refresh": "log-probs (and entropies) of the policy as it is before each optimiser step, in `StepBatch`",
     "refresh_advantages": "likewise, and this method's advantages, or what it adds, computed from them",
     "ref_logprobs": "[N, S] under the model as it was before training",

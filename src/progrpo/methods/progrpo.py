@@ -62,11 +62,22 @@ PRESETS = {
         "skip": "all_wrong",
         "alpha": 0.6,
     },
+    "agent": {
+        "baseline": "correct_mean",
+        "apply_to": "correct",
+        "skip": "all_wrong",
+        "scale": "none",
+        "clip_high": 0.2,
+        "aggregate": "token",
+        "dual_clip": 3.0,
+    },
 }
 """`paper`: the literal text. `verl`: what a verl run most likely computed. `theory`: App. A, the variant its proofs need.
 `equilibrium`: App. A's baseline under Eq. 4's skip rule, so that the term sums to 0 in each group and also acts in
 all-correct groups; it bears a larger alpha (measured in docs/results.md). `balanced`: the correct completions of a group are
-compared with each other alone, in standard deviations, so that alpha means the same on every model."""
+compared with each other alone, in standard deviations, so that alpha means the same on every model. `agent`: a third party's
+adaptation (go99further/shopping-agent-posttraining@73d6856, progrpo.py and grpo.yaml), the mean c(o) of the correct ones as
+baseline, these alone shifted, no standard deviation; it samples until groups are mixed, which is DAPO's hook here."""
 
 ALARMS = {
     "progrpo/shift_share": methods.Alarm(

@@ -122,7 +122,16 @@ def part_of_batch(batch: RolloutBatch, problems: slice) -> RolloutBatch:
     """Some of the problems of a rollout."""
     group = batch.rewards.shape[1]
     index = slice(problems.start * group, problems.stop * group)
-    by_problem = ("rewards", "correct", "truncated", "lengths", "problems", "prompt_logprobs", "prompt_mask")
+    by_problem = (
+        "rewards",
+        "correct",
+        "truncated",
+        "lengths",
+        "problems",
+        "verdicts",
+        "prompt_logprobs",
+        "prompt_mask",
+    )
     by_sequence = (
         "mask",
         "old_logprobs",

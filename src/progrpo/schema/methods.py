@@ -120,6 +120,27 @@ OWN = (
         method="ppo",
     ),
     Quantity(
+        key="f_grpo/weight",
+        label="Weight of a group",
+        unit="",
+        digits=3,
+        meaning="mean of (1 - share of correct completions)^gamma over the groups that have an advantage; logged where the "
+        "method is added to another, too",
+        rollout=True,
+        method="f_grpo",
+    ),
+    Quantity(
+        key="uniqueness/solutions",
+        label="Solutions of a group",
+        unit="",
+        digits=2,
+        better="higher",
+        meaning="distinct solutions of a group (canonical forms or extracted answers, `method.solution`), mean over groups "
+        "with one; logged where the method is added to another, too",
+        rollout=True,
+        method="uniqueness",
+    ),
+    Quantity(
         key="ucpo/weight_spread",
         label="Spread of the weights",
         unit="",

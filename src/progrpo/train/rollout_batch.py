@@ -46,5 +46,6 @@ def make_rollout_batch(groups: Sequence[Group], needs: frozenset[str], failed: F
         prompt_logprobs=prompt_logprobs,
         prompt_mask=prompt_mask,
         entropy_gradients=pad_columns(known_gradients, longest) if len(known_gradients) == len(completions) else None,
+        verdicts=tuple(group.verdicts for group in groups) if "verdicts" in needs else (),
         problems=tuple(group.problem.id for group in groups),
     )

@@ -1,0 +1,20 @@
+"""Every method by its name alone: what has no default is given here."""
+
+from progrpo import methods
+from progrpo.methods import Method
+from progrpo.settings import Choice
+
+REQUIRED: dict[str, dict[str, object]] = {"f_grpo": {"gamma": 1.0}, "uniqueness": {"alpha": 1.0}}
+"""Settings without a default: their values were never published."""
+
+OF_THREE: dict[str, dict[str, object]] = {"passk": {"k": 2}}
+"""What makes a method learn from groups of three."""
+
+
+def load(name: str, **settings: object) -> Method:
+    return methods.load(Choice(name=name, **{**REQUIRED.get(name, {}), **settings}))
+
+
+def load_for_three(name: str, **settings: object) -> Method:
+    """The same, for groups of three completions."""
+    return load(name, **{**OF_THREE.get(name, {}), **settings})
