@@ -68,7 +68,9 @@ def test_every_logged_key_is_in_the_schema_and_every_key_of_the_schema_is_logged
         one for name in ("pass_at_k", "distinct_solutions", "tokens") for one in plugins.load("measures", name).COLUMNS
     ]
     known = {one.key for one in schema.METRICS} | {f"evaluate/{one.key}" for one in measured}
-    path = run(settings(reward={"name": "length", "over": {"name": PARITY}, "limit_tokens": 10, "buffer_tokens": 5}))
+    reward = {"name": "length", "over": {"name": PARITY}, "limit_tokens": 10, "buffer_tokens": 5}
+    method = {"name": "progrpo", "dual_clip": 3.0, "truncated": "drop"}
+    path = run(settings(reward=reward, method=method))
     logged = {
         re.sub(r"^reward/.*", "reward/NAME", re.sub(r"pass@(?!1$)\d+", "pass@K", key))
         for row in read_jsonl(path / "metrics.jsonl")

@@ -100,11 +100,7 @@ def prepare(
     """
     out = Path(str(settings.out))
     parallel = Parallel(settings.parallel, processes)
-    processes.same(lambda: require_writable(out))
-    require_shared(processes, out)
-    resume = resume and processes.same(lambda: has_run(out))
-    if not resume:
-        processes.same(lambda: require_free(out))
+    resume = _goes_on(out, resume, processes)
     _require_machine(settings, out, listen)
     listen("prepare", {"doing": "reading the problems"})
     method = methods.load(settings.method)
@@ -125,10 +121,7 @@ def prepare(
         checked = problems, test
         excluded = processes.same(lambda: bad_golds(settings, verifier, *checked, listen=listen))
     problems, test = without(problems, excluded, split="train"), without(test, excluded, split="test")
-    folder = processes.same(lambda: checkpoint.latest_folder(out / "checkpoints")) if run else None
-    latest = checkpoint.load(folder) if folder else None
-    if latest is not None and latest.step > settings.steps:
-        raise ConfigError(f"{out} has made {latest.step} steps already, more than steps={settings.steps}")
+    latest = _latest(settings, out, processes) if run else None
     source = (
         settings.model if latest is None else settings.model.model_copy(update={"path": str(latest.folder.resolve())})
     )
@@ -136,8 +129,8 @@ def prepare(
     model = load_model(source)
     fitting = fit_splits(settings, model.tokenizer, model.positions, {"training": problems, "test": test})
     problems, test = (found for found, _ in fitting.values())
-    size = settings.batch.prompts
-    stream = ProblemStream(problems, seed=settings.seed, shuffle=settings.data.shuffle, per_rollout=size)
+    data, size = settings.data, settings.batch.prompts
+    stream = ProblemStream(problems, seed=settings.seed, shuffle=data.shuffle, per_rollout=size)
     temperature = settings.sampling.temperature
     sampling_copy = SamplingCopy(model) if parallel.sharded else None
     net = method.make_net(model.model.config.get_text_config().hidden_size)
@@ -181,6 +174,26 @@ def prepare(
         done=latest.step if latest else 0,
         listen=listen,
     )
+
+
+def _goes_on(out: Path, resume: bool, processes: Processes) -> bool:
+    """Whether there is a run to go on with; a new one finds its directory free, writable, and seen by all processes."""
+    processes.same(lambda: require_writable(out))
+    require_shared(processes, out)
+    if resume and processes.same(lambda: has_run(out)):
+        return True
+    processes.same(lambda: require_free(out))
+    return False
+
+
+def _latest(settings: RunSettings, out: Path, processes: Processes) -> checkpoint.Checkpoint | None:
+    folder = processes.same(lambda: checkpoint.latest_folder(out / "checkpoints"))
+    if folder is None:
+        return None
+    latest = checkpoint.load(folder)
+    if latest.step > settings.steps:
+        raise ConfigError(f"{out} has made {latest.step} steps already, more than steps={settings.steps}")
+    return latest
 
 
 def _require_machine(settings: RunSettings, out: Path, listen: Listener) -> None:
