@@ -96,8 +96,10 @@ def test_fast_verdict_agrees_with_math_verify_but_for_listed_rows() -> None:
         ("34", "1e999999999", "wrong"),
         ("34", r"2^{99999999}", "wrong"),
         ("34", "1" * 499, "wrong"),
-        ("x", r"x^2", None),
-        (r"\sqrt{2}", "1.5", None),
+        ("x", r"x^2", "wrong"),
+        (r"\sqrt{2}", "1.5", "wrong"),
+        (r"\sqrt{8}", r"2\sqrt{2}", "correct"),
+        (r"\ln 8", r"3\ln 2", None),
     ],
 )
 def test_what_fast_verdict_decides(gold: str, answer: str, expected: str | None) -> None:
