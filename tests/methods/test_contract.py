@@ -133,11 +133,13 @@ def test_unknown_preset_and_setting() -> None:
 
 
 def by_rows(batch: RolloutBatch, seed: int = 7) -> dict[str, Tensor]:
-    """Hidden states of the completions' tokens and of the prompts."""
+    """Hidden states of the completions' tokens and of the prompts, and the log-probs of the three likeliest tokens."""
     draw = torch.Generator().manual_seed(seed)
     count, width = batch.mask.shape
     prompts = torch.randn(len(batch.rewards), 1, WIDTH, generator=draw)
+    likeliest = torch.randn(count, width, 3, generator=torch.Generator().manual_seed(seed)).log_softmax(dim=-1)
     return {
+        "top_logprobs": likeliest.sort(dim=-1, descending=True).values,
         "states": torch.randn(count, width, WIDTH, generator=draw),
         "prompt_states": prompts.expand(-1, batch.rewards.shape[1], -1).flatten(0, 1),
     }
@@ -224,7 +226,10 @@ def test_padding_changes_no_gradient(name: str) -> None:
             for field in fields(batch)
             if isinstance(value := getattr(batch, field.name), Tensor) and value.shape == (count, width)
         }
-        wider = {"states": torch.cat([states["states"], torch.zeros(count, 3, WIDTH)], dim=1)}
+        wider = {
+            name: torch.cat([states[name], torch.zeros(count, 3, states[name].shape[2])], dim=1)
+            for name in ("states", "top_logprobs")
+        }
         other = step_of(
             method, replace(batch, **changes), torch.cat([logprobs, torch.zeros(count, 3)], dim=1), states | wider
         )
