@@ -1,16 +1,19 @@
 """Shape annotations of the equations are checked while the tests run (and only then); what a test needs beyond Python, git
 and make is a fixture here, which skips where it is missing and says what would let it run."""
 
+import gc
 import os
 import re
 import shutil
 import time
 from collections import Counter
 
+gc.disable()  # until all test files are read, see pytest_collection_finish
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a second thread waits for the first in tensors this small
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from jaxtyping import install_import_hook
+from jaxtyping import install_import_hook  # noqa: E402 - before anything imports torch
 
 install_import_hook(["progrpo.algo", "progrpo.methods"], "beartype.beartype")
 
@@ -18,6 +21,7 @@ from collections.abc import Callable  # noqa: E402 - the hook above must come fi
 from pathlib import Path  # noqa: E402
 from typing import NoReturn  # noqa: E402
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
@@ -29,9 +33,19 @@ from progrpo.sandbox.isolation import require_isolation  # noqa: E402
 CHARACTERS = "0123456789+-*/=,:()?abcdefghijklmnopqrstuvwxyz{}\\"
 CHAT = "{% for m in messages %}{{ m['role'][0] }}:{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}a:{% endif %}"
 
+# A time limit for each example makes a test fail on a busy machine; what is found is the same on every machine.
+hypothesis.settings.register_profile("here", deadline=None, max_examples=40, derandomize=True)
+hypothesis.settings.load_profile("here")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--insist", action="store_true", help="fail where a test would skip because a program is missing")
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests live as long as the process: without them each of the garbage collections is 100 times as fast."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
