@@ -7,6 +7,7 @@ import re
 import shutil
 import time
 from collections import Counter
+from functools import cache
 
 gc.disable()  # until all test files are read, see pytest_collection_finish
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a second thread waits for the first in tensors this small
@@ -15,20 +16,23 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from jaxtyping import install_import_hook  # noqa: E402 - before anything imports torch
 
-install_import_hook(["progrpo.algo", "progrpo.methods"], "beartype.beartype")
+import stand_ins.typecheck  # noqa: E402, F401 - the hook finds it only once it is imported
+
+install_import_hook(["progrpo.algo", "progrpo.methods"], "stand_ins.typecheck.check")
 
 from collections.abc import Callable  # noqa: E402 - the hook above must come first
 from pathlib import Path  # noqa: E402
-from typing import NoReturn  # noqa: E402
+from typing import TYPE_CHECKING, NoReturn  # noqa: E402
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
-import torch  # noqa: E402
 
 from progrpo.errors import SandboxError  # noqa: E402
-from progrpo.model import LanguageModel, wrap_model  # noqa: E402
 from progrpo.sandbox import Box  # noqa: E402
 from progrpo.sandbox.isolation import require_isolation  # noqa: E402
+
+if TYPE_CHECKING:  # torch is imported by the fixtures that use it, so that tests without it start at once
+    from progrpo.model import LanguageModel
 
 CHARACTERS = "0123456789+-*/=,:()?abcdefghijklmnopqrstuvwxyz{}\\"
 CHAT = "{% for m in messages %}{{ m['role'][0] }}:{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}a:{% endif %}"
@@ -105,7 +109,9 @@ def make_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Write a random model with a character tokenizer as a Hugging Face folder: "qwen2" or "llama"."""
+    """A random model with a character tokenizer as a Hugging Face folder, "qwen2" or "llama". Whoever asks for the same one
+    gets the same folder: copy it to change it."""
+    import torch
     from transformers import (
         LlamaConfig,
         LlamaForCausalLM,
@@ -115,6 +121,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         Qwen2Tokenizer,
     )
 
+    @cache
     def write(architecture: str = "qwen2", *, chat: bool = False, seed: int = 0, eos: bool = True) -> Path:
         folder = tmp_path_factory.mktemp(architecture)
         space = "\u0120" if architecture == "qwen2" else "\u2581"
@@ -150,9 +157,12 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 
 
 @pytest.fixture
-def tiny_model(tiny_folder: Callable[..., Path]) -> LanguageModel:
+def tiny_model(tiny_folder: Callable[..., Path]) -> "LanguageModel":
     """A random Qwen2 of two layers whose distributions are far from uniform."""
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from progrpo.model import wrap_model
 
     folder = tiny_folder()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)

@@ -108,10 +108,6 @@ def test_unknown_hook_is_refused_with_the_nearest(own_method: Callable[[str, str
         own_method("typo", "def advantage(batch, params): ...")
 
 
-def test_there_are_eight_hooks() -> None:
-    assert len(methods.HOOKS) == 8
-
-
 def test_private_helpers_and_imports_are_not_hooks(own_method: Callable[[str, str], Method]) -> None:
     own_method("quiet", "from math import exp\nfrom progrpo.algo.reweight import reweight_advantages\ndef _own(): ...")
 
@@ -217,7 +213,7 @@ def same(one: Outcome, other: Outcome, of: Callable[[Tensor], Tensor] = lambda r
 @pytest.mark.parametrize("name", NAMES)
 def test_padding_changes_no_gradient(name: str) -> None:
     method = load(name, **SETTINGS.get(name, {}))
-    for seed in range(5):
+    for seed in range(3):
         batch = random_batch(seed)
         states, logprobs = by_rows(batch), drifted(batch, seed, 0.3)
         count, width = batch.mask.shape
@@ -245,7 +241,7 @@ def test_the_order_of_problems_changes_no_gradient(name: str) -> None:
     method = load(name, **SETTINGS.get(name, {}))
     order = torch.tensor([2, 0, 1])
     sequences = (3 * order[:, None] + torch.arange(3)).flatten()
-    for seed in range(5):
+    for seed in range(3):
         batch = random_batch(seed)
         # No two rewards alike: where all covariances are 0, KL-Cov takes the first token.
         batch = replace(batch, rewards=batch.rewards + torch.arange(9).view(3, 3) / 50)
@@ -265,7 +261,7 @@ def test_the_order_of_problems_changes_no_gradient(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_micro_batches_change_no_gradient(name: str, settings: dict[str, object]) -> None:
     method = load(name, **settings, **({"dropout": 0.0} if name == "flowrl" else {}))
-    for seed in range(5):
+    for seed in range(3):
         batch = random_batch(seed)
         states, logprobs = by_rows(batch), drifted(batch, seed, 0.3)
         order = torch.randperm(9, generator=torch.Generator().manual_seed(seed))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -462,7 +463,7 @@ def test_a_verifier_that_fails_on_held_out_problems_stops_the_run(settings: Make
 def test_a_model_that_gives_nan_is_no_model(settings: Make, tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    folder = tiny_folder()
+    folder = shutil.copytree(tiny_folder(), tmp_path / "model")
     tensors = load_file(folder / "model.safetensors")
     tensors["model.norm.weight"][0] = torch.nan
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
