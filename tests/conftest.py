@@ -1,37 +1,55 @@
 """Shape annotations of the equations are checked while the tests run (and only then); what a test needs beyond Python, git
 and make is a fixture here, which skips where it is missing and says what would let it run."""
 
+import gc
 import os
 import re
 import shutil
 import time
 from collections import Counter
+from functools import cache
 
+gc.disable()  # until all test files are read, see pytest_collection_finish
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a second thread waits for the first in tensors this small
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from jaxtyping import install_import_hook
+from jaxtyping import install_import_hook  # noqa: E402 - before anything imports torch
 
-install_import_hook(["progrpo.algo", "progrpo.methods"], "beartype.beartype")
+import stand_ins.typecheck  # noqa: E402, F401 - the hook finds it only once it is imported
+
+install_import_hook(["progrpo.algo", "progrpo.methods"], "stand_ins.typecheck.check")
 
 from collections.abc import Callable  # noqa: E402 - the hook above must come first
 from pathlib import Path  # noqa: E402
-from typing import NoReturn  # noqa: E402
+from typing import TYPE_CHECKING, NoReturn  # noqa: E402
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
-import torch  # noqa: E402
 
 from progrpo.errors import SandboxError  # noqa: E402
-from progrpo.model import LanguageModel, wrap_model  # noqa: E402
 from progrpo.sandbox import Box  # noqa: E402
 from progrpo.sandbox.isolation import require_isolation  # noqa: E402
+
+if TYPE_CHECKING:  # torch is imported by the fixtures that use it, so that tests without it start at once
+    from progrpo.model import LanguageModel
 
 CHARACTERS = "0123456789+-*/=,:()?abcdefghijklmnopqrstuvwxyz{}\\"
 CHAT = "{% for m in messages %}{{ m['role'][0] }}:{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}a:{% endif %}"
 
+# A time limit for each example makes a test fail on a busy machine; what is found is the same on every machine.
+hypothesis.settings.register_profile("here", deadline=None, max_examples=40, derandomize=True)
+hypothesis.settings.load_profile("here")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--insist", action="store_true", help="fail where a test would skip because a program is missing")
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests live as long as the process: without them each of the garbage collections is 100 times as fast."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -91,7 +109,9 @@ def make_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Write a random model with a character tokenizer as a Hugging Face folder: "qwen2" or "llama"."""
+    """A random model with a character tokenizer as a Hugging Face folder, "qwen2" or "llama". Whoever asks for the same one
+    gets the same folder: copy it to change it."""
+    import torch
     from transformers import (
         LlamaConfig,
         LlamaForCausalLM,
@@ -101,6 +121,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         Qwen2Tokenizer,
     )
 
+    @cache
     def write(architecture: str = "qwen2", *, chat: bool = False, seed: int = 0, eos: bool = True) -> Path:
         folder = tmp_path_factory.mktemp(architecture)
         space = "\u0120" if architecture == "qwen2" else "\u2581"
@@ -136,9 +157,12 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 
 
 @pytest.fixture
-def tiny_model(tiny_folder: Callable[..., Path]) -> LanguageModel:
+def tiny_model(tiny_folder: Callable[..., Path]) -> "LanguageModel":
     """A random Qwen2 of two layers whose distributions are far from uniform."""
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from progrpo.model import wrap_model
 
     folder = tiny_folder()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)

@@ -15,7 +15,7 @@ from progrpo.train.loop import train
 from progrpo.train.settings import RunSettings
 
 ROOT = Path(__file__).parent.parent
-STEPS = 3
+STEPS = 2
 
 
 @pytest.fixture(scope="module")

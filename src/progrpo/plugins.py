@@ -174,8 +174,8 @@ def check_contract(contract: Contract, name: str, module: ModuleType) -> None:
     _check_functions(contract, where, module)
     settings = getattr(module, "Params", contract.settings)
     if not isinstance(settings, type) or not issubclass(settings, contract.settings):
-        module = ".".join(part for part in contract.settings.__module__.split(".") if not part.startswith("_"))
-        base = f"{module}.{contract.settings.__qualname__}"
+        package = ".".join(part for part in contract.settings.__module__.split(".") if not part.startswith("_"))
+        base = f"{package}.{contract.settings.__qualname__}"
         raise PluginError(f"{where}: Params must be a subclass of {base}, got {settings!r:.80}")
 
 

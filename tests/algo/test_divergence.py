@@ -151,7 +151,7 @@ NAMES = ("grpo", "dr_grpo", "dapo", "reinforce", "kl_cov", "clip_cov", "gspo", "
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_with_any_method_the_penalty_is_added_as_the_objective_is_averaged(name: str, kind: Divergence) -> None:
-    for seed in range(10):
+    for seed in range(3):
         case = random_case(seed, unjudged=0.0)  # what FlowRL drops has no place in its mean
         net = (lambda states: states[:, 0]) if name == "flowrl" else None
         states = {"net": net, "prompt_states": torch.zeros(len(case.now) // case.group, 1)} if net else {}

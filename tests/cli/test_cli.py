@@ -1,7 +1,6 @@
-"""The verbs as a user types them, in processes of their own where the exit status matters."""
+"""The verbs as a user types them."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,39 +11,15 @@ import pytest
 import yaml
 
 from progrpo import plugins
-from progrpo.cli import main
 
 Here = Callable[..., tuple[int, str, str]]
+"""The fixture of conftest.py: words to exit status, standard output and error."""
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 
 
-def progrpo(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "progrpo", *words],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=240,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"},
-    )
-
-
-@pytest.fixture
-def here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
-    """The same in this process, which saves the start of another: exit status, standard output and error."""
-
-    def run(*words: str, cwd: Path | None = None) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["progrpo", *words])
-        if cwd is not None:
-            monkeypatch.chdir(cwd)
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        out, err = capfd.readouterr()
-        return int(stopped.value.code or 0), out, err
-
-    return run
+def own_process(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "progrpo", *words], capture_output=True, text=True, timeout=240)
 
 
 def countdown_recipe(folder: Path, model: Path, **changes: Any) -> Path:
@@ -72,7 +47,7 @@ def countdown_recipe(folder: Path, model: Path, **changes: Any) -> Path:
 
 
 def test_help_names_the_verbs() -> None:
-    found = progrpo("--help")
+    found = own_process("--help")
     assert found.returncode == 0
     for verb in ("train", "evaluate", "compare", "report", "list", "doctor"):
         assert verb in found.stdout
@@ -86,33 +61,33 @@ def test_list(package: str, here: Here) -> None:
 
 
 def test_list_of_nothing_known() -> None:
-    found = progrpo("list", "methds")
+    found = own_process("list", "methds")
     assert found.returncode == 2
     assert "expected one of methods" in found.stderr
 
 
-def test_doctor() -> None:
-    found = progrpo("doctor")
-    assert found.returncode == 0
-    assert "torch" in found.stdout
-    assert "progrpo" in found.stdout
+def test_doctor(here: Here) -> None:
+    status, out, _ = here("doctor")
+    assert status == 0
+    assert "torch" in out
+    assert "progrpo" in out
 
 
-def test_train_report_and_resume(tmp_path: Path, tiny_folder: Callable[..., Path]) -> None:
+def test_train_report_and_resume(tmp_path: Path, tiny_folder: Callable[..., Path], here: Here) -> None:
     recipe = countdown_recipe(tmp_path, tiny_folder())
-    first = progrpo("train", str(recipe))
-    assert first.returncode == 0, first.stderr
-    assert "held-out: pass@1" in first.stderr
+    status, _, err = here("train", recipe)
+    assert status == 0, err
+    assert "held-out: pass@1" in err
     assert (tmp_path / "run" / "checkpoints" / "step-000002" / "model.safetensors").is_file()
-    again = progrpo("train", str(recipe))
-    assert again.returncode == 2
-    assert "already holds a run; go on with it by --resume" in again.stderr
-    further = progrpo("train", str(recipe), "steps=4", "--resume")
-    assert further.returncode == 0, further.stderr
+    status, _, err = here("train", recipe)
+    assert status == 2
+    assert "already holds a run; go on with it by --resume" in err
+    status, _, err = here("train", recipe, "steps=4", "--resume")
+    assert status == 0, err
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
-    page = progrpo("report", str(tmp_path / "run"))
-    assert page.returncode == 0, page.stderr
+    status, _, err = here("report", tmp_path / "run")
+    assert status == 0, err
     assert (tmp_path / "run" / "report.html").read_text().startswith("<!doctype html>")
 
 
@@ -131,15 +106,15 @@ def test_profile_says_where_its_trace_is(tmp_path: Path, tiny_folder: Callable[.
     assert "no trace" not in err
 
 
-def test_dry_run_writes_nothing(tmp_path: Path, tiny_folder: Callable[..., Path]) -> None:
+def test_dry_run_writes_nothing(tmp_path: Path, tiny_folder: Callable[..., Path], here: Here) -> None:
     recipe = countdown_recipe(tmp_path, tiny_folder())
-    found = progrpo("train", str(recipe), "batch.group=16", "method.alpha=0.5", "--dry-run")
-    assert found.returncode == 0, found.stderr
-    assert "2 problems x 16 completions = 32 sequences" in found.stdout
-    assert "can flip the sign of an advantage at group size 16" in found.stdout
-    assert "memory: about" in found.stdout
-    assert "training problems, prompts up to" in found.stdout
-    assert yaml.safe_load(found.stdout)["method"]["alpha"] == 0.5  # the plan's lines are YAML comments
+    status, out, err = here("train", recipe, "batch.group=16", "method.alpha=0.5", "--dry-run")
+    assert status == 0, err
+    assert "2 problems x 16 completions = 32 sequences" in out
+    assert "can flip the sign of an advantage at group size 16" in out
+    assert "memory: about" in out
+    assert "training problems, prompts up to" in out
+    assert yaml.safe_load(out)["method"]["alpha"] == 0.5  # the plan's lines are YAML comments
     assert not (tmp_path / "run").exists()
 
 
@@ -199,10 +174,10 @@ def test_bad_input(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_recipe_that_is_not_there() -> None:
-    found = progrpo("train", "nowhere.yaml")
-    assert found.returncode == 2
-    assert "nowhere.yaml: no such file" in found.stderr
+def test_a_recipe_that_is_not_there(here: Here) -> None:
+    status, _, err = here("train", "nowhere.yaml")
+    assert status == 2
+    assert "nowhere.yaml: no such file" in err
 
 
 PROBLEMS = [{"prompt": f"what is {n}+{n}?", "answer": str(2 * n)} for n in range(12)]
@@ -210,12 +185,12 @@ PROBLEMS = [{"prompt": f"what is {n}+{n}?", "answer": str(2 * n)} for n in range
 
 @pytest.mark.parametrize("architecture", ["qwen2", "llama"])
 def test_your_own_model_on_your_own_problems(
-    architecture: str, tmp_path: Path, tiny_folder: Callable[..., Path]
+    architecture: str, tmp_path: Path, tiny_folder: Callable[..., Path], here: Here
 ) -> None:
     (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PROBLEMS))
-    found = progrpo(
+    status, _, err = here(
         "train",
-        str(ROOT / "recipes" / "math.yaml"),
+        ROOT / "recipes" / "math.yaml",
         f"model.path={tiny_folder(architecture, chat=True)}",
         "task.held_out_fraction=0.3",
         "steps=4",
@@ -227,7 +202,7 @@ def test_your_own_model_on_your_own_problems(
         "record.tokens=true",
         cwd=tmp_path,
     )
-    assert found.returncode == 0, found.stderr
+    assert status == 0, err
     run = tmp_path / "runs" / "math"
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]

@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import combinations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from progrpo.measures import Params
@@ -29,7 +29,6 @@ def brute_force(samples: list[tuple[str | None, bool]], k: int) -> Fraction:
     return total / math.comb(len(samples), k)
 
 
-@settings(max_examples=60, deadline=None)
 @given(votes)
 def test_majority_is_the_mean_over_all_subsets(samples: list[tuple[str | None, bool]]) -> None:
     samples = [(answer, correct and answer is not None) for answer, correct in samples]

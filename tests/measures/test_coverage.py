@@ -5,7 +5,7 @@ from fractions import Fraction
 from itertools import combinations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from progrpo.errors import DataError
@@ -20,7 +20,6 @@ def judged(forms: list[str | None], **facts: int) -> ProblemResult:
     return ProblemResult(problem="p", samples=samples, facts=facts)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from([None, "a", "b", "c"]), min_size=1, max_size=7), st.integers(3, 6))
 def test_coverage_is_the_mean_over_all_subsets(forms: list[str | None], solutions: int) -> None:
     counts = [forms.count(form) for form in {form for form in forms if form}]

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
@@ -25,7 +25,6 @@ def of_nltk(texts: list[list[int]], n: int) -> list[float]:
     ]
 
 
-@settings(max_examples=150, deadline=None)
 @given(corpora, st.integers(1, 5))
 def test_every_text_gets_nltks_bleu_to_the_last_bit(texts: list[list[int]], n: int) -> None:
     assert bleu_against_others(encode(texts), n) == of_nltk(texts, n)

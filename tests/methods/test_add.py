@@ -61,7 +61,7 @@ def naive_shift(batch: RolloutBatch) -> Table:
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_shift_follows_the_method_s_own_advantages(name: str) -> None:
     seen = 0
-    for seed in range(20):
+    for seed in range(6):
         batch = random_batch(seed, failed=0.15)
         plain = load(name).advantages(batch)
         # a method with a memory must meet each batch once
@@ -78,7 +78,7 @@ def test_the_shift_follows_the_method_s_own_advantages(name: str) -> None:
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_alpha_zero_changes_no_bit(name: str) -> None:
-    for seed in range(10):
+    for seed in range(4):
         batch = random_batch(seed, failed=0.15)
         logprobs = drifted(batch, seed, 0.3)
         plain, zero = load(name), load(name, {"name": "progrpo", "alpha": 0.0})
@@ -105,7 +105,7 @@ def test_its_needs_are_the_needs_of_both() -> None:
 @pytest.mark.parametrize("name", [name for name in OTHERS if name != "flowrl"])  # whose loss needs its net
 def test_what_is_added_reaches_the_gradient(name: str) -> None:
     reached = 0
-    for seed in range(8):
+    for seed in range(4):
         batch = random_batch(seed, failed=0.0)
         logprobs = drifted(batch, seed, 0.1)
         plain, shifted = (
@@ -113,7 +113,7 @@ def test_what_is_added_reaches_the_gradient(name: str) -> None:
             for alpha in (0.0, 0.7)
         )
         reached += not torch.allclose(plain, shifted, atol=1e-6)
-    assert reached >= 3
+    assert reached >= 2
 
 
 def moved(batch: RolloutBatch) -> RolloutBatch:

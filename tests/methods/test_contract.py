@@ -108,10 +108,6 @@ def test_unknown_hook_is_refused_with_the_nearest(own_method: Callable[[str, str
         own_method("typo", "def advantage(batch, params): ...")
 
 
-def test_there_are_eight_hooks() -> None:
-    assert len(methods.HOOKS) == 8
-
-
 def test_private_helpers_and_imports_are_not_hooks(own_method: Callable[[str, str], Method]) -> None:
     own_method("quiet", "from math import exp\nfrom progrpo.algo.reweight import reweight_advantages\ndef _own(): ...")
 
@@ -133,11 +129,13 @@ def test_unknown_preset_and_setting() -> None:
 
 
 def by_rows(batch: RolloutBatch, seed: int = 7) -> dict[str, Tensor]:
-    """Hidden states of the completions' tokens and of the prompts."""
+    """Hidden states of the completions' tokens and of the prompts, and the log-probs of the three likeliest tokens."""
     draw = torch.Generator().manual_seed(seed)
     count, width = batch.mask.shape
     prompts = torch.randn(len(batch.rewards), 1, WIDTH, generator=draw)
+    likeliest = torch.randn(count, width, 3, generator=torch.Generator().manual_seed(seed)).log_softmax(dim=-1)
     return {
+        "top_logprobs": likeliest.sort(dim=-1, descending=True).values,
         "states": torch.randn(count, width, WIDTH, generator=draw),
         "prompt_states": prompts.expand(-1, batch.rewards.shape[1], -1).flatten(0, 1),
     }
@@ -215,7 +213,7 @@ def same(one: Outcome, other: Outcome, of: Callable[[Tensor], Tensor] = lambda r
 @pytest.mark.parametrize("name", NAMES)
 def test_padding_changes_no_gradient(name: str) -> None:
     method = load(name, **SETTINGS.get(name, {}))
-    for seed in range(5):
+    for seed in range(3):
         batch = random_batch(seed)
         states, logprobs = by_rows(batch), drifted(batch, seed, 0.3)
         count, width = batch.mask.shape
@@ -224,7 +222,10 @@ def test_padding_changes_no_gradient(name: str) -> None:
             for field in fields(batch)
             if isinstance(value := getattr(batch, field.name), Tensor) and value.shape == (count, width)
         }
-        wider = {"states": torch.cat([states["states"], torch.zeros(count, 3, WIDTH)], dim=1)}
+        wider = {
+            name: torch.cat([states[name], torch.zeros(count, 3, states[name].shape[2])], dim=1)
+            for name in ("states", "top_logprobs")
+        }
         other = step_of(
             method, replace(batch, **changes), torch.cat([logprobs, torch.zeros(count, 3)], dim=1), states | wider
         )
@@ -240,7 +241,7 @@ def test_the_order_of_problems_changes_no_gradient(name: str) -> None:
     method = load(name, **SETTINGS.get(name, {}))
     order = torch.tensor([2, 0, 1])
     sequences = (3 * order[:, None] + torch.arange(3)).flatten()
-    for seed in range(5):
+    for seed in range(3):
         batch = random_batch(seed)
         # No two rewards alike: where all covariances are 0, KL-Cov takes the first token.
         batch = replace(batch, rewards=batch.rewards + torch.arange(9).view(3, 3) / 50)
@@ -260,7 +261,7 @@ def test_the_order_of_problems_changes_no_gradient(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_micro_batches_change_no_gradient(name: str, settings: dict[str, object]) -> None:
     method = load(name, **settings, **({"dropout": 0.0} if name == "flowrl" else {}))
-    for seed in range(5):
+    for seed in range(3):
         batch = random_batch(seed)
         states, logprobs = by_rows(batch), drifted(batch, seed, 0.3)
         order = torch.randperm(9, generator=torch.Generator().manual_seed(seed))

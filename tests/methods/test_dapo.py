@@ -115,7 +115,7 @@ def test_settings_that_make_no_sense_are_refused(given: dict[str, int], message:
 @pytest.mark.parametrize("penalty", [{}, {"limit_tokens": 4, "buffer_tokens": 3}])
 def test_it_is_eq_8_written_as_loops(penalty: dict[str, int]) -> None:
     method = methods.load(Choice(name="dapo", **penalty))
-    for seed in range(100):
+    for seed in range(30):
         case = random_case(seed)
         rewards = list(case.rewards)
         if penalty:
@@ -133,7 +133,7 @@ def test_it_is_eq_8_written_as_loops(penalty: dict[str, int]) -> None:
 def test_with_grpo_s_settings_it_is_grpo() -> None:
     own = methods.load(Choice(name="dapo", clip_high=0.2, aggregate="sequence"))
     grpo = methods.load(Choice(name="grpo"))
-    for seed in range(20):
+    for seed in range(10):
         case = random_case(seed)
         one, other = take_step(own, case), take_step(grpo, case)
         assert one.loss == other.loss

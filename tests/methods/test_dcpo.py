@@ -142,7 +142,7 @@ def token(now: float, old: float, advantage: float) -> tuple[float, float]:
 
 def test_it_is_the_formula_as_loops() -> None:
     method, history, visits = load(), {}, {}
-    for seed in range(100):
+    for seed in range(30):
         batch = replace(random_batch(seed), state=dict(method.state))
         logprobs, lengths = drifted(batch, seed, 1.5), lengths_of(batch)
         now, old = tokens_of(logprobs, lengths), tokens_of(batch.old_logprobs, lengths)

@@ -52,7 +52,7 @@ def test_only_wrong_completions_stay(method: Method, batch: RolloutBatch) -> Non
 
 
 def test_it_is_the_formula_as_loops(method: Method) -> None:
-    for seed in range(100):
+    for seed in range(30):
         batch = random_batch(seed)
         logprobs, lengths = drifted(batch, seed, 0.3), lengths_of(batch)
         rewards = rewards_of(batch)

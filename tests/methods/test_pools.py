@@ -118,14 +118,14 @@ def test_a_pool_of_the_step_does_not_depend_on_the_cut_and_one_of_the_micro_batc
     micro = methods.load(Choice(name=name, pool="micro", **POOLED[name]))
     assert step.params.pool == "step"
     differ = 0
-    for seed in range(30):
+    for seed in range(12):
         case = random_case(seed)
         whole, cut = take_step(step, case), take_step(step, case, parts=split(case))
         assert decided(whole.made).equal(decided(cut.made))
         # a micro-batch that is the whole step is the step's pool
         assert decided(take_step(micro, case).made).equal(decided(whole.made))
         differ += not decided(take_step(micro, case, parts=split(case)).made).equal(decided(whole.made))
-    assert differ > 10
+    assert differ > 4
 
 
 @pytest.mark.parametrize("name", POOLED)

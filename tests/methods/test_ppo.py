@@ -146,7 +146,7 @@ def test_it_is_the_formula_written_as_loops(params: dict[str, object], unjudged:
     method = load(**params)
     chosen, weight, bias = method.params, [0.4, -0.7], 0.2
     how, clip = chosen.aggregate, chosen.value_clip
-    for seed in range(100):
+    for seed in range(30):
         case = random_case(seed, unjudged=unjudged)
         states, net = states_of(case), value_net(method, weight, bias)
         taken = take_step(method, case, net=net, token_states=states)

@@ -65,7 +65,7 @@ def naive(batch: RolloutBatch, logprobs: torch.Tensor, kl_coef: float) -> tuple[
 
 @pytest.mark.parametrize("kl_coef", [0.0, 0.001, 0.5])
 def test_it_is_the_formula_as_loops(kl_coef: float) -> None:
-    for seed in range(100):
+    for seed in range(30):
         batch = random_batch(seed)
         logprobs = drifted(batch, seed, 0.3)
         found = take_step(load(kl_coef=kl_coef), batch, logprobs)

@@ -85,7 +85,8 @@ def test_with_any_method_a_large_ratio_counts_as_that_of_the_bound_or_it_is_refu
         with pytest.raises(ConfigError, match="which this method does not use"):
             load(name, dual_clip=2.0)
         return
-    own = {"rent": {"kl_coef": 0.0}, "ppo": {"value_coef": 0.0}, "clip_cov": {"ratio": 0.0}}.get(name, {})
+    own = {"rent": {"kl_coef": 0.0}, "ppo": {"value_coef": 0.0}, "clip_cov": {"ratio": 0.0}, "simko": {"penalty": 1.0}}
+    own = own.get(name, {})
     bounded, free = load(name, dual_clip=2.0, **own), load(name, dual_clip=None, **own)
     states = torch.zeros(9, batch.mask.shape[1], 4)
 
@@ -163,7 +164,14 @@ def test_with_any_method_they_have_no_gradient_and_the_others_keep_theirs(name: 
         net = method.make_net(4)
         states = torch.ones(9, batch.mask.shape[1], 4)
         outcome[truncated] = take_step(
-            method, batch, logprobs, net=net, entropies=batch.entropies, states=states, prompt_states=states[:, 0]
+            method,
+            batch,
+            logprobs,
+            net=net,
+            entropies=batch.entropies,
+            states=states,
+            prompt_states=states[:, 0],
+            top_logprobs=-states,
         )
     gone = batch.truncated.flatten()
     for of in ("logprobs", "entropies"):

@@ -1,5 +1,6 @@
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,8 +50,8 @@ def test_several_end_tokens(tiny_model: LanguageModel) -> None:
     assert wrapped.stop_ids == {1, 4, 7}
 
 
-def test_no_pad_token_is_refused_until_one_is_named(tiny_folder: Callable[..., Path]) -> None:
-    folder = tiny_folder("llama")
+def test_no_pad_token_is_refused_until_one_is_named(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder("llama"), tmp_path / "model")
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text())
     config.pop("pad_token")
@@ -100,8 +101,8 @@ def test_the_embedded_model_is_small_and_loads() -> None:
     assert len(model.encode_prompt(prompt)) == len(prompt)  # one token per character
 
 
-def test_sizes_without_weights(tiny_folder: Callable[..., Path]) -> None:
-    folder = tiny_folder()
+def test_sizes_without_weights(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder(), tmp_path / "model")
     (folder / "model.safetensors").unlink()
     sizes = count_parameters(str(folder))
     assert sizes["layers"] == 2

@@ -77,8 +77,13 @@ REJECTED = {
     "equations": [
         ("5", "5 = x"),
     ],
+    "complex numbers": [
+        (r"\frac{1-i}{2}", r"\frac{1}{1+i}"),
+        ("2i", r"2 \cdot i"),
+    ],
     "expressions": [
         ("x^2", "x**2"),
+        (r"\sqrt{6}", r"\sqrt{2(3)}"),
     ],
     "words": [
         (r"\text{No solution}", "no solution."),
@@ -107,6 +112,18 @@ REJECTED = {
 """Equal, and Math-Verify says they are not."""
 
 ACCEPTED = {
+    "constants": [
+        (r"e^{-100}", r"e^{-101}"),
+    ],
+    "expressions": [
+        (r"\sqrt{5}", r"\sqrt{2(3)}"),
+        (r"\frac{5}{x}", r"\frac{2(3)}{x}"),
+        (r"\Delta", r"\delta"),
+        ("x", "X"),
+        (r"\pi(R^2-r^2)", r"\pi(r^2-R^2)"),
+        (r"\pi(R^2-r^2)", "0"),
+        ("N-n", "n-N"),
+    ],
     "hedging": [
         ("5", r"5\text{ or 6}"),
         ("5", r"5 \text{or 6 or 7}"),
@@ -144,6 +161,8 @@ ACCEPTED = {
     ],
     "equations": [
         ("34", "35 = 34"),
+        ("204", "200 + 5 = 204"),
+        ("204", r"\sin 1 = 204"),
         ("204", r"1 \pm \sqrt{2} = 204"),
     ],
     "matrices": [
@@ -154,6 +173,7 @@ ACCEPTED = {
     ],
     "times, ratios": [
         ("3:4", "6:8"),
+        (r"10:30 \text{ p.m.}", r"10:30 \text{ a.m.}"),
     ],
     "bases": [
         ("1011_2", "1011"),

@@ -62,6 +62,6 @@ def test_no_text_makes_it_slow(reward: str, filler: str) -> None:
         id="p", prompt="", answer=answer, info={"numbers": [2, 4], "tests": [{"input": "", "output": ""}]}
     )
     chosen = rewards.load(CHOICES[reward])
-    started = time.perf_counter()
+    started = time.process_time()  # of this process, however busy the machine
     chosen.fast_verdict(make(CHARACTERS), problem)
-    assert time.perf_counter() - started < LIMIT_S
+    assert time.process_time() - started < LIMIT_S

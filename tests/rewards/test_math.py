@@ -96,8 +96,10 @@ def test_fast_verdict_agrees_with_math_verify_but_for_listed_rows() -> None:
         ("34", "1e999999999", "wrong"),
         ("34", r"2^{99999999}", "wrong"),
         ("34", "1" * 499, "wrong"),
-        ("x", r"x^2", None),
-        (r"\sqrt{2}", "1.5", None),
+        ("x", r"x^2", "wrong"),
+        (r"\sqrt{2}", "1.5", "wrong"),
+        (r"\sqrt{8}", r"2\sqrt{2}", "correct"),
+        (r"\ln 8", r"3\ln 2", None),
     ],
 )
 def test_what_fast_verdict_decides(gold: str, answer: str, expected: str | None) -> None:
@@ -142,7 +144,6 @@ numbers = st.one_of(
 
 
 @given(value=numbers, factor=st.integers(1, 50), data=st.data())
-@settings(max_examples=200, deadline=None)
 def test_a_number_equals_itself_however_it_is_spelled(value: Fraction, factor: int, data: st.DataObject) -> None:
     choices = st.sampled_from(spellings(value, factor))
     gold, answer = data.draw(choices), data.draw(choices)
@@ -152,7 +153,6 @@ def test_a_number_equals_itself_however_it_is_spelled(value: Fraction, factor: i
 @given(
     one=st.integers(-(10**12), 10**12), other=st.integers(-(10**12), 10**12), factor=st.integers(1, 9), data=st.data()
 )
-@settings(max_examples=200, deadline=None)
 def test_different_integers_are_never_equal(one: int, other: int, factor: int, data: st.DataObject) -> None:
     gold = data.draw(st.sampled_from(spellings(Fraction(one), 1)))
     answer = data.draw(st.sampled_from(spellings(Fraction(other), factor)))
@@ -160,7 +160,6 @@ def test_different_integers_are_never_equal(one: int, other: int, factor: int, d
 
 
 @given(one=st.integers(1, 999), by=st.integers(1, 10**9), places=st.integers(1, 12))
-@settings(max_examples=200, deadline=None)
 def test_an_integer_is_no_other_decimal(one: int, by: int, places: int) -> None:
     # However many places: 204.0000001 is not 204.
     near = Fraction(one) + Fraction(by, 10**places)
@@ -170,7 +169,6 @@ def test_an_integer_is_no_other_decimal(one: int, by: int, places: int) -> None:
 
 
 @given(one=numbers, other=numbers, data=st.data())
-@settings(max_examples=200, deadline=None)
 def test_equality_of_numbers_is_symmetric(one: Fraction, other: Fraction, data: st.DataObject) -> None:
     left = data.draw(st.sampled_from(spellings(one, 1)))
     right = data.draw(st.sampled_from(spellings(other, 1)))
@@ -178,7 +176,6 @@ def test_equality_of_numbers_is_symmetric(one: Fraction, other: Fraction, data: 
 
 
 @given(top=st.integers(1, 10**4), bottom=st.integers(2, 10**4))
-@settings(max_examples=200, deadline=None)
 def test_six_places_stand_for_a_fraction_and_fewer_do_not(top: int, bottom: int) -> None:
     # Rounded by hand: floor(10^7 x + 1/2) / 10^7. A value below 0.1 would have fewer significant places.
     value = Fraction(1) + Fraction(top, bottom)
@@ -257,7 +254,7 @@ TOKENS = [
 @given(
     gold=st.lists(st.sampled_from(TOKENS), min_size=1, max_size=12), text=st.lists(st.sampled_from(TOKENS), max_size=25)
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200)
 def test_fast_verdict_survives_any_text(gold: list[str], text: list[str]) -> None:
     answer = "".join(text)
     for completion in (answer, rf"\boxed{{{answer}}}", f"Answer: {answer}"):
@@ -420,7 +417,7 @@ def test_hard_input_is_survived_and_the_next_verdict_is_right() -> None:
     items = []
     for text, gold, _ in HARD:
         items += [(text, problem(gold)), (r"\boxed{2\sqrt{2}}", problem(r"\sqrt{8}"))]
-    with Verifier(Choice(name="math"), VerifySettings(limit_s=4.0, workers=1)) as verifier:
+    with Verifier(Choice(name="math"), VerifySettings(limit_s=2.5, workers=1)) as verifier:
         found = [verdict.status for verdict in verifier.judge(items)]
     assert found[::2] == [expected for _, _, expected in HARD]
     assert found[1::2] == ["correct"] * len(HARD)

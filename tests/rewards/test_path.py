@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from progrpo.rewards.path import Params, read_grid, score
@@ -108,7 +108,6 @@ def test_a_grid_is_read() -> None:
     assert (read.rows, read.start, read.goal) == (("..G", "S#."), (1, 0), (0, 2))
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_text_gets_a_verdict(text: str) -> None:
     assert judge(text).status in ("correct", "wrong", "no_answer")
@@ -121,7 +120,6 @@ GRIDS = st.integers(1, 4).flatmap(
 )
 
 
-@settings(deadline=None)
 @given(GRIDS, st.text("UDLR", max_size=9), st.integers(1, 9))
 def test_a_verdict_agrees_with_complex_arithmetic(grid: str, path: str, max_moves: int) -> None:
     """An independent checker: cells are complex numbers, and all rules are looked at on the whole path at once."""

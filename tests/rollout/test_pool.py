@@ -86,7 +86,7 @@ def test_outcomes_stand_in_order_and_carry_the_settings(pool: WorkerPool) -> Non
     assert [outcome.value[0] for outcome in outcomes] == list(range(40))
     assert {outcome.value[2] for outcome in outcomes} == {"settings"}
     assert 1 <= len({outcome.value[1] for outcome in outcomes}) <= 2
-    assert all(outcome.seconds < 1 for outcome in outcomes)
+    assert all(0 <= outcome.seconds < 2 for outcome in outcomes)  # the limit
 
 
 def test_a_worker_survives_the_thread_that_asked_for_it(pool: WorkerPool) -> None:
@@ -141,15 +141,17 @@ def test_an_interrupted_run_leaves_no_answer_for_the_next(pool: WorkerPool) -> N
     assert [outcome.value[0] for outcome in pool.run([("echo", ("new",)) for _ in range(6)])] == ["new"] * 6
 
 
-def test_another_thread_can_stop_a_run(pool: WorkerPool) -> None:
+def test_another_thread_can_stop_a_run(module: str) -> None:
+    pool = WorkerPool(served(module, "settings"), limit_s=300.0, workers=2, memory_bytes=2**30)
     stop = threading.Event()
-    threading.Timer(0.5, stop.set).start()
+    threading.Timer(0.3, stop.set).start()
     started = time.monotonic()
     with pytest.raises(Stopped):
-        pool.run([("sleep", (1.8,)) for _ in range(20)], stop=stop)
-    assert time.monotonic() - started < 1.7  # it waited for no call to end
+        pool.run([("sleep", (200,)) for _ in range(20)], stop=stop)
+    assert time.monotonic() - started < 100  # it waited for no call to end
     assert not children()
     assert pool.run([("echo", ("new",))], stop=threading.Event())[0].value[0] == "new"
+    pool.close()
 
 
 def test_a_worker_that_cannot_start_is_an_error_at_once(module: str) -> None:

@@ -125,8 +125,11 @@ def take_step(
 
     Args:
         logprobs: [N, S] now. parts: sequences of each micro-batch; None for one of all.
-        inputs: entropies [N, S], states [N, S, D] and prompt_states [N, D] of the forward pass, where the method reads them.
+        inputs: entropies [N, S], states [N, S, D], prompt_states [N, D] and top_logprobs [N, S, K] of the forward pass, where
+            the method reads them; the likeliest tokens are certain where nobody says.
     """
+    if method.top_tokens:
+        inputs = {"top_logprobs": torch.zeros(*logprobs.shape, method.top_tokens), **inputs}
     problems, group = batch.rewards.shape
     everything = slice(0, problems)
     whole = method.advantages(batch)
@@ -144,6 +147,7 @@ def take_step(
             index,
             logprobs=live["logprobs"][index],
             entropies=live["entropies"][index] if "entropies" in live else None,
+            top_logprobs=live["top_logprobs"][index] if "top_logprobs" in live else None,
             token_states=live["states"][index][batch.mask[index]] if "states" in live else None,
             as_columns=lambda values, own=batch.mask[index]: torch.zeros(own.shape).masked_scatter(own, values),
             prompt_states=live["prompt_states"][index] if "prompt_states" in live else None,

@@ -47,9 +47,9 @@ def test_shares_of_the_splits() -> None:
 
 
 def test_neighbouring_seeds_share_no_more_than_chance() -> None:
-    wide = countdown.Params(numbers=4, max_number=30, max_target=500, min_used=2, min_solutions=1, train_size=100)
+    wide = countdown.Params(numbers=4, max_number=30, max_target=500, min_used=2, min_solutions=1, train_size=40)
     one, two = ({p.id for p in countdown.load("train", wide.model_copy(update={"seed": s}))} for s in (0, 1))
-    assert len(one & two) <= 2
+    assert len(one & two) <= 1
 
 
 def test_solutions_against_brute_force() -> None:

@@ -1,7 +1,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from progrpo.errors import ConfigError
@@ -48,7 +48,6 @@ def test_paths_between_the_corners_of_an_empty_grid() -> None:
         assert len(list(grid_path.solutions(grid, 2 * (side - 1)))) == shortest
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.permutations("SG##.....").map("".join), st.integers(1, 5))
 def test_solutions_are_the_strings_that_verify(cells: str, max_moves: int) -> None:
     grid = "/".join((cells[:3], cells[3:6], cells[6:]))

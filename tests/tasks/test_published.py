@@ -77,7 +77,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[dict[str, Any]]
 # Rows of a file
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1), min_size=1))
 @example(["two\r\nlines", "one\rmore", "\ufeff", " é "])
 def test_every_kind_of_file_gives_the_same_rows(values: list[str]) -> None:

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import torch
 from progrpo import engines
 from progrpo.engines import Request, Sampling
 from progrpo.model import LanguageModel
-from progrpo.settings import Choice
+from progrpo.settings import Choice, parse
+from progrpo.train.loop import train
+from progrpo.train.settings import RunSettings
 from progrpo.types import Group, Problem, Verdict
 
 TASK = {
@@ -48,28 +51,42 @@ def groups(tiny_model: LanguageModel) -> tuple[Group, ...]:
     )
 
 
+def _settings(model: Path, out: Path) -> dict[str, Any]:
+    return {
+        "out": str(out),
+        "steps": 4,
+        "model": {"path": str(model)},
+        "task": TASK,
+        "reward": {"name": "stand_ins.parity"},
+        "method": {"name": "progrpo"},
+        "sampling": {"max_new_tokens": 10},
+        "batch": {"prompts": 4, "group": 4, "micro_tokens": 128},
+        "optim": {"lr": 1e-3},
+        "evaluate": {"every": 2, "n": 4},
+        "checkpoint": {"every": 2},
+    }
+
+
 @pytest.fixture
 def settings(tiny_folder: Callable[..., Path], tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """The settings of a run of a few seconds on the tiny model; keyword arguments replace whole sections."""
+    """The settings of a run of half a second on the tiny model; keyword arguments replace whole sections."""
+    return lambda **changes: _settings(tiny_folder(), tmp_path / "run") | changes
 
-    folder = tiny_folder()
 
-    def make(**changes: Any) -> dict[str, Any]:
-        return {
-            "out": str(tmp_path / "run"),
-            "steps": 4,
-            "model": {"path": str(folder)},
-            "task": TASK,
-            "reward": {"name": "stand_ins.parity"},
-            "method": {"name": "progrpo"},
-            "sampling": {"max_new_tokens": 10},
-            "batch": {"prompts": 4, "group": 4, "micro_tokens": 128},
-            "optim": {"lr": 1e-3},
-            "evaluate": {"every": 2, "n": 4},
-            "checkpoint": {"every": 2},
-        } | changes
+@pytest.fixture(scope="session")
+def plain_run(tiny_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of `settings()`, made once for all tests that only read it."""
+    out = tmp_path_factory.mktemp("plain") / "run"
+    return train(parse(RunSettings, _settings(tiny_folder(), out), where="test")).path
 
-    return make
+
+@pytest.fixture
+def own_run(plain_run: Path, tmp_path: Path) -> Path:
+    """A copy of `plain_run` where `settings()` would have made it, to change or to resume."""
+    own = shutil.copytree(plain_run, tmp_path / "run")
+    config = own / "config.yaml"
+    config.write_text(config.read_text().replace(str(plain_run), str(own)))
+    return own
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,8 @@ def same_weights(one: Path, other: Path, step: int = 4) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_a_run_leaves_a_run_directory(settings: Make) -> None:
-    path = run(settings())
+def test_a_run_leaves_a_run_directory(plain_run: Path) -> None:
+    path = plain_run
     rows = metrics(path)
     assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
     assert [row["step"] for row in rows if "evaluate/pass@1" in row] == [0, 2, 4]
@@ -69,8 +70,7 @@ def test_every_logged_key_is_in_the_schema_and_every_key_of_the_schema_is_logged
     ]
     known = {one.key for one in schema.METRICS} | {f"evaluate/{one.key}" for one in measured}
     reward = {"name": "length", "over": {"name": PARITY}, "limit_tokens": 10, "buffer_tokens": 5}
-    method = {"name": "progrpo", "dual_clip": 3.0, "truncated": "drop"}
-    path = run(settings(reward=reward, method=method))
+    path = run(settings(reward=reward, method={"name": "progrpo", "dual_clip": 3.0, "truncated": "drop"}))
     logged = {
         re.sub(r"^reward/.*", "reward/NAME", re.sub(r"pass@(?!1$)\d+", "pass@K", key))
         for row in read_jsonl(path / "metrics.jsonl")
@@ -129,21 +129,20 @@ def test_a_task_whose_golds_are_all_bad_is_refused(settings: Make, tmp_path: Pat
     assert not Path(data["out"]).exists()
 
 
-def test_alpha_zero_is_grpo_to_the_last_bit(settings: Make, tmp_path: Path) -> None:
+def test_alpha_zero_is_grpo_to_the_last_bit(settings: Make, tmp_path: Path, plain_run: Path) -> None:
     shared = {"clip_high": 0.28, "aggregate": "group_token"}
     grpo = run(settings(method={"name": "grpo", **shared}, out=str(tmp_path / "grpo")))
     zero = run(settings(method={"name": "progrpo", "alpha": 0}, out=str(tmp_path / "zero")))
-    shifted = run(settings(method={"name": "progrpo", "alpha": 0.3}, out=str(tmp_path / "shifted")))
     assert same_weights(grpo, zero)
-    assert not same_weights(grpo, shifted)
+    assert not same_weights(grpo, plain_run)  # alpha 0.3
 
 
-def test_the_same_settings_give_the_same_run(settings: Make, tmp_path: Path) -> None:
-    one, two = (run(settings(out=str(tmp_path / name))) for name in "ab")
-    assert metrics(one) == metrics(two)
-    assert same_weights(one, two)
-    other = run(settings(out=str(tmp_path / "c"), seed=1))
-    assert metrics(other) != metrics(one)
+def test_the_same_settings_give_the_same_run(settings: Make, tmp_path: Path, plain_run: Path) -> None:
+    again = run(settings())
+    assert metrics(again) == metrics(plain_run)
+    assert same_weights(again, plain_run)
+    other = run(settings(out=str(tmp_path / "other"), seed=1, steps=1, evaluate={"every": 0}))
+    assert metrics(other)[0]["rollout/entropy"] != metrics(plain_run)[1]["rollout/entropy"]
 
 
 class Stop(Exception):  # noqa: N818 - a signal of this test
@@ -151,9 +150,10 @@ class Stop(Exception):  # noqa: N818 - a signal of this test
 
 
 @pytest.mark.parametrize("stop_at", [0, 1, 2, 3, 4])
-def test_a_resumed_run_is_the_same_run_to_the_last_bit(settings: Make, tmp_path: Path, stop_at: int) -> None:
-    whole = run(settings(out=str(tmp_path / "whole")))
-    part = settings(out=str(tmp_path / "part"))
+def test_a_resumed_run_is_the_same_run_to_the_last_bit(
+    settings: Make, tmp_path: Path, plain_run: Path, stop_at: int
+) -> None:
+    whole, part = plain_run, settings(out=str(tmp_path / "part"))
 
     def stop(event: str, row: Any) -> None:
         if event == "step" and row["step"] == stop_at:
@@ -175,51 +175,48 @@ def test_a_resumed_run_is_the_same_run_to_the_last_bit(settings: Make, tmp_path:
             assert (resumed / folder / name).read_text() == (whole / folder / name).read_text()
 
 
-def test_resuming_a_finished_run_changes_nothing(settings: Make) -> None:
-    path = run(settings())
-    before = (path / "metrics.jsonl").read_text()
+def test_resuming_a_finished_run_changes_nothing(settings: Make, own_run: Path) -> None:
+    before = (own_run / "metrics.jsonl").read_text()
     run(settings(), resume=True)
-    assert (path / "metrics.jsonl").read_text() == before
+    assert (own_run / "metrics.jsonl").read_text() == before
 
 
+@pytest.mark.usefixtures("own_run")
 def test_resuming_is_recorded(settings: Make) -> None:
-    run(settings())
     environment = json.loads((run(settings(), resume=True) / "environment.json").read_text())
     assert [resumed["seed"] for resumed in environment["resumed"]] == [0]
 
 
 def test_presets_are_written_out(settings: Make) -> None:
-    chosen = yaml.safe_load(
-        (run(settings(method={"name": "progrpo", "preset": "equilibrium"})) / "config.yaml").read_text()
-    )
+    data = settings(method={"name": "progrpo", "preset": "equilibrium"}, steps=1, evaluate={"every": 0})
+    chosen = yaml.safe_load((run(data) / "config.yaml").read_text())
     assert chosen["method"]["preset"] == "equilibrium"
     assert chosen["method"]["baseline"] == "group_mean"
     assert chosen["method"]["alpha"] > 0.3
 
 
 def test_resume_with_nothing_there_starts(settings: Make) -> None:
-    assert metrics(run(settings(), resume=True))[-1]["step"] == 4
+    assert metrics(run(settings(steps=1, evaluate={"every": 0}), resume=True))[-1]["step"] == 1
 
 
+@pytest.mark.usefixtures("own_run")
 def test_resume_can_go_further(settings: Make, tmp_path: Path) -> None:
-    run(settings())
     longer = run(settings(steps=6), resume=True)
     assert [row["step"] for row in metrics(longer)] == [0, 1, 2, 3, 4, 5, 6]
     assert same_weights(longer, run(settings(steps=6, out=str(tmp_path / "six"))), step=6)
 
 
+@pytest.mark.usefixtures("own_run")
 def test_resume_with_other_settings_is_refused(settings: Make) -> None:
-    run(settings())
     with pytest.raises(ConfigError, match="cannot resume with other settings: method was"):
         run(settings(method={"name": "grpo"}), resume=True)
 
 
-def test_a_run_directory_in_use_is_left_alone(settings: Make) -> None:
-    path = run(settings())
-    before = (path / "metrics.jsonl").read_text()
+def test_a_run_directory_in_use_is_left_alone(settings: Make, own_run: Path) -> None:
+    before = (own_run / "metrics.jsonl").read_text()
     with pytest.raises(RunDirectoryError, match="already holds a run; go on with it by --resume, or choose another"):
         run(settings())
-    assert (path / "metrics.jsonl").read_text() == before
+    assert (own_run / "metrics.jsonl").read_text() == before
 
 
 def test_foreign_files_are_left_alone(settings: Make, tmp_path: Path) -> None:
@@ -229,18 +226,15 @@ def test_foreign_files_are_left_alone(settings: Make, tmp_path: Path) -> None:
         run(settings())
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(settings: Make, tmp_path: Path) -> None:
-    whole = run(settings(steps=4))
-    (whole / "checkpoints" / "step-000004" / "model.safetensors").write_bytes(b"junk")
-    again = run(settings(steps=4), resume=True)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(settings: Make, own_run: Path, plain_run: Path) -> None:
+    (own_run / "checkpoints" / "step-000004" / "model.safetensors").write_bytes(b"junk")
+    again = run(settings(), resume=True)
     assert metrics(again)[-1]["step"] == 4
-    assert same_weights(again, run(settings(out=str(tmp_path / "other"))))
+    assert same_weights(again, plain_run)
 
 
-def test_the_trainer_s_own_pass_gives_the_same_run_as_the_engine_s_logprobs(settings: Make, tmp_path: Path) -> None:
-    one = run(settings(old_logprobs="engine", out=str(tmp_path / "engine")))
-    two = run(settings(old_logprobs="trainer", out=str(tmp_path / "trainer")))
-    a, b = metrics(one), metrics(two)
+def test_the_trainer_s_own_pass_gives_the_same_run_as_the_engine_s_logprobs(settings: Make, plain_run: Path) -> None:
+    a, b = metrics(plain_run), metrics(run(settings(old_logprobs="trainer", steps=2)))
     for key in (
         "rollout/reward",
         "rollout/confidence",
@@ -293,7 +287,7 @@ def test_progrpo_makes_no_pass_that_grpo_does_not(
     found = []
     for method in ({"name": "grpo", "clip_high": 0.28, "aggregate": "group_token"}, {"name": "progrpo", "alpha": 0}):
         shapes.clear()
-        run(settings(method=method, out=str(tmp_path / method["name"])))
+        run(settings(method=method, out=str(tmp_path / method["name"]), steps=2))
         found.append(list(shapes))
     assert found[0] == found[1]
 
@@ -376,26 +370,29 @@ def test_the_engine_is_given_the_weights_after_the_updates_of_each_rollout(
 
 
 def test_zero_advantage_skipping_changes_speed_only(settings: Make, tmp_path: Path) -> None:
+    # With eps far above the gradients a weight moves in proportion to its gradient, and rounding moves none by itself.
+    data = settings(steps=2, optim={"lr": 0.1, "eps": 1.0}, evaluate={"every": 0})
     batch = {"prompts": 4, "group": 4, "micro_tokens": 4096}
-    one = run(settings(steps=2, batch=batch, out=str(tmp_path / "a")))
-    two = run(settings(steps=2, batch=batch | {"skip_zero_advantage": False}, out=str(tmp_path / "b")))
-    a, b = weights(one, 2), weights(two, 2)
-    assert all(torch.allclose(a[name], b[name], atol=5e-3) for name in a)
-    assert metrics(two)[1]["policy/trained_share"] == 1.0
-    zero = [metrics(path)[1]["policy/zero_advantage_share"] for path in (one, two)]
-    assert zero[0] == zero[1] == 1 - metrics(one)[1]["policy/trained_share"]
+    one = run(data | {"batch": batch, "out": str(tmp_path / "a")})
+    two = run(data | {"batch": batch | {"skip_zero_advantage": False}, "out": str(tmp_path / "b")})
+    a, b, start = weights(one, 2), weights(two, 2), load_file(Path(data["model"]["path"]) / "model.safetensors")
+    assert all(torch.allclose(a[name], b[name], rtol=0, atol=1e-6) for name in a)
+    assert max(float((a[name] - start[name]).abs().max()) for name in a) > 1e-3
+    assert metrics(two)[0]["policy/trained_share"] == 1.0
+    zero = [metrics(path)[0]["policy/zero_advantage_share"] for path in (one, two)]
+    assert 0 < zero[0] == zero[1] == 1 - metrics(one)[0]["policy/trained_share"]
 
 
-def test_gradient_checkpointing_and_bf16_run(settings: Make, tmp_path: Path) -> None:
+def test_gradient_checkpointing_and_bf16_run(settings: Make, tmp_path: Path, plain_run: Path) -> None:
     model = settings()["model"]
-    lean = run(settings(model=model | {"gradient_checkpointing": True}, out=str(tmp_path / "lean")))
-    assert same_weights(lean, run(settings(out=str(tmp_path / "plain"))))
-    half = run(settings(model=model | {"precision": "bf16"}, out=str(tmp_path / "half")))
+    lean = run(settings(model=model | {"gradient_checkpointing": True}, steps=2, out=str(tmp_path / "lean")))
+    assert same_weights(lean, plain_run, step=2)
+    half = run(settings(model=model | {"precision": "bf16"}, steps=2, out=str(tmp_path / "half")))
     assert metrics(half)[1]["policy/logprob_gap"] is None or metrics(half)[1]["policy/logprob_gap"] < 0.1
 
 
 def test_tokens_can_be_recorded(settings: Make) -> None:
-    path = run(settings(record={"tokens": True}))
+    path = run(settings(record={"tokens": True}, steps=1, evaluate={"every": 0}))
     row = read_jsonl(path / "rollouts" / "step-000001.jsonl")[0]
     assert len(row["token_ids"]) == len(row["sampler_logprobs"]) == row["length"]
     assert len(row["prompt_ids"]) == len(row["prompt_logprobs"])
@@ -443,7 +440,7 @@ def test_a_verdict_that_failed_is_neither_punished_nor_rewarded(
 
 def test_distinct_solutions_are_not_counted_without_canonical_forms(settings: Make, make_module: MakeModule) -> None:
     name = make_module("from stand_ins.parity import Params, score\n")
-    rows = metrics(run(settings(reward={"name": name})))
+    rows = metrics(run(settings(reward={"name": name}, steps=2)))
     assert {row.get("rollout/distinct_correct") for row in rows[1:]} == {None}
     assert not any("evaluate/distinct_correct" in row for row in rows)
 
@@ -464,7 +461,7 @@ def test_a_verifier_that_fails_on_held_out_problems_stops_the_run(settings: Make
 def test_a_model_that_gives_nan_is_no_model(settings: Make, tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    folder = tiny_folder()
+    folder = shutil.copytree(tiny_folder(), tmp_path / "model")
     tensors = load_file(folder / "model.safetensors")
     tensors["model.norm.weight"][0] = torch.nan
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -473,7 +470,7 @@ def test_a_model_that_gives_nan_is_no_model(settings: Make, tiny_folder: Callabl
 
 
 def test_two_processes_cannot_write_one_run(settings: Make) -> None:
-    data = settings()
+    data = settings(steps=2)
 
     def start_another(event: str, row: Any) -> None:
         if event == "step" and row["step"] == 1:
@@ -481,11 +478,11 @@ def test_two_processes_cannot_write_one_run(settings: Make) -> None:
                 run(data, resume=True)
 
     path = run(data, listen=start_another)
-    assert [row["step"] for row in metrics(path)] == [0, 1, 2, 3, 4]
+    assert [row["step"] for row in metrics(path)] == [0, 1, 2]
 
 
-def test_resuming_with_fewer_steps_than_were_made_changes_nothing(settings: Make) -> None:
-    path = run(settings())
+def test_resuming_with_fewer_steps_than_were_made_changes_nothing(settings: Make, own_run: Path) -> None:
+    path = own_run
     before = {name: (path / name).read_text() for name in ("config.yaml", "environment.json", "metrics.jsonl")}
     with pytest.raises(ConfigError, match="has made 4 steps already, more than steps=2"):
         run(settings(steps=2), resume=True)
@@ -494,9 +491,10 @@ def test_resuming_with_fewer_steps_than_were_made_changes_nothing(settings: Make
 
 def test_steps_are_fixed_where_the_learning_rate_depends_on_them(settings: Make) -> None:
     optim = {"lr": 1e-3, "schedule": "linear"}
-    run(settings(optim=optim))
-    with pytest.raises(ConfigError, match="cannot resume with other settings: steps was 4, is now 6"):
-        run(settings(optim=optim, steps=6), resume=True)
+    short = {"optim": optim, "evaluate": {"every": 0}, "checkpoint": {"every": 1}}
+    run(settings(**short, steps=1))
+    with pytest.raises(ConfigError, match="cannot resume with other settings: steps was 1, is now 2"):
+        run(settings(**short, steps=2), resume=True)
 
 
 def test_resuming_on_other_problems_is_refused(settings: Make, tmp_path: Path) -> None:
@@ -510,9 +508,15 @@ def test_resuming_on_other_problems_is_refused(settings: Make, tmp_path: Path) -
         run(data, resume=True)
 
 
-def test_a_tracker_that_is_missing_leaves_no_run_behind(settings: Make) -> None:
-    data = settings(record={"trackers": ["wandb"]})
-    with pytest.raises(ConfigError, match="'wandb' is not installed"):
+@pytest.mark.parametrize("name", ["wandb", "trackio"])
+def test_a_tracker_that_is_missing_leaves_no_run_behind(
+    settings: Make, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("progrpo.train.record.installed", lambda package: package != name)
+    data = settings(record={"trackers": [name]})
+    with pytest.raises(
+        ConfigError, match=rf"record.trackers: '{name}' is not installed; pip install 'progrpo\[{name}\]'"
+    ):
         run(data)
     assert not Path(data["out"]).exists()
 
@@ -550,13 +554,6 @@ def test_bad_settings(settings: Make, changes: dict[str, Any], message: str) -> 
         parse(RunSettings, settings(**changes), where="test")
 
 
-def test_trackers_that_are_not_installed(settings: Make) -> None:
-    with pytest.raises(
-        ConfigError, match=r"record.trackers: 'trackio' is not installed; pip install 'progrpo\[trackio\]'"
-    ):
-        run(settings(record={"trackers": ["trackio"]}))
-
-
 def test_what_the_engine_cannot_give_is_refused_by_name_before_the_run(
     settings: Make, make_module: MakeModule, tmp_path: Path
 ) -> None:
@@ -581,7 +578,9 @@ def make(model, params):
     run(settings(engine={"name": name}, method={"name": "grpo"}, steps=1, evaluate={"every": 0}))
 
 
-def test_an_engine_without_entropies_trains_and_logs_none(settings: Make, make_module: MakeModule) -> None:
+def test_an_engine_without_entropies_trains_and_logs_none(
+    settings: Make, make_module: MakeModule, plain_run: Path
+) -> None:
     name = make_module(
         """
 from dataclasses import replace
@@ -602,13 +601,12 @@ def make(model, params):
     return Silent(hf.make(model, params))
 """
     )
-    path = run(settings(engine={"name": name}, record={"tokens": True}))
-    rows = metrics(path)
+    rows = metrics(run(settings(engine={"name": name}, record={"tokens": True})))
     assert {row.get("rollout/entropy") for row in rows[1:]} == {None}
     assert {row.get("policy/predicted_entropy_change") for row in rows[1:]} == {None}
     assert "evaluate/entropy" not in rows[0]
     assert "evaluate/length" in rows[0]
-    plain = metrics(run(settings(out=str(path.parent / "plain"))))
+    plain = metrics(plain_run)
     assert [row["policy/grad_norm"] for row in rows[1:]] == [row["policy/grad_norm"] for row in plain[1:]]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from progrpo.model import LanguageModel, ModelSettings, load_model
 from progrpo.train.micro_batch import MicroBatch, micro_batches
+from progrpo.train.passes import top_columns
 from progrpo.train.rows import TokenRows
 from progrpo.train.scorer import Scorer
 
@@ -45,6 +46,20 @@ def cut(model: LanguageModel, rows: TokenRows, sequences: list[int]) -> MicroBat
         share=model.shares_prompts,
     )
     return micro
+
+
+def test_the_likeliest_tokens_stand_in_the_columns_of_their_completions(tiny_model: LanguageModel) -> None:
+    rows = made_up_rows(20)
+    micro = cut(tiny_model, rows, [0, 1, 2, 3])
+    with torch.no_grad():
+        made = Scorer(tiny_model, TEMPERATURE)(micro, micro.scored, top=3)
+        found = top_columns(micro, made.top_logprobs)
+        for place, n in enumerate(micro.index.tolist()):
+            prompt, completion = rows.prompts[n], rows.completions[n]
+            logits = tiny_model.model(torch.cat([prompt, completion])[None]).logits[0] / TEMPERATURE
+            own = logits[len(prompt) - 1 : -1].log_softmax(dim=-1).topk(3).values
+            assert torch.allclose(found[place, : len(completion)], own, atol=1e-4)
+            assert not found[place, len(completion) :].any()
 
 
 def loss_of(scorer: torch.nn.Module, micro: MicroBatch, weights: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Log-probabilities and entropies aligned to their own token: the only place with a shift by one."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -49,6 +50,20 @@ def distribution_entropy(logits: Float[Tensor, "*rows V"], temperature: float = 
     return -torch.where(logprobs == -torch.inf, 0.0, logprobs.exp() * logprobs).sum(dim=-1)
 
 
+class HeadValues(NamedTuple):
+    """What one pass of the head gives of each scored token; float32, 0 where masked.
+
+    Attributes:
+        logprobs: of the token itself, with gradient.
+        entropies: in nats, of the distribution it was drawn from; None unless asked for.
+        top_logprobs: of the likeliest tokens in its place, likeliest first, with gradient; None unless asked for.
+    """
+
+    logprobs: Float[Tensor, "N S"]
+    entropies: Float[Tensor, "N S"] | None
+    top_logprobs: Float[Tensor, "N S K"] | None
+
+
 def head_logprobs(
     hidden: Float[Tensor, "N S D"],
     token_ids: Int[Tensor, "N S"],
@@ -61,6 +76,34 @@ def head_logprobs(
     previous: Int[Tensor, "N S"] | None = None,
     chunk_rows: int = 4096,
 ) -> tuple[Float[Tensor, "N S"], Float[Tensor, "N S"] | None]:
+    """The first two of `head_values`: log-probs and, if asked for, entropies."""
+    made = head_values(
+        hidden,
+        token_ids,
+        mask,
+        head,
+        temperature=temperature,
+        entropies=entropies,
+        entropy_grad=entropy_grad,
+        previous=previous,
+        chunk_rows=chunk_rows,
+    )
+    return made.logprobs, made.entropies
+
+
+def head_values(
+    hidden: Float[Tensor, "N S D"],
+    token_ids: Int[Tensor, "N S"],
+    mask: Bool[Tensor, "N S"],
+    head: Head,
+    *,
+    temperature: float = 1.0,
+    entropies: bool = False,
+    entropy_grad: bool = False,
+    top: int = 0,
+    previous: Int[Tensor, "N S"] | None = None,
+    chunk_rows: int = 4096,
+) -> HeadValues:
     """`token_logprobs` of the masked tokens alone, without ever holding [N, S, V].
 
     The head runs on the rows that are scored, `chunk_rows` at a time; in training the logits of each chunk are
@@ -73,9 +116,10 @@ def head_logprobs(
         head: hidden rows [M, D] -> logits [M, V].
         entropies: also give the entropy in nats of the distribution each scored token was drawn from; without gradient
             unless `entropy_grad`.
+        top: also give the log-probs of so many likeliest tokens in the place of each; 0 for none.
 
     Returns:
-        log-probs (gradient into `hidden` and the head) and entropies or None; float32, 0 where masked.
+        Gradient flows into `hidden` and the head.
 
     Raises:
         ShapeError: shapes disagree, or position 0 is asked for and no `previous` names what is before it.
@@ -93,12 +137,16 @@ def head_logprobs(
     states = hidden.flatten(0, 1).index_select(0, before)  # [M, D]
     targets = token_ids[row, column]
 
-    def chunk(states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def chunk(states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits = head(states)
         entropy = (
             distribution_entropy(logits if entropy_grad else logits.detach(), temperature) if entropies else targets
         )
-        return gather_logprobs(logits, targets, temperature), entropy
+        likeliest = targets
+        if top:
+            scaled = logits if temperature == 1 else logits.float() / temperature
+            likeliest = scaled.log_softmax(dim=-1, dtype=torch.float32).topk(min(top, logits.shape[-1]), dim=-1).values
+        return gather_logprobs(logits, targets, temperature), entropy, likeliest
 
     recompute = torch.is_grad_enabled() and states.shape[0] > chunk_rows
     pieces = [
@@ -106,7 +154,9 @@ def head_logprobs(
         for piece, target in zip(torch.split(states, chunk_rows), torch.split(targets, chunk_rows), strict=True)
     ]
     empty = torch.zeros(mask.shape, dtype=torch.float32, device=hidden.device)
-    logprobs = empty.index_put((row, column), torch.cat([values for values, _ in pieces]))
-    if not entropies:
-        return logprobs, None
-    return logprobs, empty.index_put((row, column), torch.cat([values for _, values in pieces]))
+
+    def placed(which: int) -> Tensor:
+        values = torch.cat([piece[which] for piece in pieces])
+        return empty.new_zeros(*mask.shape, *values.shape[1:]).index_put((row, column), values)
+
+    return HeadValues(placed(0), placed(1) if entropies else None, placed(2) if top else None)

@@ -12,6 +12,7 @@ A method file may define, and nothing else in public:
     ALARMS       what a run says when one of its metrics leaves a range: {"metric": Alarm(...)}
     rounds       rounds(params) -> how often problems may be sampled for one batch (dynamic sampling); 1 without
     wanted       wanted(group, params) -> bool: the groups that such a batch should be made of
+    top_tokens   top_tokens(params) -> how many of the likeliest tokens "top_logprobs" holds
     pool         pool(params) -> "step" or "micro": where it takes statistics over tokens (see `Pool`)
     net          net(width, params) -> torch module of its own, trained by the same optimiser, kept in the checkpoint,
                  never seen by engines; `width` is the model's
@@ -39,10 +40,10 @@ from progrpo.algo.divergence import kl_estimate
 from progrpo.algo.surrogate import clipped_surrogate
 from progrpo.errors import ConfigError, PluginError
 from progrpo.methods._contract import HOOKS, NEEDABLE, OTHERS
-from progrpo.methods._data import Advantages, Alarm, MicroView, Reweighted, StepBatch
+from progrpo.methods._data import Advantages, Alarm, MicroView, Reweighted, StepBatch, dropped, without_truncated
 from progrpo.methods._params import Params, Pool, base_advantages
 from progrpo.settings import Choice, parse
-from progrpo.types import Group, RolloutBatch, WeightedMean
+from progrpo.types import Group, RolloutBatch
 
 __all__ = [
     "HOOKS",
@@ -111,6 +112,11 @@ class Method:
         return found
 
     @property
+    def top_tokens(self) -> int:
+        """How many of the likeliest tokens in each place the training pass gives the log-probs of."""
+        return int(self._hook("top_tokens")(self.params)) if "top_logprobs" in self.own_needs else 0
+
+    @property
     def net_lr_factor(self) -> float:
         """The learning rate of its net, as a multiple of the model's."""
         hook = self._hook("net_lr_factor")
@@ -130,8 +136,8 @@ class Method:
         """
         shaped, keep_hook = self._shaped(batch), self._hook("sequence_keep")
         keep = keep_hook(shaped, self.params) if keep_hook else None
-        made = _dropped(self._with_added(self._own_advantages(shaped), batch), keep)
-        return _left_out(made, batch.truncated) if self.params.truncated == "drop" else made
+        made = dropped(self._with_added(self._own_advantages(shaped), batch), keep)
+        return without_truncated(made, batch.truncated) if self.params.truncated == "drop" else made
 
     def renewed_advantages(self, own: Advantages, then: RolloutBatch, now: RolloutBatch) -> Advantages:
         """The advantages of some problems before a later optimiser step of their rollout.
@@ -150,7 +156,7 @@ class Method:
         else:
             return own
         made = replace(made, left_out=own.left_out)
-        return _dropped(self._with_added(made, now if added_anew else then), own.keep)
+        return dropped(self._with_added(made, now if added_anew else then), own.keep)
 
     def reweight(self, step: StepBatch) -> Reweighted:
         hook = self._hook("reweight")
@@ -273,15 +279,6 @@ class Method:
         return getattr(self.module, name, None)
 
 
-def _dropped(made: Advantages, keep: Bool[Tensor, "P G"] | None) -> Advantages:
-    return made if keep is None else replace(made, values=made.values.masked_fill(~keep, 0.0), keep=keep)
-
-
-def _left_out(made: Advantages, truncated: Bool[Tensor, "P G"]) -> Advantages:
-    share = WeightedMean(float(truncated.sum()), truncated.numel())
-    return replace(made, left_out=truncated, stats={**made.stats, "rollout/left_out": share})
-
-
 def load(choice: Choice) -> Method:
     """Import the chosen method, check that it keeps the contract, and validate its settings.
 
@@ -306,6 +303,8 @@ def load(choice: Choice) -> Method:
         raise PluginError(
             f"method {choice.name!r}: unknown need {unknown[0]!r}; expected {', '.join(sorted(NEEDABLE))}"
         )
+    if "top_logprobs" in needs and not hasattr(module, "top_tokens"):
+        raise PluginError(f"method {choice.name!r}: the need 'top_logprobs' wants top_tokens(params) -> how many")
     needs |= {"ref_logprobs"} if params.kl_coef else set()
     needs |= {"entropy_grad"} if params.entropy_coef else set()
     return Method(name=choice.name, module=module, params=params, own_needs=frozenset(needs), added=added)

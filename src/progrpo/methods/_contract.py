@@ -22,6 +22,8 @@ NEEDABLE = {
     "ref_logprobs": "[N, S] under the model as it was before training",
     "values": "[N, S] of the method's net at the rollout: net(states before each token) -> one number each",
     "entropy_grad": "entropies with gradient in the training pass",
+    "top_logprobs": "log-probs of the likeliest tokens in each place in the training pass, with gradient; how many says "
+    "`top_tokens`",
     "token_states": "hidden states before the completions' tokens in the training pass, with gradient",
     "prompt_states": "mean hidden states of the prompts in the training pass, with gradient",
     "whole_groups": "a group's completions all in one micro-batch",
@@ -40,6 +42,7 @@ OTHERS = {
     "rounds": "rounds(params) -> int",
     "wanted": "wanted(group, params) -> bool",
     "pool": "pool(params) -> 'step' or 'micro'",
+    "top_tokens": "top_tokens(params) -> int",
     "net": "net(width, params) -> torch module",
     "net_lr_factor": "net_lr_factor(params) -> float",
     "add_to": "add_to(advantages, batch, params) -> Advantages",

@@ -5,7 +5,7 @@ D the model's width. Columns are aligned to their own token everywhere (see `pro
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -129,6 +129,8 @@ class MicroView:
         group: G. count: sequences of the whole step that are kept, for means over sequences.
         correct: [M]. marks: [M, S] from `reweight`. carried: [M, S] from `Advantages.carried`.
         entropies: [M, S] with gradient, where the needs name "entropy_grad". ref_logprobs: [M, S] where they name it.
+        top_logprobs: [M, S, K] of the K likeliest tokens in the place of each, likeliest first, with gradient, where the needs
+            name it.
         token_states: [n, D] the last hidden state before each of the n tokens of `mask`'s sequences, in row order, with
             gradient; as_columns: puts values [n] of them into columns [M, S]. Where the needs name "token_states".
         prompt_states: [M, D] mean last hidden state of each prompt but its last token, with gradient; where named.
@@ -150,7 +152,19 @@ class MicroView:
     carried: Mapping[str, Float[Tensor, "M S"]] = field(default_factory=dict)
     entropies: Float[Tensor, "M S"] | None = None
     ref_logprobs: Float[Tensor, "M S"] | None = None
+    top_logprobs: Float[Tensor, "M S K"] | None = None
     token_states: Float[Tensor, "n D"] | None = None
     as_columns: Callable[[Tensor], Tensor] | None = None
     prompt_states: Float[Tensor, "M D"] | None = None
     net: Any = None
+
+
+def dropped(made: Advantages, keep: Bool[Tensor, "P G"] | None) -> Advantages:
+    """Without the sequences that are not kept; None keeps all."""
+    return made if keep is None else replace(made, values=made.values.masked_fill(~keep, 0.0), keep=keep)
+
+
+def without_truncated(made: Advantages, truncated: Bool[Tensor, "P G"]) -> Advantages:
+    """With the completions cut at the limit left out of the loss, and their share."""
+    share = WeightedMean(float(truncated.sum()), truncated.numel())
+    return replace(made, left_out=truncated, stats={**made.stats, "rollout/left_out": share})

@@ -1,7 +1,9 @@
 """Multiple-choice letters (GPQA, MMLU-Pro): the last letter the completion gives as its answer; never a random guess.
 
 Published harnesses disagree on which mention counts; the modes are:
-    last       the last of `Answer: X`, `**Answer: X**`, \\boxed{X} and "the answer is (X)" after the last </think>
+    last       the last of `Answer: X`, `**Answer: X**`, \\boxed{X} and "the answer is (X)" after the last </think>; without
+               one, the last of "the correct option is (X)", "X is correct" and "I choose X"; without one of these, too,
+               the letter that is the whole text or stands alone on its last line
     strict     the last line that is not empty must be `Answer: X` and nothing else
     mmlu_pro   as github.com/TIGER-AI-Lab/MMLU-Pro (arXiv:2406.01574): the first "answer is (X)" of the whole text, else
                "answer: X", else the last capital letter that stands alone; where it would guess, this says `no_answer`
@@ -18,13 +20,34 @@ from progrpo.types import Problem, Verdict
 # "A" and "I" are words too: "the answer is A because" names a letter, "the answer is a guess" and "is I think" do not.
 _WORD = r"(?![\w'’*])(?!(?<=[AI])\s+(?!because\b|since\b|as\b|or\b|and\b)[a-z])"
 _WRAP = r"(?:[\s*_$({\[]|\\text(?:bf|rm)?\{|\\mathrm\{|\\mathbf\{|\\boxed\{|\\\(|(?i:option|choice)\s){0,20}"
+_GIVEN = rf"[A-Z](?=[)*$}}\]\\])|[A-Z]{_WORD}|(?<=\()[a-z](?=\))"
 _LINE = rf"(?i:answer)(?:\s{{1,20}}is)?\*{{0,9}}\s{{0,20}}[:：]{_WRAP}(?P<line>[A-Z](?![\w'’])|[a-z](?=[\s).*$}}\]]*(?:\n|$)))"
 _BOX = rf"\\boxed\{{{_WRAP}(?P<box>[A-Za-z])(?![\w'’])"
-_PHRASE = rf"(?i:answer)\s{{1,20}}is:?\s{{1,20}}(?:\\?\(|{_WRAP})(?P<phrase>[A-Z](?=[)*$}}\]\\])|[A-Z]{_WORD})"
+_PHRASE = rf"(?i:answer)\s{{1,20}}is:?\s{{1,20}}(?:\\?\(|{_WRAP})(?P<phrase>{_GIVEN})"
 _FOUND = re.compile(rf"{_LINE}|{_BOX}|{_PHRASE}")
 _HEDGE = re.compile(
     r"[\s).*$}\]]{0,20}(?:,|/|&|\bor\b|\band\b)[\s(*$]{0,20}(?:or\s|and\s)?[\s(*$]{0,20}[A-Z](?![\w'’])"
 )
+_LETTER = r"[A-Z](?![\w'’])"
+_CLOSED = r"[\s).*_$}\]]{0,12}"
+_NAMED = re.compile(
+    rf"(?:(?i:option|choice|letter|selection)\s{{1,9}}(?i:is|(?:would|must|should)\s+be)\b|(?i:answer)\s{{1,9}}(?i:would|must|should)"
+    rf"\s{{1,9}}be\b|(?i:correct|right|best|final)\s(?i:option|choice|letter)\*{{0,2}}\s?[:：])[\s:]{{0,9}}{_WRAP}(?P<option>{_GIVEN})|"
+    rf"(?<![\w'’])(?P<right>{_LETTER}|(?<=\()[a-z](?=\))){_CLOSED}\s(?i:is|(?:would|must|should)\s+be)\s{{1,9}}"
+    r"(?:(?i:the|therefore|thus|clearly|indeed|definitely|hence|also)\s{1,9}){0,3}(?i:correct|right|best|answer|true)"
+    r"(?![\w'’])(?!\s{0,9}(?:\?|(?i:if|only|when|unless|but|or)\b))|"
+    rf"\bI(?i:'d|’d|\s+would|\s+will)?\s{{1,9}}(?i:choose|pick|select)\s{{1,9}}{_WRAP}(?P<chosen>{_GIVEN})"
+)
+"""Weaker than the forms above: such sentences also stand in the reasons for an answer."""
+_OPEN = re.compile(
+    r"(?i)\b(?:if|whether|doubt|not|never|neither|nor|\w+n['’]t|assum\w+|suppos\w+|unless|either|why|claims?|both|would|might|"
+    r"could|seems?|maybe|perhaps)\b"
+)
+_BARE = re.compile(r"[\s*_$({\[]{0,12}(?:\\text(?:bf)?\{)?(?i:option\s|choice\s)?\(?([A-Za-z])[\s).*_$}\]]{0,12}")
+_LISTED = re.compile(
+    r"\*{0,2}\(?([A-Z])(?:\)|[.:](?=[\s*]))\*{0,2}\s?(?!\s?(?i:is|are|was|or|and|not|vs)\b)[^\n]{1,500}"
+)
+_OTHER_OPTION = re.compile(r"(?<![\w'’])\(?[A-Z](?:\)|\.\s)")
 _STRICT = re.compile(r"(?i:\**answer\s*:\**)\s*\(?([A-Z])\)?\.?\**")
 
 
@@ -85,11 +108,44 @@ def _last(text: str) -> str:
     text = text.rsplit("</think>", 1)[-1][-_TAIL:]
     matches = list(_FOUND.finditer(text))
     if not matches:
-        return ""
+        return _named(text) or _bare(text)
     match = matches[-1]
     letter = (match["line"] or match["box"] or match["phrase"]).upper()
-    hedge = _HEDGE.match(text, match.end())
-    return f"{letter}{hedge.group()}".strip() if hedge else letter
+    return letter + _hedge(text, match.end())
+
+
+def _hedge(text: str, end: int) -> str:
+    """What follows a letter and gives another one: " or B"; "" where nothing does."""
+    hedge = _HEDGE.match(text, end)
+    return hedge.group().rstrip() if hedge else ""
+
+
+def _named(text: str) -> str:
+    """The letter that a sentence names; all of them where one line names several, "" where none is named for certain."""
+    found: dict[str, None] = {}
+    line = ""
+    for match in _NAMED.finditer(text):
+        sentence = max(text.rfind(mark, 0, match.start()) for mark in ".!?\n") + 1
+        if _OPEN.search(text, sentence, match.start()):
+            continue
+        letter = (match["option"] or match["right"] or match["chosen"]).upper()
+        own = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+        found = {**(found if own.startswith(line) and line else {}), letter + _hedge(text, match.end()): None}
+        line = own + match.group()
+    return " and ".join(found)
+
+
+def _bare(text: str) -> str:
+    """The letter that is the whole text, with what the option says or without, or the last line after lines of prose."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    match = _BARE.fullmatch(lines[-1])
+    alone = len(lines) == 1 or not _BARE.fullmatch(lines[-2])
+    if match and alone:
+        return match.group(1).upper()
+    listed = _LISTED.fullmatch(lines[0].strip()) if len(lines) == 1 else None
+    return listed.group(1) if listed and len(_OTHER_OPTION.findall(lines[0])) <= 1 else ""
 
 
 def _strict(text: str) -> str:

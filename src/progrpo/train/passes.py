@@ -100,10 +100,10 @@ class Passes:
             yield SharedMicroBatch(micro, counts=False, last=place == number - 1)
 
     def forward(
-        self, micro: MicroBatch, scored: Tensor, *, entropies: bool = False, entropy_grad: bool = False
+        self, micro: MicroBatch, scored: Tensor, *, entropies: bool = False, entropy_grad: bool = False, top: int = 0
     ) -> Forwarded:
         """See `Scorer.forward`."""
-        made: Forwarded = self.scorer(micro, scored, entropies=entropies, entropy_grad=entropy_grad)
+        made: Forwarded = self.scorer(micro, scored, entropies=entropies, entropy_grad=entropy_grad, top=top)
         return made
 
     @torch.no_grad()
@@ -161,6 +161,11 @@ class Passes:
 def token_states(micro: MicroBatch, states: Float[Tensor, "B L D"]) -> Float[Tensor, "n D"]:
     """The hidden state before each scored token, in the order of `scored`; with gradient."""
     return states.flatten(0, 1).index_select(0, micro.previous[micro.scored])
+
+
+def top_columns(micro: MicroBatch, values: Float[Tensor, "B L K"]) -> Float[Tensor, "M S K"]:
+    """Log-probs of the likeliest tokens in each place as completion columns; keeps the gradient."""
+    return torch.stack([micro.as_columns(each) for each in values.unbind(dim=-1)], dim=-1)
 
 
 def scatter_columns(micro: MicroBatch, values: Float[Tensor, " n"]) -> Float[Tensor, "M S"]:

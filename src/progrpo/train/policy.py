@@ -79,9 +79,9 @@ class Policy:
         """Log-prob of each completion token at the sampling temperature, as completion columns; with gradient."""
         return micro.as_columns(self.forward(micro).logprobs)
 
-    def forward(self, micro: MicroBatch, *, entropy_grad: bool = False) -> Forwarded:
+    def forward(self, micro: MicroBatch, *, entropy_grad: bool = False, top: int = 0) -> Forwarded:
         """One pass with gradient over the completions of a micro-batch."""
-        return self._passes.forward(micro, micro.scored, entropy_grad=entropy_grad)
+        return self._passes.forward(micro, micro.scored, entropy_grad=entropy_grad, top=top)
 
     def keep_step(self, micro: MicroBatch) -> None:
         """A pass that adds nothing to the gradient, where other processes need one of this process."""

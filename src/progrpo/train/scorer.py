@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from progrpo.algo.logprobs import head_logprobs
+from progrpo.algo.logprobs import head_values
 from progrpo.model import LanguageModel
 from progrpo.train.micro_batch import MicroBatch
 
@@ -21,11 +21,13 @@ class Forwarded(NamedTuple):
     Attributes:
         logprobs, entropies: [B, L] of the scored tokens; entropies are None unless asked for.
         states: [B, L, D] last hidden states.
+        top_logprobs: [B, L, K] of the likeliest tokens in each place; None unless asked for.
     """
 
     logprobs: Float[Tensor, "B L"]
     entropies: Float[Tensor, "B L"] | None
     states: Float[Tensor, "B L D"]
+    top_logprobs: Float[Tensor, "B L K"] | None = None
 
 
 class Scorer(torch.nn.Module):
@@ -42,18 +44,25 @@ class Scorer(torch.nn.Module):
         self._temperature = temperature
 
     def forward(
-        self, micro: MicroBatch, scored: Bool[Tensor, "B L"], *, entropies: bool = False, entropy_grad: bool = False
+        self,
+        micro: MicroBatch,
+        scored: Bool[Tensor, "B L"],
+        *,
+        entropies: bool = False,
+        entropy_grad: bool = False,
+        top: int = 0,
     ) -> Forwarded:
         """Score the tokens `scored` of a micro-batch.
 
         Args:
             entropies: also give the entropy of the distribution of each scored token; with gradient if `entropy_grad`.
+            top: also give the log-probs of so many likeliest tokens in each place.
         """
         model = self._language_model
         with model.computing():
             # No attention mask: the padding stands on the right, where a causal model does not look.
             states = model.hidden(micro.tokens, position_ids=micro.positions, layout=micro.layout, use_cache=False)
-            logprobs, uncertain = head_logprobs(
+            made = head_values(
                 states,
                 micro.tokens,
                 scored,
@@ -61,6 +70,7 @@ class Scorer(torch.nn.Module):
                 temperature=self._temperature,
                 entropies=entropies or entropy_grad,
                 entropy_grad=entropy_grad,
+                top=top,
                 previous=micro.previous,
             )
-        return Forwarded(logprobs, uncertain, states)
+        return Forwarded(made.logprobs, made.entropies, states, made.top_logprobs)

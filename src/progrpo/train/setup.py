@@ -111,8 +111,7 @@ def prepare(
     if shared := tasks.overlap(problems, test):
         logger.warning("%s", shared)
     require_rounds(method, settings, len(problems))
-    # What a method initialises at random must not depend on what this process did before.
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(settings.seed)  # for what a method initialises at random
     known = digest([*problems, *test])
     run = open_run(processes, lambda: RunDirectory.reopen(settings, known), out) if resume else None
     # A resumed run leaves out what it left out when it began: a verdict may depend on how busy the machine is.
@@ -122,9 +121,8 @@ def prepare(
         excluded = processes.same(lambda: bad_golds(settings, verifier, *checked, listen=listen))
     problems, test = without(problems, excluded, split="train"), without(test, excluded, split="test")
     latest = _latest(settings, out, processes) if run else None
-    source = (
-        settings.model if latest is None else settings.model.model_copy(update={"path": str(latest.folder.resolve())})
-    )
+    moved = {"path": str(latest.folder.resolve())} if latest else {}
+    source = settings.model.model_copy(update=moved)
     listen("prepare", {"doing": "loading the model"})
     model = load_model(source)
     fitting = fit_splits(settings, model.tokenizer, model.positions, {"training": problems, "test": test})
@@ -143,11 +141,9 @@ def prepare(
         net_lr_factor=method.net_lr_factor,
         parallel=parallel,
     )
-    reference = (
-        Reference(model, settings.model, temperature, trained=policy.scorer, parallel=parallel)
-        if "ref_logprobs" in method.needs
-        else None
-    )
+    reference = None
+    if "ref_logprobs" in method.needs:
+        reference = Reference(model, settings.model, temperature, trained=policy.scorer, parallel=parallel)
     engine = engines.load(settings.engine, sampling_copy.model if sampling_copy else model)
     _require_capable(engine, settings, method)
     if latest is not None:

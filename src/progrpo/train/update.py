@@ -13,7 +13,7 @@ from progrpo.methods.step import Decided, clip_bounds, decide, micro_loss, micro
 from progrpo.train.columns import pad_columns
 from progrpo.train.micro_batch import MicroBatch
 from progrpo.train.minibatch import MiniBatch
-from progrpo.train.passes import prompt_states, scatter_columns, token_states
+from progrpo.train.passes import prompt_states, scatter_columns, token_states, top_columns
 from progrpo.train.policy import Policy
 from progrpo.train.sampler_gap import SamplerGap
 from progrpo.train.token_counts import TokenCounts
@@ -97,7 +97,7 @@ def _view(
 ) -> tuple[MicroView, Tensor]:
     """One forward pass, as the method sees it; and which sequences of the step it holds, [M]."""
     place = micro.index - batch.first
-    made = policy.forward(micro, entropy_grad="entropy_grad" in method.needs)
+    made = policy.forward(micro, entropy_grad="entropy_grad" in method.needs, top=method.top_tokens)
     tokens, prompts = "token_states" in method.needs, "prompt_states" in method.needs
     view = micro_view(
         batch.step,
@@ -105,6 +105,7 @@ def _view(
         place,
         logprobs=micro.as_columns(made.logprobs),
         entropies=None if made.entropies is None else micro.as_columns(made.entropies),
+        top_logprobs=None if made.top_logprobs is None else top_columns(micro, made.top_logprobs),
         token_states=token_states(micro, made.states) if tokens else None,
         as_columns=(lambda values: scatter_columns(micro, values)) if tokens else None,
         prompt_states=prompt_states(micro, made.states, batch.rows.group) if prompts else None,

@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -42,7 +42,6 @@ def test_bytes_that_are_no_character() -> None:
     assert "".join(found) == text
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=12))
 def test_the_tokens_spell_the_text(text: str) -> None:
     found = spelled(text)
@@ -50,7 +49,6 @@ def test_the_tokens_spell_the_text(text: str) -> None:
     assert "".join(found) == text
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 255), max_size=12))
 def test_any_bytes_are_spelled(ids: list[int]) -> None:
     text = BYTES.decode(ids, skip_special_tokens=True)

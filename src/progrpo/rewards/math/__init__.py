@@ -43,10 +43,11 @@ from typing import Any, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from progrpo import rewards
+from progrpo.rewards.math import exact
 from progrpo.rewards.math import symbolic as symbolic
 from progrpo.rewards.math.compare import Leaf, Rules, compare
-from progrpo.rewards.math.find import Place, extract, thinks_on, written
-from progrpo.rewards.math.forms import Scalar, read
+from progrpo.rewards.math.find import Place, extract, percent_after_box, thinks_on, written
+from progrpo.rewards.math.forms import Form, Scalar, read
 from progrpo.rewards.math.sentences import value_in
 from progrpo.rewards.math.text import clean, is_words, key, no_answer_words, too_much
 from progrpo.types import Finish, Problem, Status, Verdict
@@ -99,7 +100,7 @@ class Params(rewards.Params):
 
 def fast_verdict(text: str, problem: Problem, params: Params, *, finish: Finish | None = None) -> Verdict | None:
     """Decide what needs no algebra, in microseconds; None leaves it to `score`."""
-    return _judge(text, problem, params, lambda gold, answer: None, finish)
+    return _judge(text, problem, params, _plain(params), finish)
 
 
 def score(text: str, problem: Problem, params: Params, *, finish: Finish | None = None) -> Verdict:
@@ -189,6 +190,8 @@ def _judge(text: str, problem: Problem, params: Params, leaf: Leaf, finish: Fini
         answer = clean(said)
         if key(gold) == key(answer):
             return _verdict("correct", params, found)
+    if r"\%" in gold and r"\%" not in answer and percent_after_box(text):
+        answer += r"\%"
     large = too_much(answer)
     if large:
         return _verdict("wrong", params, found, f"not computed: {large}")
@@ -219,8 +222,23 @@ def _unusable(gold: str, params: Params) -> str | None:
 _read = lru_cache(maxsize=4096)(read)
 
 
+def _plain(params: Params) -> Leaf:
+    """What needs no algebra."""
+    if params.relative_tolerance:
+        return lambda gold, answer: None
+    return lambda gold, answer: exact.equal(gold, answer, params.rounded_places)
+
+
 def _algebra(params: Params) -> Leaf:
-    return lambda gold, answer: symbolic.equal(gold, answer, params.rounded_places, params.relative_tolerance)
+    plain = _plain(params)
+
+    def decide(gold: Form, answer: Form) -> bool | None:
+        known = plain(gold, answer)
+        if known is not None:
+            return known
+        return symbolic.equal(gold, answer, params.rounded_places, params.relative_tolerance)
+
+    return decide
 
 
 def _rules(params: Params) -> Rules:

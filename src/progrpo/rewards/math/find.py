@@ -24,8 +24,12 @@ _HASHES = re.compile(r"####[ \t]*([^\n]+)")
 _ANSWER_IS = re.compile(r"(?i)\banswer\s+is\b[:\s*_]{0,9}([^\n]+)")
 _SENTENCE_END = re.compile(r"(?<=[\w}$)\]*])\.\s+(?=[A-Z]).*")
 _FORMULA = r"(?<!\\)\$((?:\\.|[^$\\])+)\$|\\\((.{1,500}?)\\\)|\\\[(.{1,500}?)\\\]"
-_EXPRESSION = re.compile(rf"{_FORMULA}|([+-]?\d[\d,]*(?:\.\d+)?(?:/\d+)?(?:\\?%)?)", re.DOTALL)
-_NUMBER = re.compile(rf"{_FORMULA}|((?<![\w.])[+-]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?(?:\s?\\?%)?)", re.DOTALL)
+# What follows a number and makes it another one stays with it: 28 percent, 5 million.
+_SCALED = r"(?:\s?\\?%|\s(?:percent|per cent|pct|hundred|thousand|million|billion|trillion|dozen)(?![a-z]))*"
+_DIGITS = r"(?:(?:\d{1,3}(?: \d{3})+(?![\d,])|\d[\d,]*)(?:\.\d+)?|\.\d+)"
+_FRACTION = r"\\[dt]?frac\{[^{}]{1,50}\}\{[^{}]{1,50}\}"
+_EXPRESSION = re.compile(rf"(?:{_FORMULA}|((?<![\w.])[+-]?(?:{_DIGITS}(?:/\d+)?|{_FRACTION})))({_SCALED})", re.DOTALL)
+_PERCENT = re.compile(r"\s{0,3}[$}]{0,2}\s{0,3}(?:\\?%|\\text\{\s?percent\s?\}|per ?cent(?!age point)|pct(?![a-z]))")
 
 
 def extract(text: str, places: Sequence[Place]) -> str | None:
@@ -55,11 +59,25 @@ def written(gold: str, place: Place) -> str:
     return forms.get(place, f"${gold}$")
 
 
+def percent_after_box(text: str) -> bool:
+    """Whether a percent sign follows the box that counts: \\boxed{28}\\%."""
+    tail = text.rsplit("</think>", 1)[-1][-TAIL:]
+    return _PERCENT.match(tail, max(_last_box(tail)[1], 0)) is not None
+
+
 def _boxed(text: str) -> str | None:
-    """The outermost complete box that ends last, or what follows a \\boxed without braces; boxes without an end and empty
-    ones are passed over. Text that was escaped twice (\\\\boxed) is read as if once."""
+    return _last_box(text)[0]
+
+
+def _last_box(text: str) -> tuple[str | None, int]:
+    """What the last box holds and where it ends; (None, -1) without one.
+
+    It is the outermost complete box that ends last, or what follows a \\boxed without braces; boxes without an end and empty
+    ones are passed over. Text that was escaped twice (\\\\boxed) is read as if once.
+    """
     opened: list[tuple[int, bool] | None] = []
-    found, end = None, -1
+    found: str | None = None
+    end = -1
     first = _OPENED.search(text)
     for match in _TOKEN.finditer(text, first.start()) if first else ():
         token = match.group()
@@ -76,7 +94,7 @@ def _boxed(text: str) -> str | None:
     for match in _BARE_BOX.finditer(text):
         if match.end() > end and match["bare"].strip():
             found, end = match["bare"], match.end()
-    return found
+    return found, end
 
 
 def _line(text: str) -> str | None:
@@ -90,18 +108,27 @@ def _gsm8k(text: str) -> str | None:
 
 def _last_line(pattern: re.Pattern[str], text: str) -> str | None:
     lines = pattern.findall(text)
-    return _SENTENCE_END.sub("", lines[-1].strip()).strip("*_ ") if lines else None
+    if not lines:
+        return None
+    # A turn that goes on in the text of its special tokens ends the answer.
+    return _SENTENCE_END.sub("", lines[-1].partition("<|")[0].strip()).strip("*_ ")
+
+
+def _expressions(text: str) -> list[str]:
+    found = []
+    for match in _EXPRESSION.finditer(text):
+        *groups, scale = match.groups()
+        found.append(next(group for group in groups if group is not None).rstrip(",") + (scale or ""))
+    return found
 
 
 def _last_expression(text: str) -> str | None:
-    matches = list(_EXPRESSION.finditer(text))
-    return next(group for group in matches[-1].groups() if group is not None).rstrip(",") if matches else None
+    return next(reversed(_expressions(text)), None)
 
 
 def _last_number(text: str) -> str | None:
-    """The last number, or the whole formula it stands in: of $\\frac{1}{2}$ the 2 is no answer."""
-    found = [next(group for group in match.groups() if group is not None) for match in _NUMBER.finditer(text)]
-    return next((one.rstrip(",") for one in reversed(found) if re.search(r"\d", one)), None)
+    """The last number, or the whole formula it stands in: of $\frac{1}{2}$ the 2 is no answer."""
+    return next((one for one in reversed(_expressions(text)) if re.search(r"\d", one)), None)
 
 
 _READERS = {

@@ -73,7 +73,7 @@ FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|coth|sin|cos|tan|cot|sec|csc|ln
 _NAMES = rf"{FUNCTIONS}|exp|sqrt|pi|theta"
 # Thousands separators that can be nothing else.
 _THOUSANDS = re.compile(
-    r"(?<=\d)(?:\{,?(?:\\,)?\}(?:\\!)?|\\text\{,\}|,?\s?\\!\s?|,?\\,|\\[;: ]\s?|~|\\thinspace\s|')(?=\d{3}(?!\d))"
+    r"(?<=\d)(?:\s?\{,?\s?(?:\\,)?\}(?:\\!)?|\\text\{,\}|,?\s?\\!\s?|,?\\,|\\[;: ]\s?|~|\\thinspace\s|')(?=\d{3}(?!\d))"
 )
 _LATEX = [
     (r"\\(?:left|right)\s*\.", ""),
