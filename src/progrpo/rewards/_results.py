@@ -35,7 +35,7 @@ def as_verdict(value: object, params: Any, name: str) -> Verdict:
                 if type(value.reward) is float
                 else replace(value, reward=float(plugins.number(value.reward) or 0))
             )
-        return _crashed(f"reward {name!r} gave {fault}", params)
+        return _crashed(f"reward {name!r}: {fault}", params)
     if value is None:
         return Verdict(status="bad_gold", reward=_wrong(params), detail=f"reward {name!r} gave no verdict (None)")
     plain = plugins.scalar(value)
