@@ -8,8 +8,6 @@ from progrpo import plugins
 from progrpo.types import STATUSES, Status, Verdict
 
 _EXPECTED = "expected a Verdict, a finite number, a bool or None"
-
-
 _BEST_FIRST: tuple[Status, ...] = ("correct", "timeout", "crashed", "bad_gold", "wrong", "no_answer")
 """A failure stands before `wrong`: the gold answer that could not be judged might have been the one that was given."""
 
