@@ -160,7 +160,7 @@ def test_a_published_test_is_run_without_the_program_and_once(monkeypatch: pytes
 @pytest.mark.usefixtures("box")
 def test_the_checkers_own_failure_is_not_the_programs() -> None:
     tests = {"tests": SUM, "checker": "while True: pass"}
-    verdict = judged(tests, "print(3)", SMALL.model_copy(update={"cpu_s": 1}))
+    verdict = judged(tests, "print(3)", SMALL.model_copy(update={"cpu_s": 1, "wall_factor": 15.0}))
     assert verdict.status == "crashed"
     # on a busy machine the wall-clock limit may come first
     assert re.search(r"the checker did not judge \((cpu|wall)\)", verdict.detail)
