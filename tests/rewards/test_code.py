@@ -160,7 +160,7 @@ def test_a_published_test_is_run_without_the_program_and_once(monkeypatch: pytes
 @pytest.mark.usefixtures("box")
 def test_the_checkers_own_failure_is_not_the_programs() -> None:
     tests = {"tests": SUM, "checker": "while True: pass"}
-    verdict = judged(tests, "print(3)", SMALL.model_copy(update={"cpu_s": 1}))
+    verdict = judged(tests, "print(3)", SMALL.model_copy(update={"cpu_s": 1, "wall_factor": 15.0}))
     assert verdict.status == "crashed"
     # on a busy machine the wall-clock limit may come first
     assert re.search(r"the checker did not judge \((cpu|wall)\)", verdict.detail)
@@ -468,3 +468,48 @@ def test_a_value_made_to_break_the_comparison_is_wrong() -> None:
     info = {"tests": [{"input": "1", "output": '{"1": 1}', "fn_name": "f"}]}
     verdict = score("```python\ndef f(n):\n    return {10**5000: 1}\n```", Problem(id="p", prompt="", info=info), SMALL)
     assert verdict.status == "wrong"
+
+
+WRITES_ALL = """
+import os, sys, time
+for descriptor in range(3, 1000):
+    try: os.write(descriptor, b'{{"value":3}}\\n{{"value":6}}\\n')
+    except OSError: pass
+{then}
+"""
+
+
+@pytest.mark.usefixtures("box")
+@pytest.mark.parametrize(
+    ("then", "reason"),
+    [
+        ("time.sleep(60)", "after the last test: more time than allowed"),
+        ("while True: pass", "after the last test: more"),
+        ("os.abort()", "after the last test: runtime error (exit code 134)"),
+        ("1 / 0", "after the last test: runtime error (exit code 1): ZeroDivisionError: division by zero"),
+        ("x = bytearray(2**30)", "after the last test: more memory than allowed"),
+    ],
+)
+def test_all_values_written_and_then_no_good_end(then: str, reason: str) -> None:
+    verdict = judged({"tests": CALL}, WRITES_ALL.format(then=then), SMALL.model_copy(update={"cpu_s": 1}))
+    assert verdict.status == "wrong"
+    assert verdict.detail.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "near"),
+    [
+        ("0.0000001", b"0", False),  # 1e-7 away: more than the floor of 1e-9, and all of the expected number
+        ("0.0000001", b"0.00000010000005", True),
+        ("0.0", b"0.0000000009", True),
+        ("0.0", b"0.0000000011", False),
+        ("1.5", b"1.5000014", True),  # 1e-6 of 1.5
+        ("1.5", b"1.5000016", False),
+        ("1e12", b"1000000900000", True),
+    ],
+)
+def test_the_default_tolerance_is_relative_with_a_floor(expected: str, got: bytes, near: bool) -> None:
+    default = Params()
+    tolerance = Tolerance(default.absolute_tolerance, default.relative_tolerance)
+    assert TEXT_RULES["tokens"](expected, got, tolerance) is near
+    assert same_value(float(expected), float(got), tolerance, strict=False) is near

@@ -41,6 +41,9 @@ class _Served:
     def echo(self, value):
         return value, os.getpid(), self.settings
 
+    def environment(self):
+        return os.environ.get("PYTHONSAFEPATH")
+
     def sleep(self, seconds):
         time.sleep(seconds)
         return os.getpid()
@@ -226,3 +229,19 @@ def test_ten_thousand_verdicts_with_one_in_a_hundred_hanging(module: str) -> Non
         "wrong": Counter(texts)["0"],
         "no_answer": Counter(texts)[""],
     }
+
+
+@pytest.mark.parametrize("before", [None, "yes"])
+def test_modules_in_the_current_folder_are_not_imported(
+    pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    """A worker imports what this process imports; what it starts in turn finds the environment as it was."""
+    (here := tmp_path / "here").mkdir()
+    for name in ("math", "random", "selectors", "tempfile"):
+        (here / f"{name}.py").write_text("raise RuntimeError('not the module that is meant')")
+    monkeypatch.chdir(here)
+    if before:
+        monkeypatch.setenv("PYTHONSAFEPATH", before)
+    outcomes = pool.run([("echo", (1,)), ("environment", ())])
+    assert outcomes[0].value[0] == 1
+    assert outcomes[1].value == os.environ.get("PYTHONSAFEPATH") == before

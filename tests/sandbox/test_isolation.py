@@ -3,7 +3,6 @@
 import logging
 import os
 import struct
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -57,6 +56,8 @@ def showing(how: str) -> Callable[[list[str]], list[str]]:
         (sharing("pid"), "not alone"),
         (without("--remount-ro", "/"), "writing"),
         (without("--remount-ro", "/dev"), "writing"),
+        (without("--remount-ro", "/proc"), "writing: /proc is a writable mount"),
+        (without("--remount-ro", "/proc"), "rights: /proc/1/mem can be written, /proc/1/oom_score_adj can be written"),
         (without_size, "writing: /tmp holds"),
         (showing("--bind"), "a file outside was changed"),
         (lambda arguments: [*arguments, "--setenv", "SECRET", "1"], "environment: SECRET"),
@@ -88,12 +89,8 @@ def test_a_filter_that_lets_namespaces_through_is_found(box: Box) -> None:
 
 def test_the_outer_environment_behind_process_1_is_found(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     """bubblewrap's --clearenv leaves it readable in /proc/1/environ; the empty environment of bubblewrap itself helps."""
-    start = subprocess.Popen
-
-    def leaking(*given: Any, **named: Any) -> "subprocess.Popen[bytes]":
-        return start(*given, **{**named, "env": {"SECRET": "1"}})
-
-    monkeypatch.setattr(subprocess, "Popen", leaking)
+    complete = bubblewrap.first_to_go
+    monkeypatch.setattr(bubblewrap, "first_to_go", lambda command, given: complete(command, {**given, "SECRET": "1"}))
     assert any("environment" in fault for fault in isolation._walls(box))
 
 

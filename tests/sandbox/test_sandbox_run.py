@@ -168,7 +168,7 @@ def test_killing_the_judge_ends_the_program(box: Box, tmp_path: Path) -> None:
     """As the pool does with a worker at its limit: no process may be left that nobody watches."""
     name = f"k{os.urandom(5).hex()}"
     script = tmp_path / "judge.py"
-    program = f"open('/proc/self/comm', 'w').write({name!r})\nimport time\ntime.sleep(60)"
+    program = f"import ctypes, time\nctypes.CDLL(None).prctl(15, {name.encode()!r}, 0, 0, 0)\ntime.sleep(60)"
     script.write_text(
         "from progrpo.sandbox import Limits\nfrom progrpo.sandbox.isolation import require_isolation\n"
         f"from progrpo.sandbox.run import run\nrun(require_isolation(), {program.encode()!r}, limits=Limits(wall_s=60))"
@@ -197,3 +197,35 @@ def _wait_until(done: Callable[[], bool], seconds: float) -> None:
     while not done():
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def test_the_program_goes_first_when_memory_runs_out_and_cannot_take_that_back(box: Box) -> None:
+    source = b"""
+import os
+for path in ("/proc/self/oom_score_adj", "/proc/1/oom_score_adj", "/proc/1/mem", "/proc/self/task/../../1/mem"):
+    try: os.open(path, os.O_RDWR)
+    except OSError as error: print(error.strerror)
+    if "mem" not in path: print(open(path).read().strip())
+"""
+    closed = "Read-only file system"
+    expected = [closed, "1000", closed, "1000", closed, closed]
+    assert run(box, source, limits=Limits()).stdout.decode().splitlines() == expected
+
+
+def test_descriptors_that_are_handed_over(box: Box) -> None:
+    """They are the program's alone: its end ends the pipe."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    ended = run(box, b"import os\nos.write(%d, b'here')" % writing, limits=Limits(), handed=[writing])
+    assert ended.ending == "ok"
+    assert os.read(reading, 99) == b"here"
+    assert os.read(reading, 99) == b""
+    os.close(reading)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(writing)
+
+
+def test_a_program_can_be_ended_from_outside(box: Box) -> None:
+    until = time.monotonic() + 0.5
+    ended = run(box, b"import time\ntime.sleep(60)", limits=Limits(), over=lambda: time.monotonic() > until)
+    assert ended.ending == "wall"
+    assert ended.seconds < 10

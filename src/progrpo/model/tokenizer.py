@@ -34,7 +34,7 @@ def encode_prompt(tokenizer: Any, prompt: str | Sequence[Message]) -> Tensor:
             "give plain text instead: task.chat=false"
         )
     if not ids:
-        raise DataError(f"the prompt has no tokens: {prompt!r}")
+        raise DataError(f"the prompt has no tokens: {prompt!r:.80}")
     return torch.tensor(ids, dtype=torch.long)
 
 

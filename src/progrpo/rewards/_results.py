@@ -8,8 +8,6 @@ from progrpo import plugins
 from progrpo.types import STATUSES, Status, Verdict
 
 _EXPECTED = "expected a Verdict, a finite number, a bool or None"
-
-
 _BEST_FIRST: tuple[Status, ...] = ("correct", "timeout", "crashed", "bad_gold", "wrong", "no_answer")
 """A failure stands before `wrong`: the gold answer that could not be judged might have been the one that was given."""
 
@@ -35,7 +33,7 @@ def as_verdict(value: object, params: Any, name: str) -> Verdict:
                 if type(value.reward) is float
                 else replace(value, reward=float(plugins.number(value.reward) or 0))
             )
-        return _crashed(f"reward {name!r} gave {fault}", params)
+        return _crashed(f"reward {name!r}: {fault}", params)
     if value is None:
         return Verdict(status="bad_gold", reward=_wrong(params), detail=f"reward {name!r} gave no verdict (None)")
     plain = plugins.scalar(value)

@@ -13,8 +13,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Literal
@@ -28,6 +29,8 @@ _STARTUP_LIMIT_S = 120.0
 _STOP_S = 0.1
 """How long a run that may be stopped by another thread goes without looking whether it was."""
 _PR_SET_PDEATHSIG = 1
+_SAFE_PATH = "PYTHONSAFEPATH"
+_starting = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,9 +160,10 @@ class _Worker:
         # spawn, not fork: a forked child would inherit torch's threads in an unknown state, and its memory.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        arguments = (theirs, make, memory_bytes, os.getpid())
-        self._process = context.Process(target=_serve, args=arguments, daemon=True)
-        self._process.start()
+        with _safe_path() as before:
+            arguments = (theirs, make, memory_bytes, os.getpid(), before)
+            self._process = context.Process(target=_serve, args=arguments, daemon=True)
+            self._process.start()
         theirs.close()
         self._ready = False
         self.lost = False
@@ -237,8 +241,31 @@ def call_here(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outco
     return Outcome(value=value, seconds=time.perf_counter() - started)
 
 
-def _serve(connection: Connection, make: Callable[[], Any], memory_bytes: int, parent: int) -> None:
+@contextmanager
+def _safe_path() -> Iterator[str | None]:
+    """Processes started meanwhile do not look for modules in the current folder before they have this process's own path:
+    a `math.py` there would be imported in place of Python's. Yields what the variable was."""
+    with _starting:
+        before = os.environ.get(_SAFE_PATH)
+        os.environ[_SAFE_PATH] = "1"
+        try:
+            yield before
+        finally:
+            _restore(before)
+
+
+def _restore(before: str | None) -> None:
+    if before is None:
+        os.environ.pop(_SAFE_PATH, None)
+    else:
+        os.environ[_SAFE_PATH] = before
+
+
+def _serve(
+    connection: Connection, make: Callable[[], Any], memory_bytes: int, parent: int, safe_path: str | None
+) -> None:
     """The worker: answer calls until the parent is gone."""
+    _restore(safe_path)
     # Ctrl-C reaches every process of a terminal, Slurm's SIGTERM every process of a step: the parent says when it is over.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -24,11 +24,6 @@ def start() -> None:
         name, _, value = limit.partition("=")
         for process in processes.split(","):
             lower(int(process), getattr(resource, f"RLIMIT_{name}"), int(value))
-    try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")  # should the machine run out of memory, this goes first
-    except OSError:
-        pass
     sys.path += [folder for folder in packages.split(":") if folder]
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # a thread's stack is address space
     vars(builtins).update(exit=sys.exit, quit=sys.exit)  # what `site` would define; starting without it is faster

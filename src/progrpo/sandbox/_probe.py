@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 payload, channel = (int(descriptor) for descriptor in sys.argv[1:])
 _CLONE_NEWUSER = 0x10000000
 _PR_SET_PDEATHSIG = 1
+_ITS_OWN = tuple(f"/proc/{way}/{name}" for way in ("1", "1/task/1", "self") for name in ("mem", "oom_score_adj"))
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
 
 
@@ -26,8 +27,9 @@ def probe(job: "dict[str, Any]") -> None:
     )
     say(
         "writing",
-        [f"{path} is a writable mount" for path in writable_mounts() if path not in ("/tmp", "/proc", "/dev/pts")],
+        [f"{path} is a writable mount" for path in writable_mounts() if path not in ("/tmp", "/dev/pts")],
     )
+    say("rights", [f"{path} can be written" for path in _ITS_OWN if opens_for_writing(path)])
     size = os.statvfs("/tmp").f_blocks * os.statvfs("/tmp").f_frsize
     say("writing", [f"/tmp holds {size} bytes"] if not 0 < size <= job["disk_bytes"] else [])
     say(
@@ -79,6 +81,14 @@ def writable(folder: str) -> bool:
     try:
         with open(os.path.join(folder, "written"), "w") as file:
             file.write("x")
+    except OSError:
+        return False
+    return True
+
+
+def opens_for_writing(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_WRONLY))
     except OSError:
         return False
     return True

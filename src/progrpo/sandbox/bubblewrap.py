@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from progrpo.sandbox import Box, Limits
@@ -16,6 +17,13 @@ ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1"}
 _STACK_BYTES = 112 * 2**20
 """Deep recursion through C (functools.cache) needs more than the usual 8 MiB; Linux leaves room for 128 MiB."""
 _FAR, _NEAR, _MANY = (1_000_000_000, 1_000_000), (60_000, 5_000), 2**32 - 1
+
+
+def first_to_go(command: list[str], environment: Mapping[str, str]) -> list[str]:
+    """The command, with this environment alone, as the first to be killed should the machine run out of memory, and all
+    that it starts with it. Said out here, before the walls: inside it cannot be unsaid."""
+    script = '{ echo 1000 > /proc/self/oom_score_adj; } 2> /dev/null; exec /usr/bin/env -i "$@"'  # a shell adds variables of its own
+    return ["/bin/sh", "-c", script, "sh", *(f"{name}={value}" for name, value in environment.items()), *command]
 
 
 def user() -> int | None:
@@ -59,8 +67,9 @@ def walls(box: Box, limits: Limits, seccomp: int | None) -> list[str]:
         found += ["--tmpfs", folder, "--remount-ro", folder]
     for folder in box.interpreter.packages:
         found += ["--ro-bind", folder, folder]
-    # bubblewrap's own root and /dev are file systems in memory without a limit, and writable unless said otherwise.
-    found += ["--chdir", WORK, "--remount-ro", "/dev", "--remount-ro", "/"]
+    # bubblewrap's own root and /dev are file systems in memory without a limit, and writable unless said otherwise. In /proc a
+    # program could write into process 1, which belongs to the same user (/proc/1/mem), and take back `first_to_go`.
+    found += ["--chdir", WORK, "--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/"]
     return found + (["--seccomp", str(seccomp)] if seccomp is not None else [])
 
 
@@ -79,8 +88,8 @@ def program(box: Box, limits: Limits, source: int, channel: int, payload: int | 
     }
     command = [box.interpreter.path, *_PYTHON, "-c", _LAUNCHER, str(source), str(channel)]
     command += ["-" if payload is None else str(payload), ":".join(box.interpreter.packages)]
-    # bubblewrap's own process inside belongs to the same user, so a program can take it over (by /proc/1/mem). It has
-    # the same filter; with the same limits too there is nothing to gain.
+    # bubblewrap's own process inside belongs to the same user. Should a program take it over all the same, it has the same
+    # filter; with the same limits too there is nothing to gain.
     command.append("0,1" if box.bubblewrap else "0")
     return command + [f"{name}={value}" for name, value in rlimits.items()]
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from progrpo.sandbox import Box, Ended, Ending, Limits, bubblewrap
 
@@ -23,8 +23,21 @@ _READY = b"ready\n"
 _END = "end"
 
 
-def run(box: Box, source: bytes, *, limits: Limits, stdin: bytes = b"", payload: bytes | None = None) -> Ended:
+def run(
+    box: Box,
+    source: bytes,
+    *,
+    limits: Limits,
+    stdin: bytes = b"",
+    payload: bytes | None = None,
+    handed: Sequence[int] = (),
+    over: Callable[[], bool] | None = None,
+) -> Ended:
     """Run a Python program as `__main__`, with nothing of it left afterwards.
+
+    Args:
+        handed: descriptors the program finds under their own numbers; closed here once it has them.
+        over: asked ten times a second; once true, the program is ended as if at its wall limit.
 
     The program finds `stdin` as a file in memory (as with `< file`: no writer can block, and `open("/dev/stdin")`
     works). With a payload it has two descriptors as its arguments, one to read it from and one to write to, the channel;
@@ -35,8 +48,8 @@ def run(box: Box, source: bytes, *, limits: Limits, stdin: bytes = b"", payload:
     """
     started = time.monotonic()
     try:
-        with _started(box, source, limits, stdin, payload) as (process, pipes):
-            watch = _Watch(process, pipes, limits, started, walled=box.bubblewrap is not None)
+        with _started(box, source, limits, stdin, payload, handed) as (process, pipes):
+            watch = _Watch(process, pipes, limits, started, walled=box.bubblewrap is not None, over=over)
             cause = watch.follow()
     except OSError as error:  # no process, memory or descriptors left on this machine
         return Ended(ending="not_started", stderr=str(error).encode(), seconds=time.monotonic() - started)
@@ -47,9 +60,17 @@ class _Watch:
     """Reads a program's pipes until it has ended or has to be."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], pipes: dict[str, int], limits: Limits, started: float, *, walled: bool
+        self,
+        process: subprocess.Popen[bytes],
+        pipes: dict[str, int],
+        limits: Limits,
+        started: float,
+        *,
+        walled: bool,
+        over: Callable[[], bool] | None = None,
     ) -> None:
         self._process = process
+        self._over = over
         self._limits = limits
         self._started = started
         self._walled = walled
@@ -106,7 +127,7 @@ class _Watch:
                 return "output"
             if now - self._started > self._limits.wall_s:
                 return "wall"
-            if self._silent(now):
+            if self._silent(now) or (self._over is not None and self._over()):
                 return "wall"
             if _resident_bytes(self._process.pid) > self._limits.memory_bytes:
                 return "memory"
@@ -184,47 +205,48 @@ def _with_ending(ended: Ended, ending: Ending) -> Ended:
 
 @contextlib.contextmanager
 def _started(
-    box: Box, source: bytes, limits: Limits, stdin: bytes, payload: bytes | None
+    box: Box, source: bytes, limits: Limits, stdin: bytes, payload: bytes | None, handed: Sequence[int]
 ) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, int]]]:
     """The process and the descriptors to read from, by name; all descriptors are closed afterwards."""
     user = bubblewrap.user() if box.bubblewrap else None
     with contextlib.ExitStack() as stack:
-        given = [_memory_file(stack, data) for data in (source, stdin)]
-        inside_payload = None if payload is None else _memory_file(stack, payload)
-        seccomp = None if box.seccomp is None else _memory_file(stack, box.seccomp)
-        reading, writing = {}, {}
-        for name in ("stdout", "stderr", "channel"):
-            reading[name], writing[name] = os.pipe2(os.O_CLOEXEC)
-            stack.callback(os.close, reading[name])
-            if user is not None:
-                os.fchown(writing[name], user, user)  # so that the program can open /dev/stdout
-        command = bubblewrap.program(box, limits, given[0], writing["channel"], inside_payload)
-        folder = "/"
-        if box.bubblewrap:
-            command = [box.bubblewrap, *bubblewrap.walls(box, limits, seccomp), "--", *command]
-        else:
-            folder = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="progrpo-unsafe-", ignore_cleanup_errors=True)
-            )
-        passed = [given[0], writing["channel"], *(one for one in (inside_payload, seccomp) if one is not None)]
-        try:
+        reading: dict[str, int] = {}
+        with contextlib.ExitStack() as inside:  # what only the program keeps
+            for descriptor in handed:
+                inside.callback(os.close, descriptor)
+            given = [_memory_file(stack, data) for data in (source, stdin)]
+            inside_payload = None if payload is None else _memory_file(stack, payload)
+            seccomp = None if box.seccomp is None else _memory_file(stack, box.seccomp)
+            writing = {}
+            for name in ("stdout", "stderr", "channel"):
+                reading[name], writing[name] = os.pipe2(os.O_CLOEXEC)
+                stack.callback(os.close, reading[name])
+                inside.callback(os.close, writing[name])
+                if user is not None:
+                    os.fchown(writing[name], user, user)  # so that the program can open /dev/stdout
+            command = bubblewrap.program(box, limits, given[0], writing["channel"], inside_payload)
+            folder = "/"
+            if box.bubblewrap:
+                command = [box.bubblewrap, *bubblewrap.walls(box, limits, seccomp), "--", *command]
+            else:
+                folder = stack.enter_context(
+                    tempfile.TemporaryDirectory(prefix="progrpo-unsafe-", ignore_cleanup_errors=True)
+                )
+            passed = [given[0], writing["channel"], *(one for one in (inside_payload, seccomp) if one is not None)]
             process = subprocess.Popen(
-                command,
+                # bubblewrap's first process keeps its own environment, which the program can read in /proc/1/environ.
+                bubblewrap.first_to_go(command, {} if box.bubblewrap else bubblewrap.ENVIRONMENT),
                 stdin=given[1],
                 stdout=writing["stdout"],
                 stderr=writing["stderr"],
-                pass_fds=passed,
-                # bubblewrap's first process keeps its own environment, which the program can read in /proc/1/environ.
-                env={} if box.bubblewrap else bubblewrap.ENVIRONMENT,
+                pass_fds=[*passed, *handed],
+                env={},
                 cwd=folder,
                 start_new_session=not box.bubblewrap,
                 user=user,
                 group=user,
                 extra_groups=None if user is None else [],
             )
-        finally:
-            for descriptor in writing.values():
-                os.close(descriptor)
         yield process, reading
 
 

@@ -136,3 +136,10 @@ def test_a_problem_is_listed_once(make_run: MakeRun, count: int) -> None:
     assert found is not None
     names = [one.problem for one in found.problems]
     assert len(names) == len(set(names))
+
+
+def test_several_accepted_answers_are_shown_as_such(make_run: MakeRun) -> None:
+    path = make_run("a")
+    rows = [json.loads(line) for line in (path / "rollouts/step-000001.jsonl").read_text().splitlines()]
+    write_jsonl(path / "rollouts/step-000001.jsonl", [{**row, "answer": ["3", "4"]} for row in rows])
+    assert completions(load_runs([path]))["steps"][0]["problems"][0]["answer"] == "3 or 4"

@@ -110,10 +110,11 @@ def _groups(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 def _problem(problem: str, groups: Sequence[Mapping[str, list[Row]]]) -> dict[str, Any]:
     first = next(by_problem[problem][0] for by_problem in groups if problem in by_problem)
+    answer = first.get("answer")
     return {
         "id": problem,
         "prompt": shortened(plain_prompt(first["prompt"])),
-        "answer": first.get("answer"),
+        "answer": " or ".join(answer) if isinstance(answer, list) else answer,
         "groups": [
             [_completion(row) for row in by_problem[problem]] if problem in by_problem else None
             for by_problem in groups

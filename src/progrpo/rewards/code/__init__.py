@@ -1,8 +1,9 @@
-"""Programs, judged by running them on tests in a sandbox: standard input and output, or calls of one function.
+"""Programs, judged by running them on tests in a sandbox: standard input and output, calls of one function, or asserts.
 
 The judge stands outside, the program runs inside (`progrpo.sandbox`): only the program and the inputs go in, outputs
 and returned values come out and are compared here. Expected outputs are never inside, so there is nothing to read,
-patch or overwrite there; whatever a program does to its own process, it can only claim values.
+patch or overwrite there; whatever a program does to its own process, it can only claim values. Tests that assert (lists of
+asserts, pytest files) run in a second sandbox and call the program in the first: the same holds, see `assert_driver.py`.
 
 Not covered: faults of the kernel, bubblewrap or the processor that let a program out (see `progrpo.sandbox` for the
 rest of that list); a program that knows the tests by heart, or tells them by the prompt's examples: that takes hidden
@@ -12,6 +13,7 @@ tests; a program whose answer depends on the clock or on chance. `unsafe: true` 
 from typing import Literal
 
 from progrpo.errors import SandboxError
+from progrpo.rewards.code import assert_run
 from progrpo.rewards.code.extract import extract
 from progrpo.rewards.code.params import Params
 from progrpo.rewards.code.run import Failure, Judge
@@ -100,7 +102,10 @@ def _first_failure(code: str, problem: Problem, params: Params) -> Failure | Non
     own_cpu_s = problem.info.get("cpu_s")
     if own_cpu_s is not None:  # a problem's own limit may only lower the setting
         params = params.model_copy(update={"cpu_s": min(params.cpu_s, int(own_cpu_s))})
-    return Judge.start(_box(params), params).first_failure(code, tests)
+    judge = Judge.start(_box(params), params)
+    if tests.asserts is not None:
+        return assert_run.first_failure(judge, code, tests.asserts, tests.prompt)
+    return judge.first_failure(code, tests)
 
 
 def _no_answer(text: str, params: Params) -> Verdict | None:

@@ -1,4 +1,5 @@
-"""Runs a model's program inside the sandbox: as a script that reads standard input, or by calling one function.
+"""Runs a model's program inside the sandbox: as a script that reads standard input, by calling one function, or at the call
+of tests that run in a sandbox of their own (`assert_driver.py`).
 
 Handed to the sandbox as text. It knows the program and the inputs, never an expected output; the program may do with
 it what it likes, all it can reach by that is to claim other values, and values are compared outside. json is written
@@ -27,7 +28,14 @@ def drive(job: "dict[str, Any]") -> None:
     sys.argv = ["main.py"]
     if job["preamble"]:
         sys.setrecursionlimit(50_000)
-    if job["function"] is None:
+    if job["pipes"]:
+        os.close(channel)
+        allow_cpu(job["cpu_s"])
+        namespace = module("solution")
+        run_preamble(job, namespace)
+        load(job, namespace)
+        serve(job, namespace)
+    elif job["function"] is None:
         os.close(channel)
         namespace = module("__main__")
         run_preamble(job, namespace)
@@ -119,15 +127,91 @@ def answer(function: "Any", arguments: "list[Any]") -> None:
     send(line)
 
 
-def send(line: str) -> None:
+def send(line: str, descriptor: int = channel) -> None:
     data = memoryview(line.encode("ascii") + b"\n")
     while data:
-        data = data[os.write(channel, data) :]
+        data = data[os.write(descriptor, data) :]
 
 
-def written(value: "Any", depth: int = 0) -> str:
+def serve(job: "dict[str, Any]", namespace: "dict[str, Any]") -> None:
+    """Answer what the tests ask, one after the other, until they have no more to ask.
+
+    An object that is no plain data stays here: the tests get its number, and may name it by that in what they ask next.
+    """
+    from _io import BytesIO
+    from _pickle import Unpickler
+
+    questions, answers = job["pipes"]
+    held, numbers = [], {}  # type: ignore[var-annotated]
+
+    def hold(value: "Any") -> str:
+        if id(value) not in numbers:
+            numbers[id(value)] = len(held)
+            held.append(value)
+        names = [one.__name__ for one in value.__mro__] if isinstance(value, type) else []
+        return '{"object":[' + str(numbers[id(value)]) + ",[" + ",".join(map(quote, names)) + "]]}"
+
+    class Asked(Unpickler):
+        def persistent_load(self, number: int) -> "Any":
+            return held[number]
+
+    while head := taken(questions, 8):
+        asked, given, named = Asked(BytesIO(taken(questions, int.from_bytes(head, "big")))).load()
+        allow_cpu(job["cpu_s"])
+        before = [written(one, 0, hold) if type(one) in (list, dict, set) else "" for one in given]
+        try:
+            value = written(asking(namespace)[asked](*given, **named), 0, hold)
+            kind = '"value"'
+        except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are no way out either
+            value = "[" + raised(error, hold) + "]"
+            kind = '"raised"'
+        after = [written(one, 0, hold) if text else "" for one, text in zip(given, before)]  # noqa: B905
+        changed = [f"[{at},{text}]" for at, text in enumerate(after) if text != before[at]]
+        send(f"[{kind},{value},[{','.join(changed)}]]", answers)
+    os._exit(0)  # threads and exit handlers of the program have no say in it
+
+
+def taken(descriptor: int, size: int) -> bytes:
+    """So many bytes; fewer only where the pipe has ended."""
+    found = b""
+    while len(found) < size and (more := os.read(descriptor, size - len(found))):
+        found += more
+    return found
+
+
+def raised(error: BaseException, hold: "Any") -> str:
+    names = ",".join(quote(one.__name__) for one in type(error).__mro__)
+    try:
+        return f"[{names}],{written(list(error.args), 0, hold)}"
+    except BaseException:  # noqa: BLE001 - whatever an exception of the program's does
+        return f"[{names}],[]"
+
+
+def asking(namespace: "dict[str, Any]") -> "dict[str, Any]":
+    """What the tests may ask of the program's objects. No comparison and no arithmetic: see `assert_driver.py`."""
+    return {
+        "name": lambda name: find(name, namespace),
+        "names": lambda: [name for name in namespace if not name.startswith("_")],
+        "call": lambda function, /, *given, **named: function(*given, **named),
+        "get": getattr,
+        "set": setattr,
+        "item": lambda whole, key: whole[key],
+        "set item": lambda whole, key, value: whole.__setitem__(key, value),
+        "delete item": lambda whole, key: whole.__delitem__(key),
+        "is a": isinstance,
+        "iter": iter,
+        "next": next,
+        "len": len,
+        "str": str,
+        "repr": repr,
+        "bool": bool,
+    }
+
+
+def written(value: "Any", depth: int = 0, hold: "Any" = None) -> str:
     """A value as JSON; see `value_of` in values.py for what JSON lacks. Exact types, so that no method of the
-    program's decides what is written."""
+    program's decides what is written. What is no plain data is `hold`'s, or is refused.
+    """
     kind = type(value)
     if value is None:
         return "null"
@@ -142,17 +226,26 @@ def written(value: "Any", depth: int = 0) -> str:
     if depth > _DEEPEST:
         raise UnwritableError(f"returned a value nested more than {_DEEPEST} deep")
     if kind in (list, tuple, set, frozenset):
-        items = "[" + ",".join([written(item, depth + 1) for item in value]) + "]"
+        items = "[" + ",".join([written(item, depth + 1, hold) for item in value]) + "]"
         return items if kind is list else f'{{"{kind.__name__}":{items}}}'
     if kind is dict or (issubclass(kind, dict) and kind.__module__ == "collections"):
-        pairs = [f"[{written(key, depth + 1)},{written(item, depth + 1)}]" for key, item in dict.items(value)]
+        pairs = [
+            f"[{written(key, depth + 1, hold)},{written(item, depth + 1, hold)}]" for key, item in dict.items(value)
+        ]
         return '{"dict":[' + ",".join(pairs) + "]}"
     if kind is bytes:
         return f'{{"bytes":"{value.hex()}"}}'
     if kind is complex:
         return f'{{"complex":[{written(value.real)},{written(value.imag)}]}}'
     if kind.__module__ == "numpy" and hasattr(kind, "tolist"):
-        return written(value.tolist(), depth + 1)
+        return written(value.tolist(), depth + 1, hold)
+    if (kind.__module__, kind.__name__) in (("decimal", "Decimal"), ("fractions", "Fraction")):
+        return f'{{"{kind.__name__}":{quote(str(value))}}}'
+    if kind.__module__ == "datetime" and kind.__name__ in ("date", "datetime", "time"):
+        return f'{{"{kind.__name__}":{quote(value.isoformat())}}}'
+    if hold is not None:
+        found: str = hold(value)
+        return found
     raise UnwritableError(f"returned an object of type {kind.__name__}")
 
 

@@ -29,6 +29,20 @@ class PublishedTests:
     gold_source: str
 
 
+def has_inputs(source: str) -> bool:
+    """Whether `check` assigns the inputs it tries; where not, it asserts call by call, as HumanEval itself does.
+
+    Raises:
+        SyntaxError: it is no Python.
+    """
+    check = _check(ast.parse(source))
+    return check is None or any(_names_one(node) and node.targets[0].id == "inputs" for node in check.body)  # type: ignore[attr-defined]
+
+
+def _check(tree: ast.Module) -> ast.FunctionDef | None:
+    return next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check"), None)
+
+
 @lru_cache(maxsize=16)
 def read(source: str) -> PublishedTests:
     """Read `inputs` and `results` of the function `check`.
@@ -37,7 +51,7 @@ def read(source: str) -> PublishedTests:
         ValueError, SyntaxError: no such function, or it assigns no inputs.
     """
     tree = ast.parse(source)
-    check = next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check"), None)
+    check = _check(tree)
     if check is None:
         raise ValueError("the test source defines no check(candidate)")
     given = {node.targets[0].id: node.value for node in check.body if _names_one(node)}  # type: ignore[attr-defined]

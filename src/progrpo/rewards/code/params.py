@@ -12,10 +12,12 @@ class Params(rewards.Params):
     """How printed output is compared: `tokens`: the same words, decimals within the tolerance where the expected word is
     no integer; `lcb`: LiveCodeBench's lines, no tolerance, for calls neither; `compat`: as DeepCoder published it, which
     ACCEPTS WRONG WORDS (YES for NO): only to compare with models trained on it."""
-    absolute_tolerance: float = Field(1e-6, ge=0)
-    """Of decimals printed or returned, where the expected one is no integer. 0: equal."""
     relative_tolerance: float = Field(1e-6, ge=0, lt=1)
-    """Likewise, as a fraction of the expected number; the larger of the two counts."""
+    """Of decimals printed or returned, where the expected one is no integer: the difference as a fraction of the expected
+    number. Tests that assert compare as they say themselves."""
+    absolute_tolerance: float = Field(1e-9, ge=0)
+    """The floor of that tolerance, for expected numbers near 0: with 1e-9, 0 passes for 0.0000000009 and not for 0.0000001.
+    HumanEval+ brings its own."""
     cpu_s: int = Field(6, ge=1, le=3600)
     """CPU seconds of one test, whole seconds."""
     wall_factor: float = Field(2.5, ge=1)

@@ -14,7 +14,7 @@ from progrpo.rewards.code.values import UnreadableValueError, text_of, value_of
 from progrpo.sandbox import Box, Ended, Limits
 from progrpo.sandbox.run import run
 
-_DRIVER = Path(__file__).with_name("driver.py").read_bytes()
+DRIVER = Path(__file__).with_name("driver.py").read_bytes()
 _CHECKER = Path(__file__).with_name("checker.py").read_bytes()
 _MODULES: tuple[str, ...] = (
     "string",
@@ -92,19 +92,19 @@ class Judge:
         return self._pipes(code, tests) if tests.function is None else self._calls(code, tests)
 
     def _pipes(self, code: str, tests: Tests) -> Failure | None:
-        payload = self._job(code)
+        payload = self.job(code)
         for index, test in enumerate(tests.pipes):
             left = self.deadline - time.monotonic()
             if left <= 0:
                 return self._out_of_time(index)
             expected_bytes = 2 * len(test.expected.encode("utf-8", "surrogatepass")) + _OUTPUT_ROOM_BYTES
-            limits = self._limits(self.params.cpu_s, min(left, self.params.wall_s), output_bytes=expected_bytes)
+            limits = self.limits(self.params.cpu_s, min(left, self.params.wall_s), output_bytes=expected_bytes)
             stdin = test.given.encode("utf-8", "surrogatepass")
-            ended = run(self.box, _DRIVER, payload=payload, stdin=stdin, limits=limits)
+            ended = run(self.box, DRIVER, payload=payload, stdin=stdin, limits=limits)
             where = f"test {index + 1} of {len(tests.pipes)}"
             shown = f"input {_excerpt(test.given)}"
             if ended.ending != "ok":
-                return self._ended_badly(ended, where, shown)
+                return self.ended_badly(ended, where, shown)
             failure = self._output(ended.stdout, test, tests.checker, where)
             if failure is not None:
                 return failure
@@ -125,7 +125,7 @@ class Judge:
         left = self.deadline - time.monotonic()
         given, expected = (text.encode("utf-8", "surrogatepass") for text in (test.given, test.expected))
         files = {"input.txt": given, "correct_output.txt": expected, "solution_output.txt": got}
-        limits = self._limits(self.params.cpu_s, max(1.0, min(left, self.params.wall_s)), files=True)
+        limits = self.limits(self.params.cpu_s, max(1.0, min(left, self.params.wall_s)), files=True)
         ended = run(self.box, _CHECKER, payload=text_of({"checker": checker, **files}), limits=limits)
         if ended.ending not in ("ok", "error"):
             return Failure(f"the checker did not judge ({ended.ending}): {ended.last_words}", verifier=True)
@@ -143,7 +143,7 @@ class Judge:
         for index, test in enumerate(tests.calls):
             where, shown = f"test {index + 1} of {total}", f"arguments {_excerpt(test.given)}"
             if index >= len(values):
-                return self._ended_badly(ended, where, shown)
+                return self.ended_badly(ended, where, shown)
             value = values[index]
             if isinstance(value, Failure):
                 return Failure(f"{where}: {value.detail}: {shown}")
@@ -151,18 +151,19 @@ class Judge:
             if not any(_holds(partial(compare, one)) for one in test.accepted):
                 words = f"{shown}, expected {_excerpt(test.accepted[-1])}, got {_excerpt(value)}"
                 return Failure(f"{where}: wrong answer: {words}")
-        return None
+        # A program that has written all its values itself may still hang or crash.
+        return None if ended.ending == "ok" else self.ended_badly(ended, "after the last test", "")
 
     def _call(self, code: str, function: str | None, inputs: list[Any], *, prompt: str = "") -> tuple[list[Any], Ended]:
         """What the calls returned, up to the first that did not (as a Failure), and how the process ended."""
         left = max(0.1, self.deadline - time.monotonic())
         cpu_s = min(self.params.cpu_s * (len(inputs) + 1), int(self.params.total_s) + 1)
-        limits = self._limits(cpu_s, left, silent_s=self.params.wall_s)
+        limits = self.limits(cpu_s, left, silent_s=self.params.wall_s)
         try:
-            job = self._job(code, function=function, inputs=inputs, prompt=prompt)
+            job = self.job(code, function=function, inputs=inputs, prompt=prompt)
         except ValueError as error:
             raise UnreadableTestsError(f"the inputs cannot be handed in: {error}") from None
-        ended = run(self.box, _DRIVER, payload=job, limits=limits)
+        ended = run(self.box, DRIVER, payload=job, limits=limits)
         values: list[Any] = []
         for line in ended.channel.split(b"\n")[:-1][: len(inputs)]:  # what follows the last line end was cut off
             try:
@@ -176,14 +177,29 @@ class Judge:
     def _gold(self, source: str) -> tuple[list[Any], list[Any]]:
         return _trusted(self.box, self.params, source)
 
-    def _job(
-        self, code: str, *, function: str | None = None, inputs: list[Any] | None = None, prompt: str = ""
+    def job(
+        self,
+        code: str,
+        *,
+        function: str | None = None,
+        inputs: list[Any] | None = None,
+        prompt: str = "",
+        pipes: tuple[int, int] | None = None,
     ) -> bytes:
+        """What the driver is given: run the program as a script; or call `function` with each of `inputs`; or answer what is
+        asked on the first of `pipes` on the second."""
         preamble = PREAMBLE if self.params.preamble else ""
-        job = {"code": code, "preamble": preamble, "prompt": prompt, "function": function, "inputs": inputs}
+        job = {
+            "code": code,
+            "preamble": preamble,
+            "prompt": prompt,
+            "function": function,
+            "inputs": inputs,
+            "pipes": pipes,
+        }
         return text_of({**job, "cpu_s": self.params.cpu_s})
 
-    def _limits(
+    def limits(
         self, cpu_s: int, wall_s: float, *, silent_s: float | None = None, output_bytes: int = 0, files: bool = False
     ) -> Limits:
         params = self.params
@@ -199,7 +215,7 @@ class Judge:
             output_bytes=max(params.output_mib * 2**20, output_bytes),
         )
 
-    def _ended_badly(self, ended: Ended, where: str, shown: str) -> Failure:
+    def ended_badly(self, ended: Ended, where: str, shown: str) -> Failure:
         if ended.ending == "not_started":
             return Failure(f"the sandbox did not start: {ended.last_words or 'no reason given'}", verifier=True)
         if self.deadline <= time.monotonic():
@@ -207,7 +223,7 @@ class Judge:
         reason = _REASONS.get(ended.ending, f"ended without a result, exit code {ended.exit_code}")
         words = ended.last_words if ended.ending == "error" else ""
         exit_code = f" (exit code {ended.exit_code})" if ended.ending == "error" else ""
-        return Failure(f"{where}: {reason}{exit_code}{': ' + words if words else ''}: {shown}")
+        return Failure(": ".join(part for part in (where, reason + exit_code, words, shown) if part))
 
     def _out_of_time(self, index: int) -> Failure:
         return Failure(f"test {index + 1}: all tests together took more than {self.params.total_s:g} s")

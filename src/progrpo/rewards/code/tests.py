@@ -7,9 +7,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from progrpo.rewards.code import humaneval
+from progrpo.rewards.code import assert_tests, humaneval
+from progrpo.rewards.code.assert_tests import Asserts
 from progrpo.rewards.code.compare import Tolerance
 from progrpo.types import Problem
+
+_ASSERTING = ("test_list", "ground_truth", "test")
+"""Columns in which tests that assert are published: MBPP, open-instruct, KodCode."""
 
 
 class UnreadableTestsError(ValueError):
@@ -34,7 +38,7 @@ class CallTest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tests:
-    """Exactly one of `pipes`, `calls` and `trusted_source` is there.
+    """Exactly one of `pipes`, `calls`, `trusted_source` and `asserts` is there.
 
     Attributes:
         function: whom `calls` call; None for `pipes`.
@@ -43,6 +47,7 @@ class Tests:
         tolerance: of floats, where the tests say one themselves.
         trusted_source: Python that defines `gold()`, which gives the inputs and results.
         checker: Python that judges the output of `pipes` in place of the comparison.
+        asserts: Python that asserts.
     """
 
     pipes: tuple[PipeTest, ...] = ()
@@ -53,10 +58,11 @@ class Tests:
     tolerance: Tolerance | None = None
     trusted_source: str | None = None
     checker: str | None = None
+    asserts: Asserts | None = None
 
     @property
     def count(self) -> int:
-        return len(self.pipes) + len(self.calls)
+        return len(self.pipes) + len(self.calls) + (len(self.asserts.parts) if self.asserts else 0)
 
 
 def read_tests(problem: Problem) -> Tests:
@@ -66,8 +72,12 @@ def read_tests(problem: Problem) -> Tests:
         [{"input", "output"[, "testtype"][, "fn_name" | "metadata": {"func_name"}]}, ...]   PrimeIntellect, LiveCodeBench
         {"inputs": [...], "outputs": [...][, "fn_name"]}                                    TACO, APPS
         {"entry_point", "inputs": [[argument, ...], ...], "expected": [...][, "prompt"]}    calls in plain form
-        {"entry_point", "test": source[, "prompt"]}                                         HumanEval+ as published
-    and without it `info` itself may be of one of the last two. `info["fn_name"]` and `info["checker"]` are seen too.
+        {"entry_point", "test": source[, "prompt"]}                                         HumanEval(+) as published
+        ["assert f(1) == 2", ...]                                                           MBPP, open-instruct
+        "from solution import f\\n\\ndef test_f(): ..."                                     KodCode: a pytest file
+    and without it `info` itself may be of one of the two with an entry point, or the last two may stand in
+    `info["test_list"]`, `info["ground_truth"]` or `info["test"]`; MBPP's `info["test_setup_code"]` and `info["test_imports"]`
+    are run before them. `info["fn_name"]` and `info["checker"]` are seen too.
     `info["cpu_s"]`, whole seconds, is read by `rewards/code.py`.
 
     Raises:
@@ -76,6 +86,7 @@ def read_tests(problem: Problem) -> Tests:
     info = problem.info
     try:
         raw = info.get("tests", info if "entry_point" in info else None)
+        raw = next((info[name] for name in _ASSERTING if raw is None and name in info), raw)
         read = _literal(raw) if isinstance(raw, str) else raw
         tests = _read(read, info)
     except UnreadableTestsError:
@@ -85,8 +96,8 @@ def read_tests(problem: Problem) -> Tests:
     if not tests.count and tests.trusted_source is None:
         raise UnreadableTestsError("the problem has no tests")
     checker = info.get("checker") or None
-    if checker is not None and (tests.function is not None or not isinstance(checker, str)):
-        raise UnreadableTestsError("a checker is Python source that judges printed output; these tests call a function")
+    if checker is not None and not (tests.pipes and isinstance(checker, str)):
+        raise UnreadableTestsError("a checker is Python source that judges printed output; these tests call functions")
     return replace(tests, checker=checker)
 
 
@@ -109,12 +120,16 @@ def _literal(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        return ast.literal_eval(text.strip())
+        return text if assert_tests.is_source(text) else ast.literal_eval(text.strip())
 
 
 def _read(raw: Any, info: Mapping[str, Any]) -> Tests:
     if raw is None:
         raise UnreadableTestsError('the problem has no tests: info["tests"] is missing')
+    if isinstance(raw, str) or (isinstance(raw, list | tuple) and raw and all(isinstance(one, str) for one in raw)):
+        setup = [*info.get("test_imports", ()), info.get("test_setup_code") or ""]
+        parts = (*(one for one in setup if one), *((raw,) if isinstance(raw, str) else raw))
+        return Tests(asserts=assert_tests.read(parts))
     if isinstance(raw, Mapping) and "entry_point" in raw:
         return _entry_point(raw)
     if isinstance(raw, Mapping):
@@ -137,7 +152,10 @@ def _entry_point(raw: Mapping[str, Any]) -> Tests:
     function, prompt = str(raw["entry_point"]), str(raw.get("prompt") or "")
     if "test" not in raw:
         return Tests(calls=call_tests(raw["inputs"], raw["expected"]), function=function, prompt=prompt)
-    published = humaneval.read(str(raw["test"]))
+    source = str(raw["test"])
+    if not humaneval.has_inputs(source):  # HumanEval itself: check(candidate) that asserts
+        return Tests(asserts=assert_tests.read((source, f"check({function})"), calls=1), prompt=prompt)
+    published = humaneval.read(source)
     calls = () if published.results is None else call_tests(published.inputs, published.results)
     return Tests(
         calls=calls,

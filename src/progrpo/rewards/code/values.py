@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 _DEEPEST = 100
@@ -17,10 +18,13 @@ def text_of(value: Any) -> bytes:
     return repr(value).encode("utf-8", "backslashreplace")
 
 
-def value_of(text: bytes) -> Any:
+def value_of(text: bytes, objects: Callable[[int, list[str]], Any] | None = None) -> Any:
     """A value from JSON in which what JSON lacks is an object of one key: {"tuple": [...]}, {"set": [...]},
     {"frozenset": [...]}, {"dict": [[key, value], ...]}, {"int": "0x..."}, {"float": "nan"}, {"bytes": hex},
-    {"complex": [re, im]}.
+    {"complex": [re, im]}, {"Decimal": text}, {"Fraction": text}, {"date": text}, {"datetime": text}, {"time": text}.
+
+    Args:
+        objects: makes what stands for {"object": [number, names]}; without it, an object is refused.
 
     Untrusted: nothing is executed, and a text that cannot be read costs no more than its length.
 
@@ -28,38 +32,74 @@ def value_of(text: bytes) -> Any:
         UnreadableValueError: anything else.
     """
     try:
-        return _value(json.loads(text), _DEEPEST)
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+        return _value(json.loads(text), _DEEPEST, objects)
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError, ArithmeticError) as error:
         raise UnreadableValueError(f"{type(error).__name__}: {error}"[:200]) from None
 
 
-def _value(read: Any, depth: int) -> Any:
+def _value(read: Any, depth: int, objects: Callable[[int, list[str]], Any] | None) -> Any:
     if depth == 0:
         raise ValueError(f"nested deeper than {_DEEPEST}")
     if isinstance(read, list):
-        return [_value(item, depth - 1) for item in read]
+        return [_value(item, depth - 1, objects) for item in read]
     if not isinstance(read, dict):
         return read
     if len(read) != 1:
         raise ValueError("expected an object of one key")
     ((kind, content),) = read.items()
-    if kind == "int":
-        return int(content, 16)
-    if kind == "float":
-        return {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[content]
-    if kind == "bytes":
-        return bytes.fromhex(content)
+    if kind in _PLAIN:
+        return _PLAIN[kind](content)
     if kind == "complex":
-        return complex(*(float(_value(item, depth - 1)) for item in content))
+        return complex(*(float(_value(item, depth - 1, objects)) for item in content))
     if kind == "dict":
-        pairs = [(_value(key, depth - 1), _value(item, depth - 1)) for key, item in content]
+        pairs = [(_value(key, depth - 1, objects), _value(item, depth - 1, objects)) for key, item in content]
         _require_cheap([key for key, _ in pairs])
         return dict(pairs)
+    if kind == "object" and objects is not None:
+        number, names = content
+        return objects(int(number), [str(name) for name in names])
     builder = {"tuple": tuple, "set": set, "frozenset": frozenset}[kind]
-    items = [_value(item, depth - 1) for item in content]
+    items = [_value(item, depth - 1, objects) for item in content]
     if builder is not tuple:
         _require_cheap(items)
     return builder(items)
+
+
+def _decimal(text: str) -> Any:
+    """No exponent that a later sum would write out."""
+    from decimal import Decimal
+
+    found = Decimal(text)
+    if found.is_finite() and abs(found.adjusted()) > _MANY:
+        raise ValueError(f"a decimal of more than {_MANY} places")
+    return found
+
+
+def _fraction(text: str) -> Any:
+    from fractions import Fraction
+
+    if not set(text) <= set("0123456789-/"):
+        raise ValueError("not a fraction")
+    return Fraction(text)
+
+
+def _moment(kind: str) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        import datetime
+
+        return getattr(datetime, kind).fromisoformat(text)
+
+    return read
+
+
+_PLAIN: dict[str, Callable[[str], Any]] = {
+    "int": lambda text: int(text, 16),
+    "float": {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}.__getitem__,
+    "bytes": bytes.fromhex,
+    "Decimal": _decimal,
+    "Fraction": _fraction,
+    **{kind: _moment(kind) for kind in ("date", "datetime", "time")},
+}
 
 
 def _require_cheap(members: list[Any]) -> None:

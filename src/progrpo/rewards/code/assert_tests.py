@@ -1,0 +1,116 @@
+"""Tests that assert: lists of assert statements (MBPP, open-instruct) and pytest files (KodCode), read but not run here.
+
+They are Python, so their expected values cannot be taken out of them; `assert_run.py` runs them apart from the program.
+"""
+
+import ast
+import builtins
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+PROGRAM = ("solution", "main", "your_module", "your_solution", "submission", "candidate")
+"""Modules by whose name tests import the program."""
+_FIXTURES = frozenset({"request"})
+
+
+@dataclass(frozen=True, slots=True)
+class Asserts:
+    """Python that asserts.
+
+    Attributes:
+        parts: sources that are run one after the other in one namespace; each assert statement of a list is one. Functions
+            and classes of tests are run as soon as their part has defined them.
+        own: parts that are a test by themselves, without any function of tests.
+        names: what they use and do not define: the program's. modules: of the standard library, used but not imported.
+    """
+
+    parts: tuple[str, ...]
+    own: int
+    names: tuple[str, ...]
+    modules: tuple[str, ...]
+
+
+@lru_cache(maxsize=64)
+def read(parts: tuple[str, ...], *, calls: int = 0) -> Asserts:
+    """Read sources of tests.
+
+    Args:
+        calls: parts that call what asserts.
+
+    Raises:
+        ValueError, SyntaxError: they are no Python, assert nothing, or want a fixture of pytest's that is not given.
+    """
+    trees = [ast.parse(part) for part in parts]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    if not any(isinstance(node, ast.Assert) or _is_test(node) for node in nodes):
+        raise ValueError("no assert and no test function in it")
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+    fixtures = {node.name for node in functions if any("fixture" in ast.unparse(one) for one in node.decorator_list)}
+    for node in functions:
+        if _is_test(node) and (missing := _wanted(node) - fixtures - _FIXTURES):
+            raise ValueError(f"{node.name} wants the fixture {min(missing)}, which is not given here")
+    free = _free_names(trees)
+    called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    modules = {name for name in free - called if name in sys.stdlib_module_names}
+    own = calls + sum(any(isinstance(node, ast.Assert) for node in _outside_functions(tree)) for tree in trees)
+    return Asserts(parts, own, tuple(sorted(free - modules)), tuple(sorted(modules)))
+
+
+def is_source(text: str) -> bool:
+    """Whether a text is Python with an assert or a test function in it, and not JSON or a literal."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return any(isinstance(node, ast.Assert) or _is_test(node) for node in ast.walk(tree))
+
+
+def _is_test(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef) and node.name.startswith("test")
+
+
+def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes that run when their part does."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            yield child
+            yield from _outside_functions(child)
+
+
+def _wanted(function: ast.FunctionDef) -> set[str]:
+    """Arguments without a default that no `parametrize` gives."""
+    arguments = [one.arg for one in function.args.args][: len(function.args.args) - len(function.args.defaults)]
+    given = {"self", "cls"}
+    for decorator in function.decorator_list:
+        if isinstance(decorator, ast.Call) and "parametrize" in ast.unparse(decorator.func) and decorator.args:
+            given |= set(_texts(decorator.args[0]))
+    return set(arguments) - given
+
+
+def _texts(node: ast.expr) -> Iterator[str]:
+    """The names in `parametrize`'s first argument: "a, b", or a list of them."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield from (name.strip() for name in node.value.split(","))
+    elif isinstance(node, ast.List | ast.Tuple):
+        for item in node.elts:
+            yield from _texts(item)
+
+
+def _free_names(trees: Sequence[ast.Module]) -> set[str]:
+    """Names that are read and nowhere bound, in any scope; builtins and pytest are bound."""
+    used: set[str] = set()
+    bound = {*dir(builtins), "__name__", "__file__", "__doc__", "pytest"}
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.alias):
+            bound.add((node.asname or node.name).split(".")[0])
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            bound.add(node.name)
+    return used - bound
