@@ -22,7 +22,8 @@ _FAR, _NEAR, _MANY = (1_000_000_000, 1_000_000), (60_000, 5_000), 2**32 - 1
 def first_to_go(command: list[str], environment: Mapping[str, str]) -> list[str]:
     """The command, with this environment alone, as the first to be killed should the machine run out of memory, and all
     that it starts with it. Said out here, before the walls: inside it cannot be unsaid."""
-    script = '{ echo 1000 > /proc/self/oom_score_adj; } 2> /dev/null; exec /usr/bin/env -i "$@"'  # a shell adds variables of its own
+    # env, because a shell adds variables of its own
+    script = '{ echo 1000 > /proc/self/oom_score_adj; } 2> /dev/null; exec /usr/bin/env -i "$@"'
     return ["/bin/sh", "-c", script, "sh", *(f"{name}={value}" for name, value in environment.items()), *command]
 
 
