@@ -36,7 +36,7 @@ from progrpo.train import loop
 from progrpo.train.clock import Clock
 from progrpo.train.sampling import sample
 from progrpo.train.settings import RunSettings
-from progrpo.train.setup import Trainer, prepare, resolve
+from progrpo.train.setup import Trainer, choose, prepare, resolve
 from progrpo.types import Group
 
 STEPS = 2
@@ -75,7 +75,7 @@ class Side:
     def __init__(self, settings: RunSettings, verifier: Verifier) -> None:
         self._seconds = 0.0
         self._done = 0
-        self.trainer: Trainer = prepare(settings, verifier, resume=False, listen=self._listen)
+        self.trainer: Trainer = prepare(choose(settings), verifier, resume=False, listen=self._listen)
 
     def round(self) -> float:
         """Learn from the rollout; the seconds that took."""

@@ -22,7 +22,7 @@ from progrpo.settings import parse
 from progrpo.train.clock import Clock
 from progrpo.train.loop import rollout_and_update
 from progrpo.train.settings import RunSettings
-from progrpo.train.setup import Trainer, prepare, resolve
+from progrpo.train.setup import Trainer, choose, prepare
 from progrpo.types import RolloutBatch
 
 SHARED = {"clip_high": 0.28, "aggregate": "group_token"}
@@ -46,10 +46,9 @@ def make(method: dict[str, object], steps: int, out: Path, verifiers: list[Verif
         },
         where="benchmark",
     )
-    settings = resolve(settings)
-    assert settings.reward is not None
-    verifiers.append(Verifier(settings.reward, settings.verify))
-    return prepare(settings, verifiers[-1], resume=False, listen=lambda event, data: None)
+    chosen = choose(settings)
+    verifiers.append(Verifier(chosen.reward, settings.verify))
+    return prepare(chosen, verifiers[-1], resume=False, listen=lambda event, data: None)
 
 
 def time_hook(seconds: list[float]) -> None:

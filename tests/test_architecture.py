@@ -98,6 +98,19 @@ def test_no_circle_of_modules() -> None:
     assert len(list(TopologicalSorter(graph).static_order())) == len(modules)  # a circle raises
 
 
+EVERYWHERE = {"Params"}
+"""The one class name that many modules share: the settings of a variation, by contract."""
+
+
+def test_no_class_name_is_defined_twice() -> None:
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(path.relative_to(SOURCE)))
+    assert not {name: paths for name, paths in places.items() if len(paths) > 1 and name not in EVERYWHERE}
+
+
 def test_algo_imports_torch_and_jaxtyping_only() -> None:
     for path in (SOURCE / "algo").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -56,7 +56,7 @@ def load(package: str, path: Path | str) -> Any:
     choice = Choice(name=str(path))
     if package == "measures":
         return measures.load([choice])
-    return engines.load_params(choice) if package == "engines" else PACKAGES[package].load(choice)
+    return engines.choose(choice) if package == "engines" else PACKAGES[package].load(choice)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import yaml
 from progrpo import methods
 from progrpo.train.plan import STOPS, make_plan
 from progrpo.train.settings import RunSettings, load_settings
-from progrpo.train.setup import resolve
+from progrpo.train.setup import choose, resolve
 from progrpo.types import RolloutBatch
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +45,7 @@ def _nothing_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("recipe", RECIPES, ids=name)
 def test_a_recipe_resolves_without_a_network(recipe: Path) -> None:
     settings = resolve(load_settings(recipe))
-    lines = make_plan(settings)
+    lines = make_plan(choose(settings))
     assert lines[0].startswith(f"method: {settings.method.name}")
     assert any(line.startswith(("memory:", f"{STOPS}model")) for line in lines)
     # what is written out is what the run would use: it resolves to itself

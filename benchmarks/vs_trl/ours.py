@@ -12,7 +12,7 @@ from progrpo.settings import apply_overrides, parse
 from progrpo.train.clock import Clock
 from progrpo.train.loop import rollout_and_update
 from progrpo.train.settings import RunSettings
-from progrpo.train.setup import prepare, resolve
+from progrpo.train.setup import choose, prepare
 from progrpo.types import RolloutBatch
 from vs_trl.machine import PeakMemory, synchronize
 from vs_trl.steps import PHASES, Step
@@ -24,10 +24,9 @@ class Ours:
 
     def __init__(self, run: Run, out: Path, override: Sequence[str] = ()) -> None:
         """`out`: the run directory, not there yet. `override`: more settings as the command line takes them."""
-        settings = resolve(parse(RunSettings, apply_overrides(settings_of(run, out), override), where="benchmark"))
-        assert settings.reward is not None
-        self._verifier = Verifier(settings.reward, settings.verify)
-        trainer = prepare(settings, self._verifier, resume=False, listen=self._listen)
+        chosen = choose(parse(RunSettings, apply_overrides(settings_of(run, out), override), where="benchmark"))
+        self._verifier = Verifier(chosen.reward, chosen.settings.verify)
+        trainer = prepare(chosen, self._verifier, resume=False, listen=self._listen)
         self._method = _Recorder.of(trainer.method)
         self.trainer = dataclasses.replace(trainer, method=self._method)
         self._device = run.device

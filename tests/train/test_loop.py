@@ -578,11 +578,48 @@ def make(model, params):
     run(settings(engine={"name": name}, method={"name": "grpo"}, steps=1, evaluate={"every": 0}))
 
 
-def test_an_engine_without_entropies_trains_and_logs_none(
-    settings: Make, make_module: MakeModule, plain_run: Path
+COUNTED = """
+from pydantic import model_validator
+from progrpo.{package} import {name} as plain
+parsed = []
+class Params(plain.Params):
+    @model_validator(mode="after")
+    def _count(self):
+        parsed.append(1)
+        return self
+{rest}
+"""
+COUNTED_REST = {
+    "tasks": "def load(split, params):\n    return plain.load(split, params)\nREWARD = plain.REWARD",
+    "rewards": "def score(text, problem, params):\n    return plain.score(text, problem, params)",
+    "methods": "rounds = plain.rounds",
+    "engines": "def make(model, params):\n    return plain.make(model, params)",
+}
+
+
+def test_the_settings_of_each_choice_are_validated_once(
+    settings: Make, make_module: MakeModule, tmp_path: Path
 ) -> None:
-    name = make_module(
-        """
+    plain = {"tasks": "countdown", "rewards": "expression", "methods": "dapo", "engines": "hf"}
+    names = {}
+    for package, name in plain.items():
+        names[package] = make_module(COUNTED.format(package=package, name=name, rest=COUNTED_REST[package]))
+    for package in ("rewards", "methods", "engines"):
+        plugins.load(package, names[package]).parsed.clear()
+    data = settings()
+    chosen = {
+        "task": data["task"] | {"name": names["tasks"]},
+        "reward": {"name": names["rewards"]},
+        "method": {"name": names["methods"]},
+        "engine": {"name": names["engines"]},
+    }
+    run(settings(**chosen, steps=2, evaluate={"every": 2, "n": 2}))
+    assert {package: len(plugins.load(package, name).parsed) for package, name in names.items()} == dict.fromkeys(
+        names, 1
+    )
+
+
+SILENT = """
 from dataclasses import replace
 from progrpo.engines import Engine, hf
 from progrpo.engines.hf import Params
@@ -600,14 +637,36 @@ class Silent(Engine):
 def make(model, params):
     return Silent(hf.make(model, params))
 """
-    )
+
+
+def test_an_engine_without_entropies_trains_and_logs_none(
+    settings: Make, make_module: MakeModule, plain_run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = make_module(SILENT)
     rows = metrics(run(settings(engine={"name": name}, record={"tokens": True})))
     assert {row.get("rollout/entropy") for row in rows[1:]} == {None}
     assert {row.get("policy/predicted_entropy_change") for row in rows[1:]} == {None}
     assert "evaluate/entropy" not in rows[0]
     assert "evaluate/length" in rows[0]
+    assert caplog.text.count(f"measure tokens: engine {name} gives no entropies; entropy left out") == 1
     plain = metrics(plain_run)
     assert [row["policy/grad_norm"] for row in rows[1:]] == [row["policy/grad_norm"] for row in plain[1:]]
+
+
+def test_a_measure_that_needs_what_the_engine_cannot_give_is_refused_by_name(
+    settings: Make, make_module: MakeModule, tmp_path: Path
+) -> None:
+    engine = make_module(SILENT)
+    measure = make_module("NEEDS_ENTROPIES = True\ndef measure(judged, params):\n    return {}\n")
+    data = settings(
+        engine={"name": engine}, method={"name": "grpo"}, evaluate={"every": 2, "n": 2, "measures": [measure]}
+    )
+    with pytest.raises(
+        ConfigError, match="measure .* needs entropies, which engine .* leave it out of evaluate.measures"
+    ):
+        run(data)
+    assert not (tmp_path / "run").exists()
+    run(data | {"evaluate": {"every": 0, "measures": [measure]}, "steps": 1})
 
 
 @pytest.mark.parametrize("scorer", ["engine", "trainer"])

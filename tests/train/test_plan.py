@@ -15,13 +15,13 @@ from progrpo.train.loop import train
 from progrpo.train.plan import STOPS, make_plan
 from progrpo.train.room import predict
 from progrpo.train.settings import RunSettings
-from progrpo.train.setup import resolve
+from progrpo.train.setup import choose, resolve
 
 Make = Callable[..., dict[str, Any]]
 
 
 def plan(settings: dict[str, Any]) -> list[str]:
-    return make_plan(parse(RunSettings, settings, where="test"))
+    return make_plan(choose(parse(RunSettings, settings, where="test")))
 
 
 def test_a_model_that_is_here_has_its_memory_counted(settings: Make) -> None:
@@ -53,7 +53,7 @@ def test_held_out_problems_that_are_trained_on_are_said(settings: Make, tmp_path
 
 
 def stops(settings: dict[str, Any], **kwargs: Any) -> list[str]:
-    lines = make_plan(parse(RunSettings, settings, where="test"), **kwargs)
+    lines = make_plan(choose(parse(RunSettings, settings, where="test")), **kwargs)
     return [line.removeprefix(STOPS) for line in lines if line.startswith(STOPS)]
 
 
@@ -124,9 +124,9 @@ def test_what_a_resumed_run_would_stop_for(settings: Make) -> None:
     (line,) = stops(made)
     assert "already holds a run" in line
     whole = resolve(parse(RunSettings, made | {"steps": 4}, where="test"))
-    assert not [line for line in make_plan(whole, resume=True) if "would stop" in line]
+    assert not [line for line in make_plan(choose(whole), resume=True) if "would stop" in line]
     other = resolve(parse(RunSettings, made | {"seed": 3}, where="test"))
-    (line,) = [line for line in make_plan(other, resume=True) if "would stop" in line]
+    (line,) = [line for line in make_plan(choose(other), resume=True) if "would stop" in line]
     assert "cannot resume with other settings: seed was 0, is now 3" in line
     assert path.is_dir()
 

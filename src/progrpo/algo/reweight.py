@@ -52,8 +52,6 @@ def reweight_advantages(
         ShapeError: shapes disagree.
         ValueError: alpha is negative or not finite, or see `confidence_shift`.
     """
-    if not (math.isfinite(alpha) and alpha >= 0):
-        raise ValueError(f"alpha: expected a finite value >= 0, got {alpha}")
     require_shape(advantages=(advantages, tuple(completion_confidence.shape)))
     shift = confidence_shift(
         correct,
@@ -64,8 +62,27 @@ def reweight_advantages(
         apply_to=apply_to,
         spread=spread,
     )
+    return add_shift(advantages, shift, alpha=alpha)
+
+
+def add_shift(advantages: Float[Tensor, "P G"], shift: Float[Tensor, "P G"], *, alpha: float) -> Float[Tensor, "P G"]:
+    """A + alpha * shift, for a shift that is known already (`confidence_shift`).
+
+    Args:
+        alpha: >= 0; 0 returns a copy of `advantages`, bit for bit.
+
+    Returns:
+        New float32 tensor without gradient.
+
+    Raises:
+        ShapeError: shapes disagree.
+        ValueError: alpha is negative or not finite.
+    """
+    if not (math.isfinite(alpha) and alpha >= 0):
+        raise ValueError(f"alpha: expected a finite value >= 0, got {alpha}")
+    require_shape(shift=(shift, (None, None)), advantages=(advantages, tuple(shift.shape)))
     values = advantages.detach().float()
-    return values.clone() if alpha == 0 else values + alpha * shift
+    return values.clone() if alpha == 0 else values + alpha * shift.detach().float()
 
 
 def confidence_shift(

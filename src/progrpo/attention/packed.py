@@ -3,6 +3,19 @@
 A *packed sequence* is one row of tokens without padding: of each group its prompt once, then its completions. A prompt's
 tokens see the prompt's tokens before them; a completion's see the whole prompt and their own before them. All else in
 the model (projections, MLPs, norms) works token by token and needs to know nothing of it.
+
+An example, two groups: a prompt of three tokens with completions of two and one, a prompt of two with one of one.
+
+    row         a0 a1 a2 | b0 b1 | c0 | d0 d1 | e0        L = 9; plain rows would forward 5 + 4 + 3 = 12
+    position     0  1  2    3  4    3    0  1    2        as if each sequence stood alone
+    segment      0          1       2    3       4        start 0, 3, 5, 6, 8; length 3, 2, 1, 2, 1
+    sees        itself      0 and   0 and  it-   3 and    segments 1 and 2 have prefix_start 0, prefix_length 3; segment 4
+                alone       itself  itself self  itself   has 6 and 2: b1 sees a0 a1 a2 b0 b1, c0 sees a0 a1 a2 c0 and no b
+
+On CPU and in float32 segments of like size share a rectangle of queries and keys: here the prompts (2 segments of 3 queries
+and 3 keys, d padded by one) and the completions (3 segments of 2 queries and 3 + 2 keys: the longest prefix, then the
+longest own part; what pads is masked). In bf16 on CUDA nothing is padded: each segment's keys are its prefix and itself,
+a0 a1 a2 | a0 a1 a2 b0 b1 | a0 a1 a2 c0 | d0 d1 | d0 d1 e0, and a causal kernel for variable lengths takes them.
 """
 
 import inspect
@@ -24,7 +37,7 @@ _SMALL = 1 << 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """Tokens that stand together on a packed sequence, seeing those before them and a prefix.
+    """Tokens that stand together in a packed sequence, seeing those before them and a prefix.
 
     Attributes:
         start, length: in tokens. prefix_start, prefix_length: the tokens all of them see; length 0 for none.
@@ -85,8 +98,8 @@ class _Rectangle:
 class _Rectangles:
     """All segments in a few padded calls.
 
-    `queries` and `keys` are positions on the line, rectangle after rectangle (0 where padded): one look-up serves them
-    all. `order` [L] is where each token of the line stands among the queries.
+    `queries` and `keys` are positions in the packed sequence, rectangle after rectangle (0 where padded): one look-up serves
+    them all. `order` [L] is where each token of it stands among the queries.
     """
 
     queries: Int[Tensor, " T"]
@@ -132,7 +145,7 @@ class _Ragged:
 
 
 def concatenate(prompts: Sequence[Tensor], completions: Sequence[Sequence[Tensor]]) -> tuple[Tensor, list[Segment]]:
-    """One line [L] of each prompt followed by its completions, and its segments."""
+    """The packed sequence [L]: each prompt followed by its completions; and its segments."""
     pieces: list[Tensor] = []
     segments: list[Segment] = []
     start = 0
@@ -153,7 +166,7 @@ def pack(
     bf16: bool,
     keep: Callable[[int, Tensor, Tensor], None] | None = None,
 ) -> Packed:
-    """Lay out the segments of one line, which they cover in their order.
+    """Lay out the segments of one packed sequence, which they cover in their order.
 
     Args:
         bf16: whether attention runs in bf16; on CUDA it then takes the kernel without padding.

@@ -64,7 +64,7 @@ def run_shift(path: str, task: str | None, overrides: Sequence[str], n: int, pro
     if problems < 1:
         raise ConfigError(f"--problems {problems}: expected 1 or more")
     request = parse(ShiftRequest, apply_overrides({}, overrides), where="shift")
-    engines.load_params(request.engine)
+    engines.choose(request.engine)
     about, run = find_model(path, request, where="shift")
     folder = out or Path("runs") / f"shift-{short_name(path)}"
     _require_free(folder)
@@ -83,7 +83,7 @@ def run_shift(path: str, task: str | None, overrides: Sequence[str], n: int, pro
     asked = {
         "weights": fingerprint(about.path) or about.path,
         "settings": request.model_dump(mode="json"),
-        "task": benchmark.params.model_dump(mode="json"),
+        "task": benchmark.task.params.model_dump(mode="json"),
         "reward": benchmark.reward.model_dump(mode="json"),
         "digest": digest(chosen),
         "environment": made_with,

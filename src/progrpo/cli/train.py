@@ -15,8 +15,8 @@ from transformers.utils import logging as transformers_logging
 from progrpo import schema
 from progrpo.train.loop import train
 from progrpo.train.plan import STOPS, make_plan
-from progrpo.train.settings import RunSettings, load_settings
-from progrpo.train.setup import resolve
+from progrpo.train.settings import load_settings
+from progrpo.train.setup import Chosen, choose
 
 
 def run_train(recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: bool, profile: bool) -> None:
@@ -24,7 +24,7 @@ def run_train(recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: 
     settings = load_settings(recipe, overrides)
     transformers_logging.disable_progress_bar()
     if dry_run:
-        _show_plan(resolve(settings), resume, console)
+        _show_plan(choose(settings), resume, console)
         return
     with TrainingProgress(console) as progress:
         run = train(settings, resume=resume, profile=profile, listen=progress)
@@ -35,16 +35,16 @@ def run_train(recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: 
     console.print(f"done: [bold]{run.path}[/]; see it with: progrpo report {run.path}")
 
 
-def _show_plan(settings: RunSettings, resume: bool, console: Console) -> None:
+def _show_plan(chosen: Chosen, resume: bool, console: Console) -> None:
     """The resolved settings and the plan as YAML with comments; what would stop the run on standard error, too.
 
     Raises:
         typer.Exit: with 1, something would.
     """
     with TrainingProgress(console) as progress:
-        plan = make_plan(settings, resume=resume, listen=progress)
+        plan = make_plan(chosen, resume=resume, listen=progress)
     out = Console(soft_wrap=True, highlight=False)
-    out.print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), markup=False, end="")
+    out.print(yaml.safe_dump(chosen.settings.model_dump(mode="json"), sort_keys=False), markup=False, end="")
     for line in plan:
         out.print("# " + " ".join(line.split()), markup=False)
     stops = [line.removeprefix(STOPS) for line in plan if line.startswith(STOPS)]

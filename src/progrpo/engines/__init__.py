@@ -150,7 +150,44 @@ CONTRACT = plugins.Contract(
 )
 
 
-def load_params(choice: Choice) -> tuple[ModuleType, Any]:
+@dataclass(frozen=True, slots=True)
+class EngineSetup:
+    """An engine chosen, its settings validated, before there is a model to set it up on."""
+
+    name: str
+    module: ModuleType
+    params: Any
+
+    def prepare(self, device: str) -> None:
+        """Check that this machine can run it, before a model is loaded.
+
+        Args:
+            device: of the model: a torch device, or "auto".
+
+        Raises:
+            ConfigError: no such device. ProgrpoError: the engine's own word why not.
+        """
+        device = str(pick_device(device))
+        if hasattr(self.module, "prepare"):
+            self.module.prepare(self.params, device)
+
+    def make(self, model: LanguageModel) -> Engine:
+        """Set it up on a model.
+
+        Raises:
+            PluginError: what it makes is no `Engine`, or says nothing of its capabilities.
+        """
+        engine = self.module.make(model, self.params)
+        if not isinstance(engine, Engine):
+            raise PluginError(f"engine {self.name!r}: make gave {engine!r:.80}; expected a progrpo.engines.Engine")
+        if not isinstance(getattr(engine, "capabilities", None), Capabilities):
+            raise PluginError(
+                f"engine {self.name!r}: no capabilities; expected a progrpo.engines.Capabilities on the engine"
+            )
+        return engine
+
+
+def choose(choice: Choice) -> EngineSetup:
     """Import the chosen engine and validate its settings, without setting it up.
 
     Raises:
@@ -159,39 +196,12 @@ def load_params(choice: Choice) -> tuple[ModuleType, Any]:
     """
     module = plugins.load("engines", choice.name)
     plugins.check_contract(CONTRACT, choice.name, module)
-    return module, parse(module.Params, choice.params, where=f"engine {choice.name}")
-
-
-def prepare(choice: Choice, device: str) -> None:
-    """Check that this machine can run the chosen engine, before a model is loaded.
-
-    Args:
-        device: of the model: a torch device, or "auto".
-
-    Raises:
-        ConfigError: no such device. ProgrpoError: the engine's own word why not; and see `load_params`.
-    """
-    module, params = load_params(choice)
-    name = str(pick_device(device))
-    if hasattr(module, "prepare"):
-        module.prepare(params, name)
+    return EngineSetup(choice.name, module, parse(module.Params, choice.params, where=f"engine {choice.name}"))
 
 
 def load(choice: Choice, model: LanguageModel) -> Engine:
-    """Set up the chosen engine on a model.
-
-    Raises:
-        PluginError: what it makes is no `Engine`; and see `load_params`.
-    """
-    module, params = load_params(choice)
-    engine = module.make(model, params)
-    if not isinstance(engine, Engine):
-        raise PluginError(f"engine {choice.name!r}: make gave {engine!r:.80}; expected a progrpo.engines.Engine")
-    if not isinstance(getattr(engine, "capabilities", None), Capabilities):
-        raise PluginError(
-            f"engine {choice.name!r}: no capabilities; expected a progrpo.engines.Capabilities on the engine"
-        )
-    return engine
+    """`choose`, and set it up on a model."""
+    return choose(choice).make(model)
 
 
 def check_generated(engine: Engine, requests: Sequence[Request], results: Sequence[Generated]) -> None:

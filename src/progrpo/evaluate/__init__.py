@@ -12,6 +12,7 @@ from torch import Tensor
 from progrpo import measures
 from progrpo.algo.confidence import sequence_confidence
 from progrpo.engines import Engine, Sampling, Stops
+from progrpo.errors import ConfigError
 from progrpo.measures import Measure
 from progrpo.model import LanguageModel
 from progrpo.processes import ALONE, Processes
@@ -72,6 +73,29 @@ class EvaluateSettings(Settings):
         for one in found:
             one.prepare()
         return found
+
+
+def require_entropies(chosen: Sequence[Measure], engine: Engine, name: str) -> None:
+    """Hold the chosen measures against what the engine can give, before anything is sampled.
+
+    Args:
+        name: of the engine, for the message.
+
+    Raises:
+        ConfigError: a measure needs the entropies that this engine does not give.
+    """
+    if engine.capabilities.entropies:
+        return
+    for one in chosen:
+        if one.needs_entropies is True:
+            raise ConfigError(
+                f"measure {one.name!r} needs entropies, which engine {name!r} does not give; leave it out of "
+                "evaluate.measures, or evaluate with another engine (engine.name=hf)"
+            )
+        if one.needs_entropies:
+            logger.warning(
+                "measure %s: engine %s gives no entropies; %s left out", one.name, name, ", ".join(one.needs_entropies)
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,13 +4,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from progrpo import plugins, rewards, tasks
 from progrpo.engines import Engine
 from progrpo.environment import digest, environment
-from progrpo.evaluate import EvaluateSettings, evaluate_parts, measured, warn_of_cut
+from progrpo.evaluate import EvaluateSettings, evaluate_parts, measured, require_entropies, warn_of_cut
 from progrpo.evaluate.directory import EvaluationFile
 from progrpo.evaluate.presets import MAX_NEW_TOKENS, PresetName, require_default_task, require_kept, samples
 from progrpo.measures import Measure, require_numbers
@@ -19,6 +18,7 @@ from progrpo.model.files import fingerprint
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice
+from progrpo.tasks import Task
 from progrpo.types import Problem, ProblemResult
 
 logger = logging.getLogger(__name__)
@@ -35,9 +35,7 @@ class BenchmarkPlan:
         preset: by whose rules, or None. problems: all of them, those with bad golds included.
     """
 
-    choice: Choice
-    module: ModuleType
-    params: Any
+    task: Task
     problems: tuple[Problem, ...]
     reward: Choice
     settings: EvaluateSettings
@@ -47,7 +45,7 @@ class BenchmarkPlan:
     @property
     def name(self) -> str:
         """Of its files: the task's, and the preset's where there is one."""
-        task = plugins.label(self.choice.name)
+        task = plugins.label(self.task.name)
         return f"{task}-{self.preset}" if self.preset else task
 
 
@@ -69,21 +67,19 @@ def plan(
     Raises:
         ProgrpoError: unknown names or settings, no data, or settings that contradict the preset.
     """
-    module, params = tasks.load(choice)
-    chosen = reward or tasks.reward(choice)
+    task = tasks.load(choice)
+    chosen = reward or task.reward()
     full = Choice(name=chosen.name, **{**chosen.params, **rewards.load(chosen).params.model_dump(mode="json")})
-    limit = max_new_tokens or getattr(module, "MAX_NEW_TOKENS", MAX_NEW_TOKENS)
+    limit = max_new_tokens or getattr(task.module, "MAX_NEW_TOKENS", MAX_NEW_TOKENS)
     if preset is not None:
         require_kept(preset, settings.model_dump(), limit)
-        require_default_task(preset, choice.name, params)
-        n = samples(module, preset)
-    problems = tuple(tasks.problems(choice, split))
-    if split == "test" and hasattr(module, "check"):
-        module.check(params, problems)
+        require_default_task(preset, task.name, task.params)
+        n = samples(task.module, preset)
+    problems = tuple(task.problems(split))
+    if split == "test":
+        task.check(problems)
     return BenchmarkPlan(
-        choice=choice,
-        module=module,
-        params=params,
+        task=task,
         problems=problems[: settings.problems] if settings.problems else problems,
         reward=full,
         settings=settings if n is None else settings.model_copy(update={"n": n}),
@@ -130,6 +126,7 @@ def evaluate_benchmark(
         if "excluded" in file.header and len(done) == len(benchmark.problems) - len(file.header["excluded"]):
             return file.finish(done, over_task(benchmark, chosen, done))
         model, engine = load()
+        require_entropies(chosen, engine, engine_choice.name)
         file.require_commit(getattr(model.model.config, "_commit_hash", None))
         problems = _usable(benchmark, file, verifier, verify, on_progress)
         judged = {one.problem for one in done}
@@ -166,7 +163,7 @@ def _asked(
     the commit, once they are loaded); the problems by their digest."""
     settings = benchmark.settings
     return {
-        "task": benchmark.choice.name,
+        "task": benchmark.task.name,
         "preset": benchmark.preset,
         "model": about.path,
         "weights": fingerprint(about.path) or about.path,
@@ -178,7 +175,7 @@ def _asked(
             "seed": seed,
             "precision": about.precision,
             "attention": about.attention,
-            "task": benchmark.params.model_dump(mode="json"),
+            "task": benchmark.task.params.model_dump(mode="json"),
             "reward": benchmark.reward.model_dump(mode="json"),
             "engine": engine.model_dump(mode="json"),
             "check_gold": verify.check_gold,
@@ -192,13 +189,12 @@ def over_task(
     benchmark: BenchmarkPlan, chosen: Sequence[Measure], problems: Sequence[ProblemResult]
 ) -> dict[str, float]:
     """The numbers of the whole task that are no mean over problems: the measures' and the task's own."""
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for measure in chosen:
-        found |= measure.over_task(problems)
-    if hasattr(benchmark.module, "summarise"):
-        own = benchmark.module.summarise(problems, benchmark.params)
-        found |= require_numbers(own, where=f"task {benchmark.choice.name!r}: summarise")
-    return found
+        numbers |= measure.over_task(problems)
+    if (summary := benchmark.task.summarise(problems)) is not None:
+        numbers |= require_numbers(summary, where=f"task {benchmark.task.name!r}: summarise")
+    return numbers
 
 
 def _usable(

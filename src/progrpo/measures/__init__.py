@@ -14,6 +14,8 @@ The contract:
                     and of the page it stands in (`drawn`). A name without one is shown by `progrpo evaluate` as it is
     NEEDS_CANONICAL True: left out altogether where the verifier gives no canonical forms
     NEEDS_ANSWERS   True: left out where what the verifier extracts is no answer to be counted (programs)
+    NEEDS_ENTROPIES True: refused with an engine that gives no entropies, before anything is sampled; or the names of those
+                    of its numbers that need them: such an evaluation then goes without these, and says so
     NEEDS_EXTRA     the extra of progrpo it needs: `progrpo evaluate` measures it where a preset or the settings ask for it
 """
 
@@ -41,6 +43,7 @@ CONTRACT = plugins.Contract(
         "prepare": "prepare(params)",
         "NEEDS_CANONICAL": "True or False",
         "NEEDS_ANSWERS": "True or False",
+        "NEEDS_ENTROPIES": "True, or a tuple of names of its numbers",
         "NEEDS_EXTRA": "the name of an extra of progrpo",
         "COLUMNS": "a tuple of progrpo.schema.quantity.Quantity",
     },
@@ -64,6 +67,11 @@ class Measure:
     @property
     def needs_answers(self) -> bool:
         return bool(getattr(self.module, "NEEDS_ANSWERS", False))
+
+    @property
+    def needs_entropies(self) -> bool | tuple[str, ...]:
+        """Whether it makes no sense without entropies; or which of its numbers do not."""
+        return getattr(self.module, "NEEDS_ENTROPIES", ())
 
     def measure(self, judged: ProblemResult) -> Mapping[str, float]:
         """The values for one problem. Raises PluginError where one is no finite number."""

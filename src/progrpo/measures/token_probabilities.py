@@ -50,6 +50,9 @@ COLUMNS = (
 )
 
 
+NEEDS_ENTROPIES = ("rollout_entropy",)
+
+
 def measure(judged: ProblemResult, params: Params) -> dict[str, float]:
     """Means over the rollouts of one problem that have tokens, each in `TokenStatistics`' words:
 

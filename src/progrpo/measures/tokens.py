@@ -34,6 +34,9 @@ COLUMNS = (
 )
 
 
+NEEDS_ENTROPIES = ("entropy",)
+
+
 def measure(judged: ProblemResult, params: Params) -> dict[str, float]:
     """`entropy` (nats per token, mean over all sampled tokens, at the sampling temperature), `length` (tokens),
     `truncated` (share of completions)."""

@@ -32,9 +32,9 @@ from progrpo.algo.reweight import (
     Baseline,
     Skip,
     Spread,
+    add_shift,
     confidence_shift,
     correlation_within_groups,
-    reweight_advantages,
     shift_share,
     without_length_trend,
 )
@@ -193,21 +193,16 @@ def add_to(plain: Tensor, batch: RolloutBatch, params: Params) -> methods.Advant
     completion = _completion_confidence(batch, params)  # [P, G]
     prompt = _prompt_confidence(batch, params, completion)  # [P]
     of_completion, of_prompt = _scores(batch, params, completion, prompt)
-    baseline, skip, apply_to, spread = params.baseline, params.skip, params.apply_to, params.spread
-    values = reweight_advantages(
-        plain,
+    shift = confidence_shift(
         batch.correct,
         of_prompt,
         of_completion,
-        alpha=params.alpha,
-        baseline=baseline,
-        skip=skip,
-        apply_to=apply_to,
-        spread=spread,
+        baseline=params.baseline,
+        skip=params.skip,
+        apply_to=params.apply_to,
+        spread=params.spread,
     )
-    shift = confidence_shift(
-        batch.correct, of_prompt, of_completion, baseline=baseline, skip=skip, apply_to=apply_to, spread=spread
-    )
+    values = add_shift(plain, shift, alpha=params.alpha)
     # With alpha 0 nobody expects a shift, and nobody wants to be told that there is none.
     share = (
         WeightedMean(*shift_share(plain, params.alpha * shift, batch.judged)) if params.alpha else WeightedMean(0.0, 0)

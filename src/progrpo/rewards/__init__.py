@@ -91,6 +91,11 @@ class Reward:
     takes_params: bool = True
     takes_finish: frozenset[str] = frozenset()
 
+    @property
+    def choice(self) -> Choice:
+        """What loads it again, in another process."""
+        return Choice(name=self.name, **self.params.model_dump(mode="json"))
+
     def has(self, function: str) -> bool:
         return callable(getattr(self.module, function, None))
 

@@ -54,7 +54,7 @@ def pack(groups: Sequence[Group], problems: Sequence[Problem]) -> Parcel:
     places = {id(problem): place for place, problem in enumerate(problems)}
     tensors: list[Tensor] = []
 
-    class Pickler(pickle.Pickler):
+    class GroupPickler(pickle.Pickler):
         def persistent_id(self, obj: Any) -> Any:
             if isinstance(obj, Tensor):
                 tensors.append(obj)
@@ -64,7 +64,7 @@ def pack(groups: Sequence[Group], problems: Sequence[Problem]) -> Parcel:
             return None
 
     buffer = io.BytesIO()
-    Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(tuple(groups))
+    GroupPickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(tuple(groups))
     parts: dict[str, list[np.ndarray[Any, Any]]] = {}
     shapes = []
     for tensor in tensors:
@@ -90,12 +90,12 @@ def unpack(parcel: Parcel, problems: Sequence[Problem]) -> tuple[Group, ...]:
         tensors.append(values[name][begin[name] : end].view(shape))
         begin[name] = end
 
-    class Unpickler(pickle.Unpickler):
+    class GroupUnpickler(pickle.Unpickler):
         def persistent_load(self, pid: Any) -> Any:
             kind, place = pid
             return tensors[place] if kind == "tensor" else problems[place]
 
-    groups: tuple[Group, ...] = Unpickler(io.BytesIO(parcel.objects)).load()
+    groups: tuple[Group, ...] = GroupUnpickler(io.BytesIO(parcel.objects)).load()
     return groups
 
 

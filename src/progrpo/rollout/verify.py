@@ -11,6 +11,7 @@ from pydantic import Field
 
 from progrpo import rewards
 from progrpo.errors import VerifierError
+from progrpo.rewards import Reward
 from progrpo.rollout.pool import Outcome, WorkerPool, call_here
 from progrpo.settings import Choice, Settings
 from progrpo.types import Finish, Problem, Sample, Verdict
@@ -48,9 +49,8 @@ class Verifier:
         ProgrpoError: the reward cannot judge on this machine (its `prepare` says why).
     """
 
-    def __init__(self, reward: Choice, settings: VerifySettings) -> None:
-        self._choice = reward
-        self._reward = rewards.load(reward)
+    def __init__(self, reward: Choice | Reward, settings: VerifySettings) -> None:
+        self._reward = reward if isinstance(reward, Reward) else rewards.load(reward)
         self._settings = settings
         self._pool: WorkerPool | None = None
         self._lock = threading.Lock()
@@ -158,7 +158,7 @@ class Verifier:
         with self._lock:
             if self._pool is None:
                 self._pool = WorkerPool(
-                    partial(rewards.load, self._choice),
+                    partial(rewards.load, self._reward.choice),
                     limit_s=self._settings.limit_s or self._reward.limit_s,
                     workers=self._settings.workers,
                     memory_bytes=int(self._settings.memory_gib * 2**30),

@@ -16,13 +16,14 @@ The contract:
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from progrpo import plugins
 from progrpo.errors import DataError, PluginError
 from progrpo.settings import Choice, Settings, parse
-from progrpo.types import Problem
+from progrpo.types import Problem, ProblemResult
 
 CONTRACT = plugins.Contract(
     kind="task",
@@ -42,8 +43,58 @@ CONTRACT = plugins.Contract(
 )
 
 
-def load(choice: Choice) -> tuple[ModuleType, Any]:
-    """Import the chosen task and validate its settings.
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task chosen and set up, with the defaults of the contract."""
+
+    name: str
+    module: ModuleType
+    params: Any
+
+    def reward(self) -> Choice:
+        """The reward that judges it unless another is named.
+
+        Raises:
+            ConfigError: it is neither a name nor {name: ..., key: value}.
+        """
+        chosen = self.module.reward(self.params) if hasattr(self.module, "reward") else self.module.REWARD
+        named = {"name": chosen} if isinstance(chosen, str) else chosen
+        return parse(Choice, named, where=f"task {self.name}: its reward")
+
+    def problems(self, split: str) -> Sequence[Problem]:
+        """Load one split.
+
+        Raises:
+            PluginError: what the task loads is no sequence of problems with ids.
+            DataError: the split is empty, two of its problems share an id (both lines are named), or a text holds half a
+                character.
+        """
+        loaded = self.module.load(split, self.params)
+        if not isinstance(loaded, Sequence):
+            raise PluginError(f"task {self.name!r}: load gave a {type(loaded).__name__}; expected a list of Problem")
+        for index, problem in enumerate(loaded):
+            if not isinstance(problem, Problem) or not isinstance(problem.id, str):
+                raise PluginError(
+                    f"task {self.name!r}: row {index} of split {split!r} is {problem!r:.80}; expected a "
+                    "progrpo.types.Problem whose id is text"
+                )
+        if len(loaded) == 0:
+            raise DataError(f"task {self.name!r}: split {split!r} has no problems")
+        _require_readable(loaded, f"task {self.name!r}: split {split!r}")
+        return loaded
+
+    def check(self, problems: Sequence[Problem]) -> None:
+        """Raises DataError where `summarise` would lack something."""
+        if hasattr(self.module, "check"):
+            self.module.check(self.params, problems)
+
+    def summarise(self, problems: Sequence[ProblemResult]) -> object:
+        """Its numbers of the whole task, as its module gives them; None without any."""
+        return self.module.summarise(problems, self.params) if hasattr(self.module, "summarise") else None
+
+
+def load(choice: Choice) -> Task:
+    """Import the chosen task and validate its settings, once: what is to be known of it is asked of the `Task`.
 
     Raises:
         PluginError: unknown name, or a file that does not keep the contract.
@@ -51,43 +102,17 @@ def load(choice: Choice) -> tuple[ModuleType, Any]:
     """
     module = plugins.load("tasks", choice.name)
     plugins.check_contract(CONTRACT, choice.name, module)
-    return module, parse(module.Params, choice.params, where=f"task {choice.name}")
+    return Task(choice.name, module, parse(module.Params, choice.params, where=f"task {choice.name}"))
 
 
 def reward(choice: Choice) -> Choice:
-    """The reward that judges the chosen task unless another is named.
-
-    Raises:
-        ConfigError: it is neither a name nor {name: ..., key: value}.
-    """
-    module, params = load(choice)
-    chosen = module.reward(params) if hasattr(module, "reward") else module.REWARD
-    return parse(
-        Choice, {"name": chosen} if isinstance(chosen, str) else chosen, where=f"task {choice.name}: its reward"
-    )
+    """`Task.reward` of a choice that is not loaded yet."""
+    return load(choice).reward()
 
 
 def problems(choice: Choice, split: str) -> Sequence[Problem]:
-    """Load one split.
-
-    Raises:
-        PluginError: what the task loads is no sequence of problems with ids.
-        DataError: the split is empty, two of its problems share an id (both lines are named), or a text holds half a character.
-    """
-    module, params = load(choice)
-    loaded = module.load(split, params)
-    if not isinstance(loaded, Sequence):
-        raise PluginError(f"task {choice.name!r}: load gave a {type(loaded).__name__}; expected a list of Problem")
-    for index, problem in enumerate(loaded):
-        if not isinstance(problem, Problem) or not isinstance(problem.id, str):
-            raise PluginError(
-                f"task {choice.name!r}: row {index} of split {split!r} is {problem!r:.80}; expected a "
-                "progrpo.types.Problem whose id is text"
-            )
-    if len(loaded) == 0:
-        raise DataError(f"task {choice.name!r}: split {split!r} has no problems")
-    _require_readable(loaded, f"task {choice.name!r}: split {split!r}")
-    return loaded
+    """`Task.problems` of a choice that is not loaded yet."""
+    return load(choice).problems(split)
 
 
 def _require_readable(problems: Sequence[Problem], where: str) -> None:

@@ -19,7 +19,7 @@ from progrpo.train.rows import TokenRows, make_rows
 from progrpo.train.sampling import sample
 from progrpo.train.scoring import policy_batch, refreshed_advantages
 from progrpo.train.settings import RunSettings
-from progrpo.train.setup import Listener, Trainer, prepare, resolve
+from progrpo.train.setup import Listener, Trainer, choose, prepare
 from progrpo.train.token_counts import TokenCounts
 from progrpo.train.update import update
 from progrpo.types import RolloutBatch, WeightedMean
@@ -43,10 +43,10 @@ def train(
     Raises:
         ProgrpoError: any of `progrpo.errors`; nothing of an earlier run is overwritten.
     """
-    settings, processes = resolve(settings), join()
-    assert settings.reward is not None  # `resolve` named it
-    with Verifier(settings.reward, settings.verify) as verifier:
-        trainer = prepare(settings, verifier, resume=resume, listen=listen, processes=processes)
+    chosen, processes = choose(settings), join()
+    settings = chosen.settings
+    with Verifier(chosen.reward, settings.verify) as verifier:
+        trainer = prepare(chosen, verifier, resume=resume, listen=listen, processes=processes)
         clock = Clock(trainer.model.device)
         with trainer.run as run, closing(trainer.engine), Keeper(trainer, clock) as keeper:
             listen("start", {"done": trainer.done, "steps": settings.steps, "out": str(run.path)})

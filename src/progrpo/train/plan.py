@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from progrpo import engines, methods, tasks
+from progrpo import methods, tasks
 from progrpo.algo.aggregate import How
 from progrpo.environment import digest
 from progrpo.errors import ProgrpoError
@@ -15,7 +15,7 @@ from progrpo.rollout.verify import Verifier
 from progrpo.train.record import require_free, require_same, require_trackers
 from progrpo.train.room import predict, require_room, require_writable
 from progrpo.train.settings import RunSettings
-from progrpo.train.setup import Listener, bad_golds, fit_splits, has_run, require_rounds
+from progrpo.train.setup import Chosen, Listener, bad_golds, fit_splits, has_run, require_rounds
 from progrpo.train.stream import ProblemStream
 
 _GIB = 2**30
@@ -32,7 +32,7 @@ STOPS = "warning: as things are the run would stop: "
 """Begins a line that says why."""
 
 
-def make_plan(settings: RunSettings, *, resume: bool = False, listen: Listener = lambda event, data: None) -> list[str]:
+def make_plan(chosen: Chosen, *, resume: bool = False, listen: Listener = lambda event, data: None) -> list[str]:
     """Lines of text; everything is resolved as the run would, but no weights are read and nothing is written.
 
     All that would stop the run and can be known without its weights is in lines that begin with `STOPS`: its directory and
@@ -40,13 +40,13 @@ def make_plan(settings: RunSettings, *, resume: bool = False, listen: Listener =
     a recipe can be read on another machine than the one it runs on.
 
     Args:
-        settings: resolved. resume: whether the run is to go on where there is one.
+        resume: whether the run is to go on where there is one.
         listen: see `progrpo.train.setup.Listener`.
 
     Raises:
         ProgrpoError: a setting is invalid.
     """
-    method = methods.load(settings.method)
+    settings, method = chosen.settings, chosen.method
     batch = settings.batch
     sequences = batch.prompts * batch.group
     per_step = batch.minibatch_prompts or batch.prompts
@@ -67,10 +67,10 @@ def make_plan(settings: RunSettings, *, resume: bool = False, listen: Listener =
     resume = resume and has_run(Path(str(settings.out)))
     checks: dict[str, Callable[[], Iterable[str]]] = {
         "looking at the run directory": lambda: _directory(settings, resume),
-        "asking for device and engine": lambda: _machine(settings),
-        "reading the problems": lambda: _problems(settings, found, resume),
-        "checking the gold answers": lambda: _golds(settings, found, listen),
-        "reading the prompts": lambda: _prompts(settings, found),
+        "asking for device and engine": lambda: _machine(chosen),
+        "reading the problems": lambda: _problems(chosen, found, resume),
+        "checking the gold answers": lambda: _golds(chosen, found, listen),
+        "reading the prompts": lambda: _prompts(chosen, found),
         "reading the model's configuration": lambda: _memory(settings, longest),
         "looking at the disk": lambda: _disk(settings, len(found.get("held-out", ()))),
     }
@@ -96,27 +96,27 @@ def _directory(settings: RunSettings, resume: bool) -> Iterator[str]:
     yield from ()
 
 
-def _machine(settings: RunSettings) -> Iterator[str]:
-    engines.prepare(settings.engine, settings.model.device)
+def _machine(chosen: Chosen) -> Iterator[str]:
+    chosen.engine.prepare(chosen.settings.model.device)
     yield from ()
 
 
-def _problems(settings: RunSettings, found: dict[str, Any], resume: bool) -> Iterator[str]:
+def _problems(chosen: Chosen, found: dict[str, Any], resume: bool) -> Iterator[str]:
     """Fill `found` with the splits."""
-    splits = {"training": tasks.problems(settings.task, "train")}
-    if settings.evaluate.every:
-        splits["held-out"] = tasks.problems(settings.task, "test")
+    splits = {"training": chosen.task.problems("train")}
+    if chosen.settings.evaluate.every:
+        splits["held-out"] = chosen.task.problems("test")
     found |= splits
     if resume:
-        require_same(settings, digest([one for problems in splits.values() for one in problems]))
+        require_same(chosen.settings, digest([one for problems in splits.values() for one in problems]))
     if shared := tasks.overlap(splits["training"], splits.get("held-out", ())):
         yield f"warning: {shared}"
 
 
-def _golds(settings: RunSettings, found: dict[str, Any], listen: Listener) -> Iterator[str]:
+def _golds(chosen: Chosen, found: dict[str, Any], listen: Listener) -> Iterator[str]:
     """Take problems with a bad gold out of `found`."""
-    assert settings.reward is not None  # `resolve` named it
-    with Verifier(settings.reward, settings.verify) as verifier:
+    settings = chosen.settings
+    with Verifier(chosen.reward, settings.verify) as verifier:
         if not found:
             return
         train, test = found["training"], found.get("held-out", ())
@@ -128,7 +128,8 @@ def _golds(settings: RunSettings, found: dict[str, Any], listen: Listener) -> It
         found["held-out"] = without(test, bad, split="test")
 
 
-def _prompts(settings: RunSettings, found: dict[str, Any]) -> Iterator[str]:
+def _prompts(chosen: Chosen, found: dict[str, Any]) -> Iterator[str]:
+    settings = chosen.settings
     tokenizer = load_tokenizer(settings.model)
     require_embedded(tokenizer, count_parameters(settings.model.path)["vocabulary"], settings.model.path)
     kept = fit_splits(settings, tokenizer, known_positions(settings.model.path), found)
@@ -140,7 +141,7 @@ def _prompts(settings: RunSettings, found: dict[str, Any]) -> Iterator[str]:
     yield "data: " + ", ".join(sizes)
     size = settings.batch.prompts
     ProblemStream(kept["training"][0], seed=settings.seed, shuffle=settings.data.shuffle, per_rollout=size)
-    require_rounds(methods.load(settings.method), settings, len(kept["training"][0]))
+    require_rounds(chosen.method, settings, len(kept["training"][0]))
 
 
 def _disk(settings: RunSettings, held_out: int) -> Iterator[str]:

@@ -3,22 +3,25 @@
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from progrpo import engines, methods, rewards, tasks
-from progrpo.engines import Engine
+from progrpo.engines import Engine, EngineSetup
 from progrpo.environment import digest
-from progrpo.errors import ConfigError
+from progrpo.errors import ConfigError, ProgrpoError
+from progrpo.evaluate import require_entropies
 from progrpo.methods import Method
 from progrpo.model import LanguageModel, count_parameters, load_model
 from progrpo.processes import ALONE, Processes
+from progrpo.rewards import Reward
 from progrpo.rollout.generate import fit_prompts
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier
+from progrpo.tasks import Task
 from progrpo.train import checkpoint
 from progrpo.train.alarms import Alarms
 from progrpo.train.follower import open_run, require_shared
@@ -68,46 +71,67 @@ class Trainer:
         return engine_scores(self.settings, self.engine)
 
 
-def resolve(settings: RunSettings) -> RunSettings:
-    """Write out every setting of the chosen method, task, reward and engine, presets and defaults included.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Chosen:
+    """What the settings of a run choose, each imported and validated once.
+
+    Attributes:
+        settings: with every setting of method, task, reward and engine written out, presets and defaults included.
+    """
+
+    settings: RunSettings
+    method: Method
+    task: Task
+    reward: Reward
+    engine: EngineSetup
+
+
+def choose(settings: RunSettings) -> Chosen:
+    """Import the chosen method, task, reward and engine, and write out every setting of theirs.
 
     Raises:
         PluginError, ConfigError: a name or setting of theirs is unknown or invalid.
     """
-    method = methods.load(settings.method)
-    _, task_params = tasks.load(settings.task)
-    reward = settings.reward or tasks.reward(settings.task)
-    chosen = {
-        "method": (settings.method, method.params),
-        "task": (settings.task, task_params),
-        "reward": (reward, rewards.load(reward).params),
-        "engine": (settings.engine, engines.load_params(settings.engine)[1]),
-    }
-    full = {
+    method, task = methods.load(settings.method), tasks.load(settings.task)
+    reward_choice = settings.reward or task.reward()
+    reward, engine = rewards.load(reward_choice), engines.choose(settings.engine)
+    written_out = {
         key: type(choice)(**{**choice.model_dump(), **params.model_dump(mode="json")})
-        for key, (choice, params) in chosen.items()
+        for key, (choice, params) in {
+            "method": (settings.method, method.params),
+            "task": (settings.task, task.params),
+            "reward": (reward_choice, reward.params),
+            "engine": (settings.engine, engine.params),
+        }.items()
     }
-    return settings.model_copy(update=full)
+    settings = settings.model_copy(update=written_out)
+    return Chosen(settings=settings, method=method, task=task, reward=reward, engine=engine)
+
+
+def resolve(settings: RunSettings) -> RunSettings:
+    """The settings of `choose`."""
+    return choose(settings).settings
 
 
 def prepare(
-    settings: RunSettings, verifier: Verifier, *, resume: bool, listen: Listener, processes: Processes = ALONE
+    chosen: Chosen, verifier: Verifier, *, resume: bool, listen: Listener, processes: Processes = ALONE
 ) -> Trainer:
     """Check all that can be checked, then make the parts; the run directory is made last.
 
     Raises:
         ProgrpoError: see `progrpo.errors`.
     """
+    # Two trainers of one choice do not share what their methods remember.
+    settings, method = chosen.settings, replace(chosen.method, state={})
     out = Path(str(settings.out))
     parallel = Parallel(settings.parallel, processes)
     resume = _goes_on(out, resume, processes)
-    _require_machine(settings, out, listen)
+    _require_machine(chosen, out, listen)
     listen("prepare", {"doing": "reading the problems"})
-    method = methods.load(settings.method)
     for warning in method.check(settings.batch.group, settings.batch.steps_per_rollout):
         logger.warning("%s", warning)
-    problems = tasks.problems(settings.task, "train")
-    test = tasks.problems(settings.task, "test") if settings.evaluate.every else ()
+    problems = chosen.task.problems("train")
+    test = chosen.task.problems("test") if settings.evaluate.every else ()
     if shared := tasks.overlap(problems, test):
         logger.warning("%s", shared)
     require_rounds(method, settings, len(problems))
@@ -144,8 +168,7 @@ def prepare(
     reference = None
     if "ref_logprobs" in method.needs:
         reference = Reference(model, settings.model, temperature, trained=policy.scorer, parallel=parallel)
-    engine = engines.load(settings.engine, sampling_copy.model if sampling_copy else model)
-    _require_capable(engine, settings, method)
+    engine = _capable_engine(chosen, sampling_copy.model if sampling_copy else model, verifier)
     if latest is not None:
         checkpoint.restore(latest, policy, method.state)
         sync(engine, model, latest.step, parallel, sampling_copy)
@@ -192,10 +215,11 @@ def _latest(settings: RunSettings, out: Path, processes: Processes) -> checkpoin
     return latest
 
 
-def _require_machine(settings: RunSettings, out: Path, listen: Listener) -> None:
+def _require_machine(chosen: Chosen, out: Path, listen: Listener) -> None:
     """Ask for all that a run needs beside its data and settings: trackers, device, engine, and room on the disk."""
+    settings = chosen.settings
     require_trackers(settings)
-    engines.prepare(settings.engine, settings.model.device)
+    chosen.engine.prepare(settings.model.device)
     listen("prepare", {"doing": "reading the model's configuration"})
     parameters = count_parameters(settings.model.path)["parameters"]
     for warning in require_room(out, predict(settings, parameters, held_out=0)):
@@ -229,16 +253,32 @@ def fit_splits(
     }
 
 
-def _require_capable(engine: Engine, settings: RunSettings, method: Method) -> None:
+def _capable_engine(chosen: Chosen, model: LanguageModel, verifier: Verifier) -> Engine:
+    """The chosen engine on the model.
+
+    Raises:
+        ConfigError: the method, or a measure of the evaluations, reads what this engine does not give.
+    """
+    engine, settings = chosen.engine.make(model), chosen.settings
+    try:
+        if engine_scores(settings, engine):
+            _require_capable(engine, chosen)
+        if settings.evaluate.every:
+            require_entropies(settings.evaluate.load_measures(verifier), engine, chosen.engine.name)
+    except ProgrpoError:
+        engine.close()
+        raise
+    return engine
+
+
+def _require_capable(engine: Engine, chosen: Chosen) -> None:
     """Raises ConfigError if the method reads what this engine does not give, and the trainer makes no pass of its own."""
-    if not engine_scores(settings, engine):
-        return
-    given = {"entropies": engine.capabilities.entropies, "prompt_logprobs": engine.capabilities.prompt_logprobs}
-    for name, there in given.items():
-        if name in method.needs and not there:
+    gives = {"entropies": engine.capabilities.entropies, "prompt_logprobs": engine.capabilities.prompt_logprobs}
+    for name, there in gives.items():
+        if name in chosen.method.needs and not there:
             raise ConfigError(
-                f"method {method.name!r} needs {name.replace('_', ' ')}, which engine {settings.engine.name!r} does not give; "
-                "set old_logprobs=trainer, so that a pass of the trainer gives them"
+                f"method {chosen.method.name!r} needs {name.replace('_', ' ')}, which engine {chosen.engine.name!r} does not "
+                "give; set old_logprobs=trainer, so that a pass of the trainer gives them"
             )
 
 

@@ -184,7 +184,18 @@ class ContinuousDecoder:
         self._device_rows.uniform[rows] = torch.from_numpy(values).to(self._model.device)
 
     def _leave(self, on_done: Done | None) -> None:
-        """Record the rows that have ended and close the gaps they leave; then the groups that are done."""
+        """Record the rows that have ended and close the gaps they leave; then the groups that are done.
+
+        Rows in use stand first, so the last ones that go on fill the gaps. Of six rows, two of each of three groups,
+        1, 2 and 3 end:
+
+            row         0  1  2  3  4  5         gone = 1 2 3, so three go on: the first three rows shall be theirs
+            group       0  0  1  1  2  2         holes: those of them that are gone, 1 and 2
+            ended          x  x  x               movers: the rows behind that go on, 4 and 5
+
+            row         0  1  2                  row 4 was copied to 1 and row 5 to 2; what stands in rows 3 to
+            group       0  2  2                  5 is read by nobody. Left: 1 row of group 0, 0 of 1, 2 of 2
+        """
         state, count = self._device_rows, self._count
         stopped = torch.isin(state.last[:count], self._stops).cpu().numpy()
         if self._ends.texts:
@@ -221,6 +232,17 @@ class ContinuousDecoder:
         return found
 
     def _close_groups(self, on_done: Done | None) -> None:
+        """Hand over the groups whose rows have all ended, and close the gaps among the slots of prompts in the same way.
+
+        The example of `_leave` goes on: slot 1 is done, two groups go on. Its slot is a hole, that of group 2 a mover:
+
+            slot    0        1        2              slot    0        1
+            request 0        1        2       ->     request 0        2
+            left    1        0        2              left    1        2
+
+        The prompt of slot 2 is copied to slot 1. A row knows its prompt by `place` = slot * G + rank in the group, so the
+        places 2 * 2 + 0 and 2 * 2 + 1 of its rows become 1 * 2 + 0 and 1 * 2 + 1; row 0 keeps its own.
+        """
         done = [slot for slot, left in enumerate(self._left) if not left]
         if not done:
             return

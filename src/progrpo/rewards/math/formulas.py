@@ -33,7 +33,7 @@ _TIMES = (r"\cdot", r"\times", "*")
 MAX_TOKENS = 250
 
 
-class UnreadableError(ValueError):
+class UnreadableFormulaError(ValueError):
     """The text is no plain formula, or one that can be meant in two ways."""
 
 
@@ -44,7 +44,7 @@ def read_formula(text: str) -> Tree | None:
         reader = _Reader(_tokens(text))
         tree = reader.sum()
         return tree if reader.next == "" else None
-    except UnreadableError:
+    except UnreadableFormulaError:
         return None
 
 
@@ -59,11 +59,11 @@ def _tokens(text: str) -> list[str]:
     tokens, position = [], 0
     text = text.strip()
     if text.count("|") > 2:  # |x|y|z| is |x| y |z|, or not
-        raise UnreadableError
+        raise UnreadableFormulaError
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None or len(tokens) >= MAX_TOKENS:
-            raise UnreadableError
+            raise UnreadableFormulaError
         tokens.append(match.group().strip())
         position = match.end()
     return tokens
@@ -93,7 +93,7 @@ class _Reader:
 
     def expect(self, token: str) -> None:
         if self.take() != token:
-            raise UnreadableError
+            raise UnreadableFormulaError
 
     def sum(self) -> Tree:
         sign = self.take() if self.next in ("+", "-") else "+"
@@ -117,7 +117,7 @@ class _Reader:
                 tree, divided = ("div", tree, self.factor()), True
             elif self.starts_atom():
                 if divided or self.ambiguous():
-                    raise UnreadableError
+                    raise UnreadableFormulaError
                 tree = ("mul", tree, self.factor())
             else:
                 return tree
@@ -148,7 +148,7 @@ class _Reader:
             return tree
         exponent = self.exponent()
         if self.next in ("^", "'"):
-            raise UnreadableError
+            raise UnreadableFormulaError
         return ("pow", tree, exponent)
 
     def exponent(self) -> Tree:
@@ -158,7 +158,7 @@ class _Reader:
         token = self.next
         # TeX raises one digit: x^23 is x^2 times 3, and not what anyone means.
         if (_is_number(token) and len(token) > 1) or not (_is_number(token) or token in _GREEK or token.isalpha()):
-            raise UnreadableError
+            raise UnreadableFormulaError
         return self.atom()
 
     def group(self) -> Tree:
@@ -192,14 +192,14 @@ class _Reader:
             return self.function(token)
         if token in _GREEK or (len(token) == 1 and token.isalpha()):
             return self.variable(token)
-        raise UnreadableError
+        raise UnreadableFormulaError
 
     def variable(self, name: str) -> Tree:
         if self.next == "_":
             self.take()
             name += "_" + (self.index() if self.next == "{" else self.take())
         if self.next == "'" or (self.next == "(" and name[0] in _CALLED):
-            raise UnreadableError
+            raise UnreadableFormulaError
         return ("var", name)
 
     def index(self) -> str:
@@ -220,7 +220,7 @@ class _Reader:
             number = self.take()
             self.expect("]")
             if not number.isdigit() or not 2 <= int(number) <= 99:
-                raise UnreadableError
+                raise UnreadableFormulaError
             degree = int(number)
         return ("root", degree, self.group())
 
@@ -232,7 +232,7 @@ class _Reader:
         power = self.exponent() if self.next == "^" else None
         if power is not None and power[0] == "neg":
             if power != ("neg", ("num", Fraction(1))) or name not in _INVERSES:
-                raise UnreadableError
+                raise UnreadableFormulaError
             name, power = _INVERSES[name], None
         argument = self.argument()
         if name == r"\log":
@@ -251,7 +251,7 @@ class _Reader:
             return ("num", Fraction(token))
         if len(token) == 1 and token.isalpha():
             return ("var", token)
-        raise UnreadableError
+        raise UnreadableFormulaError
 
     def argument(self) -> Tree:
         """What a function is of: a group, or the product up to the next sign or function."""
@@ -259,13 +259,13 @@ class _Reader:
             tree = self.atom()
             # \sin(x)y and \ln(2)(3): what belongs to the function is anyone's guess.
             if self.next not in ("+", "-", "", ")", "}", "|", "^", "/", *_TIMES) and self.next not in FUNCTIONS:
-                raise UnreadableError
+                raise UnreadableFormulaError
             return tree
         tree = self.factor()
         while self.starts_atom() and self.next not in FUNCTIONS and self.next != "(":
             if self.ambiguous():
-                raise UnreadableError
+                raise UnreadableFormulaError
             tree = ("mul", tree, self.factor())
         if self.next in ("/", "(", *_TIMES):
-            raise UnreadableError
+            raise UnreadableFormulaError
         return tree
