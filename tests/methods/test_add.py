@@ -175,7 +175,7 @@ def test_a_method_of_single_tokens_refuses(name: str) -> None:
 
 
 def test_only_a_method_with_add_to_and_never_itself() -> None:
-    with pytest.raises(ConfigError, match="method grpo: add=dapo: that method defines no add_to; progrpo does"):
+    with pytest.raises(ConfigError, match="method grpo: add=dapo: that method defines no add_to; progrpo, f_grpo and"):
         load("grpo", "dapo")
     with pytest.raises(ConfigError, match="method progrpo: add=progrpo: it would be added to itself"):
         load("progrpo", "progrpo")

@@ -317,7 +317,9 @@ def _added(settings: Any, name: str) -> Method | None:
     chosen = Choice(name=settings) if isinstance(settings, str) else Choice(**settings)
     added = load(chosen)
     if not hasattr(added.module, "add_to"):
-        raise ConfigError(f"method {name}: add={added.name}: that method defines no add_to; progrpo does")
+        raise ConfigError(
+            f"method {name}: add={added.name}: that method defines no add_to; progrpo, f_grpo and uniqueness do"
+        )
     if added.name == name:
         raise ConfigError(f"method {name}: add={name}: it would be added to itself; change its own settings instead")
     if idle := sorted(chosen.params.keys() & Params.model_fields.keys()):

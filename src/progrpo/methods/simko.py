@@ -13,7 +13,7 @@ cancelling that changes nothing.
 
 Source: arXiv:2510.14807; CLR-Lab/SimKO@306f4ff core_algos.py and run_qwen2.5-math-7b_SimKO.sh.
 Evidence: code.
-Reproduce: the defaults, a group of 8, four optimiser steps per rollout. The code has τ and λ as numbers in its text; its
+Reproduce: the defaults, a group of 8, four optimiser steps per rollout. The code has λ as a number in its text; its
 entropy bonus of 0.001 has no gradient.
 """
 
