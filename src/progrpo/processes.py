@@ -115,6 +115,12 @@ class Processes:
 ALONE = Processes()
 
 
+def require_alone(verb: str) -> None:
+    """Raises ConfigError if a launcher started several processes of something that works in one."""
+    if (count := launched().count) > 1:
+        raise ConfigError(f"{verb} works in one process, and {count} were started: call it without torchrun or srun")
+
+
 def launched(environ: Mapping[str, str] = os.environ) -> Processes:
     """What the launcher says of this process; `ALONE` without one.
 

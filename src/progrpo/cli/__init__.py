@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from progrpo.errors import ProgrpoError, TerminatedError, own_place
+from progrpo.processes import require_alone
 
 app = typer.Typer(
     name="progrpo",
@@ -35,6 +36,9 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="a recipe, for instance recipes/math.yaml")],
     overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the resolved plan and stop")] = False,
+    processes: Annotated[
+        int | None, typer.Option("--processes", min=1, help="with --dry-run: plan for so many, as torchrun would start")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on from the latest checkpoint, if there is one")] = False,
     profile: Annotated[
         bool, typer.Option("--profile", help="trace rollouts 2 and 3 (record.profile_rollouts) for ui.perfetto.dev")
@@ -47,7 +51,7 @@ def train(
     with _loading():
         from progrpo.cli.train import run_train
 
-    run_train(recipe, overrides or [], dry_run=dry_run, resume=resume, profile=profile)
+    run_train(recipe, overrides or [], dry_run=dry_run, resume=resume, profile=profile, processes=processes)
 
 
 @app.command()
@@ -65,7 +69,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", help="the run directory to write into")] = None,
 ) -> None:
     """Evaluate a model or a run's latest checkpoint: Pass@k, majority vote, diversity, entropy, verdicts."""
-    with _loading():
+    with _loading(alone="evaluate"):
         from progrpo.cli.evaluate import run_evaluate
 
     if len(preset or []) > 1:
@@ -84,7 +88,7 @@ def verify(
     show: Annotated[int, typer.Option("--show", min=0, help="rows of the tables of slow and disputed verdicts")] = 10,
 ) -> None:
     """Grade a file of completions: statuses, the slowest rows, and where two graders disagree."""
-    with _loading():
+    with _loading(alone="verify"):
         from progrpo.cli.verify import run_verify
 
     run_verify(file, reward or ["math"], overrides or [], out, show)
@@ -110,7 +114,7 @@ def score(
     show: Annotated[int, typer.Option("--show", min=0, help="rows of the tables of differences")] = 10,
 ) -> None:
     """Show the advantages and token weights that several methods give to the same recorded rollouts."""
-    with _loading():
+    with _loading(alone="score"):
         from progrpo.cli.score import run_score
 
     run_score(words, method or ["grpo", "progrpo"], model, out, show)
@@ -129,7 +133,7 @@ def shift(
 ) -> None:
     """Say what each variant's shift would do to your model, before training: its share of the advantage, the alpha for
     10, 20 and 40 %, and the sign flips to expect."""
-    with _loading():
+    with _loading(alone="shift"):
         from progrpo.cli.shift import run_shift
 
     run_shift(model, task, overrides or [], n, problems, out)
@@ -141,7 +145,7 @@ def compare(
     out: Annotated[Path, typer.Option("--out", help="the page to write")] = Path("comparison.html"),
 ) -> None:
     """Put runs side by side: tables here, one HTML page, and the paper's tables as Markdown, CSV and LaTeX."""
-    with _loading():
+    with _loading(alone="compare"):
         from progrpo.cli.report import run_compare
 
     run_compare(runs, out)
@@ -150,7 +154,7 @@ def compare(
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="a run directory")]) -> None:
     """Write report.html into a run directory: one self-contained page."""
-    with _loading():
+    with _loading(alone="report"):
         from progrpo.cli.report import run_report
 
     run_report(run)
@@ -240,8 +244,17 @@ def _log_level() -> str:
 
 
 @contextmanager
-def _loading() -> Iterator[None]:
-    """Say what takes so long, if it does."""
+def _loading(alone: str = "") -> Iterator[None]:
+    """Say what takes so long, if it does.
+
+    Args:
+        alone: a verb that works in one process.
+
+    Raises:
+        ConfigError: it was started in several.
+    """
+    if alone:
+        require_alone(alone)
     said = threading.Timer(_PATIENCE_S, lambda: typer.secho("loading torch and transformers ...", err=True))
     said.daemon = True
     said.start()

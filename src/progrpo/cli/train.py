@@ -1,5 +1,6 @@
 """The verb `train`: live progress, and the plan of `--dry-run`."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,21 +14,31 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformers.utils import logging as transformers_logging
 
 from progrpo import schema
+from progrpo.processes import launched, leave
 from progrpo.train.loop import train
 from progrpo.train.plan import STOPS, make_plan
 from progrpo.train.settings import load_settings
 from progrpo.train.setup import Chosen, choose
 
 
-def run_train(recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: bool, profile: bool) -> None:
-    console = Console(stderr=True)
+def run_train(
+    recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: bool, profile: bool, processes: int | None
+) -> None:
+    """Train, or show the plan of a run in so many processes (None: those that were started)."""
+    here = launched()
+    if not here.main:
+        # The main process speaks for all; what only this one meets is an error, and errors are told.
+        logging.getLogger().setLevel(logging.ERROR)
+    console = Console(stderr=True, quiet=not here.main)
     settings = load_settings(recipe, overrides)
     transformers_logging.disable_progress_bar()
     if dry_run:
-        _show_plan(choose(settings), resume, console)
+        if here.main:
+            _show_plan(choose(settings), resume, processes or here.count, console)
         return
     with TrainingProgress(console) as progress:
         run = train(settings, resume=resume, profile=profile, listen=progress)
+    leave()
     if profile and not progress.traced:
         first = min(settings.record.profile_rollouts, default=None)
         line = f"no trace was written: record.profile_rollouts begins with {first}, and fewer rollouts were made"
@@ -35,14 +46,14 @@ def run_train(recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: 
     console.print(f"done: [bold]{run.path}[/]; see it with: progrpo report {run.path}")
 
 
-def _show_plan(chosen: Chosen, resume: bool, console: Console) -> None:
+def _show_plan(chosen: Chosen, resume: bool, processes: int, console: Console) -> None:
     """The resolved settings and the plan as YAML with comments; what would stop the run on standard error, too.
 
     Raises:
         typer.Exit: with 1, something would.
     """
     with TrainingProgress(console) as progress:
-        plan = make_plan(chosen, resume=resume, listen=progress)
+        plan = make_plan(chosen, resume=resume, processes=processes, listen=progress)
     out = Console(soft_wrap=True, highlight=False)
     out.print(yaml.safe_dump(chosen.settings.model_dump(mode="json"), sort_keys=False), markup=False, end="")
     for line in plan:

@@ -8,17 +8,17 @@ from progrpo import methods, tasks
 from progrpo.algo.aggregate import How
 from progrpo.environment import digest
 from progrpo.errors import ProgrpoError
-from progrpo.model import count_parameters, known_positions, load_tokenizer
+from progrpo.model import count_parameters, known_positions, load_tokenizer, pick_device
 from progrpo.model.tokenizer import require_embedded
+from progrpo.processes import Processes
 from progrpo.rollout.gold import without
 from progrpo.rollout.verify import Verifier
+from progrpo.train.footprint import describe, footprint, require_sampling_copy
 from progrpo.train.record import require_free, require_same, require_trackers
 from progrpo.train.room import predict, require_room, require_writable
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Chosen, Listener, bad_golds, fit_splits, has_run, require_rounds
 from progrpo.train.stream import ProblemStream
-
-_GIB = 2**30
 
 AGGREGATIONS: dict[How, str] = {
     "group_token": "token mean within each group, mean over problems",
@@ -32,7 +32,9 @@ STOPS = "warning: as things are the run would stop: "
 """Begins a line that says why."""
 
 
-def make_plan(chosen: Chosen, *, resume: bool = False, listen: Listener = lambda event, data: None) -> list[str]:
+def make_plan(
+    chosen: Chosen, *, resume: bool = False, processes: int = 1, listen: Listener = lambda event, data: None
+) -> list[str]:
     """Lines of text; everything is resolved as the run would, but no weights are read and nothing is written.
 
     All that would stop the run and can be known without its weights is in lines that begin with `STOPS`: its directory and
@@ -40,7 +42,7 @@ def make_plan(chosen: Chosen, *, resume: bool = False, listen: Listener = lambda
     a recipe can be read on another machine than the one it runs on.
 
     Args:
-        resume: whether the run is to go on where there is one.
+        resume: whether the run is to go on where there is one. processes: that train it, each with a device.
         listen: see `progrpo.train.setup.Listener`.
 
     Raises:
@@ -50,7 +52,6 @@ def make_plan(chosen: Chosen, *, resume: bool = False, listen: Listener = lambda
     batch = settings.batch
     sequences = batch.prompts * batch.group
     per_step = batch.minibatch_prompts or batch.prompts
-    longest = settings.data.max_prompt_tokens + settings.sampling.max_new_tokens
     lines = [
         f"method: {method.name} {method.params.model_dump(mode='json')}",
         f"loss: {AGGREGATIONS[method.params.aggregate]}; ratio clipped to "
@@ -71,7 +72,7 @@ def make_plan(chosen: Chosen, *, resume: bool = False, listen: Listener = lambda
         "reading the problems": lambda: _problems(chosen, found, resume),
         "checking the gold answers": lambda: _golds(chosen, found, listen),
         "reading the prompts": lambda: _prompts(chosen, found),
-        "reading the model's configuration": lambda: _memory(settings, longest),
+        "reading the model's configuration": lambda: _memory(chosen, processes),
         "looking at the disk": lambda: _disk(settings, len(found.get("held-out", ()))),
     }
     for doing, check in checks.items():
@@ -151,24 +152,16 @@ def _disk(settings: RunSettings, held_out: int) -> Iterator[str]:
     yield from (f"warning: {warning}" for warning in require_room(out, room))
 
 
-def _memory(settings: RunSettings, longest: int) -> list[str]:
+def _memory(chosen: Chosen, processes: int) -> list[str]:
+    settings = chosen.settings
     size = count_parameters(settings.model.path)
-    states = 16 * size["parameters"]
-    tokens = max(settings.batch.micro_tokens, longest)
-    value = 2 if settings.model.precision == "bf16" else 4
-    # Per layer and token about 16 vectors of the model's width are kept for the backward pass, or one if recomputed.
-    kept = 1 if settings.model.gradient_checkpointing else 16
-    activations = tokens * size["layers"] * size["width"] * kept * value
-    head = min(tokens, 4096) * size["vocabulary"] * 4 * 3
-    rows = min(settings.engine.params.get("max_rows", 256), settings.batch.prompts * settings.batch.group)
-    prompts = min(settings.batch.prompts, 2 * max(1, rows // settings.batch.group))
-    cached = rows * settings.sampling.max_new_tokens + prompts * settings.data.max_prompt_tokens
-    cache = cached * size["cache_per_token"] * value
-    sampler = 2 * size["parameters"] if settings.model.precision == "bf16" else 0
-    return [
-        f"model: {size['parameters']:,} parameters, vocabulary {size['vocabulary']:,}",
-        f"memory: about {(states + sampler + max(activations + head, cache)) / _GIB:.2f} GiB = weights, gradient and AdamW "
-        f"{(states + sampler) / _GIB:.2f} + the larger of training ({(activations + head) / _GIB:.2f} for {tokens:,} tokens "
-        f"a pass) and sampling ({cache / _GIB:.2f} of cache for {rows} rows); on CUDA, where engine hf keeps its cache "
-        f"between rollouts, the sum of the two",
-    ]
+    mode = settings.parallel.resolve(Processes(count=processes))
+    reference = "ref_logprobs" in chosen.method.needs
+    one = footprint(settings, size, mode=mode, count=processes, reference=reference)
+    device = pick_device(settings.model.device)
+    lines = [f"model: {size['parameters']:,} parameters, vocabulary {size['vocabulary']:,}"]
+    lines += describe(
+        one, mode=mode, count=processes, device=device, shared_by=1 if device.type == "cuda" else processes
+    )
+    require_sampling_copy(one, mode, settings.engine.name, device)
+    return lines

@@ -25,6 +25,7 @@ from progrpo.tasks import Task
 from progrpo.train import checkpoint
 from progrpo.train.alarms import Alarms
 from progrpo.train.follower import open_run, require_shared
+from progrpo.train.footprint import footprint, require_sampling_copy
 from progrpo.train.parallel import Parallel, SamplingCopy, sync
 from progrpo.train.policy import Policy
 from progrpo.train.record import RunDirectory, require_free, require_trackers
@@ -154,7 +155,7 @@ def prepare(
     data, size = settings.data, settings.batch.prompts
     stream = ProblemStream(problems, seed=settings.seed, shuffle=data.shuffle, per_rollout=size)
     temperature = settings.sampling.temperature
-    sampling_copy = SamplingCopy(model) if parallel.sharded else None
+    sampling_copy = _sampling_copy(chosen, model, parallel)
     net = method.make_net(model.model.config.get_text_config().hidden_size)
     policy = Policy(
         model,
@@ -203,6 +204,17 @@ def _goes_on(out: Path, resume: bool, processes: Processes) -> bool:
         return True
     processes.same(lambda: require_free(out))
     return False
+
+
+def _sampling_copy(chosen: Chosen, model: LanguageModel, parallel: Parallel) -> SamplingCopy | None:
+    """The whole model for an engine in this process, where the one that is trained will be sharded."""
+    if not parallel.sharded:
+        return None
+    settings, size = chosen.settings, count_parameters(chosen.settings.model.path)
+    reference = "ref_logprobs" in chosen.method.needs
+    one = footprint(settings, size, mode=parallel.mode, count=parallel.processes.count, reference=reference)
+    require_sampling_copy(one, parallel.mode, settings.engine.name, model.device)
+    return SamplingCopy(model)
 
 
 def _latest(settings: RunSettings, out: Path, processes: Processes) -> checkpoint.Checkpoint | None:

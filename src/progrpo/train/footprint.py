@@ -1,0 +1,137 @@
+"""What each device holds while a run goes on, predicted from the settings and the model's configuration alone."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from progrpo.errors import ConfigError
+from progrpo.train.parallel import Mode
+from progrpo.train.settings import RunSettings
+
+GIB = 2**30
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Footprint:
+    """Bytes on each device.
+
+    Attributes:
+        weights, gradients, optimizer: of training, in float32 (AdamW keeps two moments). reference: the model before
+            training, for a method that asks for it. sampler: weights that sample beside those that are trained.
+        gathered: of a sharded model, the layers and embeddings that are whole while they compute.
+        activations: kept for the backward pass, and logits. cache: keys and values while sampling.
+        tokens: of one pass. rows: completions sampled side by side.
+    """
+
+    weights: float
+    gradients: float
+    optimizer: float
+    reference: float
+    sampler: float
+    gathered: float
+    activations: float
+    cache: float
+    tokens: int
+    rows: int
+
+    @property
+    def resident(self) -> float:
+        """Held all the time."""
+        return self.weights + self.gradients + self.optimizer + self.reference + self.sampler
+
+    def peak(self, *, cache_stays: bool) -> float:
+        """The most at a time.
+
+        Args:
+            cache_stays: whether the sampler's cache is kept during training (engine hf on CUDA).
+        """
+        training = self.activations + self.gathered
+        return self.resident + (training + self.cache if cache_stays else max(training, self.cache))
+
+
+def footprint(settings: RunSettings, size: Mapping[str, int], *, mode: Mode, count: int, reference: bool) -> Footprint:
+    """Predict what one of `count` devices holds.
+
+    Args:
+        size: see `progrpo.model.count_parameters`. reference: whether the method compares with the model before training.
+
+    Activations are an estimate: per layer and token about 16 vectors of the model's width, or one where they are recomputed.
+    """
+    parameters, batch = size["parameters"], settings.batch
+    sharded = mode == "fsdp2"
+    parts = count if sharded else 1
+    bf16 = settings.model.precision == "bf16"
+    value = 2 if bf16 else 4
+    longest = settings.data.max_prompt_tokens + settings.sampling.max_new_tokens
+    tokens = max(batch.micro_tokens, longest)
+    kept = 1 if settings.model.gradient_checkpointing else 16
+    head = min(tokens, 4096) * size["vocabulary"] * 4 * 3
+    here = -(-batch.prompts // count)  # problems that one process samples
+    rows = min(settings.engine.params.get("max_rows", 256), here * batch.group)
+    prompts = min(here, 2 * max(1, rows // batch.group))
+    embeddings = size["vocabulary"] * size["width"]
+    layer = (parameters - embeddings) / max(1, size["layers"])
+    return Footprint(
+        weights=4 * parameters / parts,
+        gradients=4 * parameters / parts,
+        optimizer=8 * parameters / parts,
+        reference=4 * parameters / parts if reference else 0,
+        sampler=value * parameters if sharded else 2 * parameters if bf16 else 0,
+        gathered=4 * (embeddings + 2 * layer) if sharded and count > 1 else 0,
+        activations=tokens * size["layers"] * size["width"] * kept * value + head,
+        cache=(rows * settings.sampling.max_new_tokens + prompts * settings.data.max_prompt_tokens)
+        * size["cache_per_token"]
+        * value,
+        tokens=tokens,
+        rows=rows,
+    )
+
+
+def device_memory(device: torch.device) -> int:
+    """Bytes of the device: of a GPU its own, else of the machine."""
+    if device.type == "cuda":
+        total: int = torch.cuda.get_device_properties(device).total_memory
+        return total
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def describe(one: Footprint, *, mode: Mode, count: int, device: torch.device, shared_by: int) -> list[str]:
+    """The footprint in words, and whether it fits.
+
+    Args:
+        device: of this process. shared_by: processes that share its memory (on CPU all of this machine's).
+    """
+    parts = {
+        "weights": one.weights,
+        "gradients": one.gradients,
+        "AdamW": one.optimizer,
+        "reference model": one.reference,
+        "weights that sample": one.sampler,
+        "gathered layers": one.gathered,
+        f"activations of {one.tokens:,} tokens a pass": one.activations,
+        f"cache of {one.rows} rows": one.cache,
+    }
+    cuda = device.type == "cuda"
+    peak, there = one.peak(cache_stays=cuda) * shared_by, device_memory(device)
+    spread = "one process" if count == 1 and mode == "none" else f"{mode}, {count} process{'es' * (count > 1)}"
+    shown = " + ".join(f"{name} {size / GIB:.2f}" for name, size in parts.items() if size)
+    fits = "fits" if peak <= 0.95 * there else "DOES NOT FIT"
+    kind = "this GPU has" if cuda else "this machine has"
+    return [
+        f"memory per process ({spread}), GiB: {shown}; cache and activations "
+        + ("add up" if cuda else "are not held at the same time"),
+        f"memory: about {peak / GIB:.2f} GiB{f' in {shared_by} processes' if shared_by > 1 else ''}, {kind} {there / GIB:.1f}: "
+        f"{fits}",
+    ]
+
+
+def require_sampling_copy(one: Footprint, mode: Mode, engine: str, device: torch.device) -> None:
+    """Raises ConfigError where a sharded model's whole copy for sampling cannot be held beside the shards."""
+    if mode == "fsdp2" and one.resident > device_memory(device):
+        raise ConfigError(
+            f"engine {engine!r} samples from a whole copy of the model beside the shards: {one.resident / GIB:.1f} GiB in all, "
+            f"more than the {device_memory(device) / GIB:.1f} of {device}. Start more processes, set model.precision=bf16, or "
+            "let another engine sample (engine.name=vllm, where it is installed)"
+        )
