@@ -1,0 +1,79 @@
+"""What a device holds, against numbers worked out by hand."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from progrpo.errors import ConfigError
+from progrpo.train.footprint import describe, footprint, require_sampling_copy
+from progrpo.train.settings import RunSettings, load_settings
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "paper" / "qwen2.5-7b-math-progrpo.yaml"
+# Qwen2.5-7B: 7.62 G parameters, 28 layers of width 3,584, 4 heads of 128 for keys and values, 152,064 words
+SIZE = {
+    "parameters": 7_615_616_512,
+    "layers": 28,
+    "width": 3584,
+    "vocabulary": 152_064,
+    "cache_per_token": 2 * 28 * 4 * 128,
+}
+
+
+def recipe(*overrides: str) -> RunSettings:
+    return load_settings(RECIPE, ["model.precision=bf16", *overrides])
+
+
+def test_eight_shards_hold_an_eighth_and_a_whole_copy_to_sample_from() -> None:
+    one = footprint(recipe(), SIZE, mode="fsdp2", count=8, reference=True)
+    # 7.615616512 G x 4 bytes / 8 = 3.808 GB; AdamW twice that; the copy in bf16 15.231 GB; no second copy beside it
+    assert one.weights == one.gradients == one.reference == pytest.approx(3.8078e9, rel=1e-4)
+    assert one.optimizer == pytest.approx(7.6156e9, rel=1e-4)
+    assert one.sampler == pytest.approx(15.2312e9, rel=1e-4)
+    # embeddings 152,064 x 3,584 = 544,997,376; a layer (7,615,616,512 - 544,997,376) / 28 = 252,522,112; two of them
+    assert one.gathered == pytest.approx(4 * (544_997_376 + 2 * 252_522_112), rel=1e-6)
+    assert one.resident == pytest.approx((3 * 3.8078 + 7.6156 + 15.2312) * 1e9, rel=1e-4)
+
+
+def test_replicas_hold_everything() -> None:
+    one = footprint(recipe(), SIZE, mode="ddp", count=8, reference=False)
+    # 16 bytes a parameter, and 2 for the copy in bf16 of the linear layers that samples
+    assert one.resident == pytest.approx(18 * 7.615616512e9, rel=1e-9)
+    assert one.reference == one.gathered == 0
+
+
+def test_processes_share_the_problems_they_sample() -> None:
+    settings = recipe("batch.prompts=64", "batch.group=8", "batch.minibatch_prompts=null", "engine.max_rows=10000")
+    whole = footprint(settings, SIZE, mode="none", count=1, reference=False)
+    part = footprint(settings, SIZE, mode="ddp", count=8, reference=False)
+    assert (whole.rows, part.rows) == (512, 64)
+    assert part.cache < whole.cache / 4
+
+
+def test_recomputed_activations_take_a_sixteenth_of_the_layers() -> None:
+    plain = footprint(recipe("model.gradient_checkpointing=false"), SIZE, mode="none", count=1, reference=False)
+    less = footprint(recipe("model.gradient_checkpointing=true"), SIZE, mode="none", count=1, reference=False)
+    layers = plain.tokens * 28 * 3584 * 15 * 2
+    assert plain.activations - less.activations == layers
+
+
+def test_what_does_not_fit_is_said() -> None:
+    one = footprint(recipe(), SIZE, mode="none", count=1, reference=False)
+    text = "\n".join(describe(one, mode="none", count=1, device=torch.device("cpu"), shared_by=1))
+    assert "weights 28.37 + gradients 28.37 + AdamW 56.74" in text  # 7.6156e9 x 4 / 2^30
+    assert ("DOES NOT FIT" in text) == (one.peak(cache_stays=False) > 0.95 * _memory())
+
+
+def test_a_sampling_copy_that_cannot_be_held_is_refused() -> None:
+    large = SIZE | {"parameters": 10**13}
+    one = footprint(recipe(), large, mode="fsdp2", count=8, reference=False)
+    with pytest.raises(ConfigError, match="engine 'hf' samples from a whole copy .*engine.name=vllm"):
+        require_sampling_copy(one, "fsdp2", "hf", torch.device("cpu"))
+    require_sampling_copy(one, "ddp", "hf", torch.device("cpu"))
+
+
+def _memory() -> float:
+    pages = Path("/proc/meminfo")
+    if not pages.exists():
+        pytest.skip("the machine's memory is read from /proc/meminfo here")
+    return int(pages.read_text().split()[1]) * 1024
