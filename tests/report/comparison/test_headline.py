@@ -1,6 +1,6 @@
 from made_up_runs import MakeRun
 
-from progrpo.report.comparison.summary import headlines, summarise
+from progrpo.report.comparison.results import headlines, summarise
 from progrpo.report.read import load_runs
 from progrpo.report.run_page.page import make_page
 

@@ -4,7 +4,7 @@ import pytest
 from made_up_runs import HOSTILE, MakeRun, evaluation_row, rollout_row, write_jsonl
 
 from progrpo.report.read import load_runs
-from progrpo.report.run_page.samples import completions, disagreements
+from progrpo.report.run_page.browsers import completions, disagreements
 from progrpo.report.wording import shortened
 
 

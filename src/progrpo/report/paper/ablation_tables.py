@@ -4,22 +4,30 @@ from collections.abc import Collection, Sequence
 
 from progrpo.files import is_number
 from progrpo.measures.pass_at_k import doublings
-from progrpo.report.comparison.averages import Shared, average, mathematical, of_one_kind, shared_benchmarks
-from progrpo.report.comparison.benchmarks import Comparison, pass_measures
+from progrpo.report.comparison.benchmarks import (
+    Benchmark,
+    Shared,
+    average,
+    mathematical,
+    of_one_kind,
+    pass_measures,
+    shared_benchmarks,
+)
 from progrpo.report.html import prose
-from progrpo.report.paper.forms import advantage_form
 from progrpo.report.paper.numbers import ABLATIONS, AVERAGE, MATHEMATICS, REMARKS
-from progrpo.report.paper.tables import Column, PaperTable, TableRow, Value, file_name, of_preset, row_values
+from progrpo.report.paper.panels import advantage_form
+from progrpo.report.paper.tables import Column, PaperTable, TableRow, Value, paper_table, row_values
 from progrpo.report.read import Run
-from progrpo.report.wording import flat, model
+from progrpo.report.wording import model
 from progrpo.schema.quantity import Quantity
+from progrpo.settings import flat
 
 _K = 32
 """Of the paper's Pass@k."""
 _NEVER_COMPARED = frozenset({"seed", "out"})
 
 
-def strength_tables(runs: Sequence[Run], comparison: Comparison) -> list[PaperTable]:
+def strength_tables(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[PaperTable]:
     """Table 6 once for every preset that runs of different strength were evaluated under; none without two strengths of
     ProGRPO."""
     strengths = {index: alpha for index, run in enumerate(runs) if (alpha := strength(run)) is not None}
@@ -28,7 +36,7 @@ def strength_tables(runs: Sequence[Run], comparison: Comparison) -> list[PaperTa
         return []
     ascending = sorted(strengths, key=lambda run: (strengths[run], run))
     labels = {run: f"α = {strengths[run]:g}" + (" (grpo)" if names[run] == "grpo" else "") for run in ascending}
-    groups = map(of_one_kind, map(mathematical, shared_benchmarks(comparison.benchmarks, strengths)))
+    groups = map(of_one_kind, map(mathematical, shared_benchmarks(benchmarks, strengths)))
     return [
         _table(6, runs, group, labels, [_average_column(group)])
         for group in groups
@@ -36,11 +44,11 @@ def strength_tables(runs: Sequence[Run], comparison: Comparison) -> list[PaperTa
     ]
 
 
-def form_tables(runs: Sequence[Run], comparison: Comparison) -> list[PaperTable]:
+def form_tables(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[PaperTable]:
     """Table 7 once for every preset that runs with different forms of the advantage were evaluated under."""
     forms = {index: form for index, run in enumerate(runs) if (form := advantage_form(run.config)) is not None}
     tables = []
-    for group in map(mathematical, shared_benchmarks(comparison.benchmarks, forms)):
+    for group in map(mathematical, shared_benchmarks(benchmarks, forms)):
         columns = [
             Column(key=one.name, label=MATHEMATICS.get(one.task, one.name), parts=_parts(group))
             for one in group.benchmarks
@@ -66,22 +74,19 @@ def _table(
 ) -> PaperTable:
     """Table 6 or 7; `labels` name the runs, in the order of the rows."""
     about = ABLATIONS[number]
-    by_name = {benchmark.name: benchmark.evaluations for benchmark in group.benchmarks}
-    rows = []
-    for run in (run for run in labels if run in group.runs):
+    over = {benchmark.name: [benchmark] for benchmark in group.benchmarks} | {AVERAGE: list(group.benchmarks)}
 
-        def value(column: Column, part: Quantity, run: int = run) -> Value | None:
-            averaged = column.key == AVERAGE
-            return Value.of(
-                average(group.benchmarks, run, part.key) if averaged else by_name[column.key][run].interval(part.key),
-                part,
-            )
+    def row(run: int) -> TableRow:
+        def value(column: Column, part: Quantity) -> Value | None:
+            return Value.of(average(over[column.key], run, part.key), part)
 
         texts = (labels[run], runs[run].name, model(runs[run].config))
-        rows.append(TableRow(run=run, texts=texts, values=row_values(columns, value)))
-    return PaperTable(
-        name=file_name(str(number), group.preset),
-        title=f"Table {number} ({about.subject}), {of_preset(group.preset)}",
+        return TableRow(run=run, texts=texts, values=row_values(columns, value))
+
+    return paper_table(
+        str(number),
+        f"({about.subject})",
+        group.preset,
         caption=prose(
             "captions.jinja",
             "ablation",
@@ -91,9 +96,8 @@ def _table(
             remark=REMARKS[number],
         ),
         words=(about.word, "run", "model"),
-        lead=2,
-        columns=tuple(columns),
-        rows=tuple(rows),
+        columns=columns,
+        rows=[row(run) for run in labels if run in group.runs],
     )
 
 

@@ -1,8 +1,7 @@
 """What the verb `shift` found, in tables and sentences: the same on the terminal and in shift.md."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from progrpo.evaluate.shift import COMPARED, TARGETS, Measured
 from progrpo.report.html import paragraphs, prose, text
@@ -70,8 +69,3 @@ def percent(value: float | None) -> str:
     if 0 < value < 1e-4:
         return "< 0.01 %"
     return f"{100 * value:.3g} %" if value < 10 else f"{100 * value:,.0f} %"
-
-
-def as_json(found: Measured, about: About) -> dict[str, Any]:
-    """shift.json without its environment: the same numbers, with c(o) of every completion."""
-    return {"about": asdict(about), **asdict(found), "notes": notes(found, about)}
