@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from progrpo import schema
-from progrpo.files import is_number
+from progrpo.files import is_number, rows_at
 from progrpo.measures import pass_at_k
 from progrpo.report.html import prose
 from progrpo.rows import from_row, read_header, read_results
@@ -201,7 +201,8 @@ def _benchmark(path: Path) -> Evaluation | str:
     if header.get("complete") is not True:
         planned = header.get("problems")
         count = f"{planned:,}" if isinstance(planned, int) else "an unknown number of"
-        return f"cut short, or still being written, at {_whole_lines(path):,} of {count} problems"
+        written = sum(1 for _ in rows_at(path)) if path.is_file() else 0
+        return f"cut short, or still being written, at {written:,} of {count} problems"
     problems, digest = _read(path) if path.is_file() else ({}, "")
     if not problems:
         return f"a header without rows ({path.name} is {'empty' if path.is_file() else 'gone'}); evaluate again"
@@ -223,13 +224,6 @@ def _benchmark(path: Path) -> Evaluation | str:
         by_category={str(name): _numbers(of) for name, of in means.items()} if isinstance(means, dict) else {},
         environment=header.get("environment") or {},
     )
-
-
-def _whole_lines(path: Path) -> int:
-    if not path.is_file():
-        return 0
-    with path.open("rb") as file:
-        return sum(line.endswith(b"\n") for line in file)
 
 
 def _numbers(measures: object) -> dict[str, float]:

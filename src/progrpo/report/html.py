@@ -42,7 +42,7 @@ def render(template: str, *, scripts: Sequence[str], data: object, **facts: Any)
 
 def text(template: str, part: str, **facts: Any) -> str:
     """One part of a template of plain text (a macro of that name), as it stands."""
-    return str(getattr(_texts().get_template(template).module, part)(**facts))
+    return str(getattr(_environment(autoescape=False).get_template(template).module, part)(**facts))
 
 
 def prose(template: str, part: str, **facts: Any) -> str:
@@ -68,6 +68,7 @@ def code(caption: str) -> Markup:
     return Markup("").join(Markup("<code>%s</code>") % part if at % 2 else escape(part) for at, part in parts)
 
 
+@cache
 def _environment(*, autoescape: bool) -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -76,8 +77,3 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-@cache
-def _texts() -> jinja2.Environment:
-    return _environment(autoescape=False)

@@ -7,10 +7,10 @@ from progrpo.report.comparison.benchmarks import (
     Benchmark,
     average,
     compare_benchmarks,
-    left_out_notes,
     of_one_kind,
     shared_benchmarks,
 )
+from progrpo.report.html import paragraphs
 from progrpo.report.read import load_runs
 
 
@@ -98,7 +98,7 @@ def test_an_evaluation_that_the_first_run_has_but_not_whole_is_not_called_absent
     assert [gap.reason for gap in compare_benchmarks(runs)[0].gaps] == [
         "that of the first run is left out: a header without rows (aime24-paper.jsonl is gone); evaluate again"
     ]
-    assert left_out_notes(runs) == [
+    assert paragraphs("captions.jinja", "left_out", runs=runs) == [
         "a: aime24-paper is left out: a header without rows (aime24-paper.jsonl is gone); evaluate again.",
     ]
 
@@ -106,7 +106,7 @@ def test_an_evaluation_that_the_first_run_has_but_not_whole_is_not_called_absent
 def test_runs_without_any_evaluation_are_named(tmp_path: Path, make_run: MakeRun) -> None:
     a, b = two_models(tmp_path)
     write_benchmark(a, "aime24", (1, 2), header={"complete": False})
-    assert left_out_notes(load_runs([a, b, make_run("c")])) == [
+    assert paragraphs("captions.jinja", "left_out", runs=load_runs([a, b, make_run("c")])) == [
         "a: aime24-paper is left out: cut short, or still being written, at 2 of 2 problems.",
         "b: nothing evaluated yet.",
     ]

@@ -7,7 +7,6 @@ from progrpo import schema
 from progrpo.measures.pass_at_k import doublings
 from progrpo.report.comparison.results import Paired, measures_of, paired
 from progrpo.report.evaluations import HELD_OUT, Evaluation, why_apart
-from progrpo.report.html import paragraphs
 from progrpo.report.paper.numbers import MATHEMATICS, ORDER
 from progrpo.report.read import Run, grouped, last_shared_evaluation
 from progrpo.schema.quantity import Quantity
@@ -67,11 +66,6 @@ def compare_benchmarks(runs: Sequence[Run]) -> tuple[Benchmark, ...]:
             by_name.setdefault(evaluation.name, {})[index] = evaluation
     benchmarks = [_compared(name, evaluations, runs) for name, evaluations in by_name.items()]
     return _adjusted(sorted(benchmarks, key=_place))
-
-
-def left_out_notes(runs: Sequence[Run]) -> list[str]:
-    """Sentences on evaluations that are left out, and on runs that have none at all."""
-    return paragraphs("captions.jinja", "left_out", runs=runs)
 
 
 def pass_measures(k: int) -> tuple[Quantity, ...]:

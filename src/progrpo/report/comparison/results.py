@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from progrpo import schema
 from progrpo.measures.pass_at_k import doublings
 from progrpo.report.evaluations import Evaluation
-from progrpo.report.html import paragraphs
 from progrpo.report.read import Run, last_shared_evaluation
 from progrpo.schema.quantity import Quantity
 from progrpo.statistics import Interval, paired_difference, sign_flip_test, win_tie_loss
@@ -155,12 +154,6 @@ def summarise(runs: Sequence[Run]) -> Summary:
         last={index: evaluations[max(evaluations)] for index, evaluations in evaluated.items()},
         differences=tuple(differences),
     )
-
-
-def headlines(runs: Sequence[Run], summary: Summary) -> list[str]:
-    """One sentence for each run after the first that shares an evaluation with it: what it ended with, what the first did, and
-    which differences are larger than chance over problems explains. Names of runs stand in backticks."""
-    return paragraphs("captions.jinja", "headlines", runs=runs, summary=summary)
 
 
 def largest_k(runs: Sequence[Run]) -> int:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from progrpo import schema
 from progrpo.report import html, wording
-from progrpo.report.comparison.benchmarks import Benchmark, compare_benchmarks, left_out_notes
-from progrpo.report.comparison.results import headlines, summarise
+from progrpo.report.comparison.benchmarks import Benchmark, compare_benchmarks
+from progrpo.report.comparison.results import summarise
 from progrpo.report.paper import tables
 from progrpo.report.paper.ablation_tables import form_tables, strength_tables
 from progrpo.report.paper.benchmark_tables import benchmark_tables
@@ -48,7 +48,7 @@ def make_tables(runs: Sequence[Run]) -> Tables:
     }
     return Tables(
         benchmarks=benchmarks,
-        left_out=tuple(left_out_notes(runs)),
+        left_out=tuple(html.paragraphs("captions.jinja", "left_out", runs=runs)),
         paper=tuple(table for of_number in filled.values() for table in of_number),
         notes=tuple(MISSING[number] for number, of_number in filled.items() if not of_number),
     )
@@ -62,7 +62,6 @@ def make_page(runs: Sequence[Run], *, title: str, made: Tables | None = None) ->
     """
     made = made or make_tables(runs)
     browsed = completions(runs) | {"disputes": disputes(runs, made.benchmarks)}
-    cost_columns, cost_cells = cost_table(runs)
     summary = summarise(runs)
     return html.render(
         "run_page/page.html",
@@ -73,19 +72,16 @@ def make_page(runs: Sequence[Run], *, title: str, made: Tables | None = None) ->
         tables=tables,
         title=title,
         runs=runs,
-        trained=any(run.trained for run in runs),
         made_with=grouped((facts, run.name) for run in runs if (facts := wording.made_with(run.environment))),
         differing=differing_settings(runs),
         summary=summary,
-        headlines=headlines(runs, summary),
+        headlines=html.paragraphs("captions.jinja", "headlines", runs=runs, summary=summary),
         made=made,
-        some_left_out=any(run.left_out for run in runs),
         evaluated_by=_evaluated_by(runs, made.benchmarks),
         paper_figures=paper_figures(runs, made.benchmarks),
         figures=figures(runs),
         cost_figures=cost_figures(runs),
-        cost_columns=cost_columns,
-        cost_cells=cost_cells,
+        cost=cost_table(runs),
         finals=final_values(runs),
         browsed=browsed,
         disagreements=disagreements(runs),

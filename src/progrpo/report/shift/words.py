@@ -10,10 +10,6 @@ from progrpo.report.wording import NOTHING, significant
 PICTURE = "shift.svg"
 
 _TEXT = "shift/words.jinja"
-_NEGLIGIBLE = 0.01
-"""A smaller share of the advantage is GRPO."""
-_FEW = 8
-"""Mixed groups below which the numbers are called rough."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,12 +39,9 @@ def tables(found: Measured, about: About) -> str:
 
 def notes(found: Measured, about: About) -> list[str]:
     """In plain words: what the numbers mean for this model, and what could not be computed."""
-    facts = found.facts
-    lost = sum(about.statuses.get(status, 0) for status in ("timeout", "crashed", "bad_gold"))
-    words = {"judged": facts.judged, "negligible": _NEGLIGIBLE, "percent": percent, "significant": significant}
+    words = {"facts": found.facts, "percent": percent, "significant": significant}
     verdicts = [prose(_TEXT, "verdict", label=one.label, default=one.default, **words) for one in found.variants]
-    said = paragraphs(_TEXT, "notes", about=about, facts=facts, lost=lost, few=_FEW)
-    return [*said, *filter(None, verdicts)]
+    return [*paragraphs(_TEXT, "notes", about=about, facts=found.facts), *filter(None, verdicts)]
 
 
 def markdown(found: Measured, about: About) -> str:
