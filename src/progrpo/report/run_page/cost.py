@@ -13,7 +13,7 @@ from progrpo.report.html import prose
 from progrpo.report.read import Run, having, series
 from progrpo.report.wording import NOTHING, duration
 
-PHASES = ("generate", "verify", "score", "train", "sync", "evaluate", "write")
+PHASES = ("generate", "verify", "gather", "score", "train", "sync", "evaluate", "write")
 OTHER = "other"
 USES = ("trained", "scored only", "prompts", "prompts again", "padding")
 
