@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 EMBEDDED = "embedded:"
 
-_HUB_LIMIT_S = float(os.environ.get("HF_HUB_ETAG_TIMEOUT", 2.0))
+_HUB_LIMIT_S = float(os.environ.get("HF_HUB_ETAG_TIMEOUT", "2"))
 """How long the hub may take to say whether it has a model. Its own client tries for more than a minute."""
 _UNREADABLE = (ImportError, OSError, ValueError, RuntimeError, LookupError, EOFError, pickle.UnpicklingError)
 """What Transformers and torch raise on files that are damaged, no model's, or of a model that needs more packages."""

@@ -8,7 +8,7 @@ from progrpo import methods, tasks
 from progrpo.algo.aggregate import How
 from progrpo.environment import digest
 from progrpo.errors import ProgrpoError
-from progrpo.model import count_parameters, known_positions, load_tokenizer, pick_device
+from progrpo.model import count_parameters, known_positions, load_tokenizer, pick_device, replaced_pad
 from progrpo.model.tokenizer import require_embedded
 from progrpo.processes import Processes
 from progrpo.rollout.gold import without
@@ -134,7 +134,8 @@ def _golds(chosen: Chosen, found: dict[str, Any], listen: Listener) -> Iterator[
 def _prompts(chosen: Chosen, found: dict[str, Any]) -> Iterator[str]:
     settings = chosen.settings
     tokenizer = load_tokenizer(settings.model)
-    require_embedded(tokenizer, count_parameters(settings.model.path)["vocabulary"], settings.model.path)
+    rows = count_parameters(settings.model.path)["vocabulary"]
+    require_embedded(tokenizer, rows, settings.model.path, replaced_pad(settings.model))
     kept = fit_splits(settings, tokenizer, known_positions(settings.model.path), found)
     if not kept:
         return
