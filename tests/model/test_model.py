@@ -69,8 +69,8 @@ def test_a_pad_token_beyond_the_embedding_is_refused(tiny_folder: Callable[..., 
         load_model(ModelSettings(path=str(tiny_folder()), pad_token="[PAD]"))
 
 
-def test_a_pad_token_without_an_embedding_may_be_replaced(tiny_folder: Callable[..., Path]) -> None:
-    folder = tiny_folder()
+def test_a_pad_token_without_an_embedding_may_be_replaced(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder(), tmp_path / "model")
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)

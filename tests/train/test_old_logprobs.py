@@ -14,7 +14,7 @@ from progrpo.train.loop import train
 from progrpo.train.old_logprobs import engine_scores, rounding_note
 from progrpo.train.plan import make_plan
 from progrpo.train.settings import RunSettings
-from progrpo.train.setup import resolve
+from progrpo.train.setup import choose
 
 Make = Callable[..., dict[str, Any]]
 
@@ -96,5 +96,5 @@ def test_the_plan_says_so(settings: Make) -> None:
     made = settings(method={"name": "gspo"})
     half = made | {"model": made["model"] | {"precision": "bf16"}}
     said = "method gspo tells apart importance ratios 0.0003 from 1, and bf16 rounds log-probs by up to 0.031"
-    assert [line for line in make_plan(resolve(parse(RunSettings, half, where="test"))) if f"warning: {said}" in line]
-    assert not [line for line in make_plan(resolve(parse(RunSettings, made, where="test"))) if "tells apart" in line]
+    assert [line for line in make_plan(choose(parse(RunSettings, half, where="test"))) if f"warning: {said}" in line]
+    assert not [line for line in make_plan(choose(parse(RunSettings, made, where="test"))) if "tells apart" in line]
