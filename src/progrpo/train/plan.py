@@ -14,7 +14,7 @@ from progrpo.processes import Processes
 from progrpo.rollout.gold import without
 from progrpo.rollout.verify import Verifier
 from progrpo.train.footprint import describe, footprint, require_sampling_copy
-from progrpo.train.old_logprobs import rounding_note
+from progrpo.train.old_logprobs import rounding
 from progrpo.train.record import require_free, require_same, require_trackers
 from progrpo.train.room import predict, require_room, require_writable
 from progrpo.train.settings import RunSettings
@@ -64,8 +64,8 @@ def make_plan(
         f"run: {settings.steps} optimiser steps = {settings.steps // batch.steps_per_rollout} rollouts = "
         f"{settings.steps // batch.steps_per_rollout * sequences:,} completions",
     ]
-    lines += [f"warning: {warning}" for warning in method.check(batch.group, batch.steps_per_rollout)]
-    lines += [f"warning: {note}" for note in (rounding_note(settings, method),) if note]
+    warnings = [*method.check(batch.group, batch.steps_per_rollout), *rounding(settings, method)]
+    lines += [f"warning: {warning}" for warning in warnings]
     found: dict[str, Any] = {}
     resume = resume and has_run(Path(str(settings.out)))
     checks: dict[str, Callable[[], Iterable[str]]] = {

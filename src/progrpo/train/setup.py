@@ -26,7 +26,7 @@ from progrpo.train import checkpoint
 from progrpo.train.alarms import Alarms
 from progrpo.train.follower import open_run, require_shared
 from progrpo.train.footprint import footprint, require_sampling_copy
-from progrpo.train.old_logprobs import engine_scores, require_capable, rounding_note
+from progrpo.train.old_logprobs import engine_scores, require_capable, rounding
 from progrpo.train.parallel import Parallel, SamplingCopy, sync
 from progrpo.train.policy import Policy
 from progrpo.train.record import RunDirectory, require_free, require_trackers
@@ -130,10 +130,8 @@ def prepare(
     resume = _goes_on(out, resume, processes)
     _require_machine(chosen, out, listen)
     listen("prepare", {"doing": "reading the problems"})
-    for warning in method.check(settings.batch.group, settings.batch.steps_per_rollout):
+    for warning in [*method.check(settings.batch.group, settings.batch.steps_per_rollout), *rounding(settings, method)]:
         logger.warning("%s", warning)
-    if note := rounding_note(settings, method):
-        logger.warning("%s", note)
     problems = chosen.task.problems("train")
     test = chosen.task.problems("test") if settings.evaluate.every else ()
     if shared := tasks.overlap(problems, test):
