@@ -11,7 +11,7 @@ from progrpo import methods
 from progrpo.methods import gspo
 from progrpo.settings import Choice, parse
 from progrpo.train.loop import train
-from progrpo.train.old_logprobs import engine_scores, rounding_note
+from progrpo.train.old_logprobs import engine_scores, rounding
 from progrpo.train.plan import make_plan
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import choose
@@ -27,7 +27,7 @@ def chosen(
     settings = parse(RunSettings, made | {"model": made["model"] | {"precision": precision}}, where="test")
     engine: Any = SimpleNamespace(capabilities=SimpleNamespace(samples_trained_weights=same))
     loaded = methods.load(Choice(**method))
-    return engine_scores(settings, engine, loaded), rounding_note(settings, loaded) or ""
+    return engine_scores(settings, engine, loaded), "".join(rounding(settings, loaded))
 
 
 @pytest.mark.parametrize(

@@ -26,19 +26,19 @@ def near_rounding(settings: RunSettings, method: Method) -> bool:
     return settings.model.precision == "bf16" and method.params.resolution < _BF16_NOISE
 
 
-def rounding_note(settings: RunSettings, method: Method) -> str | None:
-    """What a user should know of that; None where there is nothing to say."""
+def rounding(settings: RunSettings, method: Method) -> list[str]:
+    """What a user should know of that, as warnings."""
     if settings.old_logprobs == "trainer" or not near_rounding(settings, method):
-        return None
+        return []
     what = (
         f"method {method.name} tells apart importance ratios {method.params.resolution:g} from 1, and bf16 rounds log-probs by "
         f"up to {_BF16_NOISE:.2g} from one way of computing them to another"
     )
     if settings.old_logprobs == "auto":
-        return f"{what}: old_logprobs=auto takes one more pass of the trainer, not the engine's numbers"
-    return (
-        f"{what}: with old_logprobs=engine that noise is trained on; set old_logprobs=trainer, or model.precision=fp32"
-    )
+        return [f"{what}: old_logprobs=auto takes one more pass of the trainer, not the engine's numbers"]
+    return [
+        f"{what}: with old_logprobs=engine that noise is trained on; set old_logprobs=trainer or model.precision=fp32"
+    ]
 
 
 def require_capable(engine: Engine, settings: RunSettings, method: Method) -> None:
