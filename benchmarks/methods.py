@@ -34,6 +34,7 @@ from progrpo.rollout.verify import Verifier
 from progrpo.settings import parse
 from progrpo.train import loop
 from progrpo.train.clock import Clock
+from progrpo.train.keeper import Keeper
 from progrpo.train.sampling import sample
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Trainer, choose, prepare, resolve
@@ -80,7 +81,8 @@ class Side:
     def round(self) -> float:
         """Learn from the rollout; the seconds that took."""
         self._seconds = 0.0
-        self._done = loop.rollout_and_update(self.trainer, self._done, Clock(self.trainer.model.device))
+        clock = Clock(self.trainer.model.device)
+        self._done = loop.rollout_and_update(self.trainer, self._done, clock, Keeper(self.trainer, clock))
         return self._seconds
 
     def close(self) -> None:

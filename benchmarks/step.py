@@ -20,6 +20,7 @@ from progrpo.methods import Advantages, progrpo
 from progrpo.rollout.verify import Verifier
 from progrpo.settings import parse
 from progrpo.train.clock import Clock
+from progrpo.train.keeper import Keeper
 from progrpo.train.loop import rollout_and_update
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Trainer, choose, prepare
@@ -83,7 +84,8 @@ def main() -> None:
             order = list(trainers) if step % 2 else list(trainers)[::-1]
             for name in order:
                 started = time.perf_counter()
-                rollout_and_update(trainers[name], step, Clock(trainers[name].model.device))
+                clock = Clock(trainers[name].model.device)
+                rollout_and_update(trainers[name], step, clock, Keeper(trainers[name], clock))
                 seconds[name].append(time.perf_counter() - started)
         tokens = {name: sampled_text(Path(folder) / name) for name in METHODS}
     for verifier in verifiers:

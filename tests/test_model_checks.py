@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,8 +114,8 @@ def test_positions(config: Any, expected: int) -> None:
     assert model_checks.positions(config) == expected
 
 
-def test_positions_without_weights(tiny_folder: Callable[..., Path]) -> None:
-    folder = tiny_folder()
+def test_positions_without_weights(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder(), tmp_path / "model")
     (folder / "model.safetensors").unlink()
     assert known_positions(str(folder)) == 512
     assert known_positions("embedded:countdown") == 256

@@ -4,7 +4,7 @@ import pytest
 from pydantic import Field
 
 from progrpo.errors import ConfigError
-from progrpo.settings import Choice, Settings, apply_overrides, parse, read_yaml
+from progrpo.settings import Choice, Settings, apply_overrides, flat, parse, read_yaml
 
 
 class Inner(Settings):
@@ -85,3 +85,7 @@ def test_choice_keeps_the_plugin_s_keys() -> None:
     choice = Choice(name="progrpo", alpha=0.3)
     assert choice.name == "progrpo"
     assert choice.params == {"alpha": 0.3}
+
+
+def test_flat() -> None:
+    assert flat({"a": {"b": None, "c": [1]}, "d": True}) == {"a.b": "null", "a.c": "[1]", "d": "True"}

@@ -10,6 +10,7 @@ from progrpo.methods import Advantages, Method
 from progrpo.rollout.verify import Verifier
 from progrpo.settings import apply_overrides, parse
 from progrpo.train.clock import Clock
+from progrpo.train.keeper import Keeper
 from progrpo.train.loop import rollout_and_update
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import choose, prepare
@@ -37,7 +38,8 @@ class Ours:
     def step(self) -> Step:
         self._memory.start()
         started, cpu_started = time.perf_counter(), time.process_time()
-        self._done = rollout_and_update(self.trainer, self._done, Clock(self.trainer.model.device))
+        clock = Clock(self.trainer.model.device)
+        self._done = rollout_and_update(self.trainer, self._done, clock, Keeper(self.trainer, clock))
         synchronize(self._device)
         seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
         # The loop measures its peak, too, and resets the mark when it has.

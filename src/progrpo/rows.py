@@ -1,9 +1,13 @@
 """ProblemResult problems as rows of a file, and back: what evaluations write and measures, reports and comparisons read."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from progrpo.errors import DataError
+from progrpo.files import rows_at
 from progrpo.types import ProblemResult, Sample, TokenStatistics
 
 _STATISTICS = ("probability", "low_probability", "confidence", "entropy")
@@ -34,6 +38,39 @@ def from_row(row: Mapping[str, Any]) -> ProblemResult:
         samples=tuple(_sample(sample) for sample in row["samples"]),
         measures=row.get("measures") or {},
     )
+
+
+def read_results(path: Path) -> Iterator[tuple[int, ProblemResult]]:
+    """The problems of an evaluation's file, each with where its row begins, in bytes; see `rows_at`.
+
+    Raises:
+        DataError: a row is no JSON object, or no problem; file and row are named.
+    """
+    for number, (offset, row) in enumerate(rows_at(path), start=1):
+        try:
+            yield offset, from_row(row)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{path}, row {number}: no row of an evaluation ({type(error).__name__}: {error}); move the file away, "
+                "evaluate again"
+            ) from None
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of an evaluation.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        header = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON (damaged?): {error}; move it and its rows away, evaluate again") from None
+    if not isinstance(header, dict):
+        raise DataError(
+            f"{path}: expected a JSON object, got {type(header).__name__}; move it and its rows away, evaluate again"
+        )
+    return header
 
 
 def _sample_row(sample: Sample) -> dict[str, Any]:

@@ -143,3 +143,14 @@ def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
             return []
         model = field.annotation
     return list(model.model_fields)
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Settings as dotted keys, as one would write them on the command line."""
+    found: dict[str, str] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = "null" if value is None else str(value)
+    return found

@@ -191,7 +191,7 @@ def test_files_in_and_out_are_checked_first(tmp_path: Path) -> None:
         ([file], "some/model", None, "only a page shows tokens"),
         (["progrpo.alpha=1"], None, None, "no rollouts file"),
         ([str(tmp_path / "nowhere.jsonl")], None, None, "no such file"),
-        ([file], "/nowhere/at/all", tmp_path / "page.html", "holds no config.json"),
+        ([file], "/nowhere/at/all", tmp_path / "page.html", "no such folder"),
     ):
         with pytest.raises(ProgrpoError, match=message):
             run_score(words, BOTH, model, out, 0)

@@ -14,7 +14,8 @@ from progrpo.evaluate.score import (
     prompt_text,
     statistics,
 )
-from progrpo.report.score.words import signed, value_of
+from progrpo.report.score.words import value_of
+from progrpo.schema.quantity import fixed
 from progrpo.types import Completion, Problem, Verdict
 
 Pairs = list[list[tuple[float, ...]]]
@@ -99,6 +100,6 @@ def test_the_largest_differences_come_first() -> None:
 
 
 def test_words() -> None:
-    assert [signed(value) for value in (0.12345, -1.0, -0.0001)] == ["+0.123", "−1.000", "0.000"]
+    assert [fixed(value, 3, signed=True) for value in (0.12345, -1.0, -0.0001)] == ["+0.123", "−1.000", "0.000"]
     messages = ({"role": "system", "content": "be brief"}, {"role": "user", "content": "1+1?"})
     assert prompt_text(Problem(id="p", prompt=messages)) == "system: be brief\nuser: 1+1?"

@@ -341,5 +341,8 @@ def test_the_check_above_sees_a_write(own_method: Callable[[str, str], Method], 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_method_says_where_it_is_from(name: str) -> None:
     lines = (inspect.getdoc(plugins.load("methods", name)) or "").splitlines()
+    assert lines[0].endswith("."), "`progrpo list methods` shows the first line alone"
+    second_hand = [line for line in lines if line.startswith("Evidence: second-hand:")]
+    assert ("second-hand" in lines[0]) == bool(second_hand), "a formula that was not read at its source says so at once"
     for word in ("Source: ", "Evidence: ", "Reproduce: "):
         assert [line for line in lines if line.startswith(word) and len(line) > len(word)], f"{name}: no line {word}"

@@ -69,6 +69,24 @@ def test_a_pad_token_beyond_the_embedding_is_refused(tiny_folder: Callable[..., 
         load_model(ModelSettings(path=str(tiny_folder()), pad_token="[PAD]"))
 
 
+def test_a_pad_token_without_an_embedding_may_be_replaced(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder(), tmp_path / "model")
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = len(tokenizer)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})  # as many fine-tunes of Llama 2 were published
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ModelError, match=rf"the pad token '\[PAD\]' has id {rows}, but the model embeds {rows}"):
+        load_model(ModelSettings(path=str(folder), device="cpu"))
+    model = load_model(ModelSettings(path=str(folder), device="cpu", pad_token="<eos>"))
+    assert model.pad_id == tokenizer.eos_token_id
+    tokenizer.add_tokens(["<think>"])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ModelError, match=rf"token '<think>' has id {rows + 1}, but"):
+        load_model(ModelSettings(path=str(folder), device="cpu", pad_token="<eos>"))
+
+
 def test_dropout_is_off_in_training(tmp_path: Path, tiny_model: LanguageModel) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 

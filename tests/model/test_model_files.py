@@ -1,5 +1,6 @@
 import json
 import logging
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -121,8 +122,8 @@ def test_without_the_hub_its_cache_serves(
         ("tokenizer.json", "cannot be loaded"),
     ],
 )
-def test_a_file_that_is_cut_short_is_one_line(tiny_folder: Folder, file: str, said: str) -> None:
-    folder = tiny_folder()
+def test_a_file_that_is_cut_short_is_one_line(tiny_folder: Folder, tmp_path: Path, file: str, said: str) -> None:
+    folder = shutil.copytree(tiny_folder(), tmp_path / "model")
     whole = (folder / file).read_bytes()
     (folder / file).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ModelError, match=said) as caught:
@@ -131,8 +132,8 @@ def test_a_file_that_is_cut_short_is_one_line(tiny_folder: Folder, file: str, sa
     assert "\n" not in str(caught.value)
 
 
-def test_an_architecture_without_a_causal_form_is_one_line(tiny_folder: Folder) -> None:
-    folder = tiny_folder()
+def test_an_architecture_without_a_causal_form_is_one_line(tiny_folder: Folder, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder(), tmp_path / "model")
     config = json.loads((folder / "config.json").read_text()) | {"model_type": "t5", "architectures": ["T5Model"]}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match="cannot be loaded: Unrecognized configuration class") as caught:
@@ -140,10 +141,12 @@ def test_an_architecture_without_a_causal_form_is_one_line(tiny_folder: Folder) 
     assert "\n" not in str(caught.value)
 
 
-def test_weights_that_do_not_fit_are_refused(tiny_folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+def test_weights_that_do_not_fit_are_refused(
+    tiny_folder: Folder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     from safetensors.torch import load_file, save_file
 
-    folder = tiny_folder()
+    folder = shutil.copytree(tiny_folder(), tmp_path / "model")
     whole = load_file(folder / "model.safetensors")
     layer = {key: value for key, value in whole.items() if ".layers.1." not in key}
     save_file(layer, folder / "model.safetensors", {"format": "pt"})
@@ -165,10 +168,10 @@ def test_weights_that_do_not_fit_are_refused(tiny_folder: Folder, caplog: pytest
     ]
 
 
-def test_tied_weights_are_not_missing(tiny_folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+def test_tied_weights_are_not_missing(tiny_folder: Folder, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from safetensors.torch import load_file, save_file
 
-    folder = tiny_folder()
+    folder = shutil.copytree(tiny_folder(), tmp_path / "model")
     config = json.loads((folder / "config.json").read_text()) | {"tie_word_embeddings": True}
     (folder / "config.json").write_text(json.dumps(config))
     whole = load_file(folder / "model.safetensors")

@@ -1,5 +1,6 @@
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,9 +138,9 @@ def test_what_is_said_of_the_conventions() -> None:
 
 
 def test_the_end_of_a_turn_ends_completions_and_is_said_once(
-    tiny_folder: Callable[..., Path], caplog: pytest.LogCaptureFixture
+    tiny_folder: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = tiny_folder()
+    folder = shutil.copytree(tiny_folder(), tmp_path / "model")
     config = folder / "tokenizer_config.json"
     template = "{% for m in messages %}{{ m['content'] }}<unk>{% endfor %}"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"chat_template": template}))

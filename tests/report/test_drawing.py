@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from progrpo.report.drawing import canvas, panel_canvas, to_svg, unit_axis, value_axis
+from progrpo.report.drawing import PANEL, canvas, to_svg, unit_axis, value_axis
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_axes_do_not_reach_where_no_value_can_be(unit: str, values: list[float],
     ("low", "high"), [(3.96401, 3.96409), (0.999991, 1.0), (12345.1, 12345.9), (0.0, 1.0), (0.5, 0.5), (-12.5, 80.0)]
 )
 def test_labels_of_values_are_whole_and_have_room(low: float, high: float) -> None:
-    with panel_canvas() as (figure, axes):
+    with canvas(*PANEL) as (figure, axes):
         axes.plot([low, high], [0, 1])
         value_axis(axes)
         axes.yaxis.set_visible(False)

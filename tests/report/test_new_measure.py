@@ -11,12 +11,11 @@ from rich.console import Console
 from progrpo import measures, plugins, schema
 from progrpo.cli.evaluate import measures_table, overview
 from progrpo.cli.report import benchmark_tables, tables
-from progrpo.report.comparison.summary import summarise
-from progrpo.report.paper.all_tables import make_tables
+from progrpo.report.comparison.results import summarise
 from progrpo.report.read import load_runs
-from progrpo.report.run_page import curves
-from progrpo.report.run_page.bars import PHASES
-from progrpo.report.run_page.page import make_page
+from progrpo.report.run_page.cost import PHASES
+from progrpo.report.run_page.figures import FIGURES
+from progrpo.report.run_page.page import make_page, make_tables
 from progrpo.settings import Choice
 from progrpo.types import ProblemResult, Sample
 
@@ -68,7 +67,7 @@ def test_a_new_measure_appears_from_its_one_file(make_run: MakeRun, capsys: pyte
     assert (
         page.count("Words at first<br><small>words</small>") == 3
     )  # held-out results, the same as a benchmark, and aime24
-    for place in (summary.last[0].cells["words"], made.comparison.tables[-1].results[0].cells["words"]):
+    for place in (evaluation.interval("words") for evaluation in (summary.last[0], made.benchmarks[-1].evaluations[0])):
         assert place is not None
         assert place.mean in (3.0, 4.0)
 
@@ -80,7 +79,7 @@ def test_a_new_measure_appears_from_its_one_file(make_run: MakeRun, capsys: pyte
         measures_table(head),
         overview([head]),
         *tables(runs, summary),
-        *benchmark_tables(runs, made.comparison),
+        *benchmark_tables(runs, made.benchmarks),
     ):
         console.print(table)
     printed = capsys.readouterr().out
@@ -91,21 +90,10 @@ def test_a_new_measure_appears_from_its_one_file(make_run: MakeRun, capsys: pyte
 
 
 def test_figures_stand_where_the_schema_says() -> None:
-    figures = (curves.ENTROPY, curves.REWARD, curves.PASS_AT_1, curves.DISTINCT, curves.CONFIDENCE)
-    figures = (*figures, curves.pass_at(schema.columns("pass-at-most")[0].at(8)))
     said = {name for one in (*schema.METRICS, *schema.columns()) for name in one.drawn}
-    for figure in figures:
-        keys = {layer.key for layer in figure.layers}
-        assert all(figure.name in schema.metric(key).drawn for key in keys)
-        assert {one.key for one in schema.drawn(figure.name)} == {
-            key for key in keys if not key.startswith("evaluate/")
-        }
+    for figure in FIGURES:
+        assert schema.drawn(figure) or schema.columns(figure)
     others = {"held-out", "benchmarks", "overview", "compare", "progress", "cost", "seconds", "tokens", "over-k"}
     others |= {"statistics", "table-5"}
-    assert said == {figure.name for figure in figures} | others
+    assert said == set(FIGURES) | others
     assert {one.key for one in schema.drawn("seconds")} == {f"time/{phase}_s" for phase in (*PHASES, "step")}
-
-
-def test_a_figure_of_a_metric_that_nothing_logs_is_refused() -> None:
-    with pytest.raises(KeyError, match="rollout/entropie"):
-        curves.Layer("rollout/entropie", "points")

@@ -1,14 +1,12 @@
 import pytest
 
-from progrpo.report.paper.forms import advantage_form
+from progrpo.report.paper.panels import advantage_form
 from progrpo.report.wording import (
     duration,
-    flat,
     made_with,
     method,
     p_value,
     plain_prompt,
-    progress,
     significant,
 )
 from progrpo.schema.quantity import Quantity
@@ -54,18 +52,9 @@ def test_method_names_what_the_settings_name() -> None:
     assert method({}) == "method unknown"
 
 
-def test_progress() -> None:
-    assert progress(30, 30) == "30 steps"
-    assert progress(7, 30) == "7 of 30 steps, unfinished"
-
-
 def test_made_with_leaves_out_what_was_not_recorded() -> None:
     assert made_with({"python": "3.11", "device": "cpu", "threads": 1}) == "python 3.11, on cpu with 1 thread"
     assert made_with({}) == ""
-
-
-def test_flat() -> None:
-    assert flat({"a": {"b": None, "c": [1]}, "d": True}) == {"a.b": "null", "a.c": "[1]", "d": "True"}
 
 
 @pytest.mark.parametrize(

@@ -296,6 +296,12 @@ def test_the_gold_check_runs_the_solution() -> None:
     assert "own solution fails: test_grid" in str(fault("def add(a, b): return 3 if a == 1 else 0"))
 
 
+def test_dotted_columns() -> None:
+    for name in ("reward_model.ground_truth", "extra.info.tests", "row.test_list"):
+        tests = read_tests(Problem(id="x", prompt="", info={name: json.dumps(MBPP["test_list"])}))
+        assert tests.count == 3
+
+
 def test_what_is_read() -> None:
     tests = read_tests(Problem(id="x", prompt="", info=MBPP))
     assert tests.asserts is not None

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -194,3 +196,14 @@ def test_survives_any_text(text: str, gold: str) -> None:
 @given(st.integers(-(10**9), 10**9), st.integers(-(10**9), 10**9))
 def test_integers_are_equal_only_to_themselves(one: int, other: int) -> None:
     assert status(f"Answer: {other}", str(one)) == ("correct" if one == other else "wrong")
+
+
+@pytest.mark.parametrize("strict_box", ["never", "fallback", "only"])
+def test_a_gold_without_end_is_refused_at_once(strict_box: str) -> None:
+    """Normalising 3 MB took longer than anybody waits."""
+    params = Params.model_validate({"strict_box": strict_box})
+    long = problem("1 + " * 750_000)
+    started = time.monotonic()
+    assert "the gold answer has 3000000 characters" in str(gold_fault(long, params))
+    assert score("Answer: 3", long, params).status == "bad_gold"
+    assert time.monotonic() - started < 5

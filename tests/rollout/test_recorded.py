@@ -1,3 +1,4 @@
+import gzip
 import json
 import math
 from pathlib import Path
@@ -88,3 +89,23 @@ def test_a_line_that_is_no_row_is_named(tmp_path: Path, line: str) -> None:
     path.write_text(json.dumps(rollout_row("p", 0)) + "\n" + line)
     with pytest.raises(DataError, match="line 2: (not JSON|expected a JSON object)"):
         read_rollouts(path)
+
+
+def test_null_among_log_probs_is_minus_infinity(tmp_path: Path) -> None:
+    """What cannot be has the log-probability -inf, and JSON has no word for it."""
+    path = write_rollouts(tmp_path, group("p"))
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[0]["sampler_logprobs" if "sampler_logprobs" in rows[0] else "logprobs"][2] = None
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_rollouts(path).groups[0].completions[0].sampler_logprobs
+    assert found[2] == -math.inf
+    assert found.isfinite().sum() == len(found) - 1
+
+
+def test_a_compressed_file_and_several_accepted_answers(tmp_path: Path) -> None:
+    path = write_rollouts(tmp_path, group("p"))
+    rows = [json.loads(line) | {"answer": ["3", "4"]} for line in path.read_text().splitlines()]
+    packed = path.with_name("step-000002.jsonl.gz")
+    packed.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    problem = read_rollouts(packed).groups[0].problem
+    assert (problem.answer, problem.accepted) == ("3", ("4",))

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -226,9 +227,10 @@ def test_a_completion_beyond_the_model_s_positions_is_refused(
     assert "Set sampling.max_new_tokens=22 or less" in "\n".join(plan(alone))
 
 
-def test_tokens_without_an_embedding_stop_the_plan(settings: Make) -> None:
-    made = settings()
-    config = Path(made["model"]["path"]) / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"vocab_size": 40}))
+def test_tokens_without_an_embedding_stop_the_plan(settings: Make, tmp_path: Path) -> None:
+    folder = shutil.copytree(settings()["model"]["path"], tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text()) | {"vocab_size": 40}
+    (folder / "config.json").write_text(json.dumps(config))
+    made = settings(model={"path": str(folder)})
     (line,) = [line for line in plan(made) if "would stop" in line]
     assert "but the model embeds 40 tokens" in line

@@ -203,6 +203,7 @@ _PATIENCE_S = 1.0
 def main() -> None:
     """Run the command line; what goes wrong is one line on standard error and one of `EXIT_STATUSES`."""
     logging.basicConfig(level=_log_level(), format="%(levelname)s %(message)s")
+    logging.getLogger("huggingface_hub").propagate = False  # it writes its lines itself, and ours would be the second
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         app()

@@ -1,6 +1,6 @@
 """The verbs `report` and `compare`: pages from run directories, and a table on the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
@@ -11,14 +11,12 @@ from rich.text import Text
 from progrpo import schema
 from progrpo.errors import ConfigError, RunDirectoryError
 from progrpo.files import make_folder, write_whole
-from progrpo.report.comparison.benchmarks import Compared, Comparison
-from progrpo.report.comparison.results import Paired
-from progrpo.report.comparison.summary import Summary, summarise
-from progrpo.report.evaluations import HELD_OUT
-from progrpo.report.paper.all_tables import Tables, make_tables
+from progrpo.report.comparison.benchmarks import Benchmark
+from progrpo.report.comparison.results import Paired, Summary, summarise
+from progrpo.report.evaluations import HELD_OUT, Evaluation
 from progrpo.report.paper.tables import write_tables
 from progrpo.report.read import Run, load_runs
-from progrpo.report.run_page.page import make_page
+from progrpo.report.run_page.page import Tables, make_page, make_tables
 from progrpo.report.wording import NOTHING, p_value
 from progrpo.schema.quantity import Quantity
 from progrpo.statistics import Interval
@@ -33,7 +31,7 @@ def run_report(run: Path) -> None:
     out = run / "report.html"
     made = make_tables(runs)
     _write(runs, made, out, title=f"Run {runs[0].name}")
-    _say(made.comparison.notes)
+    _say(made.left_out)
     Console(soft_wrap=True, highlight=False).print(str(out), markup=False)
 
 
@@ -51,9 +49,9 @@ def run_compare(runs: Sequence[Path], out: Path) -> None:
     made = make_tables(loaded)
     title = "Comparison of runs" if len(loaded) > 1 else f"Run {loaded[0].name}"
     _write(loaded, made, out, title=title)
-    _say([*_nothing_to_compare(runs), *made.comparison.notes])
+    _say([*_nothing_to_compare(runs), *made.left_out])
     console = Console(soft_wrap=True, highlight=False)
-    for table in (*tables(loaded, summarise(loaded)), *benchmark_tables(loaded, made.comparison)):
+    for table in (*tables(loaded, summarise(loaded)), *benchmark_tables(loaded, made.benchmarks)):
         console.print(table)
     console.print(str(out), markup=False)
 
@@ -63,9 +61,9 @@ def tables(runs: Sequence[Run], summary: Summary) -> list[Table]:
     found = []
     if summary.last:
         table = _table("held-out: mean over problems [95 % interval over problems]", summary.measures)
-        for row in summary.last:
-            cells = [_cell(measure, row.cells[measure.key]) for measure in summary.measures]
-            table.add_row(Text(f"{runs[row.run].name}\nstep {row.evaluation.step}"), *cells)
+        for run, evaluation in summary.last.items():
+            cells = [_cell(measure, evaluation.interval(measure.key)) for measure in summary.measures]
+            table.add_row(Text(f"{runs[run].name}\nstep {evaluation.step}"), *cells)
         found.append(table)
     if summary.differences:
         table = _table(f"difference to {runs[0].name}, paired by problem", summary.measures, percent="points")
@@ -77,34 +75,34 @@ def tables(runs: Sequence[Run], summary: Summary) -> list[Table]:
     return found
 
 
-def benchmark_tables(runs: Sequence[Run], comparison: Comparison) -> list[Table]:
+def benchmark_tables(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[Table]:
     """One compact table of all benchmarks: means, and the difference to the first run in Pass@1; none without benchmarks."""
-    compared = [table for table in comparison.tables if table.benchmark.preset != HELD_OUT]
+    compared = [benchmark for benchmark in benchmarks if benchmark.preset != HELD_OUT]
     if not compared:
         return []
     title = f"benchmarks: % of completions or problems; difference in Pass@1 to {runs[0].name} [95 % interval]"
     made = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     made.add_column("run", overflow="fold", min_width=14)
-    columns = [one for one in schema.columns("compare") if any(_member(one, table) for table in compared)]
+    columns = [one for one in schema.columns("compare") if any(_member(one, benchmark) for benchmark in compared)]
     for heading in (*(one.at("k").heading for one in columns), "difference", "Holm's p"):
         made.add_column(heading, justify="right", no_wrap=True)
-    for table in compared:
-        most = table.tested[-1]
-        made.add_row(Text(table.benchmark.name), "", Text(f"k={most.removeprefix('pass@')}"), style="bold")
-        gaps = {gap.run: gap for gap in table.gaps}
-        for row in table.results:
-            cells = [_mean(measure, row.cells) for measure in (_member(one, table) for one in columns)]
-            made.add_row(Text(f"  {runs[row.run].name}"), *cells, *_gap_cells(gaps.get(row.run)))
+    for benchmark in compared:
+        most = benchmark.tested[-1]
+        made.add_row(Text(benchmark.name), "", Text(f"k={most.removeprefix('pass@')}"), style="bold")
+        gaps = {gap.run: gap for gap in benchmark.gaps}
+        for run, evaluation in benchmark.evaluations.items():
+            cells = [_mean(_member(one, benchmark), evaluation) for one in columns]
+            made.add_row(Text(f"  {runs[run].name}"), *cells, *_gap_cells(gaps.get(run)))
     return [made]
 
 
-def _member(one: Quantity, table: Compared) -> Quantity | None:
+def _member(one: Quantity, benchmark: Benchmark) -> Quantity | None:
     """The measure of a benchmark that stands in a column: of a family its largest k."""
-    return next((found for found in reversed(table.measures) if one.member(found.key) is not None), None)
+    return next((found for found in reversed(benchmark.measures) if one.member(found.key) is not None), None)
 
 
-def _mean(measure: Quantity | None, cells: Mapping[str, Interval | None]) -> Text:
-    found = cells.get(measure.key) if measure else None
+def _mean(measure: Quantity | None, evaluation: Evaluation) -> Text:
+    found = evaluation.interval(measure.key) if measure else None
     return Text(NOTHING if measure is None or found is None else measure.value(found.mean))
 
 

@@ -102,8 +102,8 @@ def _groups_table(scoring: "Scoring", show: int) -> Table:
 
 def _completions_table(scoring: "Scoring", show: int) -> Table:
     from progrpo.evaluate.score import completions_apart
-    from progrpo.report.score.words import signed
     from progrpo.report.wording import NOTHING
+    from progrpo.schema.quantity import fixed
 
     table = _table(
         f"completions that differ most, {min(show, len(scoring.completions))} of {len(scoring.completions)}",
@@ -120,7 +120,7 @@ def _completions_table(scoring: "Scoring", show: int) -> Table:
             str(one.index),
             one.verdict.status,
             NOTHING if one.confidence is None else f"{one.confidence:.3f}",
-            *(signed(value) for value in one.advantages),
+            *(fixed(value, 3, signed=True) for value in one.advantages),
             Text(_excerpt(one.completion.text)),
         )
     return table
@@ -155,7 +155,8 @@ def _rows(scoring: "Scoring") -> str:
 
 
 def _page(scoring: "Scoring", files: "Sequence[RolloutFile]", model: str | None) -> str:
-    from progrpo.report.score.page import Spelling, make_score_page
+    from progrpo.evaluate.spelling import Spelling
+    from progrpo.report.score.page import make_score_page
 
     spelling = Spelling.of_model(model) if model is not None else Spelling.of_run(files[0])
     return make_score_page(scoring, spelling)

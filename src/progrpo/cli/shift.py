@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import Field
@@ -24,7 +24,7 @@ from progrpo.files import make_folder, to_json, write_whole
 from progrpo.model import ModelSettings, count_parameters, load_model
 from progrpo.model.files import fingerprint
 from progrpo.report.shift.figure import picture
-from progrpo.report.shift.words import PICTURE, About, as_json, conditions, markdown, notes, tables
+from progrpo.report.shift.words import PICTURE, About, conditions, markdown, notes, tables
 from progrpo.rollout.generate import completion_seeds, run_rollout
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier
@@ -88,7 +88,8 @@ def run_shift(path: str, task: str | None, overrides: Sequence[str], n: int, pro
         "digest": digest(chosen),
         "environment": made_with,
     }
-    write_whole(folder / "shift.json", to_json({**as_json(found, said), "asked": asked}, indent=1))
+    numbers = {"about": asdict(said), **asdict(found), "notes": notes(found, said)}
+    write_whole(folder / "shift.json", to_json({**numbers, "asked": asked}, indent=1))
     write_whole(folder / "shift.md", markdown(found, said))
     write_whole(folder / PICTURE, picture(found))
     _show(found, said)

@@ -45,7 +45,7 @@ def find_model(path: str, request: Subject, *, where: str) -> tuple[ModelSetting
         raise ConfigError("model.path: the model is the first argument; leave the setting out")
     if not (Path(path) / "config.yaml").is_file():
         parts = Path(path).parts
-        if len(parts) > 1 and Path(parts[0]).is_dir() and not Path(path).exists():
+        if not Path(path).is_absolute() and len(parts) > 1 and Path(parts[0]).is_dir() and not Path(path).exists():
             raise ModelError(
                 f"{path}: no such folder in {parts[0]}/; expected a run directory, a model folder or a hub id"
             )
@@ -88,7 +88,7 @@ def check_context(about: ModelSettings, problems: Sequence[Problem], asked: int 
     """
     require_room(
         problems,
-        lambda: load_tokenizer(about),
+        load_tokenizer(about),
         positions=known_positions(about.path),
         max_new_tokens=asked or 1,
         source=source,

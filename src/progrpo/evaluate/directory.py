@@ -12,10 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from progrpo.errors import DataError, RunDirectoryError
+from progrpo.errors import RunDirectoryError
 from progrpo.evaluate import mean_over_problems, values_of
-from progrpo.files import append, lock, make_folder, read_jsonl, to_json, write_whole
-from progrpo.rows import from_row, to_row
+from progrpo.files import append, lock, make_folder, to_json, write_whole
+from progrpo.rows import read_header, read_results, to_row
 from progrpo.statistics import bootstrap_mean
 from progrpo.types import ProblemResult
 
@@ -55,8 +55,7 @@ class EvaluationFile:
 
     def done(self) -> list[ProblemResult]:
         """The problems that are there; a row cut short by a kill is left out, and then made again."""
-        rows = read_jsonl(self._rows) if self._rows.exists() else []
-        return [_judged(row, f"{self._rows}, row {number}") for number, row in enumerate(rows, start=1)]
+        return [result for _, result in read_results(self._rows)] if self._rows.exists() else []
 
     def note(self, **facts: Any) -> None:
         """Write facts into the header, for instance the problems that are left out ("excluded")."""
@@ -111,7 +110,7 @@ class EvaluationFile:
                 )
             self._write(asked | {"complete": False})
             return self._known
-        known = self._read_header()
+        known = read_header(self._header)
         before, now = _without_task(known), _without_task(asked)
         for key in _ASKED:
             if before.get(key) != now[key]:
@@ -130,17 +129,6 @@ class EvaluationFile:
         if not known.get("complete") and known.get("environment") != asked.get("environment"):
             known.setdefault("resumed", []).append(asked.get("environment"))
             self._write(known)
-        return known
-
-    def _read_header(self) -> dict[str, Any]:
-        try:
-            known = json.loads(self._header.read_text("utf-8"))
-        except ValueError as error:
-            raise DataError(f"{self._header}: not JSON (damaged?): {error}; move it and its rows away") from None
-        if not isinstance(known, dict):
-            raise DataError(
-                f"{self._header}: expected a JSON object, got {type(known).__name__}; move it and its rows away"
-            )
         return known
 
     def _cut_rows(self) -> None:
@@ -171,15 +159,6 @@ def summary(problems: Sequence[ProblemResult]) -> dict[str, Any]:
         "samples": sum(problem.n for problem in problems),
         **({"by_category": by_category} if len(categories) > 1 else {}),
     }
-
-
-def _judged(row: Mapping[str, Any], place: str) -> ProblemResult:
-    try:
-        return from_row(row)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{place}: no row of an evaluation ({type(error).__name__}: {error}); move the file away"
-        ) from None
 
 
 def _without_task(header: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,6 +50,12 @@ class Params(Settings):
     means over sequences and over problems (aggregate=sequence, fixed, group_token) still count them, while their tokens
     leave the means over tokens (token, group_token): as in TRL."""
 
+    @property
+    def resolution(self) -> float:
+        """The smallest change of a log-prob, in nats, that the loss tells from none: where the number format rounds by more,
+        it learns from rounding. A method with another criterion than its clip range overrides this."""
+        return min(self.clip_low, self.clip_high)
+
 
 def base_advantages(batch: RolloutBatch, params: Params) -> Float[Tensor, "P G"]:
     """GRPO's group-relative advantages under the shared settings."""

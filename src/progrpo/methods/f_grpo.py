@@ -1,4 +1,4 @@
-"""F-GRPO: groups that are solved often count less, as easy examples do in the focal loss.
+"""F-GRPO, second-hand: groups that are solved often count less, as easy examples do in the focal loss.
 
     A_i ← (1 − c/G)^γ · A_i,   c the correct ones of the G judged completions of the group
 

@@ -42,6 +42,11 @@ class Params(methods.Params):
     """Weight of the penalty, in units of the advantage per nat."""
     pool: methods.Pool = "step"
 
+    @property
+    def resolution(self) -> float:
+        """0: |·| makes a full gradient of any difference."""
+        return 0.0 if self.ratio and self.coef else 1.0
+
 
 def pool(params: Params) -> methods.Pool:
     return params.pool

@@ -1,5 +1,4 @@
-"""MaxRL: the advantage is divided by the group's share of correct completions, so that hard problems count as in maximum
-likelihood.
+"""MaxRL: advantages divided by the group's share of correct completions: the likelihood of being correct, not its mean.
 
     A_i = (r_i − mean r) / (mean r + eps),   r the verdicts, 1 or 0, of the judged completions of a group
 

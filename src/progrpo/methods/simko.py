@@ -1,5 +1,4 @@
-"""SimKO: at uncertain tokens of correct completions some of the push goes to the likeliest tokens instead of the sampled one,
-and there the likeliest token of a wrong completion is pushed down more.
+"""SimKO: at uncertain tokens of correct completions the likeliest tokens share the push, and of wrong ones they bear more.
 
     at tokens with H_t above the τ-quantile of their completion's entropies:
     correct:   ρ'_t = (1 − α) ρ_t + α/K Σ_{j ≤ K} sg(ρ_t/ρ_tj) ρ_tj,   ρ_tj of the K likeliest tokens in this place

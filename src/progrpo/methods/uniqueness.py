@@ -1,4 +1,4 @@
-"""Uniqueness-aware RL: of a group's completions, those whose solution others have, too, count less.
+"""Uniqueness-aware RL, second-hand: of a group's completions, those whose solution others have, too, count less.
 
     A_i ← A_i / f_i^α,   f_i how many completions of the group have the solution of i, itself included
 

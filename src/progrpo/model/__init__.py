@@ -121,6 +121,19 @@ def load_tokenizer(settings: ModelSettings) -> Any:
     return tokenizer
 
 
+def replaced_pad(settings: ModelSettings) -> frozenset[int]:
+    """The id of the tokenizer's own pad token where `model.pad_token` puts another in its place: nothing uses it any more, so
+    that the model need not embed it."""
+    from transformers import AutoTokenizer
+
+    if not settings.pad_token:
+        return frozenset()
+    path, where = source(settings.path)
+    with named_failure(settings.path):
+        own = AutoTokenizer.from_pretrained(path, **where).pad_token_id
+    return frozenset() if own is None else frozenset({own})
+
+
 def load_model(settings: ModelSettings, *, again: bool = False) -> LanguageModel:
     """Load model and tokenizer in float32 and check that they can be trained.
 
@@ -153,6 +166,7 @@ def load_model(settings: ModelSettings, *, again: bool = False) -> LanguageModel
         precision=settings.precision,
         share_prompts=settings.share_prompts,
         name=settings.path,
+        unused=replaced_pad(settings),
         quiet=again,
     )
 
@@ -165,14 +179,15 @@ def wrap_model(
     precision: Literal["fp32", "bf16"] = "fp32",
     share_prompts: bool = True,
     name: str = "model",
+    unused: Collection[int] = (),
     quiet: bool = False,
 ) -> LanguageModel:
     """Bind an already built model and a tokenizer that can pad (see `load_model` for the errors).
 
     Args:
-        quiet: say nothing of the tokenizer's conventions.
+        unused: ids of tokens that no text will hold. quiet: say nothing of the tokenizer's conventions.
     """
-    require_embedded(tokenizer, model.get_input_embeddings().weight.shape[0], name)
+    require_embedded(tokenizer, model.get_input_embeddings().weight.shape[0], name, unused)
     stop_ids = _stop_ids(model, tokenizer, name)
     if not quiet:
         for note in notes(tokenizer, stop_ids):

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import logging
+import os
 import pickle
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 EMBEDDED = "embedded:"
 
-_HUB_LIMIT_S = 3.0
+_HUB_LIMIT_S = float(os.environ.get("HF_HUB_ETAG_TIMEOUT", "2"))
 """How long the hub may take to say whether it has a model. Its own client tries for more than a minute."""
 _UNREADABLE = (ImportError, OSError, ValueError, RuntimeError, LookupError, EOFError, pickle.UnpicklingError)
 """What Transformers and torch raise on files that are damaged, no model's, or of a model that needs more packages."""
@@ -168,8 +169,9 @@ def _asked_hub(name: str, endpoint: str) -> tuple[str, bool]:
     found: list[tuple[str, bool]] = []
     thread = threading.Thread(target=lambda: found.append(_ask_hub(name, endpoint)), daemon=True)
     thread.start()
-    thread.join(_HUB_LIMIT_S + 1)
-    return found[0] if found else (f"{endpoint} does not answer within {_HUB_LIMIT_S + 1:g} s", False)
+    thread.join(1.2 * _HUB_LIMIT_S)
+    limit = f"{_HUB_LIMIT_S:g} s (HF_HUB_ETAG_TIMEOUT=10 waits longer)"
+    return found[0] if found else (f"{endpoint} does not answer within {limit}", False)
 
 
 def _ask_hub(name: str, endpoint: str) -> tuple[str, bool]:

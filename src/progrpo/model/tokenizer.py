@@ -97,8 +97,8 @@ def notes(tokenizer: Any, stop_ids: Collection[int]) -> list[str]:
     return found
 
 
-def require_embedded(tokenizer: Any, rows: int, name: str) -> None:
-    """Check that the model has an embedding for every token the tokenizer may give.
+def require_embedded(tokenizer: Any, rows: int, name: str, unused: Collection[int] = ()) -> None:
+    """Check that the model has an embedding for every token the tokenizer may give, but those `unused`.
 
     Raises:
         ModelError: the pad token, or any other, has an id beyond the embedding's rows.
@@ -108,7 +108,9 @@ def require_embedded(tokenizer: Any, rows: int, name: str) -> None:
             f"{name}: the pad token {tokenizer.pad_token!r} has id {tokenizer.pad_token_id}, but the model embeds {rows} "
             f"tokens only; name one it knows, for instance model.pad_token='{tokenizer.eos_token}'"
         )
-    beyond = sorted((index, token) for token, index in tokenizer.get_vocab().items() if index >= rows)
+    beyond = sorted(
+        (index, token) for token, index in tokenizer.get_vocab().items() if index >= rows and index not in unused
+    )
     if beyond:
         index, token = beyond[0]
         more = f" and {len(beyond) - 1} more" if len(beyond) > 1 else ""

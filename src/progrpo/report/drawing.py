@@ -4,7 +4,7 @@ import io
 import math
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ _VARIABLES = {
     **{colour: f"--run-{index}" for index, colour in enumerate(_RUNS)},
 }
 
-PANEL_WIDTH, PANEL_HEIGHT = 3.3, 2.5
-"""Of a small drawing, in inches: its type stays as large as that of the others where it is a phone wide."""
+PANEL = (2.5, 3.3)
+"""Height and width of a small drawing, in inches: its type stays as large as the others' where it is a phone wide."""
 
 _STEPS = [1, 2, 2.5, 5, 10]
 """Between ticks, times a power of ten."""
@@ -97,15 +97,10 @@ def canvas(height: float = _HEIGHT, width: float = _WIDTH) -> Iterator[tuple[Fig
     """Axes in the page's style.
 
     Args:
-        height, width: inches. The width is the same for all figures that stand alone.
+        height, width: inches; the width of all figures that stand alone, or that of a `PANEL`.
     """
     with sheet(height, width) as figure:
         yield figure, figure.add_subplot()
-
-
-def panel_canvas(height: float = PANEL_HEIGHT) -> AbstractContextManager[tuple[Figure, Axes]]:
-    """Axes of one of several small drawings."""
-    return canvas(height, PANEL_WIDTH)
 
 
 def step_axis(axes: Axes) -> None:
@@ -137,12 +132,24 @@ def value_axis(axes: Axes) -> None:
 
 def unit_axis(axes: Axes, unit: str) -> None:
     """Name the unit of y above the axis, where a long one has room; "%" reads fractions as percentages. Call it when
-    everything is drawn."""
-    percent = unit.startswith("%")
+    everything is drawn.
+
+    The margins of y are kept out of where no value can be: below 0 and, of shares, above 1.
+    """
     axes.set_title(unit)
-    _within_range(axes, percent)
+    smallest, largest = axes.dataLim.intervaly
+    if 0 <= smallest <= largest < math.inf:
+        low, high = axes.get_ylim()
+        if unit.startswith("%"):
+            high = max(high, _ONE_PERCENT) if largest else _ONE_PERCENT
+            high = min(high, 1.0) if largest <= 1 else high
+        elif not largest:
+            high = 1.0
+        axes.set_ylim(max(low, 0.0), high)
+        for line in axes.lines:  # marks on the edge are drawn whole
+            line.set_clip_on(False)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=_STEPS))
-    if percent:
+    if unit.startswith("%"):
         percentages(axes)
 
 
@@ -156,22 +163,6 @@ def histogram(axes: Axes, values: Sequence[float] | np.ndarray, edges: np.ndarra
     shares = np.histogram(values, edges)[0] / len(values)
     axes.stairs(shares, edges, color=colour, fill=True, alpha=0.15)
     axes.stairs(shares, edges, color=colour, **line)
-
-
-def _within_range(axes: Axes, percent: bool) -> None:
-    """Keep the margins of y out of where no value can be: below 0 and, of shares, above 1."""
-    smallest, largest = axes.dataLim.intervaly
-    if not 0 <= smallest <= largest < math.inf:
-        return
-    low, high = axes.get_ylim()
-    if percent:
-        high = max(high, _ONE_PERCENT) if largest else _ONE_PERCENT
-        high = min(high, 1.0) if largest <= 1 else high
-    elif not largest:
-        high = 1.0
-    axes.set_ylim(max(low, 0.0), high)
-    for line in axes.lines:  # marks on the edge are drawn whole
-        line.set_clip_on(False)
 
 
 def to_svg(figure: Figure, name: str) -> str:

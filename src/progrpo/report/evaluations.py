@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from progrpo import schema
-from progrpo.errors import DataError
 from progrpo.files import is_number, rows_at
 from progrpo.measures import pass_at_k
-from progrpo.report.wording import flat
-from progrpo.rows import from_row
+from progrpo.report.html import prose
+from progrpo.rows import from_row, read_header, read_results
+from progrpo.settings import flat
 from progrpo.statistics import Interval, bootstrap_mean
 from progrpo.types import ProblemResult
 
@@ -114,8 +114,15 @@ class Evaluation:
         values = tuple(self.values(key).values())
         return _bootstrapped(values) if values else None
 
-    def statuses(self) -> Counter[str]:
-        return Counter(status for scores in self.problems.values() for status in scores.statuses)
+    @property
+    def made(self) -> str:
+        """How it was evaluated, in words: problems, preset, step, sampling."""
+        return prose("captions.jinja", "made", evaluation=self, held_out=self.preset == HELD_OUT)
+
+    def statuses(self) -> dict[str, float]:
+        """Share of all completions by verdict status."""
+        counts = Counter(status for scores in self.problems.values() for status in scores.statuses)
+        return {status: count / counts.total() for status, count in sorted(counts.items())}
 
     def statistics(self, kind: str) -> np.ndarray | None:
         """[completions, 3] the `STATISTICS` of every completion that has them; None where a problem lacks them.
@@ -132,13 +139,13 @@ class Evaluation:
 
     def results(self, problems: Collection[str]) -> dict[str, ProblemResult]:
         """Read those of these problems that it has with their completions from the file again, in the order given."""
+        results = {}
         with self.path.open("rb") as file:
-
-            def read(problem: str) -> ProblemResult:
-                file.seek(self.problems[problem].offset)
-                return from_row(json.loads(file.readline()))
-
-            return {problem: read(problem) for problem in problems if problem in self.problems}
+            for problem in problems:
+                if problem in self.problems:
+                    file.seek(self.problems[problem].offset)
+                    results[problem] = from_row(json.loads(file.readline()))
+        return results
 
 
 def why_apart(one: Evaluation, reference: Evaluation) -> str:
@@ -190,11 +197,12 @@ def _benchmark(path: Path) -> Evaluation | str:
     head = path.with_suffix(".json")
     if not head.is_file():
         return f"rows without a header {head.name}"
-    header = _header(head)
+    header = read_header(head)
     if header.get("complete") is not True:
         planned = header.get("problems")
         count = f"{planned:,}" if isinstance(planned, int) else "an unknown number of"
-        return f"cut short, or still being written, at {_whole_lines(path):,} of {count} problems"
+        written = sum(1 for _ in rows_at(path)) if path.is_file() else 0
+        return f"cut short, or still being written, at {written:,} of {count} problems"
     problems, digest = _read(path) if path.is_file() else ({}, "")
     if not problems:
         return f"a header without rows ({path.name} is {'empty' if path.is_file() else 'gone'}); evaluate again"
@@ -216,23 +224,6 @@ def _benchmark(path: Path) -> Evaluation | str:
         by_category={str(name): _numbers(of) for name, of in means.items()} if isinstance(means, dict) else {},
         environment=header.get("environment") or {},
     )
-
-
-def _header(path: Path) -> dict[str, Any]:
-    try:
-        header = json.loads(path.read_text("utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: expected a JSON object, got a damaged file ({error}); evaluate again") from None
-    if not isinstance(header, dict):
-        raise DataError(f"{path}: expected a JSON object, got {type(header).__name__}; evaluate again")
-    return header
-
-
-def _whole_lines(path: Path) -> int:
-    if not path.is_file():
-        return 0
-    with path.open("rb") as file:
-        return sum(line.endswith(b"\n") for line in file)
 
 
 def _numbers(measures: object) -> dict[str, float]:
@@ -275,43 +266,29 @@ def _pass_at(n: int, correct: int, k: int) -> float:
 
 def _read(path: Path) -> tuple[dict[str, Scores], str]:
     """Scores by problem, and the digest of ids, prompts and answers."""
-    problems: dict[str, Scores] = {}
-    digest = hashlib.sha256()
-    for number, (offset, row) in enumerate(rows_at(path), start=1):
-        try:
-            problems[row["problem"]] = scores = _scores(row, offset)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"{path}, line {number}: no row of an evaluation ({type(error).__name__}: {error}); evaluate again"
-            ) from None
-        digest.update(scores.identity)
-    return problems, digest.hexdigest()
+    problems = {result.problem: _scores(result, offset) for offset, result in read_results(path)}
+    return problems, hashlib.sha256(b"".join(scores.identity for scores in problems.values())).hexdigest()
 
 
-def _scores(row: Mapping[str, Any], offset: int) -> Scores:
-    samples = row["samples"]
-    tokens = [sample.get("tokens") for sample in samples]
-    finishes = [sample.get("finish") for sample in samples]
-    measures = _numbers(row.get("measures"))
-    if samples and all(map(is_number, tokens)):
-        measures["length"] = sum(tokens) / len(tokens)
-    if samples and None not in finishes:
-        measures["truncated"] = finishes.count("length") / len(finishes)
-    identity = json.dumps([row["problem"], row.get("prompt"), row.get("answer")], ensure_ascii=True)
-    kinds = {"raw": [sample.get("raw") or {} for sample in samples], "tempered": samples}
+def _scores(result: ProblemResult, offset: int) -> Scores:
+    samples = result.samples
+    measures = _numbers(result.measures)
+    if any(sample.tokens for sample in samples):  # what older versions wrote has no tokens
+        measures["length"] = sum(sample.tokens for sample in samples) / len(samples)
+        measures["truncated"] = sum(sample.finish == "length" for sample in samples) / len(samples)
+    identity = json.dumps([result.problem, result.prompt, result.answer], ensure_ascii=True)
+    kinds = {"raw": [sample.raw for sample in samples], "tempered": [sample.tempered for sample in samples]}
     return Scores(
-        n=row["n"],
-        correct=row["correct"],
+        n=result.n,
+        correct=result.correct,
         identity=hashlib.sha256(identity.encode()).digest(),
         measures=measures,
-        statuses=tuple(sample["status"] for sample in samples),
-        forms=Counter(one["canonical"] for one in samples if one["status"] == "correct" and one.get("canonical")),
-        statistics={kind: found for kind, rows in kinds.items() if (found := _statistics(rows)) is not None},
+        statuses=tuple(sample.status for sample in samples),
+        forms=Counter(sample.canonical for sample in samples if sample.correct and sample.canonical),
+        statistics={
+            kind: np.array([[getattr(one, name, np.nan) for name in STATISTICS] for one in found], dtype=np.float64)
+            for kind, found in kinds.items()
+            if any(found)
+        },
         offset=offset,
     )
-
-
-def _statistics(samples: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
-    rows = [[value if is_number(value := one.get(name)) else np.nan for name in STATISTICS] for one in samples]
-    values = np.array(rows, dtype=np.float64).reshape(-1, len(STATISTICS))
-    return values if np.isfinite(values).all(axis=1).any() else None

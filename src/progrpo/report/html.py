@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,14 @@ HERE = Path(__file__).parent
 _ESCAPED = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
-def render(
-    template: str, *, scripts: Sequence[str], data: object, filters: Mapping[str, Callable[..., object]], **facts: Any
-) -> str:
+def render(template: str, *, scripts: Sequence[str], data: object, **facts: Any) -> str:
     """A page as text; the same facts give the same page, byte for byte.
 
     Args:
         scripts: files whose text is the page's script. data: what the script reads, as JSON.
-        filters: for the template, beside `code`.
     """
     environment = _environment(autoescape=True)
-    environment.filters |= {"code": code, **filters}
+    environment.filters["code"] = code
     script = "".join((HERE / name).read_text("utf-8") for name in scripts)
     page = environment.get_template(template).render(
         **facts,
@@ -45,7 +42,7 @@ def render(
 
 def text(template: str, part: str, **facts: Any) -> str:
     """One part of a template of plain text (a macro of that name), as it stands."""
-    return str(getattr(_texts().get_template(template).module, part)(**facts))
+    return str(getattr(_environment(autoescape=False).get_template(template).module, part)(**facts))
 
 
 def prose(template: str, part: str, **facts: Any) -> str:
@@ -71,6 +68,7 @@ def code(caption: str) -> Markup:
     return Markup("").join(Markup("<code>%s</code>") % part if at % 2 else escape(part) for at, part in parts)
 
 
+@cache
 def _environment(*, autoescape: bool) -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -79,8 +77,3 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-@cache
-def _texts() -> jinja2.Environment:
-    return _environment(autoescape=False)

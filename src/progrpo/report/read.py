@@ -5,12 +5,12 @@ under today's (`formerly` in `progrpo.schema`): here and in `evaluations`, and n
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
+import pandas as pd
 import yaml
 
 from progrpo import schema
@@ -19,6 +19,8 @@ from progrpo.files import is_number, read_jsonl
 from progrpo.report.evaluations import Evaluation, benchmarks, held_out
 
 Row = Mapping[str, Any]
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,12 +87,10 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def series(run: Run, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of a metric, leaving out the steps that do not have it (absent, null or not finite)."""
+def series(run: Run, key: str) -> pd.Series:
+    """The values of a metric by step, leaving out the steps that do not have it (absent, null or not finite)."""
     rows = having(run, key)
-    return np.array([row["step"] for row in rows], dtype=np.int64), np.array(
-        [row[key] for row in rows], dtype=np.float64
-    )
+    return pd.Series([row[key] for row in rows], index=[row["step"] for row in rows], dtype=float)
 
 
 def having(run: Run, *keys: str) -> list[Row]:
@@ -102,6 +102,14 @@ def having(run: Run, *keys: str) -> list[Row]:
     for key in keys:
         schema.metric(key)
     return [row for row in run.metrics if all(is_number(row.get(key)) for key in keys)]
+
+
+def grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
+    """The values of each key, in the order given."""
+    groups: dict[K, list[V]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups
 
 
 def last_shared_evaluation(runs: Sequence[Run]) -> int | None:

@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +68,6 @@ def p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
 
 
-def progress(done: int, planned: int | None) -> str:
-    if planned is None or done >= planned:
-        return f"{done} steps"
-    return f"{done} of {planned} steps, unfinished"
-
-
 def made_with(environment: Mapping[str, Any]) -> str:
     """Versions, device and commit of a run, as far as it recorded them."""
     versions = {"python": environment.get("python"), **(environment.get("versions") or {})}
@@ -90,20 +84,3 @@ def command(environment: Mapping[str, Any]) -> str | None:
     """The command line that made something, its program by name alone; None where it was not recorded."""
     words = environment.get("command") or []
     return shlex.join([Path(words[0]).name, *words[1:]]) if words else None
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Settings as dotted keys, as one would write them on the command line."""
-    found: dict[str, str] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = "null" if value is None else str(value)
-    return found
-
-
-def markdown_grid(heads: Sequence[str], shape: str, rows: Iterable[Sequence[str]]) -> str:
-    """A table of Markdown; shape: "l" or "r" for each column."""
-    lines = [heads, ["---" if side == "l" else "---:" for side in shape], *rows]
-    return "\n".join("| " + " | ".join(text.replace("|", r"\|") for text in cells) + " |" for cells in lines)

@@ -19,6 +19,8 @@ from progrpo.types import Problem, Verdict
 __all__ = ["last_box", "normalise"]
 
 _TAIL = 300
+_LONGEST_GOLD = 5_000
+"""Normalising takes quadratic time: 100,000 characters take a minute."""
 _BOX_TAIL = 100
 _LINE = re.compile(r"(?i)answer\s*:\s*([^\n]+)")
 
@@ -91,6 +93,9 @@ def score(text: str, problem: Problem, params: Params) -> Verdict:
     if not (problem.answer or "").strip():
         return Verdict(status="bad_gold", reward=params.wrong_reward, detail="the problem has no gold answer")
     gold = problem.answer or ""
+    if len(gold) > _LONGEST_GOLD:
+        words = f"the gold answer has {len(gold)} characters; the last {_TAIL} of a completion are read"
+        return Verdict(status="bad_gold", reward=params.wrong_reward, detail=words)
     lines = _LINE.findall(text[-_TAIL:]) if params.strict_box != "only" else []
     answer = normalise(lines[-1]) if lines else None
     expected = normalise(gold)
@@ -110,12 +115,12 @@ def gold_fault(problem: Problem, params: Params) -> str | None:
     gold = problem.answer or ""
     if not gold.strip():
         return "the problem has no gold answer"
+    if len(gold) > _TAIL - len("Answer: "):
+        return f"the gold answer has {len(gold)} characters; the last {_TAIL} are read"
     if params.strict_box == "only":
         return None if last_box(f"\\boxed{{{gold}}}"[-_BOX_TAIL:]) == gold else f"{gold[:80]!r} does not fit in a box"
     if not normalise(gold):
         return f"{gold[:80]!r} is empty after normalisation"
-    if len(gold) > _TAIL - len("Answer: "):
-        return f"the gold answer has {len(gold)} characters; the last {_TAIL} are read"
     if score(f"Answer: {gold}", problem, params).correct:
         return None
     return f"{gold[:80]!r} is not matched by its own text"

@@ -1,6 +1,7 @@
 """From problems to groups: encode the prompts, sample G completions each, verify them meanwhile."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -185,7 +186,7 @@ def _too_long(
 
 def require_room(
     problems: Sequence[Problem],
-    tokenizer: Callable[[], Any],
+    tokenizer: Any,
     *,
     positions: int | None,
     max_new_tokens: int,
@@ -193,21 +194,17 @@ def require_room(
 ) -> None:
     """Check that prompt and completion fit into the model's positions, before the model is loaded.
 
-    Args:
-        tokenizer: gives the model's tokenizer; called only where a prompt is long enough to be counted.
+    The first prompt and those that are long enough for it to matter are encoded, the others are not.
 
     Raises:
-        DataError: a prompt does not; the first is named.
+        DataError: a prompt does not, or the tokenizer or its chat template refuses it; the first is named.
     """
-    if positions is None:
-        return
-    suspects = [one for one in problems if _most_tokens(one) + max_new_tokens > positions]
-    if not suspects:
-        return
-    encode = partial(encode_prompt, tokenizer())
+    room = math.inf if positions is None else positions - max_new_tokens
+    suspects = [one for number, one in enumerate(problems) if not number or _most_tokens(one) > room]
+    encode = partial(encode_prompt, tokenizer)
     lengths = [len(_prompt_ids(problem, encode)) for problem in suspects]
-    long = [index for index, length in enumerate(lengths) if length + max_new_tokens > positions]
-    if not long:
+    long = [index for index, length in enumerate(lengths) if length > room]
+    if positions is None or not long:
         return
     most = positions - max(lengths)
     remedy = f"set max_new_tokens={most} or less" if most > 0 else "choose a model of more positions"

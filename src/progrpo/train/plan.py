@@ -8,12 +8,13 @@ from progrpo import methods, tasks
 from progrpo.algo.aggregate import How
 from progrpo.environment import digest
 from progrpo.errors import ProgrpoError
-from progrpo.model import count_parameters, known_positions, load_tokenizer, pick_device
+from progrpo.model import count_parameters, known_positions, load_tokenizer, pick_device, replaced_pad
 from progrpo.model.tokenizer import require_embedded
 from progrpo.processes import Processes
 from progrpo.rollout.gold import without
 from progrpo.rollout.verify import Verifier
 from progrpo.train.footprint import describe, footprint, require_sampling_copy
+from progrpo.train.old_logprobs import rounding
 from progrpo.train.record import require_free, require_same, require_trackers
 from progrpo.train.room import predict, require_room, require_writable
 from progrpo.train.settings import RunSettings
@@ -63,7 +64,8 @@ def make_plan(
         f"run: {settings.steps} optimiser steps = {settings.steps // batch.steps_per_rollout} rollouts = "
         f"{settings.steps // batch.steps_per_rollout * sequences:,} completions",
     ]
-    lines += [f"warning: {warning}" for warning in method.check(batch.group, batch.steps_per_rollout)]
+    warnings = [*method.check(batch.group, batch.steps_per_rollout), *rounding(settings, method)]
+    lines += [f"warning: {warning}" for warning in warnings]
     found: dict[str, Any] = {}
     resume = resume and has_run(Path(str(settings.out)))
     checks: dict[str, Callable[[], Iterable[str]]] = {
@@ -132,7 +134,8 @@ def _golds(chosen: Chosen, found: dict[str, Any], listen: Listener) -> Iterator[
 def _prompts(chosen: Chosen, found: dict[str, Any]) -> Iterator[str]:
     settings = chosen.settings
     tokenizer = load_tokenizer(settings.model)
-    require_embedded(tokenizer, count_parameters(settings.model.path)["vocabulary"], settings.model.path)
+    rows = count_parameters(settings.model.path)["vocabulary"]
+    require_embedded(tokenizer, rows, settings.model.path, replaced_pad(settings.model))
     kept = fit_splits(settings, tokenizer, known_positions(settings.model.path), found)
     if not kept:
         return

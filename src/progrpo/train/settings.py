@@ -107,7 +107,8 @@ class RunSettings(Settings):
     sampling: Sampling
     old_logprobs: Literal["auto", "engine", "trainer"] = "auto"
     """Where log-probs of the sampling policy come from: the engine, or one more forward pass of the trainer. "auto"
-    takes the engine's where it samples from the very weights that are trained."""
+    takes the engine's where it samples from the very weights that are trained, unless the method tells apart what bf16 merely
+    rounds (gspo's clip range, kl_cov's penalty)."""
     data: DataSettings = DataSettings()
     batch: BatchSettings = BatchSettings()
     optim: OptimSettings = OptimSettings()

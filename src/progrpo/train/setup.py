@@ -26,6 +26,7 @@ from progrpo.train import checkpoint
 from progrpo.train.alarms import Alarms
 from progrpo.train.follower import open_run, require_shared
 from progrpo.train.footprint import footprint, require_sampling_copy
+from progrpo.train.old_logprobs import engine_scores, require_capable, rounding
 from progrpo.train.parallel import Parallel, SamplingCopy, sync
 from progrpo.train.policy import Policy
 from progrpo.train.record import RunDirectory, require_free, require_trackers
@@ -68,8 +69,8 @@ class Trainer:
 
     @property
     def engine_scores(self) -> bool:
-        """See the function of this name."""
-        return engine_scores(self.settings, self.engine)
+        """See `progrpo.train.old_logprobs`."""
+        return engine_scores(self.settings, self.engine, self.method)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -129,7 +130,7 @@ def prepare(
     resume = _goes_on(out, resume, processes)
     _require_machine(chosen, out, listen)
     listen("prepare", {"doing": "reading the problems"})
-    for warning in method.check(settings.batch.group, settings.batch.steps_per_rollout):
+    for warning in [*method.check(settings.batch.group, settings.batch.steps_per_rollout), *rounding(settings, method)]:
         logger.warning("%s", warning)
     problems = chosen.task.problems("train")
     test = chosen.task.problems("test") if settings.evaluate.every else ()
@@ -273,31 +274,13 @@ def _capable_engine(chosen: Chosen, model: LanguageModel, verifier: Verifier) ->
     """
     engine, settings = chosen.engine.make(model), chosen.settings
     try:
-        if engine_scores(settings, engine):
-            _require_capable(engine, chosen)
+        require_capable(engine, settings, chosen.method)
         if settings.evaluate.every:
             require_entropies(settings.evaluate.load_measures(verifier), engine, chosen.engine.name)
     except ProgrpoError:
         engine.close()
         raise
     return engine
-
-
-def _require_capable(engine: Engine, chosen: Chosen) -> None:
-    """Raises ConfigError if the method reads what this engine does not give, and the trainer makes no pass of its own."""
-    gives = {"entropies": engine.capabilities.entropies, "prompt_logprobs": engine.capabilities.prompt_logprobs}
-    for name, there in gives.items():
-        if name in chosen.method.needs and not there:
-            raise ConfigError(
-                f"method {chosen.method.name!r} needs {name.replace('_', ' ')}, which engine {chosen.engine.name!r} does not "
-                "give; set old_logprobs=trainer, so that a pass of the trainer gives them"
-            )
-
-
-def engine_scores(settings: RunSettings, engine: Engine) -> bool:
-    """Whether the engine's log-probs serve as those of the sampling policy."""
-    chosen = settings.old_logprobs
-    return chosen == "engine" or (chosen == "auto" and engine.capabilities.samples_trained_weights)
 
 
 def bad_golds(

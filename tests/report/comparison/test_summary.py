@@ -3,30 +3,31 @@ import json
 import pytest
 from made_up_runs import MakeRun, evaluation_row, write_jsonl
 
-from progrpo.report.comparison.summary import summarise
+from progrpo.report.comparison.results import summarise
 from progrpo.report.read import load_runs
 
 
 def test_first_and_last_evaluation(make_run: MakeRun) -> None:
     summary = summarise(load_runs([make_run("a", correct=(1, 2, 3))]))
     assert [measure.key for measure in summary.measures] == ["pass@1", "pass@4", "distinct_correct", "entropy"]
-    (first,), (last,) = summary.first, summary.last
-    assert (first.evaluation.step, len(first.evaluation.problems), first.evaluation.n, first.run) == (0, 3, 4, 0)
-    assert first.cells["pass@1"].mean == 0.25
+    assert (list(summary.first), list(summary.last)) == ([0], [0])
+    first, last = summary.first[0].interval, summary.last[0].interval
+    assert (summary.first[0].step, len(summary.first[0].problems), summary.first[0].n) == (0, 3, 4)
+    assert first("pass@1").mean == 0.25
     # (1/4 + 2/4 + 3/4) / 3, and min(forms=2, correct) = 1, 2, 2
-    assert last.cells["pass@1"].mean == pytest.approx(0.5)
-    assert last.cells["distinct_correct"].mean == pytest.approx(5 / 3)
-    assert last.cells["pass@1"].low >= 0.25
-    assert last.cells["pass@1"].high <= 0.75
+    assert last("pass@1").mean == pytest.approx(0.5)
+    assert last("distinct_correct").mean == pytest.approx(5 / 3)
+    assert last("pass@1").low >= 0.25
+    assert last("pass@1").high <= 0.75
 
 
 def test_a_common_start_is_one_row(make_run: MakeRun) -> None:
     paths = [make_run("a"), make_run("b")]
     summary = summarise(load_runs(paths))
-    assert ([row.run for row in summary.first], summary.same_start) == ([0], True)
+    assert (list(summary.first), summary.same_start) == ([0], True)
     write_jsonl(paths[1] / "evaluations/step-000000.jsonl", [evaluation_row(f"q{i}", 2) for i in range(3)])
     summary = summarise(load_runs(paths))
-    assert ([row.run for row in summary.first], summary.same_start) == ([0, 1], False)
+    assert (list(summary.first), summary.same_start) == ([0, 1], False)
 
 
 def test_differences_are_paired_by_problem_not_by_position(make_run: MakeRun) -> None:
@@ -60,7 +61,7 @@ def test_each_difference_has_its_own_last_shared_step(make_run: MakeRun) -> None
         file.unlink()
     summary = summarise(load_runs(paths))
     assert [(one.run, one.step) for one in summary.differences] == [(1, 0), (2, 3)]
-    assert [(row.run, row.evaluation.step) for row in summary.last] == [(0, 3), (1, 0), (2, 3)]
+    assert {run: one.step for run, one in summary.last.items()} == {0: 3, 1: 0, 2: 3}
 
 
 def test_a_measure_that_some_problems_lack_is_averaged_over_the_others(make_run: MakeRun) -> None:
@@ -71,7 +72,7 @@ def test_a_measure_that_some_problems_lack_is_averaged_over_the_others(make_run:
     rows[1]["measures"]["entropy"] = None
     write_jsonl(file, rows)
     summary = summarise(load_runs(paths))
-    assert summary.last[1].cells["distinct_correct"].problems == 2
+    assert summary.last[1].interval("distinct_correct").problems == 2
     assert summary.differences[0].cells["distinct_correct"].problems == 2
     assert summary.differences[0].cells["entropy"].problems == 2
     assert summary.differences[0].cells["pass@1"].problems == 3
@@ -85,7 +86,7 @@ def test_measures_nobody_has_are_empty_cells(make_run: MakeRun) -> None:
         write_jsonl(file, [row])
     summary = summarise(load_runs([path]))
     assert [measure.key for measure in summary.measures] == ["pass@1", "distinct_correct", "entropy"]
-    assert summary.last[0].cells["entropy"] is None
+    assert summary.last[0].interval("entropy") is None
 
 
 def test_no_evaluation_at_all(make_run: MakeRun) -> None:
@@ -93,4 +94,4 @@ def test_no_evaluation_at_all(make_run: MakeRun) -> None:
     for file in path.glob("evaluations/*"):
         file.unlink()
     summary = summarise(load_runs([path]))
-    assert (summary.first, summary.last, summary.differences, summary.again) == ((), (), (), False)
+    assert (summary.first, summary.last, summary.differences) == ({}, {}, ())

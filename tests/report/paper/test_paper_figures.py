@@ -99,7 +99,7 @@ def test_at_temperature_1_nothing_is_missing(tmp_path: Path, temperature: float,
     path = write_model(tmp_path / "a")
     write_benchmark(path, "aime24", (1, 2), raw=False, settings={"temperature": temperature})
     runs = load_runs([path])
-    (drawn,) = chosen_benchmarks(compare_benchmarks(runs).benchmarks)
+    (drawn,) = chosen_benchmarks(compare_benchmarks(runs))
     assert f"at the sampling temperature {temperature:g}, before top-p and top-k" in drawn.note(runs)
     assert ("not all runs recorded them at 1" in drawn.note(runs)) == said
 
@@ -111,7 +111,7 @@ def test_completions_at_one_point_are_one_larger_mark(tmp_path: Path) -> None:
         if path == paths[1]:  # all at one point: three right, one wrong
             text = re.sub(r'"probability": [\d.]+', '"probability": 0.5', file.read_text())
             file.write_text(re.sub(r'"low_probability": [\d.]+', '"low_probability": 0.25', text))
-    (drawn,) = chosen_benchmarks(compare_benchmarks(load_runs(paths)).benchmarks)
+    (drawn,) = chosen_benchmarks(compare_benchmarks(load_runs(paths)))
     found = [(mark.run, mark.correct, mark.probability, mark.low, count) for mark, count in marks_of(drawn, "aime24/0")]
     assert found == [
         (1, True, 0.5, 0.25, 3),
@@ -128,7 +128,7 @@ def test_wrong_completions_are_hollow(tmp_path: Path) -> None:
         path = write_model(tmp_path / str(correct))
         write_benchmark(path, "aime24", (correct,))
         runs = load_runs([path])
-        drawn = one_problem(runs, compare_benchmarks(runs).benchmarks)
+        drawn = one_problem(runs, compare_benchmarks(runs))
         assert drawn is not None
         return drawn.panels[0].svg
 
@@ -141,12 +141,12 @@ def test_statistics_of_two_temperatures_are_never_mixed(tmp_path: Path) -> None:
     write_benchmark(a, "aime24", (1, 2))
     write_benchmark(b, "aime24", (1, 2), raw=False)
     write_benchmark(c, "aime24", (1, 2), entropy=None)
-    (drawn,) = chosen_benchmarks(compare_benchmarks(load_runs([a, b, c])).benchmarks)
+    (drawn,) = chosen_benchmarks(compare_benchmarks(load_runs([a, b, c])))
     assert (drawn.kind, tuple(drawn.values), drawn.missing) == ("tempered", (0, 1), (2,))
     note = drawn.note(load_runs([a, b, c]))
     assert "at the sampling temperature 0.6" in note
     assert note.endswith("Without them, or evaluated otherwise: c.")
-    (alone,) = chosen_benchmarks(compare_benchmarks(load_runs([a, c])).benchmarks)
+    (alone,) = chosen_benchmarks(compare_benchmarks(load_runs([a, c])))
     assert (alone.kind, alone.missing) == ("raw", (1,))
 
 
@@ -179,5 +179,5 @@ def test_one_completion_per_problem_has_no_curve(tmp_path: Path) -> None:
 def test_the_problem_solved_nearest_to_half_the_time(tmp_path: Path, correct: tuple[int, ...], picked: int) -> None:
     path = write_model(tmp_path / "a")
     write_benchmark(path, "aime24", correct)
-    (benchmark,) = compare_benchmarks(load_runs([path])).benchmarks
+    (benchmark,) = compare_benchmarks(load_runs([path]))
     assert half_solved(benchmark, [0]) == f"aime24/{picked}"

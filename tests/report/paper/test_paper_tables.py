@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 from made_up_runs import MakeRun, write_benchmark, write_model
 
-from progrpo.report.paper.all_tables import Tables, make_tables
 from progrpo.report.paper.numbers import AVERAGE, ROWS
 from progrpo.report.paper.tables import PaperTable, shown
 from progrpo.report.read import load_runs
+from progrpo.report.run_page.page import Tables, make_tables
 
 MATH = ("aime24", "aime25", "amc23", "math500", "minerva", "olympiadbench")
 

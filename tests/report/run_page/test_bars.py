@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from progrpo.report.run_page.bars import colours_of, stacked_bars, used
+from progrpo.report.run_page.cost import colours_of, stacked_bars, used
 
 COLOURS = {"a": "#000000", "b": "#ffffff", "c": "#777777"}
 

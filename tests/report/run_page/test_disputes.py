@@ -6,13 +6,13 @@ from made_up_runs import HOSTILE, write_benchmark, write_model
 
 from progrpo.report.comparison.benchmarks import compare_benchmarks
 from progrpo.report.read import load_runs
-from progrpo.report.run_page import disputes as module
-from progrpo.report.run_page.disputes import SAMPLES, disputes
+from progrpo.report.run_page import browsers as module
+from progrpo.report.run_page.browsers import SAMPLES, disputes
 
 
 def data(*paths: Path) -> dict[str, Any]:
     runs = load_runs(paths)
-    return disputes(runs, compare_benchmarks(runs).benchmarks)
+    return disputes(runs, compare_benchmarks(runs))
 
 
 def three_models(folder: Path, **settings: Any) -> list[Path]:

@@ -51,12 +51,14 @@ def test_a_figure_without_data_is_left_out(make_run: MakeRun, absent: str, figur
 def test_nulls_count_as_absent(make_run: MakeRun) -> None:
     path = make_run("a")
     write_jsonl(path / "metrics.jsonl", [{"step": 1, "rollout/entropy": None, "rollout/reward": 1.0}])
-    assert [one.name for one in figures(load_runs([path]))] == ["reward"]
+    # Pass@k over k is drawn from the evaluations themselves.
+    assert [one.name for one in figures(load_runs([path]))] == ["reward", "over-k"]
 
 
-def test_no_metrics_no_figures(make_run: MakeRun) -> None:
+def test_no_metrics_and_no_evaluations_no_figures(make_run: MakeRun) -> None:
     path = make_run("a")
-    (path / "metrics.jsonl").unlink()
+    for file in (path / "metrics.jsonl", *path.glob("evaluations/*")):
+        file.unlink()
     assert figures(load_runs([path])) == []
     assert cost_figures(load_runs([path])) == []
 

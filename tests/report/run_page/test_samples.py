@@ -4,7 +4,7 @@ import pytest
 from made_up_runs import HOSTILE, MakeRun, evaluation_row, rollout_row, write_jsonl
 
 from progrpo.report.read import load_runs
-from progrpo.report.run_page.samples import completions, disagreements
+from progrpo.report.run_page.browsers import completions, disagreements
 from progrpo.report.wording import shortened
 
 
@@ -143,3 +143,14 @@ def test_several_accepted_answers_are_shown_as_such(make_run: MakeRun) -> None:
     rows = [json.loads(line) for line in (path / "rollouts/step-000001.jsonl").read_text().splitlines()]
     write_jsonl(path / "rollouts/step-000001.jsonl", [{**row, "answer": ["3", "4"]} for row in rows])
     assert completions(load_runs([path]))["steps"][0]["problems"][0]["answer"] == "3 or 4"
+
+
+def test_a_problem_that_differs_in_its_solutions_alone_is_listed(make_run: MakeRun) -> None:
+    # Eleven problems with one form each differ in their share, more than are taken by that; the twelfth in its forms alone.
+    paths = [make_run("a"), make_run("b")]
+    for path, correct, forms in zip(paths, (1, 2), (1, 2), strict=True):
+        rows = [evaluation_row(f"q{i}", correct) for i in range(11)] + [evaluation_row("forms", 2, forms=forms)]
+        write_jsonl(path / "evaluations/step-000003.jsonl", rows)
+    found = disagreements(load_runs(paths))
+    assert found is not None
+    assert [one.problem for one in found.problems if not one.share_spread] == ["forms"]

@@ -1,7 +1,7 @@
 from made_up_runs import MakeRun, metrics_row, write_jsonl
 
 from progrpo.report.read import load_runs
-from progrpo.report.run_page.bars import PHASES, SECONDS, seconds_by_phase, spent_figure
+from progrpo.report.run_page.cost import PHASES, seconds_by_phase, seconds_figure
 from progrpo.train import clock
 
 
@@ -10,7 +10,7 @@ def test_phases_are_those_the_clock_writes() -> None:
 
 
 def test_a_name_with_dollars_is_no_formula(make_run: MakeRun) -> None:
-    drawn = spent_figure(load_runs([make_run("$x^2$ <b>")]), SECONDS)
+    drawn = seconds_figure(load_runs([make_run("$x^2$ <b>")]))
     assert drawn is not None
     assert ">$x^2$ &lt;b&gt;: 11.5 s</text>" in drawn.svg
 
@@ -31,7 +31,7 @@ def test_seconds_of_no_phase_are_the_rest(make_run: MakeRun) -> None:
 def test_the_legend_names_what_can_be_seen(make_run: MakeRun) -> None:
     path = make_run("a")
     write_jsonl(path / "metrics.jsonl", [metrics_row(1, **{"time/sync_s": 0.001, "time/write_s": 0.01})])
-    drawn = spent_figure(load_runs([path]), SECONDS)
+    drawn = seconds_figure(load_runs([path]))
     assert drawn is not None
     assert [label for label, _ in drawn.keys] == ["generate", "train", "write", "other"]
     assert len({colour for _, colour in drawn.keys}) == 4

@@ -2,7 +2,7 @@ import pytest
 from made_up_runs import ACCOUNTED, MakeRun, metrics_row, write_jsonl
 
 from progrpo.report.read import load_runs
-from progrpo.report.run_page.bars import TOKENS, positions_by_use, spent_figure
+from progrpo.report.run_page.cost import positions_by_use, tokens_figure
 
 
 def test_every_position_is_counted_once(make_run: MakeRun) -> None:
@@ -28,11 +28,11 @@ def test_a_step_that_forwarded_nothing_counts_as_a_step(make_run: MakeRun) -> No
 def test_runs_of_older_versions_have_no_bar(make_run: MakeRun) -> None:
     old, new = make_run("an-old-run"), make_run("a-new-run", accounted=True)
     write_jsonl(old / "metrics.jsonl", [metrics_row(1, **{"tokens/forwarded": 900.0, "tokens/trained": 200.0})])
-    drawn = spent_figure(load_runs([old, new]), TOKENS)
+    drawn = tokens_figure(load_runs([old, new]))
     assert drawn is not None
     assert "a-new-run: 1,000 positions</text>" in drawn.svg
     assert "an-old-run" not in drawn.svg
-    assert spent_figure(load_runs([old]), TOKENS) is None
+    assert tokens_figure(load_runs([old])) is None
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,6 @@ def test_units_keep_the_axis_short(make_run: MakeRun, scale: float, unit: str) -
     path = make_run("a")
     row = ACCOUNTED | {key: scale * ACCOUNTED[key] for key in ("tokens/forwarded", "tokens/trained")}
     write_jsonl(path / "metrics.jsonl", [metrics_row(1, **row)])
-    drawn = spent_figure(load_runs([path]), TOKENS)
+    drawn = tokens_figure(load_runs([path]))
     assert drawn is not None
     assert unit in drawn.svg

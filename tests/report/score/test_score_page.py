@@ -8,8 +8,9 @@ from made_up_runs import HOSTILE
 
 from progrpo.cli.score_apply import apply_methods, load_methods
 from progrpo.errors import ModelError
+from progrpo.evaluate.spelling import Spelling
 from progrpo.report.score import page as score_page
-from progrpo.report.score.page import Spelling, make_score_page
+from progrpo.report.score.page import make_score_page
 from progrpo.rollout.recorded import read_rollouts
 from stand_ins.rollouts import countdown_tokenizer, group, write_rollouts
 

@@ -1,39 +1,14 @@
-"""What the tables of a comparison are made of: their columns, a run's results, and a run against the first."""
+"""Results of evaluations, a run against the first problem by problem, and the held-out results of all runs in one summary."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from progrpo import schema
 from progrpo.measures.pass_at_k import doublings
-from progrpo.report.evaluations import HELD_OUT, Evaluation
-from progrpo.report.html import prose
+from progrpo.report.evaluations import Evaluation
+from progrpo.report.read import Run, last_shared_evaluation
 from progrpo.schema.quantity import Quantity
 from progrpo.statistics import Interval, paired_difference, sign_flip_test, win_tie_loss
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
-    """One evaluation of one run.
-
-    Attributes:
-        run: its index.
-        cells: mean by key of the measure; None where no problem has it.
-    """
-
-    run: int
-    evaluation: Evaluation
-    cells: Mapping[str, Interval | None]
-
-    @property
-    def made(self) -> str:
-        """How it was evaluated, in words: problems, preset, step, sampling."""
-        return prose("captions.jinja", "made", evaluation=self.evaluation, held_out=self.evaluation.preset == HELD_OUT)
-
-    @property
-    def statuses(self) -> dict[str, float]:
-        """Share of all completions by verdict status."""
-        counts = self.evaluation.statuses()
-        return {status: count / counts.total() for status, count in sorted(counts.items())}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,11 +42,6 @@ class Paired:
         """Measures whose difference has an interval over problems that leaves out 0."""
         known = [(key, interval) for key, interval in self.cells.items() if interval is not None]
         return [key for key, interval in known if interval.low > 0 or interval.high < 0]
-
-
-def result(run: int, evaluation: Evaluation, measures: Sequence[Quantity]) -> Result:
-    cells = {measure.key: evaluation.interval(measure.key) for measure in measures}
-    return Result(run=run, evaluation=evaluation, cells=cells)
 
 
 def paired(
@@ -133,3 +103,68 @@ def measures_of(
         elif one.key in always or any(evaluation.values(one.key) for evaluation in evaluations):
             columns.append(one)
     return tuple(columns)
+
+
+COUNTED = ("pass@1", "distinct_correct")
+"""Measures whose wins, ties and losses are counted."""
+_ALWAYS = ("pass@1", "distinct_correct", "entropy")
+"""Columns that stand even where no run has them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """The held-out results of runs, evaluations by index of the run.
+
+    Attributes:
+        first: the first evaluation of each run; of one alone where it is the same for all (`same_start`).
+        last: the last evaluation of each run; its first where it has no other.
+        differences: to the first run, of the runs that share an evaluation with it.
+    """
+
+    measures: tuple[Quantity, ...]
+    first: Mapping[int, Evaluation]
+    same_start: bool
+    last: Mapping[int, Evaluation]
+    differences: tuple[Paired, ...]
+
+    @property
+    def named(self) -> list[Quantity]:
+        """The measures that the headlines name; distinct solutions first."""
+        named = [one for one in self.measures if one.key.startswith(("distinct_correct", "pass@"))]
+        return sorted(named, key=lambda one: one.key.startswith("pass@"))
+
+
+def summarise(runs: Sequence[Run]) -> Summary:
+    """Everything the tables say, as numbers."""
+    everything = [evaluation for run in runs for evaluation in run.evaluations.values()]
+    measures = measures_of("held-out", everything, k=largest_k(runs), always=_ALWAYS)
+    evaluated = {index: run.evaluations for index, run in enumerate(runs) if run.evaluations}
+    first = {index: evaluations[min(evaluations)] for index, evaluations in evaluated.items()}
+    same = len(first) > 1 and same_start(list(first.values()))
+    differences = []
+    for index, run in enumerate(runs[1:], start=1):
+        step = last_shared_evaluation([runs[0], run])
+        if step is not None:
+            both = run.evaluations[step], runs[0].evaluations[step]
+            differences.append(paired(index, *both, measures, counted=COUNTED))
+    return Summary(
+        measures=measures,
+        first=dict(list(first.items())[:1]) if same else first,
+        same_start=same,
+        last={index: evaluations[max(evaluations)] for index, evaluations in evaluated.items()},
+        differences=tuple(differences),
+    )
+
+
+def largest_k(runs: Sequence[Run]) -> int:
+    """The largest power of two up to the completions that every problem of every held-out evaluation has; 1 without any."""
+    counts = [evaluation.n for run in runs for evaluation in run.evaluations.values()]
+    return doublings(min(counts, default=1))[-1]
+
+
+def same_start(evaluations: Sequence[Evaluation]) -> bool:
+    """Whether these evaluations were made at the same step with the same result on every problem."""
+    results = [
+        (one.step, {name: (scores.correct, scores.n) for name, scores in one.problems.items()}) for one in evaluations
+    ]
+    return all(one == results[0] for one in results)

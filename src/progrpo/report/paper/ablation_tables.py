@@ -1,25 +1,33 @@
 """Tables 6 and 7 of the paper: runs that differ in the strength of the confidence term, and in its form."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from progrpo.files import is_number
 from progrpo.measures.pass_at_k import doublings
-from progrpo.report.comparison.averages import Shared, average, mathematical, of_one_kind, shared_benchmarks
-from progrpo.report.comparison.benchmarks import Comparison, pass_measures
+from progrpo.report.comparison.benchmarks import (
+    Benchmark,
+    Shared,
+    average,
+    mathematical,
+    of_one_kind,
+    pass_measures,
+    shared_benchmarks,
+)
 from progrpo.report.html import prose
-from progrpo.report.paper.forms import advantage_form
 from progrpo.report.paper.numbers import ABLATIONS, AVERAGE, MATHEMATICS, REMARKS
-from progrpo.report.paper.tables import Column, PaperTable, TableRow, Value, file_name, of_preset, row_values
+from progrpo.report.paper.panels import advantage_form
+from progrpo.report.paper.tables import Column, PaperTable, TableRow, Value, paper_table, row_values
 from progrpo.report.read import Run
-from progrpo.report.wording import flat, model
+from progrpo.report.wording import model
 from progrpo.schema.quantity import Quantity
+from progrpo.settings import flat
 
 _K = 32
 """Of the paper's Pass@k."""
 _NEVER_COMPARED = frozenset({"seed", "out"})
 
 
-def strength_tables(runs: Sequence[Run], comparison: Comparison) -> list[PaperTable]:
+def strength_tables(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[PaperTable]:
     """Table 6 once for every preset that runs of different strength were evaluated under; none without two strengths of
     ProGRPO."""
     strengths = {index: alpha for index, run in enumerate(runs) if (alpha := strength(run)) is not None}
@@ -28,28 +36,15 @@ def strength_tables(runs: Sequence[Run], comparison: Comparison) -> list[PaperTa
         return []
     ascending = sorted(strengths, key=lambda run: (strengths[run], run))
     labels = {run: f"α = {strengths[run]:g}" + (" (grpo)" if names[run] == "grpo" else "") for run in ascending}
-    groups = map(of_one_kind, map(mathematical, shared_benchmarks(comparison.benchmarks, strengths)))
-    return [
-        _table(6, runs, group, labels, [_average_column(group)])
-        for group in groups
-        if len({strengths[run] for run in group.runs}) > 1
-    ]
+    groups = map(of_one_kind, map(mathematical, shared_benchmarks(benchmarks, strengths)))
+    return [_table(6, runs, group, labels) for group in groups if len({strengths[run] for run in group.runs}) > 1]
 
 
-def form_tables(runs: Sequence[Run], comparison: Comparison) -> list[PaperTable]:
+def form_tables(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[PaperTable]:
     """Table 7 once for every preset that runs with different forms of the advantage were evaluated under."""
     forms = {index: form for index, run in enumerate(runs) if (form := advantage_form(run.config)) is not None}
-    tables = []
-    for group in map(mathematical, shared_benchmarks(comparison.benchmarks, forms)):
-        columns = [
-            Column(key=one.name, label=MATHEMATICS.get(one.task, one.name), parts=_parts(group))
-            for one in group.benchmarks
-        ]
-        if len(columns) > 1 and all(one.task in MATHEMATICS for one in group.benchmarks):
-            columns.append(_average_column(group))
-        if len({forms[run] for run in group.runs}) > 1:
-            tables.append(_table(7, runs, group, forms, columns))
-    return tables
+    groups = map(mathematical, shared_benchmarks(benchmarks, forms))
+    return [_table(7, runs, group, forms) for group in groups if len({forms[run] for run in group.runs}) > 1]
 
 
 def strength(run: Run) -> float | None:
@@ -61,27 +56,29 @@ def strength(run: Run) -> float | None:
     return 0.0 if method.get("name") == "grpo" else None
 
 
-def _table(
-    number: int, runs: Sequence[Run], group: Shared, labels: dict[int, str], columns: Sequence[Column]
-) -> PaperTable:
-    """Table 6 or 7; `labels` name the runs, in the order of the rows."""
+def _table(number: int, runs: Sequence[Run], group: Shared, labels: Mapping[int, str]) -> PaperTable:
+    """Table 6, which has averages alone, or 7; `labels` name the runs, in the order of the rows."""
     about = ABLATIONS[number]
-    by_name = {benchmark.name: benchmark.evaluations for benchmark in group.benchmarks}
-    rows = []
-    for run in (run for run in labels if run in group.runs):
+    smallest = min(benchmark.evaluations[run].n for benchmark in group.benchmarks for run in group.runs)
+    parts = pass_measures(min(_K, doublings(smallest)[-1]))
+    names = {one.name: MATHEMATICS.get(one.task, one.name) for one in group.benchmarks}
+    columns = [Column(key=key, label=label, parts=parts) for key, label in names.items()] if number == 7 else []
+    if not columns or (len(columns) > 1 and all(one.task in MATHEMATICS for one in group.benchmarks)):
+        label = "Average" if len(names) > 1 else next(iter(names.values()))
+        columns.append(Column(key=AVERAGE, label=label, parts=parts))
+    over = {benchmark.name: [benchmark] for benchmark in group.benchmarks} | {AVERAGE: list(group.benchmarks)}
 
-        def value(column: Column, part: Quantity, run: int = run) -> Value | None:
-            averaged = column.key == AVERAGE
-            return Value.of(
-                average(group.benchmarks, run, part.key) if averaged else by_name[column.key][run].interval(part.key),
-                part,
-            )
+    def row(run: int) -> TableRow:
+        def value(column: Column, part: Quantity) -> Value | None:
+            return Value.of(average(over[column.key], run, part.key), part)
 
         texts = (labels[run], runs[run].name, model(runs[run].config))
-        rows.append(TableRow(run=run, texts=texts, values=row_values(columns, value)))
-    return PaperTable(
-        name=file_name(str(number), group.preset),
-        title=f"Table {number} ({about.subject}), {of_preset(group.preset)}",
+        return TableRow(run=run, texts=texts, values=row_values(columns, value))
+
+    return paper_table(
+        str(number),
+        f"({about.subject})",
+        group.preset,
         caption=prose(
             "captions.jinja",
             "ablation",
@@ -91,22 +88,9 @@ def _table(
             remark=REMARKS[number],
         ),
         words=(about.word, "run", "model"),
-        lead=2,
-        columns=tuple(columns),
-        rows=tuple(rows),
+        columns=columns,
+        rows=[row(run) for run in labels if run in group.runs],
     )
-
-
-def _parts(group: Shared) -> tuple[Quantity, ...]:
-    """Pass@1 and Pass@k, k the paper's where all reach it."""
-    smallest = min(benchmark.evaluations[run].n for benchmark in group.benchmarks for run in group.runs)
-    return pass_measures(min(_K, doublings(smallest)[-1]))
-
-
-def _average_column(group: Shared) -> Column:
-    first = group.benchmarks[0]
-    label = "Average" if len(group.benchmarks) > 1 else MATHEMATICS.get(first.task, first.name)
-    return Column(key=AVERAGE, label=label, parts=_parts(group))
 
 
 def _otherwise(runs: Sequence[Run], varied: Collection[str]) -> list[str]:

@@ -4,13 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from progrpo.measures.pass_at_k import doublings
-from progrpo.report.comparison.averages import average
-from progrpo.report.comparison.benchmarks import Benchmark, Comparison, pass_measures
+from progrpo.report.comparison.benchmarks import (
+    Benchmark,
+    average,
+    pass_measures,
+    shared_benchmarks,
+)
 from progrpo.report.evaluations import HELD_OUT, Evaluation
 from progrpo.report.html import prose
-from progrpo.report.paper.numbers import AVERAGE, MATHEMATICS, REMARKS, PaperRow, Shape, ShapeColumn, rows_of
-from progrpo.report.paper.tables import Column, PaperTable, TableRow, Value, file_name, of_preset, row_values
-from progrpo.report.read import Run
+from progrpo.report.paper.numbers import AVERAGE, MATHEMATICS, REMARKS, ROWS, Shape
+from progrpo.report.paper.tables import Column, PaperTable, TableRow, Value, paper_table, row_values
+from progrpo.report.read import Run, grouped
 from progrpo.report.wording import model
 from progrpo.schema.quantity import Quantity
 
@@ -21,23 +25,23 @@ _OVER_TASK = {
 """Numbers of a whole task."""
 
 
-def benchmark_tables(shape: Shape, runs: Sequence[Run], comparison: Comparison) -> list[PaperTable]:
+def benchmark_tables(shape: Shape, runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[PaperTable]:
     """One of Tables 2, 3 and 4, once for every preset that has numbers for it."""
-    tasks = {column.task for column in shape.columns}
-    by_preset: dict[str | None, list[Benchmark]] = {}
-    for benchmark in comparison.benchmarks:
-        if benchmark.task in tasks and benchmark.preset != HELD_OUT:
-            by_preset.setdefault(benchmark.preset, []).append(benchmark)
+    tasks = {task for task, _, _ in shape.columns}
+    shown = [one for one in benchmarks if one.task in tasks and one.preset != HELD_OUT]
+    by_preset = grouped((benchmark.preset, benchmark) for benchmark in shown)
     return [_table(runs, benchmarks, shape, preset) for preset, benchmarks in by_preset.items()]
 
 
 def _table(runs: Sequence[Run], benchmarks: Sequence[Benchmark], shape: Shape, preset: str | None) -> PaperTable:
-    paper = rows_of(shape.number) if preset == "paper" else []
+    stated = [row for row in ROWS if row.table == shape.number]
+    paper = stated if preset == "paper" else []
     evaluations = [benchmark.evaluations[run] for benchmark in benchmarks for run in benchmark.comparable]
     k = min(shape.k, doublings(min(one.n for one in evaluations))[-1])
-    columns = [_column(column, shape, k, evaluations) for column in shape.columns]
-    shared = _shared(benchmarks) if shape.averaged else []
-    whole = {benchmark.task for benchmark in shared} == {column.task for column in shape.columns}
+    columns = [_column(*column, shape, k, evaluations) for column in shape.columns]
+    groups = shared_benchmarks(benchmarks) if shape.averaged else []
+    shared = list({one.task: one for group in groups for one in reversed(group.benchmarks)}.values())[::-1]
+    whole = {benchmark.task for benchmark in shared} == {task for task, _, _ in shape.columns}
     averages = {}
     if shape.averaged and (whole or paper):
         columns.append(Column(key=AVERAGE, label=f"Average of {len(shape.columns)}", parts=pass_measures(k)))
@@ -47,11 +51,15 @@ def _table(runs: Sequence[Run], benchmarks: Sequence[Benchmark], shape: Shape, p
         columns.append(Column(key="shared", label=f"Average of {names}", parts=pass_measures(k)))
         averages["shared"] = shared
     rows = [_row(runs[run], run, row, columns, averages) for run, row in _grouped(benchmarks, preset)]
-    rows += [_paper_row(row, columns) for row in paper]
+    for row in paper:
+        texts = (f"paper: {row.method}", row.model, "", f"paper, {row.evidence}: {row.how}")
+        numbers = {(key, part): Value(number=n) for key, parts in row.values.items() for part, n in parts.items()}
+        rows.append(TableRow(run=None, texts=texts, values=numbers))
     filled = {key for row in rows for key, _ in row.values}
-    return PaperTable(
-        name=file_name(str(shape.number), preset),
-        title=f"Table {shape.number} ({shape.subject}), {of_preset(preset)}",
+    return paper_table(
+        str(shape.number),
+        f"({shape.subject})",
+        preset,
         caption=prose(
             "captions.jinja",
             "table_of_benchmarks",
@@ -59,35 +67,29 @@ def _table(runs: Sequence[Run], benchmarks: Sequence[Benchmark], shape: Shape, p
             k=k,
             preset=preset,
             paper=bool(paper),
-            known=bool(rows_of(shape.number)),
+            known=bool(stated),
             remark=REMARKS.get(shape.number, ""),
             shared=shared,
             whole=whole,
             blank=[column.label for column in columns if column.key not in filled],
         ),
         words=("run", "model", "evaluated with", "source"),
-        lead=2,
-        columns=tuple(column for column in columns if column.key in filled),
-        rows=tuple(rows),
+        columns=columns,
+        rows=rows,
     )
 
 
-def _column(column: ShapeColumn, shape: Shape, k: int, evaluations: Sequence[Evaluation]) -> Column:
-    counts = {one.conditions["n"] for one in evaluations if one.task == column.task} or {str(shape.k)}
+def _column(
+    task: str, label: str, keys: Sequence[str], shape: Shape, k: int, evaluations: Sequence[Evaluation]
+) -> Column:
+    counts = {one.conditions["n"] for one in evaluations if one.task == task} or {str(shape.k)}
     passes = [replace(measure, digits=shape.digits) for measure in pass_measures(k)]
     if shape.number != 2 and len(counts) == 1:
         passes[0] = replace(passes[0], label=f"Avg@{next(iter(counts))}")
     # With one completion per problem Pass@k is Pass@1, and stands once.
     known = _OVER_TASK | {"pass@1": passes[0], "pass@k": passes[-1]}
-    parts = dict.fromkeys(known[key] for key in column.measures)
-    return Column(key=column.task, label=column.label, parts=tuple(parts))
-
-
-def _shared(benchmarks: Sequence[Benchmark]) -> list[Benchmark]:
-    """One benchmark per task that all runs of the table have under the same conditions."""
-    runs = {run for benchmark in benchmarks for run in benchmark.evaluations}
-    kept = [benchmark for benchmark in benchmarks if set(benchmark.comparable) == runs]
-    return list({benchmark.task: benchmark for benchmark in reversed(kept)}.values())[::-1]
+    parts = dict.fromkeys(known[key] for key in keys)
+    return Column(key=task, label=label, parts=tuple(parts))
 
 
 def _grouped(benchmarks: Sequence[Benchmark], preset: str | None) -> Iterator[tuple[int, dict[str, Benchmark]]]:
@@ -109,12 +111,6 @@ def _grouped(benchmarks: Sequence[Benchmark], preset: str | None) -> Iterator[tu
             yield run, row
 
 
-def _sampling(evaluations: Sequence[Evaluation]) -> str:
-    """The sampling settings of a row; only n may differ within it."""
-    counts = " or ".join(dict.fromkeys(one.conditions["n"] for one in evaluations))
-    return evaluations[0].sampling.replace(f"n {evaluations[0].conditions['n']}", f"n {counts}", 1)
-
-
 def _row(
     run: Run,
     index: int,
@@ -134,7 +130,9 @@ def _row(
             return Value.of(average(over, index, part.key), part)
         return _cell(row[column.key].evaluations[index], part) if column.key in row else None
 
-    sampling = _sampling([benchmark.evaluations[index] for benchmark in row.values()])
+    evaluations = [benchmark.evaluations[index] for benchmark in row.values()]
+    counts = " or ".join(dict.fromkeys(one.conditions["n"] for one in evaluations))  # only n may differ within a row
+    sampling = evaluations[0].sampling.replace(f"n {evaluations[0].conditions['n']}", f"n {counts}", 1)
     texts = (run.name, model(run.config), sampling, "this run")
     return TableRow(run=index, texts=texts, values=row_values(columns, value))
 
@@ -146,12 +144,3 @@ def _cell(evaluation: Evaluation, part: Quantity) -> Value | None:
     if part.key not in known:
         return None
     return Value(number=known[part.key], low=known.get(f"{part.key}_low"), high=known.get(f"{part.key}_high"))
-
-
-def _paper_row(row: PaperRow, columns: Sequence[Column]) -> TableRow:
-    def value(column: Column, part: Quantity) -> Value | None:
-        number = row.values.get(column.key, {}).get(part.key)
-        return None if number is None else Value(number=number)
-
-    texts = (f"paper: {row.method}", row.model, "", f"paper, {row.evidence}: {row.how}")
-    return TableRow(run=None, texts=texts, values=row_values(columns, value))

@@ -9,12 +9,12 @@ import numpy as np
 from progrpo.report.comparison.benchmarks import Benchmark
 from progrpo.report.drawing import (
     INK,
+    PANEL,
     PAPER,
     Drawing,
     Panel,
     canvas,
     histogram,
-    panel_canvas,
     percentages,
     run_colour,
     run_marker,
@@ -49,16 +49,7 @@ class Drawn:
 
     def note(self, runs: Sequence[Run]) -> str:
         """In words: the benchmark, which statistics, how many completions, and who is missing."""
-        conditions = self.benchmark.evaluations[next(iter(self.values))].conditions
-        return prose(
-            "captions.jinja",
-            "token_statistics",
-            benchmark=self.benchmark.name,
-            kind=self.kind,
-            temperature=conditions.get("temperature", "of sampling"),
-            counts=" or ".join(f"{n:,}" for n in sorted({len(values) for values in self.values.values()})),
-            left=[runs[run].name for run in sorted([*self.missing, *self.benchmark.apart])],
-        )
+        return prose("captions.jinja", "token_statistics", drawn=self, benchmark=self.benchmark, runs=runs)
 
 
 def chosen_benchmarks(benchmarks: Sequence[Benchmark]) -> list[Drawn]:
@@ -82,12 +73,6 @@ def distribution_figures(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -
     ]
 
 
-def one_problem(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> Drawing | None:
-    """Draw the paper's Fig. 8: the completions of one problem, picked by `half_solved`."""
-    chosen = chosen_benchmarks(benchmarks)
-    return _scatter(runs, chosen[0]) if chosen else None
-
-
 def half_solved(benchmark: Benchmark, runs: Sequence[int]) -> str:
     """The problem whose completions, of these runs together, are correct nearest to half the time; the first of equals."""
     sides = [benchmark.evaluations[run].problems for run in runs]
@@ -101,16 +86,16 @@ def half_solved(benchmark: Benchmark, runs: Sequence[int]) -> str:
 
 
 def _drawn(benchmark: Benchmark) -> Drawn | None:
-    values: dict[str, dict[int, np.ndarray]] = {}
-    for kind in ("raw", "tempered"):
-        found = {run: benchmark.evaluations[run].statistics(kind) for run in benchmark.comparable}
-        values[kind] = {run: data for run, data in found.items() if data is not None and len(data) > 1}
+    values: dict[str, dict[int, np.ndarray]] = {"raw": {}, "tempered": {}}
+    for kind, by_run in values.items():
+        for run in benchmark.comparable:
+            statistics = benchmark.evaluations[run].statistics(kind)
+            if statistics is not None and len(statistics) > 1:
+                by_run[run] = statistics
     # Raw unless that would lose a run: statistics of two temperatures are never put into one figure.
-    kind = "raw" if len(values["raw"]) >= len(values["tempered"]) else "tempered"
-    if not values[kind]:
-        return None
+    kind = max(values, key=lambda kind: len(values[kind]))
     missing = tuple(run for run in benchmark.comparable if run not in values[kind])
-    return Drawn(benchmark=benchmark, kind=kind, values=values[kind], missing=missing)
+    return Drawn(benchmark=benchmark, kind=kind, values=values[kind], missing=missing) if values[kind] else None
 
 
 def _boxes_and_histograms(runs: Sequence[Run], drawn: Drawn) -> Drawing:
@@ -168,7 +153,11 @@ def marks_of(drawn: Drawn, problem: str) -> list[tuple[Mark, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _scatter(runs: Sequence[Run], drawn: Drawn) -> Drawing:
+def one_problem(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> Drawing | None:
+    """Draw the paper's Fig. 8: the completions of one problem, picked by `half_solved`."""
+    drawn = next(iter(chosen_benchmarks(benchmarks)), None)
+    if drawn is None:
+        return None
     problem = half_solved(drawn.benchmark, tuple(drawn.values))
     sides = [(runs[run].name, drawn.benchmark.evaluations[run].problems[problem]) for run in drawn.values]
     name = "one-problem"
@@ -201,7 +190,7 @@ def _scatter(runs: Sequence[Run], drawn: Drawn) -> Drawing:
 
 
 def _boxes(name: str, label: str, values: Mapping[int, np.ndarray]) -> Panel:
-    with panel_canvas(0.75 + 0.4 * len(values)) as (figure, axes):
+    with canvas(0.75 + 0.4 * len(values), PANEL[1]) as (figure, axes):
         for place, (run, data) in enumerate(values.items()):
             colour = run_colour(run)
             axes.boxplot(
@@ -226,7 +215,7 @@ def _boxes(name: str, label: str, values: Mapping[int, np.ndarray]) -> Panel:
 
 def _histogram(name: str, label: str, values: Mapping[int, np.ndarray]) -> Panel:
     edges = np.histogram_bin_edges(np.concatenate(list(values.values())), bins=_BINS)
-    with panel_canvas() as (figure, axes):
+    with canvas(*PANEL) as (figure, axes):
         for run, data in values.items():
             histogram(axes, data, edges, run_colour(run), linewidth=1.3)
         axes.set_title("% of completions")
@@ -240,7 +229,7 @@ def _density(name: str, label: str, values: Mapping[int, np.ndarray]) -> Panel:
 
     joined = np.concatenate(list(values.values()))
     low, high = joined.min(), joined.max()
-    with panel_canvas() as (figure, axes):
+    with canvas(*PANEL) as (figure, axes):
         for run, data in values.items():
             if np.ptp(data) <= 1e-9 * max(1.0, abs(high)):  # no kernel can be fitted to one value
                 axes.axvline(data[0], color=run_colour(run))

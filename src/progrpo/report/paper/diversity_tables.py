@@ -1,20 +1,21 @@
 """Table 5 of the paper: how much the correct completions of a problem repeat each other, as they are and at equal numbers."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from progrpo import schema
 from progrpo.measures import diversity
 from progrpo.measures._matched import MIN_CORRECT, matched
-from progrpo.report.comparison.benchmarks import Benchmark, Comparison, pass_measures
+from progrpo.report.comparison.benchmarks import Benchmark, pass_measures
 from progrpo.report.evaluations import Evaluation
 from progrpo.report.html import prose
 from progrpo.report.paper.numbers import REMARKS
-from progrpo.report.paper.tables import Column, PaperTable, TableRow, Value, Values, file_name, of_preset
+from progrpo.report.paper.tables import Column, PaperTable, TableRow, Value, Values, paper_table
 from progrpo.report.read import Run
 from progrpo.report.wording import model
 from progrpo.settings import parse
 from progrpo.statistics import Interval, bootstrap_mean, paired_difference
-from progrpo.types import ProblemResult, Sample
+from progrpo.types import ProblemResult
 
 DRAWS = 16
 """Subsets of the side with more correct completions that a count-matched value is averaged over."""
@@ -24,7 +25,8 @@ MATCHED_PROBLEMS = 100
 _DISTINCT, _SELF_BLEU, _COSINE = (
     schema.metric(f"evaluate/{key}") for key in ("distinct_2", "self_bleu_4", "semantic_cosine")
 )
-_LEXICAL = (_DISTINCT, _SELF_BLEU)
+_LEXICAL = {_DISTINCT: partial(diversity.distinct_n, n=2), _SELF_BLEU: partial(diversity.self_bleu, n=4)}
+"""The measures that can be computed from the texts, and what computes them."""
 _POOLED = "/pooled"
 _COLUMNS = (
     Column(key="pass@1", label="Accuracy", parts=pass_measures(1)),
@@ -33,14 +35,10 @@ _COLUMNS = (
 )
 
 
-def diversity_tables(runs: Sequence[Run], comparison: Comparison) -> list[PaperTable]:
+def diversity_tables(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[PaperTable]:
     """Table 5 and, of two runs and more, its count-matched companion: on AIME 2024 if a run has it, else on the first
     benchmark with correct completions to compare; none where no problem has two of them."""
-    usable = [
-        one
-        for one in comparison.benchmarks
-        if any(_solved(one.evaluations[run], MIN_CORRECT) for run in one.comparable)
-    ]
+    usable = [one for one in benchmarks if any(_solved(one.evaluations[run], MIN_CORRECT) for run in one.comparable)]
     if not usable:
         return []
     first = min(usable, key=lambda one: one.task != "aime24")
@@ -59,10 +57,10 @@ def _raw(runs: Sequence[Run], benchmark: Benchmark) -> PaperTable:
         TableRow(run=run, texts=(runs[run].name, model(runs[run].config)), values=_values(evaluation, recorded))
         for run, evaluation in evaluations.items()
     ]
-    filled = {key for row in rows for key, _ in row.values}
-    return PaperTable(
-        name=file_name("5", benchmark.preset),
-        title=f"Table 5 (accuracy, and diversity of correct solutions) on {benchmark.name}, {of_preset(benchmark.preset)}",
+    return paper_table(
+        "5",
+        f"(accuracy, and diversity of correct solutions) on {benchmark.name}",
+        benchmark.preset,
         caption=prose(
             "captions.jinja",
             "table_5",
@@ -72,9 +70,8 @@ def _raw(runs: Sequence[Run], benchmark: Benchmark) -> PaperTable:
             remark=REMARKS[5],
         ),
         words=("run", "model"),
-        lead=2,
-        columns=tuple(column for column in _COLUMNS if column.key in filled),
-        rows=tuple(rows),
+        columns=_COLUMNS,
+        rows=rows,
     )
 
 
@@ -119,7 +116,7 @@ def _matched(runs: Sequence[Run], benchmark: Benchmark) -> list[PaperTable]:
         solved = set(_solved(evaluation, MIN_CORRECT))
         shared = [problem for problem in _solved(base, MIN_CORRECT) if problem in solved][:MATCHED_PROBLEMS]
         ours, theirs = (list(one.results(shared).values()) for one in (evaluation, base))
-        matches = [_at_equal_numbers(ours, theirs, value) for value in (_distinct_2, _self_bleu_4)]
+        matches = [_at_equal_numbers(ours, theirs, measure) for measure in _LEXICAL.values()]
         intervals = [interval for match in matches for interval in match]
         if all(matches):
             values = {
@@ -129,11 +126,10 @@ def _matched(runs: Sequence[Run], benchmark: Benchmark) -> list[PaperTable]:
             problems = f"{intervals[0].problems} of {len(evaluation.problems)}"
             rows.append(TableRow(run=run, texts=(runs[run].name, problems), values=values))
     table = PaperTable(
-        name=file_name("5b", benchmark.preset),
+        name="table-5b" + (f"-{benchmark.preset}" if benchmark.preset else ""),
         title=f"Table 5, count-matched: each run against {runs[0].name} on {benchmark.name}",
         caption=prose("captions.jinja", "table_5b", draws=DRAWS, most=MATCHED_PROBLEMS),
         words=("run", "problems"),
-        lead=2,
         columns=tuple(columns),
         rows=tuple(rows),
     )
@@ -141,17 +137,9 @@ def _matched(runs: Sequence[Run], benchmark: Benchmark) -> list[PaperTable]:
 
 
 def _at_equal_numbers(
-    ours: Sequence[ProblemResult], theirs: Sequence[ProblemResult], value: Callable[[Sequence[Sample]], float]
+    ours: Sequence[ProblemResult], theirs: Sequence[ProblemResult], measure: Callable[[list[str]], float]
 ) -> tuple[Interval, ...]:
     """The run, the first run, and their difference; empty where no problem can be matched."""
-    pairs = matched(ours, theirs, value, draws=DRAWS)
+    pairs = matched(ours, theirs, lambda samples: measure([sample.text for sample in samples]), draws=DRAWS)
     a, b = [pair.a for pair in pairs], [pair.b for pair in pairs]
     return (bootstrap_mean(a), bootstrap_mean(b), paired_difference(a, b)) if pairs else ()
-
-
-def _distinct_2(samples: Sequence[Sample]) -> float:
-    return diversity.distinct_n([sample.text for sample in samples], 2)
-
-
-def _self_bleu_4(samples: Sequence[Sample]) -> float:
-    return diversity.self_bleu([sample.text for sample in samples], 4)

@@ -30,19 +30,12 @@ class PaperRow(Settings):
     how: str
 
 
-class ShapeColumn(Settings):
-    """A benchmark's column: "pass@k" among its measures stands for Pass@k at the k of the table."""
-
-    task: str
-    label: str
-    measures: tuple[str, ...]
-
-
 class Shape(Settings):
     """One of the paper's tables of benchmarks.
 
     Attributes:
         k: the paper's, in Pass@k; where not all evaluations reach it, the largest power of two that they do.
+        columns: (task, name of the benchmark in the paper, keys of its measures); "pass@k" stands for Pass@k at that k.
         averaged: whether its last column is the average of the others.
     """
 
@@ -50,7 +43,7 @@ class Shape(Settings):
     subject: str
     k: int
     digits: int
-    columns: tuple[ShapeColumn, ...]
+    columns: tuple[tuple[str, str, tuple[str, ...]], ...]
     averaged: bool = False
 
 
@@ -71,11 +64,7 @@ REMARKS: Mapping[int, str] = _TEXT["remarks"]
 MISSING: Mapping[int, str] = _TEXT["missing"]
 """What would fill a table, by its number."""
 
-MATHEMATICS = {column.task: column.label for column in SHAPES[0].columns}
+MATHEMATICS = {task: label for task, label, _ in SHAPES[0].columns}
 """The paper's six mathematical benchmarks by task."""
-ORDER = tuple(column.task for shape in SHAPES for column in shape.columns)
+ORDER = tuple(task for shape in SHAPES for task, _, _ in shape.columns)
 """Benchmarks as the paper lists them; others follow by name."""
-
-
-def rows_of(table: int) -> list[PaperRow]:
-    return [row for row in ROWS if row.table == table]

@@ -1,15 +1,15 @@
 """Pass@k against k: one panel per benchmark, and the average over benchmarks by the form of the advantage."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from progrpo.report.comparison.averages import Shared, average, of_one_kind
-from progrpo.report.comparison.benchmarks import Benchmark
+from progrpo.report.comparison.benchmarks import Benchmark, Shared, average, of_one_kind
 from progrpo.report.drawing import (
+    PANEL,
     Drawing,
     Panel,
     canvas,
     doubling_axis,
-    panel_canvas,
     run_colour,
     run_marker,
     to_svg,
@@ -17,9 +17,8 @@ from progrpo.report.drawing import (
 )
 from progrpo.report.evaluations import HELD_OUT
 from progrpo.report.html import prose
-from progrpo.report.paper.forms import form_label
 from progrpo.report.read import Run
-from progrpo.statistics import Interval
+from progrpo.report.wording import method
 
 _BAND = 0.15
 """Opacity of an interval."""
@@ -30,18 +29,12 @@ def pass_at_k_panels(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> Dr
     drawn = [one for one in benchmarks if len(one.powers(one.comparable)) > 1]
     if not drawn:
         return None
-    panels = []
-    for index, benchmark in enumerate(drawn):
-        ks = benchmark.powers(benchmark.comparable)
-        curves = {
-            run: {k: benchmark.evaluations[run].interval(f"pass@{k}") for k in ks} for run in benchmark.comparable
-        }
-        panels.append(_panel(f"benchmark-pass-{index}", benchmark.name, curves, alone=len(drawn) == 1))
     left = [f"{one.name} of {runs[run].name} ({why})" for one in drawn for run, why in one.apart.items()]
+    alone = {one.name: Shared(preset=one.preset, runs=one.comparable, benchmarks=(one,)) for one in drawn}
     return Drawing(
         name="benchmark-pass",
         title="Pass@k on each benchmark",
-        panels=tuple(panels),
+        panels=_panels("benchmark-pass", alone),
         caption=prose("captions.jinja", "benchmark_pass", left=left),
         runs=tuple(sorted({run for benchmark in drawn for run in benchmark.comparable})),
     )
@@ -51,26 +44,23 @@ def average_panels(runs: Sequence[Run], shared: Sequence[Shared]) -> Drawing | N
     """Average Pass@k over the benchmarks of one kind that all runs share, one panel per preset, named by the form of the
     advantage; None without two training runs, whose forms could be compared."""
     trained = [group for group in map(of_one_kind, shared) if sum(runs[run].trained for run in group.runs) > 1]
-    drawn = [group for group in trained if len(group.powers) > 1]
+    drawn = {_label(group): group for group in trained if len(group.powers) > 1}
     if not drawn:
         return None
-    alone = all(len(group.benchmarks) == 1 for group in drawn)
-    panels = []
-    for index, group in enumerate(drawn):
-        curves = {run: {k: average(group.benchmarks, run, f"pass@{k}") for k in group.powers} for run in group.runs}
-        panels.append(_panel(f"average-pass-{index}", _of(group), curves, alone=len(drawn) == 1))
-    shown = tuple(sorted({run for group in drawn for run in group.runs}))
+    alone = all(len(group.benchmarks) == 1 for group in drawn.values())
+    shown = tuple(sorted({run for group in drawn.values() for run in group.runs}))
+    names = [(runs[run].name, advantage_form(runs[run].config)) for run in shown]
     return Drawing(
         name="average-pass",
-        title=f"{'' if alone else 'Average '}Pass@k by the form of the advantage".strip(),
-        panels=tuple(panels),
-        caption=prose("captions.jinja", "average_pass", alone=alone, groups=[(_of(group), group) for group in drawn]),
+        title=f"{'' if alone else 'Average '}Pass@k by the form of the advantage",
+        panels=_panels("average-pass", drawn),
+        caption=prose("captions.jinja", "average_pass", alone=alone, groups=drawn),
         runs=shown,
-        labels=tuple(form_label(runs[run]) for run in shown),
+        labels=tuple(name if form in (None, name) else f"{name}: {form}" for name, form in names),
     )
 
 
-def _of(group: Shared) -> str:
+def _label(group: Shared) -> str:
     count = len(group.benchmarks)
     what = f"{count} benchmark{'s' * (count != 1)}"
     if group.preset == HELD_OUT:
@@ -78,14 +68,29 @@ def _of(group: Shared) -> str:
     return f"Preset {group.preset}, {what}" if group.preset else what.capitalize()
 
 
-def _panel(name: str, label: str, curves: Mapping[int, Mapping[int, Interval | None]], alone: bool) -> Panel:
-    with canvas() if alone else panel_canvas() as (figure, axes):
-        for run, points in curves.items():
-            known = {k: point for k, point in points.items() if point is not None}
-            low, high = [point.low for point in known.values()], [point.high for point in known.values()]
-            axes.fill_between(list(known), low, high, color=run_colour(run), alpha=_BAND, linewidth=0)
-            means = [point.mean for point in known.values()]
-            axes.plot(list(known), means, color=run_colour(run), marker=run_marker(run))
-        doubling_axis(axes, sorted({k for points in curves.values() for k in points}))
-        unit_axis(axes, "% of problems")
-        return Panel(name=name, label=label, svg=to_svg(figure, name))
+def _panels(name: str, groups: Mapping[str, Shared]) -> tuple[Panel, ...]:
+    """Pass@k over k, averaged over the benchmarks of each group; by label."""
+    panels = []
+    for index, (label, group) in enumerate(groups.items()):
+        with canvas(*([] if len(groups) == 1 else PANEL)) as (figure, axes):
+            for run in group.runs:
+                points = {k: average(group.benchmarks, run, f"pass@{k}") for k in group.powers}
+                known = {k: point for k, point in points.items() if point is not None}
+                low, high = [point.low for point in known.values()], [point.high for point in known.values()]
+                axes.fill_between(list(known), low, high, color=run_colour(run), alpha=_BAND, linewidth=0)
+                means = [point.mean for point in known.values()]
+                axes.plot(list(known), means, color=run_colour(run), marker=run_marker(run))
+            doubling_axis(axes, group.powers)
+            unit_axis(axes, "% of problems")
+            svg = to_svg(figure, f"{name}-{index}")
+            panels.append(Panel(name=f"{name}-{index}", label=label, svg=svg))
+    return tuple(panels)
+
+
+def advantage_form(config: Mapping[str, Any]) -> str | None:
+    """The confidence term where the settings say it (arXiv:2602.05281, Eq. 4, Eq. 10, Sec. 4.5), else the method's name; None
+    where the settings name no method."""
+    chosen = config.get("method") or {}
+    if "name" not in chosen:
+        return None
+    return prose("captions.jinja", "advantage_form", method=chosen) or method(config)

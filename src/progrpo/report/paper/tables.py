@@ -8,7 +8,7 @@ import pandas as pd
 
 from progrpo.files import make_folder, write_whole
 from progrpo.report.evaluations import HELD_OUT
-from progrpo.report.wording import NOTHING, markdown_grid
+from progrpo.report.wording import NOTHING
 from progrpo.schema.quantity import Quantity, fixed
 from progrpo.statistics import Interval
 
@@ -93,22 +93,38 @@ class PaperTable:
     title: str
     caption: str
     words: tuple[str, ...]
-    lead: int
-    """So many of the columns of words stand before the numbers, the others after them."""
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
+    lead: int = 2
+    """So many of the columns of words stand before the numbers, the others after them."""
 
 
-def of_preset(preset: str | None) -> str:
-    """How a title names a preset."""
-    if preset == HELD_OUT:
-        return "held-out problems of the training runs"
-    return f"preset {preset}" if preset else "settings of no preset"
+def paper_table(
+    number: str,
+    about: str,
+    preset: str | None,
+    *,
+    caption: str,
+    words: Sequence[str],
+    columns: Sequence[Column],
+    rows: Sequence[TableRow],
+) -> PaperTable:
+    """A table named by its number in the paper and by a preset, without the columns of which no row has a number.
 
-
-def file_name(number: str, preset: str | None) -> str:
-    """The name of a table's files, without suffix."""
-    return f"table-{number}" + (f"-{preset}" if preset else "")
+    Args:
+        about: what its title says between the two.
+    """
+    known = {key for row in rows for key, _ in row.values}
+    of_preset = f"preset {preset}" if preset else "settings of no preset"
+    return PaperTable(
+        name=f"table-{number}" + (f"-{preset}" if preset else ""),
+        title=f"Table {number} {about}, "
+        + ("held-out problems of the training runs" if preset == HELD_OUT else of_preset),
+        caption=caption,
+        words=tuple(words),
+        columns=tuple(column for column in columns if column.key in known),
+        rows=tuple(rows),
+    )
 
 
 def row_values(columns: Sequence[Column], value: Callable[[Column, Quantity], Value | None]) -> Values:
@@ -140,7 +156,10 @@ def ranges(column: Column, values: Sequence[Value | None]) -> list[str]:
 def to_markdown(table: PaperTable) -> str:
     """A title, the table, and its caption."""
     frame = _frame(table)
-    return f"**{table.title}**\n\n{markdown_grid(list(frame), _shape(table), frame.to_numpy())}\n\n{table.caption}\n"
+    rule = ["---" if side == "l" else "---:" for side in _shape(table)]
+    rows = [" | ".join(cell.replace("|", r"\|") for cell in cells) for cells in (frame, rule, *frame.to_numpy())]
+    grid = "\n".join(f"| {row} |" for row in rows)
+    return f"**{table.title}**\n\n{grid}\n\n{table.caption}\n"
 
 
 def to_csv(table: PaperTable) -> str:

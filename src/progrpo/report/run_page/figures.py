@@ -1,40 +1,63 @@
 """The figures of a report, in the order of the page; one without data is left out."""
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
 
 from progrpo import schema
-from progrpo.files import is_number
-from progrpo.report.comparison.averages import shared_benchmarks
-from progrpo.report.comparison.benchmarks import Comparison
-from progrpo.report.comparison.summary import largest_k, same_start
-from progrpo.report.drawing import INK, Drawing, canvas, doubling_axis, run_colour, run_marker, to_svg, unit_axis
+from progrpo.measures.pass_at_k import powers_of_two
+from progrpo.report.comparison.benchmarks import Benchmark, shared_benchmarks
+from progrpo.report.comparison.results import largest_k, same_start
+from progrpo.report.drawing import (
+    INK,
+    Drawing,
+    canvas,
+    doubling_axis,
+    run_colour,
+    run_marker,
+    step_axis,
+    to_svg,
+    unit_axis,
+)
+from progrpo.report.evaluations import Evaluation
 from progrpo.report.html import prose
 from progrpo.report.paper.distributions import distribution_figures, one_problem
 from progrpo.report.paper.panels import average_panels, pass_at_k_panels
-from progrpo.report.read import Row, Run
-from progrpo.report.run_page.bars import SECONDS, TOKENS, spent_figure
-from progrpo.report.run_page.curves import CONFIDENCE, DISTINCT, ENTROPY, PASS_AT_1, REWARD, over_steps, pass_at
+from progrpo.report.read import Run, series
+from progrpo.report.run_page.cost import seconds_figure, tokens_figure
+from progrpo.statistics import smooth, smoothing_width
 
-PASS_AT_K = schema.metric("evaluate/pass@K")
+FIGURES = {
+    "entropy": ("Training entropy", "nats per token"),
+    "reward": ("Training reward", "per completion"),
+    "pass-at-1": ("Held-out Pass@1", "% of completions"),
+    "pass-at-most": ("Held-out Pass@{k}", "% of problems"),
+    "distinct": ("Distinct correct solutions", "per problem"),
+    "confidence": ("Confidence, and the share of the advantage it makes", "probability; share"),
+}
+"""Title and unit of each figure by its name in the schema; its caption is the macro of that name."""
+_DASHES = ("-", "--", ":")
+"""Of the training metrics of one figure, in the order of the schema."""
 
 
 def figures(runs: Sequence[Run]) -> list[Drawing]:
     """Draw every figure of what was learned that there are data for."""
     k = largest_k(runs)
     return _drawn(
-        over_steps(runs, ENTROPY),
-        over_steps(runs, REWARD),
-        over_steps(runs, PASS_AT_1),
+        over_steps(runs, "entropy"),
+        over_steps(runs, "reward"),
+        over_steps(runs, "pass-at-1"),
         pass_at_k(runs),
-        over_steps(runs, pass_at(PASS_AT_K.at(k))) if k > 1 else None,
-        over_steps(runs, DISTINCT),
-        over_steps(runs, CONFIDENCE),
+        over_steps(runs, "pass-at-most", k) if k > 1 else None,
+        over_steps(runs, "distinct"),
+        over_steps(runs, "confidence"),
     )
 
 
-def paper_figures(runs: Sequence[Run], comparison: Comparison) -> list[Drawing]:
+def paper_figures(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[Drawing]:
     """Draw the paper's figures of evaluations that there are data for; its Fig. 2 is the first of `figures`."""
-    benchmarks = comparison.benchmarks
     return _drawn(
         pass_at_k_panels(runs, benchmarks),
         *distribution_figures(runs, benchmarks),
@@ -45,27 +68,23 @@ def paper_figures(runs: Sequence[Run], comparison: Comparison) -> list[Drawing]:
 
 def cost_figures(runs: Sequence[Run]) -> list[Drawing]:
     """Draw every figure of what it cost that there are data for."""
-    return _drawn(spent_figure(runs, SECONDS), spent_figure(runs, TOKENS))
+    return _drawn(seconds_figure(runs), tokens_figure(runs))
 
 
 def pass_at_k(runs: Sequence[Run]) -> Drawing | None:
     """Pass@k against k at the first and the last evaluation; a start that all runs share is drawn once, in ink."""
-    curves = {
-        index: found for index, run in enumerate(runs) if (found := [by_k for r in run.metrics if (by_k := _by_k(r))])
-    }
-    if not any(len(found[-1]) > 1 for found in curves.values()):
+    evaluated = {index: list(run.evaluations.values()) for index, run in enumerate(runs) if run.evaluations}
+    ks = powers_of_two(max((found[-1].n for found in evaluated.values()), default=1))
+    if len(ks) < 2:
         return None
-    starts = [evaluations[min(evaluations)] for index in curves if (evaluations := runs[index].evaluations)]
-    once = len(curves) > 1 and len(starts) == len(curves) and same_start(starts)
+    once = len(evaluated) > 1 and same_start([found[0] for found in evaluated.values()])
     with canvas() as (figure, axes):
-        for index, found in curves.items():
-            first, last = found[0], found[-1]
-            if not once or index == min(curves):
-                colour = INK if once else run_colour(index)
-                axes.plot(list(first), list(first.values()), color=colour, linestyle="--", linewidth=1.2)
+        for index, found in evaluated.items():
+            colour = run_colour(index)
+            if not once or index == min(evaluated):
+                axes.plot(*_over_k(found[0]), color=INK if once else colour, linestyle="--", linewidth=1.2)
             if len(found) > 1:
-                axes.plot(list(last), list(last.values()), color=run_colour(index), marker=run_marker(index))
-        ks = sorted({k for found in curves.values() for k in found[-1]})
+                axes.plot(*_over_k(found[-1]), color=colour, marker=run_marker(index))
         doubling_axis(axes, ks, "k, completions per problem")
         unit_axis(axes, "% of problems")
         svg = to_svg(figure, "over-k")
@@ -74,18 +93,60 @@ def pass_at_k(runs: Sequence[Run]) -> Drawing | None:
         title="Held-out Pass@k",
         svg=svg,
         caption=prose("captions.jinja", "over_k", largest=ks[-1], once=once),
-        runs=tuple(curves),
+        runs=tuple(evaluated),
     )
 
 
-def _by_k(row: Row) -> dict[int, float]:
-    """Pass@k by k, ascending, of a row of metrics."""
-    members = {
-        PASS_AT_K.member(key.removeprefix(schema.HELD_OUT)): key for key in row if key.startswith(schema.HELD_OUT)
-    }
-    by_k = {int(k): row[key] for k, key in members.items() if k}
-    return {k: by_k[k] for k in sorted(by_k) if is_number(by_k[k])}
+def _over_k(evaluation: Evaluation) -> tuple[list[int], list[float]]:
+    """Each k, and Pass@k."""
+    ks = powers_of_two(evaluation.n)
+    return ks, [float(np.mean(list(evaluation.values(f"pass@{k}").values()))) for k in ks]
 
 
 def _drawn(*drawings: Drawing | None) -> list[Drawing]:
     return [drawing for drawing in drawings if drawing is not None]
+
+
+def over_steps(runs: Sequence[Run], name: str, k: int | None = None) -> Drawing | None:
+    """Draw one figure, each metric once for each run that has it; None where no run has any.
+
+    Measures of evaluations are drawn as points; metrics of training as a running mean over a faint line of what was logged,
+    or, beside points, as a thin running mean alone.
+
+    Args:
+        k: of the Pass@k that "pass-at-most" is of.
+    """
+    measures = [one.at(k) if k and one.family else one for one in schema.columns(name)]
+    points = [schema.HELD_OUT + measure.key for measure in measures]
+    lines = [metric.key for metric in schema.drawn(name)]
+    shown = [index for index, run in enumerate(runs) if any(len(series(run, key)) for key in (*points, *lines))]
+    if not shown:
+        return None
+    width = smoothing_width(max((len(series(runs[index], key)) for index in shown for key in lines), default=0))
+    with canvas() as (figure, axes):
+        for key in points:
+            for index in shown:
+                values = series(runs[index], key)
+                axes.plot(values.index, values, marker=run_marker(index), color=run_colour(index))
+        for key, dash in zip(lines, _DASHES, strict=False):
+            for index in shown:
+                _line(axes, runs[index], key, index, width, dash, thin=bool(points))
+        title, unit = FIGURES[name]
+        step_axis(axes)
+        unit_axis(axes, unit)
+        svg = to_svg(figure, name)
+    caption = prose("captions.jinja", name.replace("-", "_"), width=width, k=k)
+    return Drawing(name=name, title=title.format(k=k), svg=svg, caption=caption, runs=tuple(shown))
+
+
+def _line(axes: Axes, run: Run, key: str, index: int, width: int, dash: str, *, thin: bool) -> None:
+    values = series(run, key)
+    look: dict[str, Any] = {"color": run_colour(index), "linestyle": dash}
+    if len(values) == 1:
+        axes.plot(values.index, values, marker=run_marker(index), **look)
+        return
+    if thin:
+        look |= {"linewidth": 0.9, "alpha": 0.6}
+    else:
+        axes.plot(values.index, values, linewidth=0.8, alpha=0.35, color=run_colour(index))
+    axes.plot(values.index, smooth(values.to_numpy(), width), **look)

@@ -2,20 +2,56 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from progrpo import schema
 from progrpo.report import html, wording
-from progrpo.report.comparison.benchmarks import Benchmark
-from progrpo.report.comparison.summary import headlines, summarise
+from progrpo.report.comparison.benchmarks import Benchmark, compare_benchmarks
+from progrpo.report.comparison.results import summarise
 from progrpo.report.paper import tables
-from progrpo.report.paper.all_tables import Tables, make_tables
-from progrpo.report.read import Run
+from progrpo.report.paper.ablation_tables import form_tables, strength_tables
+from progrpo.report.paper.benchmark_tables import benchmark_tables
+from progrpo.report.paper.diversity_tables import diversity_tables
+from progrpo.report.paper.numbers import MISSING, SHAPES
+from progrpo.report.read import Run, grouped
+from progrpo.report.run_page.browsers import completions, disagreements, disputes
 from progrpo.report.run_page.cost import cost_table
-from progrpo.report.run_page.disputes import disputes
 from progrpo.report.run_page.figures import cost_figures, figures, paper_figures
-from progrpo.report.run_page.samples import completions, disagreements
+from progrpo.settings import flat
 
 _NOT_SET = "not set"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Tables:
+    """What the benchmarks of a page come to.
+
+    Attributes:
+        paper: every table in the paper's shape that some run has numbers for, in the paper's order.
+        left_out: sentences on evaluations that are left out, and on runs without any.
+        notes: a sentence on each table that is left out.
+    """
+
+    benchmarks: tuple[Benchmark, ...]
+    left_out: tuple[str, ...]
+    paper: tuple[tables.PaperTable, ...]
+    notes: tuple[str, ...]
+
+
+def make_tables(runs: Sequence[Run]) -> Tables:
+    """Compare the benchmarks of the runs, and fill the paper's tables with them."""
+    benchmarks = compare_benchmarks(runs)
+    filled = {shape.number: benchmark_tables(shape, runs, benchmarks) for shape in SHAPES} | {
+        5: diversity_tables(runs, benchmarks),
+        6: strength_tables(runs, benchmarks),
+        7: form_tables(runs, benchmarks),
+    }
+    return Tables(
+        benchmarks=benchmarks,
+        left_out=tuple(html.paragraphs("captions.jinja", "left_out", runs=runs)),
+        paper=tuple(table for of_number in filled.values() for table in of_number),
+        notes=tuple(MISSING[number] for number, of_number in filled.items() if not of_number),
+    )
 
 
 def make_page(runs: Sequence[Run], *, title: str, made: Tables | None = None) -> str:
@@ -25,43 +61,27 @@ def make_page(runs: Sequence[Run], *, title: str, made: Tables | None = None) ->
         made: the tables of these runs' benchmarks, where the caller has them already.
     """
     made = made or make_tables(runs)
-    comparison = made.comparison
-    browsed = completions(runs) | {"disputes": disputes(runs, comparison.benchmarks)}
-    cost_columns, cost_cells = cost_table(runs)
+    browsed = completions(runs) | {"disputes": disputes(runs, made.benchmarks)}
     summary = summarise(runs)
     return html.render(
         "run_page/page.html",
         scripts=("run_page/page.js", "run_page/disputes.js"),
         data=browsed,
-        filters={
-            "significant": wording.significant,
-            "p_value": wording.p_value,
-            "quantity": schema.known,
-            "method": wording.method,
-            "model": wording.model,
-            "command": wording.command,
-            "progress": wording.progress,
-            "shown": tables.shown,
-            "ranges": tables.ranges,
-        },
+        wording=wording,
+        schema=schema,
+        tables=tables,
         title=title,
         runs=runs,
-        trained=any(run.trained for run in runs),
-        made_with=_made_with(runs),
+        made_with=grouped((facts, run.name) for run in runs if (facts := wording.made_with(run.environment))),
         differing=differing_settings(runs),
         summary=summary,
-        headlines=headlines(runs, summary),
-        comparison=comparison,
-        some_left_out=any(run.left_out for run in runs),
-        evaluated_by=_evaluated_by(runs, comparison.benchmarks),
-        paper_figures=paper_figures(runs, comparison),
-        paper_tables=made.paper,
-        table_notes=made.notes,
-        disputed=bool(browsed["disputes"]["benchmarks"]),
+        headlines=html.paragraphs("captions.jinja", "headlines", runs=runs, summary=summary),
+        made=made,
+        evaluated_by=_evaluated_by(runs, made.benchmarks),
+        paper_figures=paper_figures(runs, made.benchmarks),
         figures=figures(runs),
         cost_figures=cost_figures(runs),
-        cost_columns=cost_columns,
-        cost_cells=cost_cells,
+        cost=cost_table(runs),
         finals=final_values(runs),
         browsed=browsed,
         disagreements=disagreements(runs),
@@ -70,7 +90,7 @@ def make_page(runs: Sequence[Run], *, title: str, made: Tables | None = None) ->
 
 def differing_settings(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     """Settings in which runs differ, with each run's value; where a run was written to is none."""
-    settings = [wording.flat(run.config) for run in runs]
+    settings = [flat(run.config) for run in runs]
     rows = []
     for key in sorted({key for one in settings for key in one} - {"out"}):
         values = [
@@ -98,30 +118,21 @@ def final_values(runs: Sequence[Run]) -> list[tuple[str, list[tuple[object, int]
         {key: (value, row["step"]) for row in run.metrics for key, value in row.items() if value is not None}
         for run in runs
     ]
-    keys = sorted({key for found in last for key in found} - {"step"}, key=_natural)
+
+    def natural(key: str) -> list[tuple[int, str]]:
+        """Sorts pass@8 before pass@16."""
+        return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", key)]
+
+    keys = sorted({key for found in last for key in found} - {"step"}, key=natural)
     return [(key, [found.get(key) for found in last]) for key in keys]
-
-
-def _natural(key: str) -> list[tuple[int, str]]:
-    """Sorts pass@8 before pass@16."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", key)]
 
 
 def _evaluated_by(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[tuple[int, str | None, str, list[str]]]:
     """(run, command, versions and machine, names of the evaluations it made), where an evaluation recorded any of it."""
-    found: dict[tuple[int, str | None, str], list[str]] = {}
-    for benchmark in benchmarks:
-        for run, one in benchmark.evaluations.items():
-            if one.environment and one.environment != runs[run].environment:
-                by = (run, wording.command(one.environment), wording.made_with(one.environment))
-                found.setdefault(by, []).append(benchmark.name)
-    return [(*by, names) for by, names in sorted(found.items(), key=lambda item: item[0][0])]
-
-
-def _made_with(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """Versions and machine, each with the runs that were made so."""
-    found: dict[str, list[str]] = {}
-    for run in runs:
-        if facts := wording.made_with(run.environment):
-            found.setdefault(facts, []).append(run.name)
-    return list(found.items())
+    makers = grouped(
+        ((run, wording.command(one.environment), wording.made_with(one.environment)), benchmark.name)
+        for benchmark in benchmarks
+        for run, one in benchmark.evaluations.items()
+        if one.environment and one.environment != runs[run].environment
+    )
+    return [(*maker, names) for maker, names in sorted(makers.items(), key=lambda item: item[0][0])]

@@ -1,57 +1,21 @@
 """One self-contained page of what several methods make of the same rollouts, down to the weight of each token."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from progrpo.errors import ModelError
 from progrpo.evaluate.score import ScoredCompletion, Scoring, groups_apart, prompt_text, statistics
-from progrpo.model import ModelSettings, load_tokenizer
+from progrpo.evaluate.spelling import Spelling
 from progrpo.report import html
-from progrpo.report.score.figure import advantages_figure
-from progrpo.report.score.tokens import token_texts
-from progrpo.report.score.words import in_words, signed
-from progrpo.report.wording import flat, shortened
-from progrpo.rollout.recorded import RolloutFile
+from progrpo.report.drawing import SOFT, Drawing, canvas, run_colour, run_marker, to_svg
+from progrpo.report.score.words import in_words
+from progrpo.report.wording import shortened
+from progrpo.settings import flat
 
 COMPLETIONS, TOKENS = 1000, 200_000
 """Most completions and tokens that a page holds: whole groups, those that differ most first (one group at least)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Spelling:
-    """What turns token ids into text, or why nothing does."""
-
-    tokenizer: Any = None
-    source: str = ""
-    """The model whose tokenizer it is."""
-    missing: str = ""
-    """Why there is no tokenizer; "" where there is one."""
-
-    @classmethod
-    def of_model(cls, path: str) -> "Spelling":
-        """The tokenizer of a model that the user named.
-
-        Raises:
-            ModelError: it cannot be loaded.
-        """
-        return cls(tokenizer=load_tokenizer(ModelSettings(path=path)), source=path)
-
-    @classmethod
-    def of_run(cls, file: RolloutFile) -> "Spelling":
-        """The tokenizer of the model that a run's settings name; a page does without one that is not there."""
-        if not file.tokens:
-            return cls(missing="the file holds no token ids; a run records them with record.tokens=true")
-        named = file.section("model")
-        path, pad = named.get("path"), named.get("pad_token")
-        if not isinstance(path, str) or not path:
-            return cls(missing="no settings of a run beside the file name a model; name one with --model")
-        try:
-            settings = ModelSettings(path=path, pad_token=pad if isinstance(pad, str) else None)
-            return cls(tokenizer=load_tokenizer(settings), source=path)
-        except ModelError as error:
-            return cls(missing=f"{error}; name a model with --model")
+_POINTS = 2000
+"""Most completions drawn, evenly taken; more would be one blot, and megabytes of it."""
 
 
 def make_score_page(scoring: Scoring, spelling: Spelling) -> str:
@@ -62,10 +26,8 @@ def make_score_page(scoring: Scoring, spelling: Spelling) -> str:
         "score/page.html",
         scripts=("score/page.js",),
         data=data,
-        filters={"signed": signed},
         scoring=scoring,
-        shown=sum(len(members) for members in groups),
-        shown_groups=len(groups),
+        groups=groups,
         settings=_settings(scoring),
         statistics=[(one.label, one.meaning, values) for one, values in in_words(statistics(scoring))],
         figure=advantages_figure(scoring),
@@ -99,24 +61,7 @@ def page_data(
         list for each method, or one number where all tokens have the same.
     """
     several = len(scoring.files) > 1
-    unspelled, completions = 0, []
-    for number, members in enumerate(groups):
-        for one in members:
-            tokens = _tokens(one, spelling)
-            unspelled += tokens is not None and tokens["texts"] is None
-            completions.append(
-                {
-                    "group": number,
-                    "index": one.index,
-                    "status": one.verdict.status,
-                    "detail": one.verdict.detail,
-                    "cut": one.completion.finish == "length",
-                    "text": shortened(one.completion.text) if tokens is None else one.completion.text,
-                    "confidence": one.confidence,
-                    "advantages": one.advantages,
-                    "tokens": tokens,
-                }
-            )
+    completions = [_completion(number, one, spelling) for number, members in enumerate(groups) for one in members]
     heads = [
         {
             "name": f"{first.problem.id} ({Path(first.file).stem})" if several else first.problem.id,
@@ -125,37 +70,38 @@ def page_data(
         }
         for first, *_ in groups
     ]
+    unspelled = sum(one["tokens"] is not None and one["tokens"]["texts"] is None for one in completions)
     return {"methods": [one.label for one in scoring.methods], "groups": heads, "completions": completions}, unspelled
+
+
+def _completion(group: int, one: ScoredCompletion, spelling: Spelling) -> dict[str, Any]:
+    tokens = _tokens(one, spelling)
+    return {
+        "group": group,
+        "index": one.index,
+        "status": one.verdict.status,
+        "detail": one.verdict.detail,
+        "cut": one.completion.finish == "length",
+        "text": shortened(one.completion.text) if tokens is None else one.completion.text,
+        "confidence": one.confidence,
+        "advantages": one.advantages,
+        "tokens": tokens,
+    }
 
 
 def _tokens(one: ScoredCompletion, spelling: Spelling) -> dict[str, Any] | None:
     if one.low is None:
         return None
     ids, entropies = one.completion.token_ids.tolist(), one.completion.entropies
+    rounded = [[_rounded(value) for value in values.tolist()] for values in one.weights or ()]
     return {
         "ids": ids,
-        "texts": _texts(spelling.tokenizer, ids, one.completion.text),
+        "texts": spelling.texts(ids, one.completion.text),
         "probabilities": [_rounded(value) for value in one.completion.sampler_logprobs.exp().tolist()],
         "entropies": [None] * len(ids) if entropies is None else [_rounded(value) for value in entropies.tolist()],
         "low": one.low.int().tolist(),
-        "weights": [_weights(values.tolist()) for values in one.weights or ()],
+        "weights": [weights[0] if len(set(weights)) == 1 else weights for weights in rounded],
     }
-
-
-def _weights(values: list[float]) -> list[float] | float:
-    rounded = [_rounded(value) for value in values]
-    return rounded[0] if len(set(rounded)) == 1 else rounded
-
-
-def _texts(tokenizer: Any, ids: list[int], text: str) -> list[str] | None:
-    """The text of each token, the name of a special one; None where nothing spells them."""
-    spelled = None if tokenizer is None else token_texts(tokenizer, ids, text)
-    if spelled is None:
-        return None
-    special = set(tokenizer.all_special_ids)
-    # The page tells a special token's name from text by the character before it, which no completion's JSON needs.
-    return [f"\x00{tokenizer.convert_ids_to_tokens(token)}" if token in special and not piece else piece
-            for token, piece in zip(ids, spelled, strict=True)]  # fmt: skip
 
 
 def _rounded(value: float) -> float:
@@ -168,3 +114,31 @@ def _settings(scoring: Scoring) -> list[tuple[str, list[str]]]:
     keys = list(dict.fromkeys(key for one in settings for key in one))
     rows = [(key, [one.get(key, "") for one in settings]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
+
+
+def advantages_figure(scoring: Scoring) -> Drawing | None:
+    """Draw the advantages of the other methods over those of the first; None where there is one method only."""
+    if len(scoring.methods) < 2:
+        return None
+    values = scoring.values[:, :: -(-scoring.values.shape[1] // _POINTS)]
+    first = scoring.methods[0].label
+    with canvas(3.6) as (figure, axes):
+        axes.axhline(0, color=SOFT, linewidth=0.6)
+        axes.axvline(0, color=SOFT, linewidth=0.6)
+        axes.axline((0, 0), slope=1, color=SOFT, linewidth=0.6, linestyle=(0, (2, 3)))
+        for number in range(1, len(scoring.methods)):
+            axes.plot(
+                values[0], values[number], run_marker(number), color=run_colour(number), markersize=4, alpha=0.6,
+                markeredgewidth=0,
+            )  # fmt: skip
+        axes.set_title("advantage")
+        axes.set_xlabel(f"advantage by {first}", loc="right")
+        svg = to_svg(figure, "advantages")
+    taken = 0 if values.shape[1] == scoring.values.shape[1] else values.shape[1]
+    return Drawing(
+        name="advantages",
+        title=f"Advantages over those of {first}",
+        svg=svg,
+        caption=html.prose("captions.jinja", "advantages", taken=taken),
+        runs=tuple(range(1, len(scoring.methods))),
+    )

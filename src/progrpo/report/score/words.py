@@ -2,7 +2,7 @@
 
 from progrpo.evaluate.score import STATISTICS, MethodStatistics
 from progrpo.report.wording import NOTHING
-from progrpo.schema.quantity import MINUS, Quantity, fixed
+from progrpo.schema.quantity import MINUS, Quantity
 
 _BY_SIZE = ("recorded_distance", "entropy_change")
 """Statistics whose order of magnitude is what matters."""
@@ -20,8 +20,3 @@ def value_of(method: MethodStatistics, one: Quantity) -> str:
     if value is None:
         return NOTHING
     return f"{value:.2g}".replace("-", MINUS) if one.key in _BY_SIZE else one.value(value, signed=one.key == "mean")
-
-
-def signed(value: float) -> str:
-    """A number with its sign and three decimals; a zero has no sign."""
-    return fixed(value, 3, signed=True)

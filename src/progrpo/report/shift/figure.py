@@ -28,8 +28,8 @@ _MARKED = (0.01, *TARGETS, 1.0)
 """Shares with a line of their own."""
 _LOWEST = 1e-4
 """Of the axis of shares; what lies below is drawn on its edge."""
-_BELOW = (0.5, -0.16)
-"""Where legends hang, in units of the axes."""
+_LEGEND: dict[str, Any] = {"loc": "upper center", "frameon": False, "fontsize": 9.5, "borderaxespad": 0}
+_LEGEND["bbox_to_anchor"] = (0.5, -0.16)  # below, in units of the axes
 
 
 def picture(found: Measured) -> str:
@@ -46,17 +46,17 @@ def _confidences(axes: Axes, found: Measured) -> None:
     axes.set_xlabel("confidence of a completion, c(o)")
     values = np.array([*found.correct, *found.incorrect])
     if not len(values):
-        return _say(axes, "no completion with a verdict")
+        _say(axes, "no completion with a verdict")
+        return
     edges = np.histogram_bin_edges(values, bins=_BINS)
-    for label, own, colour in (("correct", found.correct, RIGHT), ("incorrect", found.incorrect, WRONG)):
-        if own:
-            histogram(axes, own, edges, colour, linewidth=1.5, label=f"{label} ({len(own):,})")
+    for label, kind, colour in (("correct", found.correct, RIGHT), ("incorrect", found.incorrect, WRONG)):
+        if kind:
+            histogram(axes, kind, edges, colour, linewidth=1.5, label=f"{label} ({len(kind):,})")
     if found.facts.c_prompt is not None:
         axes.axvline(found.facts.c_prompt, color=INK, linestyle=(0, (4, 2)), linewidth=1.3, label="c(q), mean")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
     percentages(axes)
-    axes.legend(loc="upper center", bbox_to_anchor=_BELOW, ncols=3, frameon=False, fontsize=9.5, borderaxespad=0)
-    return None
+    axes.legend(**_LEGEND, ncols=3)
 
 
 def _shares(axes: Axes, variants: Sequence[Variant]) -> None:
@@ -64,8 +64,10 @@ def _shares(axes: Axes, variants: Sequence[Variant]) -> None:
     axes.set_xlabel("alpha")
     drawn = [(place, one) for place, one in enumerate(variants) if one.default.acts and one.default.share]
     if not drawn:
-        return _say(axes, "no variant acts on these groups,\nor no group is mixed")
-    low, high = _alphas([one for _, one in drawn])
+        _say(axes, "no variant acts on these groups,\nor no group is mixed")
+        return
+    alphas = [alpha for _, one in drawn for alpha in (one.default.alpha, *one.alphas.values()) if alpha]
+    low, high = (min(alphas) / 3, max(alphas) * 2) if alphas else (0.1, 10.0)
     shares = [one.default.share or 0.0 for _, one in drawn]
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -79,8 +81,7 @@ def _shares(axes: Axes, variants: Sequence[Variant]) -> None:
     axes.grid(True, axis="y", color=GRID)
     for place, one in drawn:
         _line(axes, place, one, (low, high))
-    axes.legend(loc="upper center", bbox_to_anchor=_BELOW, ncols=2, frameon=False, fontsize=9.5, borderaxespad=0)
-    return None
+    axes.legend(**_LEGEND, ncols=2)
 
 
 def _line(axes: Axes, place: int, one: Variant, ends: tuple[float, float]) -> None:
@@ -95,12 +96,6 @@ def _line(axes: Axes, place: int, one: Variant, ends: tuple[float, float]) -> No
     axes.plot(ends, [share / alpha * end for end in ends], color=colour, linestyle=(4 * place, (8, 4)), linewidth=1.6)
     mark: dict[str, Any] = {"markersize": 8, "markerfacecolor": "none", "markeredgewidth": 1.8}
     axes.plot(alpha, shown, run_marker(place), color=colour, clip_on=False, label=label, **mark)
-
-
-def _alphas(variants: Sequence[Variant]) -> tuple[float, float]:
-    """The range of alpha that holds the defaults and the strengths told."""
-    known = [alpha for one in variants for alpha in (one.default.alpha, *one.alphas.values()) if alpha]
-    return (min(known) / 3, max(known) * 2) if known else (0.1, 10.0)
 
 
 def _say(axes: Axes, text: str) -> None:

@@ -1,8 +1,7 @@
 """What the verb `shift` found, in tables and sentences: the same on the terminal and in shift.md."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from progrpo.evaluate.shift import COMPARED, TARGETS, Measured
 from progrpo.report.html import paragraphs, prose, text
@@ -11,10 +10,6 @@ from progrpo.report.wording import NOTHING, significant
 PICTURE = "shift.svg"
 
 _TEXT = "shift/words.jinja"
-_NEGLIGIBLE = 0.01
-"""A smaller share of the advantage is GRPO."""
-_FEW = 8
-"""Mixed groups below which the numbers are called rough."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,12 +39,9 @@ def tables(found: Measured, about: About) -> str:
 
 def notes(found: Measured, about: About) -> list[str]:
     """In plain words: what the numbers mean for this model, and what could not be computed."""
-    facts = found.facts
-    lost = sum(about.statuses.get(status, 0) for status in ("timeout", "crashed", "bad_gold"))
-    words = {"judged": facts.judged, "negligible": _NEGLIGIBLE, "percent": percent, "significant": significant}
+    words = {"facts": found.facts, "percent": percent, "significant": significant}
     verdicts = [prose(_TEXT, "verdict", label=one.label, default=one.default, **words) for one in found.variants]
-    said = paragraphs(_TEXT, "notes", about=about, facts=facts, lost=lost, few=_FEW)
-    return [*said, *filter(None, verdicts)]
+    return [*paragraphs(_TEXT, "notes", about=about, facts=found.facts), *filter(None, verdicts)]
 
 
 def markdown(found: Measured, about: About) -> str:
@@ -70,8 +62,3 @@ def percent(value: float | None) -> str:
     if 0 < value < 1e-4:
         return "< 0.01 %"
     return f"{100 * value:.3g} %" if value < 10 else f"{100 * value:,.0f} %"
-
-
-def as_json(found: Measured, about: About) -> dict[str, Any]:
-    """shift.json without its environment: the same numbers, with c(o) of every completion."""
-    return {"about": asdict(about), **asdict(found), "notes": notes(found, about)}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 payload, channel = (int(descriptor) for descriptor in sys.argv[1:])
-_MOST_QUESTIONS = 500_000
+_MOST_QUESTIONS = 100_000
 
 
 refused: "list[str]" = []

@@ -78,12 +78,13 @@ def read_tests(problem: Problem) -> Tests:
     and without it `info` itself may be of one of the two with an entry point, or the last two may stand in
     `info["test_list"]`, `info["ground_truth"]` or `info["test"]`; MBPP's `info["test_setup_code"]` and `info["test_imports"]`
     are run before them. `info["fn_name"]` and `info["checker"]` are seen too.
+    A key may be dotted, as the columns of a file are: `info["reward_model.ground_truth"]` is `ground_truth`.
     `info["cpu_s"]`, whole seconds, is read by `rewards/code.py`.
 
     Raises:
         UnreadableTestsError: none of these, or no test in it.
     """
-    info = problem.info
+    info = {**{name.rpartition(".")[2]: value for name, value in problem.info.items()}, **problem.info}
     try:
         raw = info.get("tests", info if "entry_point" in info else None)
         raw = next((info[name] for name in _ASSERTING if raw is None and name in info), raw)

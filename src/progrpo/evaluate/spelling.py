@@ -1,10 +1,14 @@
-"""The text of each token, so that the tokens of a completion spell exactly its text."""
+"""The text of each token, so that the tokens of a completion spell exactly its text; and the tokenizer that knows it."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from progrpo.errors import ModelError
+from progrpo.model import ModelSettings, load_tokenizer
 from progrpo.model.tokenizer import decode
+from progrpo.rollout.recorded import RolloutFile
 
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
 """What a tokenizer decodes the first bytes of an unfinished character to."""
@@ -13,6 +17,55 @@ _WHOLE = 2048
 
 
 Decode = Callable[[Sequence[int]], str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spelling:
+    """What turns token ids into text, or why nothing does."""
+
+    tokenizer: Any = None
+    source: str = ""
+    """The model whose tokenizer it is."""
+    missing: str = ""
+    """Why there is no tokenizer; "" where there is one."""
+
+    @classmethod
+    def of_model(cls, path: str) -> "Spelling":
+        """The tokenizer of a model that the user named.
+
+        Raises:
+            ModelError: it cannot be loaded.
+        """
+        return cls(tokenizer=load_tokenizer(ModelSettings(path=path)), source=path)
+
+    @classmethod
+    def of_run(cls, file: RolloutFile) -> "Spelling":
+        """The tokenizer of the model that a run's settings name; a page does without one that is not there."""
+        if not file.tokens:
+            return cls(missing="the file holds no token ids; a run records them with record.tokens=true")
+        named = file.section("model")
+        path, pad = named.get("path"), named.get("pad_token")
+        if not isinstance(path, str) or not path:
+            return cls(missing="no settings of a run beside the file name a model; name one with --model")
+        try:
+            settings = ModelSettings(path=path, pad_token=pad if isinstance(pad, str) else None)
+            return cls(tokenizer=load_tokenizer(settings), source=path)
+        except ModelError as error:
+            return cls(missing=f"{error}; name a model with --model")
+
+    def texts(self, ids: list[int], text: str) -> list[str] | None:
+        """The text of each token of a completion; None where nothing spells them.
+
+        In place of a special token's text, which is empty, stand U+0000 and its name.
+        """
+        pieces = None if self.tokenizer is None else token_texts(self.tokenizer, ids, text)
+        if pieces is None:
+            return None
+        special = set(self.tokenizer.all_special_ids)
+        return [
+            f"\x00{self.tokenizer.convert_ids_to_tokens(token)}" if token in special and not piece else piece
+            for token, piece in zip(ids, pieces, strict=True)
+        ]
 
 
 def token_texts(tokenizer: Any, ids: Sequence[int], text: str) -> list[str] | None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from progrpo.report.score.tokens import token_texts
+from progrpo.evaluate.spelling import token_texts
 from stand_ins.rollouts import countdown_tokenizer
 
 

@@ -1,0 +1,54 @@
+"""Who gives the old log-probs: the engine, which has them from sampling, or one more forward pass of the trainer."""
+
+from progrpo.engines import Engine
+from progrpo.errors import ConfigError
+from progrpo.methods import Method
+from progrpo.train.settings import RunSettings
+
+_BF16_NOISE = 2.0**-5
+"""What rounding makes of a log-prob that two bf16 passes compute in batches of other sizes: four units in the last place
+of a number near 1, in nats. Every published clip range but GSPO's is five times larger."""
+
+
+def engine_scores(settings: RunSettings, engine: Engine, method: Method) -> bool:
+    """Whether the engine's log-probs serve as those of the sampling policy."""
+    if settings.old_logprobs != "auto":
+        return settings.old_logprobs == "engine"
+    return engine.capabilities.samples_trained_weights and not near_rounding(settings, method)
+
+
+def near_rounding(settings: RunSettings, method: Method) -> bool:
+    """Whether the method tells apart log-probs that differ by no more than bf16 rounds.
+
+    A pass of the trainer rounds as the training pass does, for it lays out the same tokens in the same way: on the first
+    optimiser step of a rollout the ratio is then 1.
+    """
+    return settings.model.precision == "bf16" and method.params.resolution < _BF16_NOISE
+
+
+def rounding(settings: RunSettings, method: Method) -> list[str]:
+    """What a user should know of that, as warnings."""
+    if settings.old_logprobs == "trainer" or not near_rounding(settings, method):
+        return []
+    what = (
+        f"method {method.name} tells apart importance ratios {method.params.resolution:g} from 1, and bf16 rounds log-probs by "
+        f"up to {_BF16_NOISE:.2g} from one way of computing them to another"
+    )
+    if settings.old_logprobs == "auto":
+        return [f"{what}: old_logprobs=auto takes one more pass of the trainer, not the engine's numbers"]
+    return [
+        f"{what}: with old_logprobs=engine that noise is trained on; set old_logprobs=trainer or model.precision=fp32"
+    ]
+
+
+def require_capable(engine: Engine, settings: RunSettings, method: Method) -> None:
+    """Raises ConfigError if the method reads what this engine does not give, and the trainer makes no pass of its own."""
+    if not engine_scores(settings, engine, method):
+        return
+    given = {"entropies": engine.capabilities.entropies, "prompt_logprobs": engine.capabilities.prompt_logprobs}
+    for name, there in given.items():
+        if name in method.needs and not there:
+            raise ConfigError(
+                f"method {method.name!r} needs {name.replace('_', ' ')}, which engine {settings.engine.name!r} does not give; "
+                "set old_logprobs=trainer, so that a pass of the trainer gives them"
+            )
