@@ -58,6 +58,8 @@ def with_gradients(settings: dict[str, Any], *, resume: bool = False) -> None:
         scale = max(1.0, clipped)  # the limit is 1 and what `clip` gives is the norm before
         whole = {}
         for name, parameter in policy.model.model.named_parameters():
+            if not parameter.requires_grad:
+                continue
             assert parameter.grad is not None
             whole[name] = policy.parallel.whole(parameter.grad).clone() * scale
         gradients.append(whole)

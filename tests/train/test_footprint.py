@@ -13,6 +13,7 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "paper" / "qwen2.5-7b-math-prog
 # Qwen2.5-7B: 7.62 G parameters, 28 layers of width 3,584, 4 heads of 128 for keys and values, 152,064 words
 SIZE = {
     "parameters": 7_615_616_512,
+    "trained": 7_615_616_512,
     "layers": 28,
     "width": 3584,
     "vocabulary": 152_064,
@@ -65,7 +66,7 @@ def test_what_does_not_fit_is_said() -> None:
 
 
 def test_a_sampling_copy_that_cannot_be_held_is_refused() -> None:
-    large = SIZE | {"parameters": 10**13}
+    large = SIZE | {"parameters": 10**13, "trained": 10**13}
     one = footprint(recipe(), large, mode="fsdp2", count=8, reference=False)
     with pytest.raises(ConfigError, match="engine 'hf' samples from a whole copy .*engine.name=vllm"):
         require_sampling_copy(one, "fsdp2", "hf", torch.device("cpu"))

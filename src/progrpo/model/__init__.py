@@ -4,6 +4,8 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,7 +15,9 @@ from torch import Tensor
 from progrpo import attention, model_checks
 from progrpo.attention import Layout
 from progrpo.errors import ConfigError, DataError, ModelError
-from progrpo.model.files import named_failure, source
+from progrpo.model import lora
+from progrpo.model.files import base_of, named_failure, source
+from progrpo.model.lora import LoraSettings
 from progrpo.model.tokenizer import decode, encode_prompt, end_of_turn, notes, require_embedded
 from progrpo.settings import Settings
 from progrpo.types import Message
@@ -35,6 +39,10 @@ class ModelSettings(Settings):
     share_prompts: bool = True
     """Run a group's prompt once for its completions, in sampling and in training. Checked against plain passes when the
     model is loaded, and off with a warning where it does not hold; false always takes plain passes."""
+    lora: LoraSettings | None = None
+    """Train a low-rank adapter instead of the weights, for instance {r: 16}; needs the extra `lora`."""
+    load_in_4bit: bool = False
+    """Hold the frozen weights in 4 bits (QLoRA, NF4) by bitsandbytes; only with `lora`, on a GPU, and not sharded."""
     pad_token: str | None = None
     """Filler for a tokenizer that names none; it is never attended to nor trained on, so the end token will do."""
 
@@ -134,10 +142,11 @@ def replaced_pad(settings: ModelSettings) -> frozenset[int]:
     return frozenset() if own is None else frozenset({own})
 
 
-def load_model(settings: ModelSettings, *, again: bool = False) -> LanguageModel:
+def load_model(settings: ModelSettings, *, again: bool = False, adapter: Path | None = None) -> LanguageModel:
     """Load model and tokenizer in float32 and check that they can be trained.
 
     Args:
+        adapter: a checkpoint with the adapter to go on with, where `settings.lora` says that one is trained.
         again: the model has been loaded before in this process: what was said of its tokenizer then is not said again.
 
     Raises:
@@ -149,17 +158,19 @@ def load_model(settings: ModelSettings, *, again: bool = False) -> LanguageModel
 
     path, where = source(settings.path)
     device = pick_device(settings.device)
-    extra = {} if settings.attention is None else {"attn_implementation": settings.attention}
+    extra: dict[str, Any] = {} if settings.attention is None else {"attn_implementation": settings.attention}
+    if settings.load_in_4bit:
+        extra |= _in_4bit(settings, device)
     tokenizer = load_tokenizer(settings)
     with named_failure(settings.path), model_checks.no_load_report():
         model, report = AutoModelForCausalLM.from_pretrained(
             path, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **where, **extra
         )
     model_checks.require_fit(report, settings.path)
-    model = model.to(device)
+    model = model if settings.load_in_4bit else model.to(device)
     if settings.gradient_checkpointing:
         _recompute_activations(model)
-    return wrap_model(
+    wrapped = wrap_model(
         model,
         tokenizer,
         device=device,
@@ -169,6 +180,32 @@ def load_model(settings: ModelSettings, *, again: bool = False) -> LanguageModel
         unused=replaced_pad(settings),
         quiet=again,
     )
+    if settings.lora is not None:
+        lora.attach(model, settings.lora, path)
+        if adapter is not None:
+            lora.read_adapter(model, adapter)
+    return wrapped
+
+
+def _in_4bit(settings: ModelSettings, device: torch.device) -> dict[str, Any]:
+    """Arguments of `from_pretrained`. Raises ConfigError where it cannot work."""
+    if settings.lora is None:
+        raise ConfigError(
+            "model.load_in_4bit: weights in 4 bits cannot be trained; set model.lora={r: 16} to train an adapter"
+        )
+    if device.type != "cuda":
+        raise ConfigError(f"model.load_in_4bit needs a GPU, and the device is {device}; leave it out here")
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError("model.load_in_4bit needs the package bitsandbytes: pip install bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    quantized = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return {"quantization_config": quantized, "device_map": {"": device}}
 
 
 def wrap_model(
@@ -225,8 +262,11 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def count_parameters(path: str) -> Mapping[str, int]:
+def count_parameters(path: str, adapter: LoraSettings | None = None) -> Mapping[str, int]:
     """Sizes that a plan needs, from the configuration alone: no weights are read.
+
+    Args:
+        adapter: what alone is trained of the model, if not all of it.
 
     Raises:
         ModelError: no such folder or hub id.
@@ -236,10 +276,14 @@ def count_parameters(path: str) -> Mapping[str, int]:
     config = _config(path)
     with named_failure(path), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
+        total = sum(parameter.numel() for parameter in model.parameters())
+        if adapter is not None:
+            lora.attach(model, adapter, path)
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": total,
+        "trained": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         "layers": config.num_hidden_layers,
         "width": config.hidden_size,
         "vocabulary": config.vocab_size,
@@ -259,7 +303,7 @@ def known_positions(path: str) -> int | None:
 def _config(path: str) -> Any:
     from transformers import AutoConfig
 
-    found, where = source(path)
+    found, where = source(base_of(path))
     with named_failure(path):
         return AutoConfig.from_pretrained(found, **where)
 

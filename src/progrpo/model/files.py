@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import json
 import logging
 import os
 import pickle
@@ -17,6 +18,8 @@ from progrpo.errors import ModelError
 logger = logging.getLogger(__name__)
 
 EMBEDDED = "embedded:"
+ADAPTER = "adapter_config.json"
+"""Makes a folder that of an adapter, whose base model it names."""
 
 _HUB_LIMIT_S = float(os.environ.get("HF_HUB_ETAG_TIMEOUT", "2"))
 """How long the hub may take to say whether it has a model. Its own client tries for more than a minute."""
@@ -68,6 +71,22 @@ def source(path: str) -> tuple[str, dict[str, Any]]:
             logger.warning("%s: %s; taking the files of its cache", path, fault)
         return path, {"local_files_only": True}
     raise ModelError(f"model {path!r}: there is no folder of this name{_nearest(Path(path))}, and {fault}; {_EXPECTED}")
+
+
+def base_of(path: str) -> str:
+    """The folder or hub id of the model beneath, where `path` is a folder with an adapter; else `path`.
+
+    Raises:
+        ModelError: the adapter names no base model.
+    """
+    file = Path(resolve_path(path)) / ADAPTER
+    if not file.is_file() or (file.parent / "config.json").is_file():
+        return path
+    with named_failure(path):
+        base = json.loads(file.read_text("utf-8")).get("base_model_name_or_path")
+    if not base:
+        raise ModelError(f"model {path!r}: {ADAPTER} names no base model (base_model_name_or_path)")
+    return str(base)
 
 
 def fingerprint(path: str) -> str | None:
@@ -128,7 +147,7 @@ def _damaged(folder: Path) -> tuple[Path, str] | None:
 
 
 def _require_model_folder(path: str, folder: Path) -> None:
-    if (folder / "config.json").is_file():
+    if (folder / "config.json").is_file() or (folder / ADAPTER).is_file():
         return
     if not folder.exists():
         raise ModelError(f"model {path!r}: no such folder{_nearest(folder)}; {_EXPECTED}")

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from progrpo.errors import CheckpointError
 from progrpo.files import storing, to_json
+from progrpo.model.lora import is_adapted, save_adapter, save_merged
 from progrpo.train.policy import Policy
 
 logger = logging.getLogger(__name__)
@@ -39,9 +40,14 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-def save(root: Path, step: int, policy: Policy, *, keep: int, method_state: Mapping[str, Any]) -> Path:
+def save(
+    root: Path, step: int, policy: Policy, *, keep: int, method_state: Mapping[str, Any], merged: bool = False
+) -> Path:
     """Write `root/step-NNNNNN` atomically and remove all but the latest `keep` checkpoints. Every process has to call it;
     the main one writes, and each its part of a sharded optimiser.
+
+    Args:
+        merged: of a model that trains an adapter, also write the folder `merged`, its weights with the adapter added.
 
     Raises:
         StorageError: the disk refuses; the checkpoints before this one are as they were.
@@ -55,7 +61,7 @@ def save(root: Path, step: int, policy: Policy, *, keep: int, method_state: Mapp
         aside.mkdir()
 
     def finish() -> None:
-        _write(aside, step, policy, weights, method_state)
+        _write(aside, step, policy, weights, method_state, merged)
         if final.exists():
             shutil.rmtree(final)
         os.rename(aside, final)
@@ -77,10 +83,22 @@ def save(root: Path, step: int, policy: Policy, *, keep: int, method_state: Mapp
 
 
 def _write(
-    folder: Path, step: int, policy: Policy, weights: Mapping[str, Tensor] | None, method_state: Mapping[str, Any]
+    folder: Path,
+    step: int,
+    policy: Policy,
+    weights: Mapping[str, Tensor] | None,
+    method_state: Mapping[str, Any],
+    merged: bool,
 ) -> None:
     """All files of a checkpoint, each on the disk when this returns; `weights` where the model does not hold them whole."""
-    policy.model.model.save_pretrained(folder, **({} if weights is None else {"state_dict": dict(weights)}))
+    model = policy.model.model
+    if is_adapted(model):
+        save_adapter(model, folder, weights)
+        if merged:
+            save_merged(model, folder / "merged", weights)
+            policy.model.tokenizer.save_pretrained(folder / "merged")
+    else:
+        model.save_pretrained(folder, **({} if weights is None else {"state_dict": dict(weights)}))
     policy.model.tokenizer.save_pretrained(folder)
     state = {"step": step, "policy": policy.state_dict(), "method": dict(method_state)}
     torch.save(state | {"generators": generator_states()}, folder / _STATE)

@@ -59,7 +59,9 @@ def footprint(settings: RunSettings, size: Mapping[str, int], *, mode: Mode, cou
 
     Activations are an estimate: per layer and token about 16 vectors of the model's width, or one where they are recomputed.
     """
-    parameters, batch = size["parameters"], settings.batch
+    parameters, trained, batch = size["parameters"], size["trained"], settings.batch
+    adapter = trained if trained < parameters else 0
+    per_weight = 0.56 if settings.model.load_in_4bit else 4  # NF4 with its scales, a share of them in 8 bits
     sharded = mode == "fsdp2"
     parts = count if sharded else 1
     bf16 = settings.model.precision == "bf16"
@@ -74,11 +76,11 @@ def footprint(settings: RunSettings, size: Mapping[str, int], *, mode: Mode, cou
     embeddings = size["vocabulary"] * size["width"]
     layer = (parameters - embeddings) / max(1, size["layers"])
     return Footprint(
-        weights=4 * parameters / parts,
-        gradients=4 * parameters / parts,
-        optimizer=8 * parameters / parts,
-        reference=4 * parameters / parts if reference else 0,
-        sampler=value * parameters if sharded else 2 * parameters if bf16 else 0,
+        weights=(per_weight * parameters + 4 * adapter) / parts,
+        gradients=4 * trained / parts,
+        optimizer=8 * trained / parts,
+        reference=4 * parameters / parts if reference and not adapter else 0,
+        sampler=value * parameters if sharded else 2 * parameters if bf16 and not settings.model.load_in_4bit else 0,
         gathered=4 * (embeddings + 2 * layer) if sharded and count > 1 else 0,
         activations=tokens * size["layers"] * size["width"] * kept * value + head,
         cache=(rows * settings.sampling.max_new_tokens + prompts * settings.data.max_prompt_tokens)

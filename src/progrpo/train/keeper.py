@@ -82,6 +82,7 @@ class Keeper:
                 done,
                 self._trainer.policy,
                 keep=self._trainer.settings.checkpoint.keep,
+                merged=self._trainer.settings.checkpoint.merged,
                 method_state=self._trainer.method.state,
             )
         self._saved = done

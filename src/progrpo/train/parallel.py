@@ -190,7 +190,8 @@ class SamplingCopy:
     def take(self, trained: torch.nn.Module, parallel: Parallel) -> None:
         """Gather the trained weights, one parameter after the other; every process has to call it."""
         for name, parameter in trained.named_parameters(remove_duplicate=False):
-            self._targets[name].copy_(parallel.whole(parameter))
+            if parameter.requires_grad:  # what is frozen was copied when this was made
+                self._targets[name].copy_(parallel.whole(parameter))
 
 
 def sync(engine: Engine, model: LanguageModel, version: int, parallel: Parallel, sampling: SamplingCopy | None) -> None:

@@ -150,19 +150,20 @@ def _prompts(chosen: Chosen, found: dict[str, Any]) -> Iterator[str]:
 
 def _disk(settings: RunSettings, held_out: int) -> Iterator[str]:
     out = Path(str(settings.out))
-    room = predict(settings, count_parameters(settings.model.path)["parameters"], held_out)
+    room = predict(settings, count_parameters(settings.model.path, settings.model.lora)["trained"], held_out)
     yield f"disk: {room}"
     yield from (f"warning: {warning}" for warning in require_room(out, room))
 
 
 def _memory(chosen: Chosen, processes: int) -> list[str]:
     settings = chosen.settings
-    size = count_parameters(settings.model.path)
+    size = count_parameters(settings.model.path, settings.model.lora)
     mode = settings.parallel.resolve(Processes(count=processes))
     reference = "ref_logprobs" in chosen.method.needs
     one = footprint(settings, size, mode=mode, count=processes, reference=reference)
     device = pick_device(settings.model.device)
-    lines = [f"model: {size['parameters']:,} parameters, vocabulary {size['vocabulary']:,}"]
+    trained = "" if size["trained"] == size["parameters"] else f", {size['trained']:,} of an adapter are trained"
+    lines = [f"model: {size['parameters']:,} parameters{trained}, vocabulary {size['vocabulary']:,}"]
     lines += describe(
         one, mode=mode, count=processes, device=device, shared_by=1 if device.type == "cuda" else processes
     )

@@ -85,8 +85,8 @@ class Policy:
 
     def keep_step(self, micro: MicroBatch) -> None:
         """A pass that adds nothing to the gradient, where other processes need one of this process."""
-        logprobs, _, states = self.forward(micro)
-        (0.0 * (logprobs.sum() + states.sum())).backward()
+        forwarded = self.forward(micro)
+        (0.0 * (forwarded.logprobs.sum() + forwarded.states.sum())).backward()
 
     def score(
         self,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from progrpo.model import LanguageModel, ModelSettings, load_model
+from progrpo.model.lora import is_adapted
 from progrpo.processes import ALONE
 from progrpo.train.parallel import Parallel, ParallelSettings
 from progrpo.train.passes import Passes, SequenceScores
@@ -37,7 +38,7 @@ class Reference:
     ) -> None:
         parallel = parallel or Parallel(ParallelSettings(), ALONE)
         model, scorer = policy, trained or Scorer(policy, temperature)
-        self._adapted = model.model if getattr(model.model, "_hf_peft_config_loaded", False) else None
+        self._adapted = model.model if is_adapted(model.model) else None
         if self._adapted is None:
             model = load_model(settings.model_copy(update={"gradient_checkpointing": False}), again=True)
             model.model.requires_grad_(False).eval()

@@ -72,6 +72,8 @@ class CheckpointSettings(Settings):
     """Optimiser steps between checkpoints; the last step always has one. 0 writes only that one."""
     keep: int = Field(2, ge=1)
     """Latest checkpoints kept."""
+    merged: bool = False
+    """With `model.lora`, also write the model with the adapter added to its weights, as folder `merged` of a checkpoint."""
 
 
 class RecordSettings(Settings):

@@ -147,10 +147,10 @@ def prepare(
         excluded = processes.same(lambda: bad_golds(settings, verifier, *checked, listen=listen))
     problems, test = without(problems, excluded, split="train"), without(test, excluded, split="test")
     latest = _latest(settings, out, processes) if run else None
-    moved = {"path": str(latest.folder.resolve())} if latest else {}
-    source = settings.model.model_copy(update=moved)
+    adapter = latest.folder if latest and settings.model.lora else None
+    moved = {"path": str(latest.folder.resolve())} if latest and not adapter else {}
     listen("prepare", {"doing": "loading the model"})
-    model = load_model(source)
+    model = load_model(settings.model.model_copy(update=moved), adapter=adapter)
     fitting = fit_splits(settings, model.tokenizer, model.positions, {"training": problems, "test": test})
     problems, test = (found for found, _ in fitting.values())
     data, size = settings.data, settings.batch.prompts
@@ -211,7 +211,7 @@ def _sampling_copy(chosen: Chosen, model: LanguageModel, parallel: Parallel) -> 
     """The whole model for an engine in this process, where the one that is trained will be sharded."""
     if not parallel.sharded:
         return None
-    settings, size = chosen.settings, count_parameters(chosen.settings.model.path)
+    settings, size = chosen.settings, count_parameters(chosen.settings.model.path, chosen.settings.model.lora)
     reference = "ref_logprobs" in chosen.method.needs
     one = footprint(settings, size, mode=parallel.mode, count=parallel.processes.count, reference=reference)
     require_sampling_copy(one, parallel.mode, settings.engine.name, model.device)
@@ -234,7 +234,7 @@ def _require_machine(chosen: Chosen, out: Path, listen: Listener) -> None:
     require_trackers(settings)
     chosen.engine.prepare(settings.model.device)
     listen("prepare", {"doing": "reading the model's configuration"})
-    parameters = count_parameters(settings.model.path)["parameters"]
+    parameters = count_parameters(settings.model.path, settings.model.lora)["trained"]
     for warning in require_room(out, predict(settings, parameters, held_out=0)):
         logger.warning("%s", warning)
 

@@ -32,6 +32,8 @@ class SamplerWeights:
             if not isinstance(module, torch.nn.Linear):
                 continue
             for name, source in list(module.named_parameters(recurse=False)):
+                if not source.is_floating_point():
+                    continue  # quantised: it is computed with as it is
                 mine = torch.nn.Parameter(source.detach().to(torch.bfloat16), requires_grad=False)
                 setattr(module, name, mine)
                 self._pairs.append((mine, source))

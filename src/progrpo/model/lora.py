@@ -1,0 +1,141 @@
+"""Low-rank adapters (LoRA, arXiv:2106.09685) by peft: attached to a loaded model, saved, read back, and merged.
+
+W x becomes W x + (alpha / r) B A x, with A [r, in] drawn at random and B [out, r] zero: at first the model is the base model to
+the last bit. Only A and B are trained. Switched off, the adapter leaves the base model: a method's reference costs no memory.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from progrpo.errors import ConfigError, ModelError
+from progrpo.settings import Settings
+
+_NAME = "default"
+_WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
+_PREFIX = "base_model.model."
+"""Before every key of an adapter's file, as peft writes it."""
+
+
+class LoraSettings(Settings):
+    r: int = Field(16, ge=1)
+    """Rank of the update of each matrix."""
+    alpha: float | None = Field(None, gt=0)
+    """The update is scaled by alpha / r; None takes 2 r."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Of the adapter's input while training. Above 0 the policy that is trained is not quite the one that sampled."""
+    target: str | tuple[str, ...] = "all-linear"
+    """Modules that get an adapter, by the end of their names ([q_proj, v_proj]), or all linear ones but the head."""
+
+
+def require_peft() -> None:
+    """Raises ConfigError if peft is not installed."""
+    try:
+        import peft  # noqa: F401
+    except ImportError:
+        raise ConfigError("model.lora needs the package peft: pip install 'progrpo[lora]'") from None
+
+
+def attach(model: Any, settings: LoraSettings, base: str) -> None:
+    """Give a Transformers model an adapter, in place; nothing else of it is trained any more.
+
+    Args:
+        base: folder or hub id of the model, to be named in the adapter's file.
+
+    Raises:
+        ConfigError: no module is called so, or peft is not installed.
+    """
+    require_peft()
+    if is_adapted(model):
+        raise ConfigError(
+            f"model.path={base}: is an adapter already, and model.lora would train another on top of it; give the model with "
+            "the adapter merged (checkpoint.merged=true writes it), or resume the run"
+        )
+    from peft import LoraConfig
+
+    target = settings.target if isinstance(settings.target, str) else list(settings.target)
+    config = LoraConfig(
+        r=settings.r,
+        lora_alpha=settings.alpha or 2 * settings.r,
+        lora_dropout=settings.dropout,
+        target_modules=target,
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base,
+    )
+    try:
+        model.add_adapter(config, adapter_name=_NAME)
+    except ValueError as error:
+        raise ConfigError(f"model.lora.target={settings.target!r}: {str(error).splitlines()[0]}") from error
+    config.base_model_name_or_path = base
+
+
+def is_adapted(model: Any) -> bool:
+    """Whether a model trains an adapter."""
+    return bool(getattr(model, "_hf_peft_config_loaded", False))
+
+
+def read_adapter(model: Any, folder: Path) -> None:
+    """Read an adapter that `save_adapter` wrote into one of the same shape.
+
+    Raises:
+        ModelError: the file is not there or does not fit.
+    """
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    path = folder / _WEIGHTS
+    if not path.is_file():
+        raise ModelError(f"{folder} holds no adapter ({_WEIGHTS}); it was written without model.lora")
+    state = {key.removeprefix(_PREFIX): value for key, value in load_file(path).items()}
+    result = set_peft_model_state_dict(model, state, adapter_name=_NAME)
+    absent = [key for key in result.missing_keys if "lora_" in key]
+    if absent or result.unexpected_keys:
+        wrong = (absent or list(result.unexpected_keys))[0]
+        raise ModelError(f"{path} does not fit model.lora: {wrong}; expected the adapter of the same settings")
+
+
+def save_adapter(model: Any, folder: Path, whole: Mapping[str, Tensor] | None = None) -> None:
+    """Write the adapter as peft and Transformers read it. They find the base model by the name in its configuration, and only
+    in a folder without a config.json.
+
+    Args:
+        whole: the model's state where its own parameters are sharded.
+    """
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    state = get_peft_model_state_dict(model, state_dict=None if whole is None else dict(whole), adapter_name=_NAME)
+    tensors = {_PREFIX + key: value.detach().cpu().contiguous() for key, value in state.items()}
+    save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
+    model.peft_config[_NAME].save_pretrained(str(folder))
+
+
+def save_merged(model: Any, folder: Path, whole: Mapping[str, Tensor] | None = None) -> None:
+    """Write the model with the adapter's updates added to its weights: a plain Hugging Face folder.
+
+    The model itself stays as it is: merging in place and back leaves rounding errors in the base weights.
+
+    Args:
+        whole: as for `save_adapter`.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    state = dict(model.state_dict() if whole is None else whole)
+    merged = {
+        key.replace(".base_layer.", "."): value.detach().cpu() for key, value in state.items() if ".lora_" not in key
+    }
+    for name, module in model.named_modules():
+        if not isinstance(module, LoraLayer):
+            continue
+        a, b = (state[f"{name}.lora_{which}.{_NAME}.weight"].detach().cpu().float() for which in ("A", "B"))
+        update = module.scaling[_NAME] * (b @ a)
+        weight = merged[f"{name}.weight"]
+        merged[f"{name}.weight"] = weight + (update.T if module.fan_in_fan_out else update).to(weight.dtype)
+    with torch.device("meta"):
+        plain = type(model)(model.config)
+    plain.generation_config = model.generation_config
+    plain.save_pretrained(folder, state_dict=merged)
