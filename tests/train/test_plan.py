@@ -28,7 +28,12 @@ def plan(settings: dict[str, Any]) -> list[str]:
 def test_a_model_that_is_here_has_its_memory_counted(settings: Make) -> None:
     lines = plan(settings())
     assert not [line for line in lines if "the run would stop" in line or "not known" in line]
-    assert [line.split(":")[0].split(" (")[0] for line in lines[-4:]] == ["model", "memory per process", "memory", "disk"]
+    assert [line.split(":")[0].split(" (")[0] for line in lines[-4:]] == [
+        "model",
+        "memory per process",
+        "memory",
+        "disk",
+    ]
 
 
 @pytest.mark.parametrize("path", ["no-such-owner/no-such-model", "/nowhere/at/all"])

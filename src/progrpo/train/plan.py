@@ -8,6 +8,7 @@ from progrpo import methods, tasks
 from progrpo.algo.aggregate import How
 from progrpo.environment import digest
 from progrpo.errors import ProgrpoError
+from progrpo.files import require_writable
 from progrpo.model import count_parameters, known_positions, load_tokenizer, pick_device, replaced_pad
 from progrpo.model.tokenizer import require_embedded
 from progrpo.processes import Processes
@@ -16,7 +17,7 @@ from progrpo.rollout.verify import Verifier
 from progrpo.train.footprint import describe, footprint, require_sampling_copy
 from progrpo.train.old_logprobs import rounding
 from progrpo.train.record import require_free, require_same, require_trackers
-from progrpo.train.room import predict, require_room, require_writable
+from progrpo.train.room import predict, require_room
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Chosen, Listener, bad_golds, fit_splits, has_run, require_rounds
 from progrpo.train.stream import ProblemStream

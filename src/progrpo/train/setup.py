@@ -14,6 +14,7 @@ from progrpo.engines import Engine, EngineSetup
 from progrpo.environment import digest
 from progrpo.errors import ConfigError, ProgrpoError
 from progrpo.evaluate import require_entropies
+from progrpo.files import require_writable
 from progrpo.methods import Method
 from progrpo.model import LanguageModel, count_parameters, load_model
 from progrpo.processes import ALONE, Processes
@@ -31,7 +32,7 @@ from progrpo.train.parallel import Parallel, SamplingCopy, sync
 from progrpo.train.policy import Policy
 from progrpo.train.record import RunDirectory, require_free, require_trackers
 from progrpo.train.reference import Reference
-from progrpo.train.room import predict, require_room, require_writable
+from progrpo.train.room import predict, require_room
 from progrpo.train.settings import RunSettings
 from progrpo.train.stream import ProblemStream
 from progrpo.types import Problem
