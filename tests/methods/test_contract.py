@@ -17,8 +17,8 @@ from progrpo.errors import ConfigError, PluginError
 from progrpo.methods import Method, StepBatch
 from progrpo.settings import Choice
 from progrpo.types import RolloutBatch
+from stand_ins.batch_steps import NAN, Outcome, drifted, random_batch, take_step
 from stand_ins.every_method import load_for_three as load
-from stand_ins.naive_methods_b import NAN, Outcome, drifted, random_batch, take_step
 
 Make = Callable[..., RolloutBatch]
 

@@ -4,21 +4,20 @@ import pytest
 import torch
 
 from progrpo.types import RolloutBatch
-from stand_ins.every_method import load
-from stand_ins.naive_methods_b import (
+from stand_ins.batch_steps import (
     Table,
     assert_same_step,
     batch_of,
     columns,
     drifted,
-    each_token,
     lengths_of,
-    naive_loss,
     random_batch,
     rewards_of,
     take_step,
     tokens_of,
 )
+from stand_ins.every_method import load
+from stand_ins.naive_methods import each_token, naive_loss
 
 
 def gradient(old: Table, now: Table, **settings: object) -> list[float]:

@@ -11,22 +11,19 @@ from progrpo.errors import ConfigError
 from progrpo.methods import Method
 from progrpo.methods.step import part_of, part_of_batch
 from progrpo.types import RolloutBatch
-from stand_ins.every_method import load_for_three as load
-from stand_ins.naive_methods_b import (
+from stand_ins.batch_steps import (
     assert_same_step,
     batch_of,
     columns,
     drifted,
-    each_token,
     lengths_of,
-    naive_grpo,
-    naive_loss,
     random_batch,
     rewards_of,
-    sequence_mean,
     take_step,
     tokens_of,
 )
+from stand_ins.every_method import load_for_three as load
+from stand_ins.naive_methods import each_token, naive_grpo, naive_loss, sequence_mean
 
 NAMES = plugins.names("methods")
 SEED = 29

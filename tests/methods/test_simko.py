@@ -6,22 +6,20 @@ import torch
 from progrpo import methods
 from progrpo.errors import PluginError
 from progrpo.settings import Choice
-from stand_ins.every_method import load
-from stand_ins.naive_methods_b import (
+from stand_ins.batch_steps import (
     Outcome,
     Table,
     batch_of,
     columns,
     drifted,
-    each_token,
     lengths_of,
-    naive_grpo,
     random_batch,
     rewards_of,
     take_step,
-    token_mean,
     tokens_of,
 )
+from stand_ins.every_method import load
+from stand_ins.naive_methods import each_token, naive_grpo, token_mean
 
 A = 0.7071068
 

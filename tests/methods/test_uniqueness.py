@@ -6,25 +6,21 @@ import torch
 
 from progrpo.errors import ConfigError
 from progrpo.types import RolloutBatch, Verdict
-from stand_ins.every_method import load
-from stand_ins.naive_methods_b import (
+from stand_ins.batch_steps import (
     NAN,
     Table,
     assert_same_step,
     batch_of,
-    clipped,
     drifted,
-    each_token,
     lengths_of,
-    naive_grpo,
-    naive_loss,
     random_batch,
     rewards_of,
-    sequence_mean,
     take_step,
     tokens_of,
     verdicts_of,
 )
+from stand_ins.every_method import load
+from stand_ins.naive_methods import clipped, each_token, naive_grpo, naive_loss, sequence_mean
 
 
 def named(rewards: Table, solutions: list[list[str | None]]) -> RolloutBatch:
