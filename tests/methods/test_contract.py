@@ -285,8 +285,10 @@ def tensors_of(value: Any) -> dict[str, Tensor]:
 def guarded(method: Method) -> Method:
     """The method with hooks that compare their arguments before and after."""
     module = ModuleType(method.module.__name__)
-    for name in {*methods.HOOKS, "add_to", "net"} & vars(method.module).keys():
-        hook = getattr(method.module, name)
+    own = {name: value for name, value in vars(method.module).items() if name in methods.CONTRACT.names}
+    for name, hook in own.items():
+        if not inspect.isfunction(hook):
+            continue
 
         def watched(*args: Any, hook: Callable[..., Any] = hook, name: str = name) -> Any:
             before = [{key: tensor.detach().clone() for key, tensor in tensors_of(arg).items()} for arg in args]
