@@ -29,9 +29,12 @@ NAMES = plugins.names("methods")
 SEED = 29
 """Of a rollout whose groups have one right completion each; of the cut ones below one is right and one is wrong."""
 A = 0.7071068
-DUAL = {"rent": ("released", 3.0), "ppo": ("verl", 3.0), "progrpo": ("verl", 3.0)} | dict.fromkeys(
-    ("dapo", "high_entropy"), ("released", 10.0)
-)
+DUAL = {
+    "maxrl": ("released", 3.0),
+    "rent": ("released", 3.0),
+    "ppo": ("verl", 3.0),
+    "progrpo": ("verl", 3.0),
+} | dict.fromkeys(("dapo", "high_entropy"), ("released", 10.0))
 WITHOUT_SURROGATE = ("cispo", "dppo", "flowrl", "gspo", "kl_cov", "reinforce", "rlsc")
 
 
