@@ -79,7 +79,7 @@ def evaluate(
 def verify(
     file: Annotated[Path, typer.Argument(help='JSON lines with "id", "completion" and "answer" ("tests" for code)')],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings, e.g. math.answer_line=false")
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings, e.g. math.find=gsm8k")
     ] = None,
     reward: Annotated[list[str] | None, typer.Option("--reward", help="a reward by name; again to compare")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="write one JSON line per row there")] = None,
