@@ -145,11 +145,11 @@ def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
 
 def _sections_with(model: type[BaseModel], key: str, path: tuple[str, ...] = ()) -> list[str]:
     """Dotted places at which a key of exactly this name exists, in any section."""
-    found = [".".join((*path, key))] if path and key in model.model_fields else []
+    places = [".".join((*path, key))] if path and key in model.model_fields else []
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found += _sections_with(field.annotation, key, (*path, name))
-    return found
+            places += _sections_with(field.annotation, key, (*path, name))
+    return places
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:

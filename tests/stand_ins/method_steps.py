@@ -163,7 +163,7 @@ def take_step(
         gradient=_gradient(leaves["now"], rollout.mask),
         entropy_gradient=_gradient(leaves["entropies"], rollout.mask),
         advantages=advantages,
-        made=decided.made,
+        made=decided.reweighted,
     )
 
 

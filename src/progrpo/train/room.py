@@ -53,7 +53,7 @@ def predict(settings: RunSettings, parameters: int, held_out: int) -> Room:
         parameters: trained ones. held_out: problems of each evaluation.
     """
     every, keep = settings.checkpoint.every, settings.checkpoint.keep
-    made = max(1, -(-settings.steps // every)) if every else 1
+    checkpoints = max(1, -(-settings.steps // every)) if every else 1
     batch, longest = settings.batch, settings.sampling.max_new_tokens
     per_row = _ROW + longest * (_CHARACTERS + (_RECORDED if settings.record.tokens else 0))
     rollouts = settings.steps // batch.steps_per_rollout
@@ -62,7 +62,7 @@ def predict(settings: RunSettings, parameters: int, held_out: int) -> Room:
     return Room(
         checkpoint=parameters * (_WEIGHT + _MOMENTS),
         largest=parameters * _MOMENTS,
-        at_once=min(made, keep + 1),
+        at_once=min(checkpoints, keep + 1),
         rows=written * batch.prompts * batch.group * per_row
         + evaluations * held_out * settings.evaluate.n * (_ROW + longest * _CHARACTERS),
     )

@@ -153,7 +153,7 @@ def prepare(
     listen("prepare", {"doing": "loading the model"})
     model = load_model(source)
     fitting = fit_splits(settings, model.tokenizer, model.positions, {"training": problems, "test": test})
-    problems, test = (found for found, _ in fitting.values())
+    problems, test = (kept for kept, _ in fitting.values())
     data, size = settings.data, settings.batch.prompts
     stream = ProblemStream(problems, seed=settings.seed, shuffle=data.shuffle, per_rollout=size)
     temperature = settings.sampling.temperature
