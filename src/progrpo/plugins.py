@@ -168,8 +168,8 @@ def check_contract(contract: Contract, name: str, module: ModuleType) -> None:
         meant = ["Params"] if isinstance(getattr(module, defined), type) else contract.names
         if defined not in offered or get_close_matches(defined, meant, cutoff=_TYPO):
             raise PluginError(
-                f"{where}: unknown {_what(getattr(module, defined))} {defined!r}{_hint(defined, meant)} A {contract.kind} may define: "
-                f"{', '.join(contract.names)}. What is the module's own begins with an underscore or is listed in its __all__"
+                f"{where}: unknown {_what(getattr(module, defined))} {defined!r}{_hint(defined, meant)} A {contract.kind} may "
+                f"define: {', '.join(contract.names)}. What is the module's own begins with an underscore or is listed in its __all__"
             )
     for choices in contract.required:
         if not any(hasattr(module, choice) for choice in choices):
