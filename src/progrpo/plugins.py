@@ -169,7 +169,8 @@ def check_contract(contract: Contract, name: str, module: ModuleType) -> None:
         if defined not in offered or get_close_matches(defined, meant, cutoff=_TYPO):
             raise PluginError(
                 f"{where}: unknown {_what(getattr(module, defined))} {defined!r}{_hint(defined, meant)} A {contract.kind} may "
-                f"define: {', '.join(contract.names)}. What is the module's own begins with an underscore or is listed in its __all__"
+                f"define: {', '.join(contract.names)}. What is the module's own begins with an underscore or is listed in its "
+                "__all__"
             )
     for choices in contract.required:
         if not any(hasattr(module, choice) for choice in choices):
