@@ -45,6 +45,7 @@ def test_nothing_else_writes_json() -> None:
         "src/progrpo/tasks/deepcoder.py": 1,  # text that is searched
         "src/progrpo/report/evaluations.py": 1,  # a hash
         "src/progrpo/sandbox/interpreter.py": 1,  # inside another interpreter
+        "scripts/bad_inputs.py": 5,  # what is wrong on purpose
     }
     found = {
         str(path.relative_to(source)): len(re.findall(r"\bjson\.dumps?\(", path.read_text()))

@@ -33,12 +33,12 @@ def environment(device: str, seed: int) -> dict[str, Any]:
 
 def digest(problems: Sequence[Problem]) -> str:
     """A hash of the problems, in order: ids, prompts, golds, and what the reward reads (tests, options, numbers)."""
-    found = hashlib.sha256()
+    sha = hashlib.sha256()
     for problem in problems:
         row = [problem.id, problem.prompt, problem.answer, problem.info, *problem.accepted]
         # ASCII: a lone surrogate, legal in JSON, is no character that could be encoded.
-        found.update(json.dumps(row, ensure_ascii=True, sort_keys=True, default=_plain).encode())
-    return found.hexdigest()
+        sha.update(json.dumps(row, ensure_ascii=True, sort_keys=True, default=_plain).encode())
+    return sha.hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -69,7 +69,7 @@ def _git_commit() -> str | None:
 def _git(folder: Path, *arguments: str) -> str | None:
     command = ["git", "-C", str(folder), *arguments]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None if found.returncode == 0 else None
+    return process.stdout.strip() or None if process.returncode == 0 else None

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -167,14 +168,37 @@ def parse_json(text: bytes, place: str) -> Any:
         raise DataError(f"{place}: not JSON (damaged or cut short?): {error}") from None
 
 
+def require_writable(path: Path, *, remedy: str = "choose another with out=DIRECTORY") -> None:
+    """Check that a file or folder can be made or changed at `path`; nothing is left behind.
+
+    Raises:
+        RunDirectoryError: it cannot; `remedy` ends the message.
+    """
+    try:
+        place = nearest_folder(path)
+        if not place.is_dir() and place != path:
+            raise RunDirectoryError(f"{path} cannot be made: {place} is no folder; {remedy}")
+        if path.is_symlink() and not path.exists():
+            raise RunDirectoryError(f"{path} is a link to nothing; {remedy}")
+        with tempfile.TemporaryFile(dir=place if place.is_dir() else place.parent):
+            pass
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        if isinstance(error, RunDirectoryError):
+            raise
+        said = getattr(error, "strerror", None) or error
+        raise RunDirectoryError(f"{path} cannot be written: {said}; {remedy}") from None
+
+
 def require_new_file(path: Path | None) -> None:
     """Check before the work begins that its result can be written.
 
     Raises:
-        RunDirectoryError: `path` exists, or its folder does not; None asks for no file and passes.
+        RunDirectoryError: `path` exists, or its folder does not, or nothing can be written there; None asks for no file and
+            passes.
     """
     if path is None:
         return
+    require_writable(path, remedy="choose another --out")
     if path.exists():
         raise RunDirectoryError(f"{path} exists; choose another --out, nothing was overwritten")
     if not path.parent.is_dir():

@@ -35,8 +35,8 @@ _TYPO = 0.8
 def names(package: str) -> list[str]:
     """List the variations of a package, sorted, without importing them."""
     folder = Path(__file__).parent / package
-    found = {module.name for module in pkgutil.iter_modules([str(folder)]) if not module.name.startswith("_")}
-    return sorted(found - _SHARED.get(package, set()))
+    modules = {module.name for module in pkgutil.iter_modules([str(folder)]) if not module.name.startswith("_")}
+    return sorted(modules - _SHARED.get(package, set()))
 
 
 def summaries(package: str) -> dict[str, str]:
@@ -158,14 +158,19 @@ def check_contract(contract: Contract, name: str, module: ModuleType) -> None:
     """
     where = f"{contract.kind} {name!r}"
     offered = getattr(module, "__all__", ())
-    for own in _defined_in(module):
-        if own in contract.names or own.startswith("_") or not _concerns(contract, own, getattr(module, own)):
+    for defined in _defined_in(module):
+        if (
+            defined in contract.names
+            or defined.startswith("_")
+            or not _concerns(contract, defined, getattr(module, defined))
+        ):
             continue
-        meant = ["Params"] if isinstance(getattr(module, own), type) else contract.names
-        if own not in offered or get_close_matches(own, meant, cutoff=_TYPO):
+        meant = ["Params"] if isinstance(getattr(module, defined), type) else contract.names
+        if defined not in offered or get_close_matches(defined, meant, cutoff=_TYPO):
             raise PluginError(
-                f"{where}: unknown {_what(getattr(module, own))} {own!r}{_hint(own, meant)} A {contract.kind} may define: "
-                f"{', '.join(contract.names)}. What is the module's own begins with an underscore or is listed in its __all__"
+                f"{where}: unknown {_what(getattr(module, defined))} {defined!r}{_hint(defined, meant)} A {contract.kind} may "
+                f"define: {', '.join(contract.names)}. What is the module's own begins with an underscore or is listed in its "
+                "__all__"
             )
     for choices in contract.required:
         if not any(hasattr(module, choice) for choice in choices):
@@ -219,10 +224,10 @@ def number(value: object) -> float | None:
     if not isinstance(plain, Real):
         return None
     try:
-        found = float(plain)
+        number = float(plain)
     except OverflowError:
         return None
-    return found if math.isfinite(found) else None
+    return number if math.isfinite(number) else None
 
 
 def scalar(value: object) -> object:

@@ -1,6 +1,6 @@
 """Settings: frozen models read from YAML with dotted overrides, refused with the nearest name when unknown."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -60,8 +60,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; give the path of a recipe, for instance recipes/math.yaml")
     try:
-        data = yaml.load(path.read_text("utf-8"), Loader=_UniqueKeyLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        data = _load_yaml(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:  # ValueError: no YAML, or no UTF-8
         raise ConfigError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping of settings, got {type(data).__name__}")
@@ -86,10 +86,24 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
             if not isinstance(node, dict):
                 raise ConfigError(f"override {override!r}: {'.'.join(parents[: depth + 1])} is a value, not a section")
         try:
-            node[last] = yaml.load(text, Loader=_UniqueKeyLoader)
-        except yaml.YAMLError as error:
+            node[last] = _load_yaml(text)
+        except ValueError as error:
             raise ConfigError(f"override {override!r}: the value is not readable as YAML: {error}") from error
     return result
+
+
+def _load_yaml(text: str) -> Any:
+    """Raises ValueError with the place and the fault in one line if the text is no YAML."""
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ValueError(f"{where}{error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -99,6 +113,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} cannot be a key", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
             seen.add(key)
@@ -129,11 +145,11 @@ def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
 
 def _sections_with(model: type[BaseModel], key: str, path: tuple[str, ...] = ()) -> list[str]:
     """Dotted places at which a key of exactly this name exists, in any section."""
-    found = [".".join((*path, key))] if path and key in model.model_fields else []
+    places = [".".join((*path, key))] if path and key in model.model_fields else []
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found += _sections_with(field.annotation, key, (*path, name))
-    return found
+            places += _sections_with(field.annotation, key, (*path, name))
+    return places
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from progrpo.algo.surrogate import MAX_LOG_RATIO
 from progrpo.errors import ShapeError
 from progrpo.settings import Choice
 from stand_ins.method_steps import Case, Ragged, make_case, random_case, require_close, slopes, split, take_step
-from stand_ins.naive_methods_a import sequence_factors
+from stand_ins.naive_methods import sequence_factors
 
 KINDS = ("k1", "k2", "k3")
 P = torch.tensor([0.5, 0.3, 0.15, 0.05])

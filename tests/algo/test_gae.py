@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from progrpo.algo.gae import generalised_advantages
 from progrpo.errors import ShapeError
-from stand_ins.naive_methods_a import gae
+from stand_ins.naive_methods import gae
 
 VALUES = torch.tensor([[0.5, 0.2, 0.4], [0.1, 0.0, 0.0]])
 MASK = torch.tensor([[True, True, True], [True, False, False]])

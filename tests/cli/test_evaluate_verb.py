@@ -200,7 +200,14 @@ def test_a_model_needs_a_task_and_a_run_brings_its_own(model: Path, tmp_path: Pa
     from progrpo.cli.train import run_train
 
     recipe = Path(__file__).parents[2] / "recipes/demo/grpo.yaml"
-    run_train(recipe, [*words, "task.test_size=3", "task.max_target=20"], dry_run=False, resume=False, profile=False)
+    run_train(
+        recipe,
+        [*words, "task.test_size=3", "task.max_target=20"],
+        dry_run=False,
+        resume=False,
+        profile=False,
+        processes=None,
+    )
     run_evaluate(str(run), [], 2, None, [MEASURES, "max_new_tokens=5"], None)
     assert header(run)["settings"]["task"]["max_target"] == 20
     assert header(run)["problems"] == 3
@@ -255,7 +262,7 @@ def test_a_run_is_evaluated_at_its_latest_checkpoint(tmp_path: Path) -> None:
     recipe = Path(__file__).parents[2] / "recipes/demo/grpo.yaml"
     from progrpo.cli.train import run_train
 
-    run_train(recipe, words, dry_run=False, resume=False, profile=False)
+    run_train(recipe, words, dry_run=False, resume=False, profile=False, processes=None)
     evaluate(run, None)
     assert header(run)["model"].endswith("run/checkpoints/step-000001")
     assert "method" in (run / "config.yaml").read_text()

@@ -5,7 +5,7 @@ import torch
 
 from progrpo.methods import StepBatch
 from progrpo.types import RolloutBatch
-from stand_ins.naive_methods_b import verdicts_of
+from stand_ins.batch_steps import verdicts_of
 
 
 @pytest.fixture

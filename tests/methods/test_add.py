@@ -13,15 +13,7 @@ from progrpo.methods import Method
 from progrpo.settings import Choice
 from progrpo.types import RolloutBatch
 from stand_ins import every_method
-from stand_ins.naive_methods_b import (
-    Table,
-    drifted,
-    lengths_of,
-    random_batch,
-    rewards_of,
-    take_step,
-    tokens_of,
-)
+from stand_ins.batch_steps import Table, drifted, lengths_of, random_batch, rewards_of, take_step, tokens_of
 
 MakeModule = Callable[[str], str]
 

@@ -6,22 +6,18 @@ import torch
 from progrpo import methods
 from progrpo.methods import Method
 from progrpo.settings import Choice
-from stand_ins.naive_methods_b import (
-    Token,
+from stand_ins.batch_steps import (
     assert_same_step,
     batch_of,
     columns,
     drifted,
-    each_token,
-    group_token_mean,
     lengths_of,
-    naive_grpo,
-    naive_loss,
     random_batch,
     rewards_of,
     take_step,
     tokens_of,
 )
+from stand_ins.naive_methods import TokenObjective, each_token, group_token_mean, naive_grpo, naive_loss
 
 
 def load(**settings: object) -> Method:
@@ -39,7 +35,7 @@ def test_by_hand() -> None:
     assert torch.allclose(found.gradient, torch.tensor(expected), atol=1e-5)
 
 
-def weighted(low: float, high: float) -> Token:
+def weighted(low: float, high: float) -> TokenObjective:
     def token(now: float, old: float, advantage: float) -> tuple[float, float]:
         constant = min(max(math.exp(now - old), low), high) * advantage
         return constant * now, constant

@@ -7,7 +7,7 @@ from progrpo import methods
 from progrpo.methods import Method
 from progrpo.settings import Choice
 from stand_ins.method_steps import Case, make_case, random_case, require_close, require_same, split, take_step
-from stand_ins.naive_methods_a import (
+from stand_ins.naive_methods import (
     clip_cov_candidates,
     for_all_tokens,
     group_relative,

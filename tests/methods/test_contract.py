@@ -17,8 +17,8 @@ from progrpo.errors import ConfigError, PluginError
 from progrpo.methods import Method, StepBatch
 from progrpo.settings import Choice
 from progrpo.types import RolloutBatch
+from stand_ins.batch_steps import NAN, Outcome, drifted, random_batch, take_step
 from stand_ins.every_method import load_for_three as load
-from stand_ins.naive_methods_b import NAN, Outcome, drifted, random_batch, take_step
 
 Make = Callable[..., RolloutBatch]
 
@@ -285,8 +285,10 @@ def tensors_of(value: Any) -> dict[str, Tensor]:
 def guarded(method: Method) -> Method:
     """The method with hooks that compare their arguments before and after."""
     module = ModuleType(method.module.__name__)
-    for name in {*methods.HOOKS, "add_to", "net"} & vars(method.module).keys():
-        hook = getattr(method.module, name)
+    own = {name: value for name, value in vars(method.module).items() if name in methods.CONTRACT.names}
+    for name, hook in own.items():
+        if not inspect.isfunction(hook):
+            continue
 
         def watched(*args: Any, hook: Callable[..., Any] = hook, name: str = name) -> Any:
             before = [{key: tensor.detach().clone() for key, tensor in tensors_of(arg).items()} for arg in args]

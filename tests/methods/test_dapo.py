@@ -10,7 +10,7 @@ from progrpo.errors import ConfigError
 from progrpo.settings import Choice
 from progrpo.types import RolloutBatch
 from stand_ins.method_steps import make_case, random_case, require_close, require_same, split, take_step
-from stand_ins.naive_methods_a import for_all_tokens, group_relative, overlong, surrogate_loss
+from stand_ins.naive_methods import for_all_tokens, group_relative, overlong, surrogate_loss
 
 Make = Callable[..., RolloutBatch]
 

@@ -14,23 +14,20 @@ from progrpo.files import read_jsonl
 from progrpo.methods import Method, StepBatch
 from progrpo.settings import Choice, parse
 from progrpo.types import RolloutBatch
-from stand_ins.naive_methods_b import (
+from stand_ins.batch_steps import (
     NAN,
     Table,
     assert_same_step,
     batch_of,
     columns,
     drifted,
-    each_token,
     lengths_of,
-    naive_grpo,
-    naive_loss,
     random_batch,
     rewards_of,
-    sequence_mean,
     take_step,
     tokens_of,
 )
+from stand_ins.naive_methods import each_token, naive_grpo, naive_loss, sequence_mean
 
 
 def load(**settings: object) -> Method:

@@ -5,23 +5,19 @@ from progrpo import methods
 from progrpo.methods import Method
 from progrpo.settings import Choice
 from progrpo.types import RolloutBatch
-from stand_ins.naive_methods_b import (
+from stand_ins.batch_steps import (
     Table,
     assert_same_step,
     batch_of,
-    clipped,
     columns,
     drifted,
-    each_token,
     lengths_of,
-    naive_grpo,
-    naive_loss,
     random_batch,
     rewards_of,
-    sequence_mean,
     take_step,
     tokens_of,
 )
+from stand_ins.naive_methods import clipped, each_token, naive_grpo, naive_loss, sequence_mean
 
 
 def load(**settings: object) -> Method:

@@ -7,7 +7,7 @@ from progrpo import methods
 from progrpo.errors import ConfigError
 from progrpo.settings import Choice
 from stand_ins.method_steps import Case, make_case, random_case, require_close, require_same, split, take_step
-from stand_ins.naive_methods_a import flowrl
+from stand_ins.naive_methods import flowrl
 
 # One right and one wrong completion, so A = +-sqrt(1/2) without eps. The first has log-probs -1 and -3 (mean -2), before
 # training -1 and -2 (mean -1.5); the second -1, before training -2.

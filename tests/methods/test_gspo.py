@@ -7,19 +7,19 @@ from progrpo import methods
 from progrpo.methods import Method
 from progrpo.settings import Choice
 from progrpo.types import RolloutBatch
-from stand_ins.naive_methods_b import (
+from stand_ins.batch_steps import (
     Table,
     assert_same_step,
     batch_of,
     columns,
     drifted,
     lengths_of,
-    naive_grpo,
     random_batch,
     rewards_of,
     take_step,
     tokens_of,
 )
+from stand_ins.naive_methods import naive_grpo
 
 
 def load(**settings: object) -> Method:

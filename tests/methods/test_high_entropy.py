@@ -7,7 +7,7 @@ from progrpo.errors import ConfigError
 from progrpo.methods import Method
 from progrpo.settings import Choice
 from stand_ins.method_steps import make_case, random_case, require_close, require_same, split, take_step
-from stand_ins.naive_methods_a import for_all_tokens, group_relative, high_entropy_tokens, surrogate_loss
+from stand_ins.naive_methods import for_all_tokens, group_relative, high_entropy_tokens, surrogate_loss
 
 OLD = [[-1.0, -2.0, -3.0], [-1.0, -2.0]]
 ENTROPIES = [[0.2, 1.5, 0.9], [1.1, 0.1]]

@@ -8,7 +8,7 @@ from progrpo.errors import ConfigError
 from progrpo.methods.step import make_step
 from progrpo.settings import Choice
 from stand_ins.method_steps import Case, make_case, random_case, require_close, require_same, split, take_step
-from stand_ins.naive_methods_a import covariances, kl_cov, marked_count
+from stand_ins.naive_methods import covariances, kl_cov, marked_count
 
 # One right completion of two tokens and a wrong one of two: A = +-sqrt(1/2), mean 0. Log-probs -1, -3, -5 and -3 have the
 # mean -3, so the covariances are 2A, 0, 2A (-A * -2) and 0.

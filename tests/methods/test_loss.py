@@ -13,7 +13,7 @@ from progrpo.methods import Method
 from progrpo.methods.step import decide, make_step
 from progrpo.settings import Choice
 from progrpo.types import RolloutBatch
-from stand_ins.naive_methods_b import NAN, batch_of, columns, take_step
+from stand_ins.batch_steps import NAN, batch_of, columns, take_step
 
 MakeModule = Callable[[str], str]
 A = 0.7071068
@@ -49,6 +49,19 @@ def test_dropped_sequences_leave_the_tokens_of_the_mean(own: Callable[..., Metho
     # likewise the tokens of the group
     found = take_step(own(source, aggregate="group_token"), batch, batch.old_logprobs)
     assert torch.allclose(found.gradient, rows([-A / 3, -A / 3], [A / 3], [0.0, 0.0, 0.0]), atol=1e-6)
+
+
+def test_dropped_sequences_are_hidden_from_what_is_decided_for_the_step(own: Callable[..., Method]) -> None:
+    # reweight counts 3 of the 6 tokens and makes that the advantage: 3 w = 3/3 each
+    source = """
+def sequence_keep(batch, params):
+    return batch.judged
+def reweight(step, params):
+    return methods.Reweighted(advantages=torch.full_like(step.advantages, float(step.mask.sum())))
+"""
+    batch = batch_of([[1.0, 0.0, NAN]], [[0.5, 0.5], [0.4], [0.4, 0.5, 0.6]])
+    found = take_step(own(source, aggregate="token"), batch, batch.old_logprobs)
+    assert torch.allclose(found.gradient, rows([-1.0, -1.0], [-1.0], [0.0, 0.0, 0.0]), atol=1e-6)
 
 
 KEEP = """

@@ -5,22 +5,19 @@ import pytest
 import torch
 
 from progrpo.types import RolloutBatch
-from stand_ins.every_method import load
-from stand_ins.naive_methods_b import (
+from stand_ins.batch_steps import (
     NAN,
     assert_same_step,
     batch_of,
-    clipped,
     drifted,
-    each_token,
     lengths_of,
-    naive_loss,
     random_batch,
     rewards_of,
-    sequence_mean,
     take_step,
     tokens_of,
 )
+from stand_ins.every_method import load
+from stand_ins.naive_methods import clipped, each_token, naive_loss, sequence_mean
 
 
 def values(row: list[float], **settings: object) -> list[float]:

@@ -9,7 +9,7 @@ from progrpo.methods import Method
 from progrpo.settings import Choice
 from progrpo.types import WeightedMean
 from stand_ins.method_steps import Case, Ragged, make_case, random_case, require_close, slopes, split, take_step
-from stand_ins.naive_methods_a import ppo_advantages, ppo_value_loss, surrogate_loss
+from stand_ins.naive_methods import ppo_advantages, ppo_value_loss, surrogate_loss
 
 # Three tokens and one, values of the rollout and rewards as in tests/algo/test_gae.py: with gamma 0.9 and lambda 0.5 the
 # advantages are -0.1265, 0.43, 0.6 and -1.1.

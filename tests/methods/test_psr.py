@@ -5,24 +5,21 @@ from progrpo import methods
 from progrpo.methods import Method
 from progrpo.settings import Choice
 from progrpo.types import RolloutBatch
-from stand_ins.naive_methods_b import (
+from stand_ins.batch_steps import (
     NAN,
     NOW,
     assert_same_step,
     batch_of,
-    clipped,
     columns,
     drifted,
-    each_token,
     lengths_of,
-    naive_loss,
     random_batch,
     rewards_of,
     right_wrong_wrong_lost,
     take_step,
-    token_mean,
     tokens_of,
 )
+from stand_ins.naive_methods import clipped, each_token, naive_loss, token_mean
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 from progrpo import methods
 from progrpo.settings import Choice
 from stand_ins.method_steps import make_case, random_case, require_close, require_same, split, take_step
-from stand_ins.naive_methods_a import reinforce
+from stand_ins.naive_methods import reinforce
 
 # Two problems of two completions. The sums of their log-probs are ln(1/2 * 1/4) = -ln 8, -ln 2, -ln 4 and -ln 2.
 HALF, QUARTER = math.log(0.5), math.log(0.25)

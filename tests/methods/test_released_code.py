@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from progrpo.types import RolloutBatch
+from stand_ins.batch_steps import take_step
 from stand_ins.every_method import load
-from stand_ins.naive_methods_b import take_step
 
 NUMBERS: dict[str, Any] = json.loads((Path(__file__).parent / "released_numbers.json").read_text("utf-8"))
 VANILLA = {"name": "grpo", "clip_high": 0.28, "aggregate": "token"}

@@ -6,7 +6,7 @@ import torch
 from progrpo import methods
 from progrpo.methods import Method
 from progrpo.settings import Choice
-from stand_ins.naive_methods_b import (
+from stand_ins.batch_steps import (
     NAN,
     assert_same_step,
     batch_of,

@@ -11,30 +11,30 @@ from progrpo.errors import ConfigError
 from progrpo.methods import Method
 from progrpo.methods.step import part_of, part_of_batch
 from progrpo.types import RolloutBatch
-from stand_ins.every_method import load_for_three as load
-from stand_ins.naive_methods_b import (
+from stand_ins.batch_steps import (
     assert_same_step,
     batch_of,
     columns,
     drifted,
-    each_token,
     lengths_of,
-    naive_grpo,
-    naive_loss,
     random_batch,
     rewards_of,
-    sequence_mean,
     take_step,
     tokens_of,
 )
+from stand_ins.every_method import load_for_three as load
+from stand_ins.naive_methods import each_token, naive_grpo, naive_loss, sequence_mean
 
 NAMES = plugins.names("methods")
 SEED = 29
 """Of a rollout whose groups have one right completion each; of the cut ones below one is right and one is wrong."""
 A = 0.7071068
-DUAL = {"rent": ("released", 3.0), "ppo": ("verl", 3.0), "progrpo": ("verl", 3.0)} | dict.fromkeys(
-    ("dapo", "high_entropy"), ("released", 10.0)
-)
+DUAL = {
+    "maxrl": ("released", 3.0),
+    "rent": ("released", 3.0),
+    "ppo": ("verl", 3.0),
+    "progrpo": ("verl", 3.0),
+} | dict.fromkeys(("dapo", "high_entropy"), ("released", 10.0))
 WITHOUT_SURROGATE = ("cispo", "dppo", "flowrl", "gspo", "kl_cov", "reinforce", "rlsc")
 
 

@@ -6,22 +6,20 @@ import torch
 from progrpo import methods
 from progrpo.errors import PluginError
 from progrpo.settings import Choice
-from stand_ins.every_method import load
-from stand_ins.naive_methods_b import (
+from stand_ins.batch_steps import (
     Outcome,
     Table,
     batch_of,
     columns,
     drifted,
-    each_token,
     lengths_of,
-    naive_grpo,
     random_batch,
     rewards_of,
     take_step,
-    token_mean,
     tokens_of,
 )
+from stand_ins.every_method import load
+from stand_ins.naive_methods import each_token, naive_grpo, token_mean
 
 A = 0.7071068
 
@@ -114,7 +112,7 @@ def naive(batch, logprobs, top, *, alpha: float, k: int, q: float, penalty: floa
 def test_it_is_the_formula_as_loops(settings: dict) -> None:
     own = {key: value for key, value in settings.items() if key != "q"}
     method, likely = load("simko", quantile=settings["q"], **own), 0
-    for seed in range(100):
+    for seed in range(30):
         batch = random_batch(seed)
         logprobs = drifted(batch, seed, 0.2)
         draw = torch.Generator().manual_seed(seed)
@@ -131,7 +129,7 @@ def test_it_is_the_formula_as_loops(settings: dict) -> None:
                 found.gradients["top_logprobs"][n, : len(row)], torch.tensor(row).view(-1, settings["k"]), atol=1e-6
             )
         likely += int((found.gradients["top_logprobs"] != 0).any())
-    assert likely > 50
+    assert likely > 15
 
 
 def test_without_a_share_and_a_penalty_it_is_grpo_with_the_same_mean() -> None:

@@ -7,7 +7,7 @@ from progrpo.methods import Advantages
 from progrpo.methods.step import decide, make_step, micro_loss, micro_view, part_of
 from progrpo.settings import Choice
 from progrpo.types import WeightedMean
-from stand_ins.naive_methods_b import random_batch
+from stand_ins.batch_steps import random_batch
 
 
 def numbered(rows: int, columns: int) -> Tensor:

@@ -6,22 +6,18 @@ import torch
 from progrpo import methods
 from progrpo.methods import Method
 from progrpo.settings import Choice
-from stand_ins.naive_methods_b import (
+from stand_ins.batch_steps import (
     Table,
     assert_same_step,
     batch_of,
-    clipped,
     drifted,
-    each_token,
     lengths_of,
-    naive_grpo,
-    naive_loss,
     random_batch,
     rewards_of,
-    sequence_mean,
     take_step,
     tokens_of,
 )
+from stand_ins.naive_methods import clipped, each_token, naive_grpo, naive_loss, sequence_mean
 
 
 def load(**settings: object) -> Method:

@@ -281,7 +281,7 @@ def test_a_pass_cannot_be_faked(info: dict[str, Any], program: str, reason: str)
 )
 def test_a_program_that_does_not_end(program: str, reason: str) -> None:
     started = time.monotonic()
-    verdict = judged(MBPP, program, SMALL.model_copy(update={"cpu_s": 1, "wall_factor": 3.0}))
+    verdict = judged(MBPP, program, SMALL.model_copy(update={"cpu_s": 1, "wall_factor": 1.5}))
     assert verdict.status == "wrong"
     assert reason in verdict.detail
     assert time.monotonic() - started < 20

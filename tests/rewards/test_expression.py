@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -54,6 +55,13 @@ def test_expressions(text: str, status: str) -> None:
     assert verdict.reward == (1.0 if status == "correct" else 0.0)
     assert (verdict.canonical is not None) or status != "correct"
     assert verdict.detail or status == "correct"
+
+
+def test_a_difference_of_zero_is_no_number_on_the_way() -> None:
+    problem = replace(PROBLEM, answer="6", info={"numbers": [2, 2, 6]})
+    verdict = score("2-2+6", problem, Params())
+    assert (verdict.status, verdict.detail) == ("wrong", "2-2 is not a positive whole number")
+    assert score("6-2+2", problem, Params()).status == "correct"
 
 
 @pytest.mark.parametrize(

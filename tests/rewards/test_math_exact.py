@@ -134,6 +134,12 @@ def test_what_can_be_meant_in_two_ways_is_refused(text: str) -> None:
     assert read_formula(text) is None
 
 
+@pytest.mark.parametrize("words", ["5 is not the answer", "not x", "x or y", "answer", r"x\text{ or }y"])
+def test_words_are_no_products_of_letters(words: str) -> None:
+    assert decide(words, words + "+0") is None
+    assert decide("x", words) is None
+
+
 def test_large_input_is_bounded() -> None:
     started = time.perf_counter()
     nested = "2"

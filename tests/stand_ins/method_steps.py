@@ -1,9 +1,9 @@
-"""One optimiser step of a method on made-up log-probs, without a model: what `train/update.py` does around `Method.loss`."""
+"""The step of `batch_steps.py` on completions written as lists of floats, and its gradient against central differences."""
 
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from progrpo.methods import Advantages, Method, Reweighted
-from progrpo.methods.step import decide, make_step, micro_loss, micro_view
 from progrpo.train.columns import column_mask
 from progrpo.types import RolloutBatch
+from stand_ins.batch_steps import descend
 
 Ragged = list[list[float]]
 PADDING = {"now": -3.3, "ref": 4.4, "entropies": 99.0, "values": 5.5}
@@ -141,43 +141,29 @@ def take_step(
         parts: the sequences of each micro-batch; None for one of all. They are the pools where the method says so.
         token_states: [tokens, D] in row order, prompt_states: [P, D]; leaves, whose gradient is left in them.
     """
-    rollout, index = case.rollout(), list(range(len(case.now)))
-    parts = [index] if parts is None else parts
+    rollout = case.rollout()
     leaves = {name: case.padded(name).requires_grad_() for name in ("now", "entropies")}
     advantages = method.advantages(rollout)
-    refreshed = replace(rollout, old_logprobs=leaves["now"].detach()) if "refresh" in method.needs else None
-    step = make_step(rollout, advantages, slice(0, len(rollout.rewards)), seed=seed, now=refreshed)
-    pool = None
-    if method.pool == "micro":
-        number = {n: place for place, part in enumerate(parts) for n in part}
-        pool = torch.tensor([number[n] for n in index])
-    decided = decide(method, step, longest=9, skip_zero=False, pool=pool)
 
-    loss = objective = 0.0
-    for part in parts:
-        place = torch.tensor(part)
-        view = micro_view(
-            step,
-            decided,
-            place,
-            logprobs=leaves["now"][place],
-            entropies=leaves["entropies"][place] if "entropy_grad" in method.needs else None,
-            token_states=None if token_states is None else _of_sequences(token_states, case, part),
-            as_columns=_to_columns(rollout.mask[place]),
-            prompt_states=None if prompt_states is None else prompt_states[place // case.group],
-            net=net,
-        )
-        total, own = micro_loss(method, view, decided, place)
-        if total.requires_grad:  # as in a micro-batch without a token that is trained
-            total.backward()
-        loss, objective = loss + float(total.detach()), objective + float(own.detach())
+    def rows(place: Tensor) -> dict[str, Any]:
+        return {
+            "entropies": leaves["entropies"][place] if "entropy_grad" in method.needs else None,
+            "token_states": None if token_states is None else _of_sequences(token_states, case, place.tolist()),
+            "prompt_states": None if prompt_states is None else prompt_states[place // case.group],
+            "net": net,
+        }
+
+    places = None if parts is None else [torch.tensor(part) for part in parts]
+    loss, objective, decided = descend(
+        method, rollout, advantages, leaves["now"], rows, parts=places, seed=seed, longest=9
+    )
     return Taken(
         loss=loss,
         objective=objective,
         gradient=_gradient(leaves["now"], rollout.mask),
         entropy_gradient=_gradient(leaves["entropies"], rollout.mask),
         advantages=advantages,
-        made=decided.made,
+        made=decided.reweighted,
     )
 
 
@@ -213,10 +199,6 @@ def require_close(one: Ragged, other: Ragged) -> None:
 def _of_sequences(states: Tensor, case: Case, part: Sequence[int]) -> Tensor:
     by_sequence = states.split(case.lengths.tolist())
     return torch.cat([by_sequence[n] for n in part])
-
-
-def _to_columns(mask: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda values: torch.zeros(mask.shape, dtype=values.dtype).masked_scatter(mask, values)
 
 
 def _gradient(leaf: Tensor, mask: Tensor) -> Ragged:

@@ -200,7 +200,8 @@ def test_tests_of_another_kind_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", CODE_TASKS)
 def test_a_task_says_what_it_is(name: str) -> None:
-    module, params = tasks.load(Choice(name=name))
+    task = tasks.load(Choice(name=name))
+    module, params = task.module, task.params
     assert module.__doc__
     assert tasks.reward(Choice(name=name)).name == "code"
     rewards.load(tasks.reward(Choice(name=name)))

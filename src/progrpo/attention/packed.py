@@ -149,9 +149,9 @@ def concatenate(prompts: Sequence[Tensor], completions: Sequence[Sequence[Tensor
     pieces: list[Tensor] = []
     segments: list[Segment] = []
     start = 0
-    for prompt, own in zip(prompts, completions, strict=True):
+    for prompt, group_completions in zip(prompts, completions, strict=True):
         first = start
-        for piece in (prompt, *own):
+        for piece in (prompt, *group_completions):
             prefix = {} if piece is prompt else {"prefix_start": first, "prefix_length": len(prompt)}
             segments.append(Segment(start=start, length=len(piece), **prefix))
             pieces.append(piece)
@@ -237,16 +237,16 @@ def _rectangle(bucket: Sequence[Segment]) -> tuple[Tensor, Tensor, Tensor | None
         torch.tensor([getattr(segment, name) for segment in bucket])[:, None]  # [n, 1]
         for name in ("start", "length", "prefix_start", "prefix_length")
     )
-    own = torch.arange(int(length.max()))[None]  # [1, T]
-    queries = torch.where(own < length, start + own, 0)
+    offsets = torch.arange(int(length.max()))[None]  # [1, T]
+    queries = torch.where(offsets < length, start + offsets, 0)
     before = torch.arange(int(prefix.max()))[None]
     keys = torch.cat([torch.where(before < prefix, prefix_start + before, 0), queries], dim=1)
     if not prefix.any():
         return queries, keys, None
     seen = torch.cat(
         [
-            (before < prefix)[:, None].expand(-1, own.shape[1], -1),
-            (own[:, None] <= own[..., None]) & (own < length)[:, None],
+            (before < prefix)[:, None].expand(-1, offsets.shape[1], -1),
+            (offsets[:, None] <= offsets[..., None]) & (offsets < length)[:, None],
         ],
         dim=2,
     )

@@ -7,15 +7,13 @@ import logging
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
 
+from progrpo.cli.patience import LogHandler, Patience
 from progrpo.errors import ProgrpoError, TerminatedError, own_place
 from progrpo.processes import require_alone
 
@@ -81,7 +79,7 @@ def evaluate(
 def verify(
     file: Annotated[Path, typer.Argument(help='JSON lines with "id", "completion" and "answer" ("tests" for code)')],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings, e.g. math.answer_line=false")
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings, e.g. math.find=gsm8k")
     ] = None,
     reward: Annotated[list[str] | None, typer.Option("--reward", help="a reward by name; again to compare")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="write one JSON line per row there")] = None,
@@ -197,12 +195,11 @@ _GO_ON = {
     "train": "; go on with --resume",
     "evaluate": "; what was written is kept, and the same command goes on from there",
 }
-_PATIENCE_S = 1.0
 
 
 def main() -> None:
     """Run the command line; what goes wrong is one line on standard error and one of `EXIT_STATUSES`."""
-    logging.basicConfig(level=_log_level(), format="%(levelname)s %(message)s")
+    logging.basicConfig(level=_log_level(), format="%(levelname)s %(message)s", handlers=[LogHandler()])
     logging.getLogger("huggingface_hub").propagate = False  # it writes its lines itself, and ours would be the second
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -244,8 +241,7 @@ def _log_level() -> str:
     return level if level in logging.getLevelNamesMapping() else "WARNING"
 
 
-@contextmanager
-def _loading(alone: str = "") -> Iterator[None]:
+def _loading(alone: str = "") -> Patience:
     """Say what takes so long, if it does.
 
     Args:
@@ -256,10 +252,4 @@ def _loading(alone: str = "") -> Iterator[None]:
     """
     if alone:
         require_alone(alone)
-    said = threading.Timer(_PATIENCE_S, lambda: typer.secho("loading torch and transformers ...", err=True))
-    said.daemon = True
-    said.start()
-    try:
-        yield
-    finally:
-        said.cancel()
+    return Patience("loading torch and transformers")

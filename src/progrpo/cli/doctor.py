@@ -18,8 +18,8 @@ def run_doctor() -> None:
     typer.echo(f"python       {platform.python_version()} on {platform.platform()}")
     for name in _PACKAGES:
         typer.echo(f"{name:<12} {_version(name) or 'missing'}")
-    found = {name: _version(name) for name in _OPTIONAL}
-    typer.echo("optional     " + ", ".join(f"{name} {number or '-'}" for name, number in found.items()))
+    versions = {name: _version(name) for name in _OPTIONAL}
+    typer.echo("optional     " + ", ".join(f"{name} {number or '-'}" for name, number in versions.items()))
     typer.echo(f"cpu          {torch.get_num_threads()} threads")
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from progrpo import engines, measures, schema
+from progrpo.cli.patience import Patience
 from progrpo.cli.subject import Subject, check_context, find_model, own_task, progress_bar, short_name, task_choice
 from progrpo.engines import Engine
 from progrpo.environment import environment
@@ -19,7 +20,7 @@ from progrpo.errors import ConfigError, DataError, RunDirectoryError
 from progrpo.evaluate import EvaluateSettings
 from progrpo.evaluate.benchmark import BenchmarkPlan, evaluate_benchmark, plan
 from progrpo.evaluate.presets import PRESETS, PresetName, expand
-from progrpo.files import make_folder, to_json, write_whole
+from progrpo.files import make_folder, require_writable, to_json, write_whole
 from progrpo.model import LanguageModel, ModelSettings, count_parameters, load_model
 from progrpo.schema.quantity import Quantity
 from progrpo.settings import apply_overrides, parse, read_yaml
@@ -46,6 +47,7 @@ def run_evaluate(
         one.prepare()
     about, run = find_model(path, request, where="evaluate")
     folder = out or run or Path("runs") / f"evaluate-{short_name(path)}"
+    require_writable(folder, remedy="choose another with --out")
     config = read_yaml(run / "config.yaml") if run is not None else {}
     trained_on = dict(config.get("task") or {})
     if request.evaluate.stop is None and (stop := (config.get("sampling") or {}).get("stop")):
@@ -53,14 +55,16 @@ def run_evaluate(
         request = request.model_copy(update={"evaluate": own})
     if not names:
         names = [own_task(path, trained_on)]
-    benchmarks = _benchmarks(names, n, _preset(preset), request, trained_on)
-    fresh = _require_own(folder, about, run)
-    for benchmark in benchmarks:
-        # A preset's limit is not the user's to change: what goes beyond the model's positions is cut, and counted.
-        asked = None if benchmark.preset else request.max_new_tokens
-        check_context(about, benchmark.problems, asked, source=benchmark.name)
-    if fresh:
-        _claim(folder, about, request.seed)
+    with Patience("reading the problems") as patience:
+        benchmarks = _benchmarks(names, n, _preset(preset), request, trained_on)
+        fresh = _require_own(folder, about, run)
+        patience.now("reading the model's configuration")
+        for benchmark in benchmarks:
+            # A preset's limit is not the user's to change: what goes beyond the model's positions is cut, and counted.
+            asked = None if benchmark.preset else request.max_new_tokens
+            check_context(about, benchmark.problems, asked, source=benchmark.name)
+        if fresh:
+            _claim(folder, about, request.seed)
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from progrpo import engines
+from progrpo.cli.patience import Patience
 from progrpo.cli.subject import Subject, check_context, find_model, own_task, progress_bar, short_name, task_choice
 from progrpo.engines import Sampling, Stops
 from progrpo.environment import digest, environment
@@ -20,7 +21,7 @@ from progrpo.errors import ConfigError, PluginError, RunDirectoryError, SplitErr
 from progrpo.evaluate import EvaluateSettings
 from progrpo.evaluate.benchmark import BenchmarkPlan, plan
 from progrpo.evaluate.shift import Measured, measure, needs
-from progrpo.files import make_folder, to_json, write_whole
+from progrpo.files import make_folder, require_writable, to_json, write_whole
 from progrpo.model import ModelSettings, count_parameters, load_model
 from progrpo.model.files import fingerprint
 from progrpo.report.shift.figure import picture
@@ -68,12 +69,14 @@ def run_shift(path: str, task: str | None, overrides: Sequence[str], n: int, pro
     about, run = find_model(path, request, where="shift")
     folder = out or Path("runs") / f"shift-{short_name(path)}"
     _require_free(folder)
+    require_writable(folder, remedy="choose another with --out")
     trained_on = dict(read_yaml(run / "config.yaml").get("task") or {}) if run is not None else {}
     name = task or own_task(path, trained_on)
     benchmark, split = _plan(task_choice(name, [name], request, trained_on), request, n)
-    check_context(about, benchmark.problems, request.max_new_tokens, source=name)
-    made_with = environment(about.device, request.seed)
-    count_parameters(about.path)  # a mistyped model must not claim the folder
+    with Patience("reading the model's configuration"):
+        check_context(about, benchmark.problems, request.max_new_tokens, source=name)
+        made_with = environment(about.device, request.seed)
+        count_parameters(about.path)  # a mistyped model must not claim the folder
     _make(folder)
     with Verifier(benchmark.reward, request.verify) as verifier:
         chosen, excluded = _problems(benchmark.problems, split, problems, request, verifier)

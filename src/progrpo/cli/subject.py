@@ -54,8 +54,8 @@ def find_model(path: str, request: Subject, *, where: str) -> tuple[ModelSetting
     checkpoint = latest_folder(run / "checkpoints")
     if checkpoint is None:
         raise ModelError(f"{run}: a run directory without a checkpoint; give a model folder, or let the run reach one")
-    own = read_yaml(run / "config.yaml").get("model") or {}
-    return parse(ModelSettings, {**own, **request.model, "path": str(checkpoint)}, where=where), run
+    of_run = read_yaml(run / "config.yaml").get("model") or {}
+    return parse(ModelSettings, {**of_run, **request.model, "path": str(checkpoint)}, where=where), run
 
 
 def own_task(path: str, trained_on: Mapping[str, Any]) -> str:
@@ -73,10 +73,10 @@ def task_choice(name: str, names: Sequence[str], request: Subject, trained_on: M
     Args:
         names: all tasks asked for. trained_on: the task of a run, whose settings are the defaults of the same task.
     """
-    own = {key: value for key, value in request.task.items() if key in names and isinstance(value, dict)}
-    shared = {key: value for key, value in request.task.items() if key not in own}
+    by_task = {key: value for key, value in request.task.items() if key in names and isinstance(value, dict)}
+    shared = {key: value for key, value in request.task.items() if key not in by_task}
     start = trained_on if name == trained_on.get("name") else {"name": name}
-    return Choice(**{**start, **shared, **own.get(name, {})})
+    return Choice(**{**start, **shared, **by_task.get(name, {})})
 
 
 def check_context(about: ModelSettings, problems: Sequence[Problem], asked: int | None, *, source: str) -> None:

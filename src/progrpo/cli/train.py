@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformers.utils import logging as transformers_logging
 
 from progrpo import schema
+from progrpo.cli.patience import Patience
 from progrpo.processes import launched, leave
 from progrpo.train.loop import train
 from progrpo.train.plan import STOPS, make_plan
@@ -89,6 +90,7 @@ class TrainingProgress:
         self._task: Any = None
         self._printed_at = 0.0
         self._doing = ""
+        self._patience = Patience()
         self._pass_at_1: float | None = None
         self.traced = False
         """Whether a trace was written."""
@@ -100,6 +102,7 @@ class TrainingProgress:
             self._prepare("checking the gold answers")
             self._show("golds", done=data["done"], of=data["of"])
         elif event == "start":
+            self._patience.now("")
             self._print(f"run directory {data['out']}, steps {data['done']} to {data['steps']}")
             self._show("start", done=data["done"], of=data["steps"])
         elif event == "phase":
@@ -115,17 +118,19 @@ class TrainingProgress:
 
     def __enter__(self) -> Self:
         self._bar.start()
+        self._patience.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._patience.__exit__(kind, value, tb)
         self._bar.stop()
 
     def _prepare(self, doing: str) -> None:
         """Say what a log file would else show as silence."""
-        if doing != self._doing and not self._console.is_terminal:
-            self._print(f"{doing} ...")
-        elif self._console.is_terminal:
+        if self._console.is_terminal:
             self._show(doing.split()[0], done=0, of=1)
+        elif doing != self._doing and not self._console.quiet:
+            self._patience.now(doing)
         self._doing = doing
 
     def _show(self, name: str, *, done: int, of: int) -> None:

@@ -65,14 +65,14 @@ class EvaluateSettings(Settings):
         Raises:
             ProgrpoError: unknown name or setting, or a measure cannot work here (a missing extra).
         """
-        found = [
+        allowed = [
             one
             for one in measures.load(self.measures)
             if (verifier.canonical or not one.needs_canonical) and (verifier.answers or not one.needs_answers)
         ]
-        for one in found:
+        for one in allowed:
             one.prepare()
-        return found
+        return allowed
 
 
 def require_entropies(chosen: Sequence[Measure], engine: Engine, name: str) -> None:
@@ -140,7 +140,7 @@ def run_evaluation(
     """Sample, verify and measure (see `evaluate_parts`)."""
     problems = problems[: settings.problems] if settings.problems else problems
     chosen = settings.load_measures(verifier)
-    found: list[ProblemResult] = []
+    results: list[ProblemResult] = []
     verdicts: list[Verdict] = []
     for part in evaluate_parts(
         problems,
@@ -153,9 +153,9 @@ def run_evaluation(
         seed=seed,
         processes=processes,
     ):
-        found += part.problems
+        results += part.problems
         verdicts += part.verdicts
-    return EvaluationResult(problems=tuple(found), means=mean_over_problems(found), verdicts=tuple(verdicts))
+    return EvaluationResult(problems=tuple(results), means=mean_over_problems(results), verdicts=tuple(verdicts))
 
 
 def evaluate_parts(
@@ -220,11 +220,11 @@ def mean_over_problems(problems: Sequence[ProblemResult]) -> dict[str, float]:
 
 def values_of(problems: Sequence[ProblemResult]) -> dict[str, list[float]]:
     """The values of each measure, of the problems that have it."""
-    found: dict[str, list[float]] = {}
+    by_measure: dict[str, list[float]] = {}
     for problem in problems:
         for name, value in problem.measures.items():
-            found.setdefault(name, []).append(value)
-    return found
+            by_measure.setdefault(name, []).append(value)
+    return by_measure
 
 
 def judged(group: Group) -> ProblemResult:

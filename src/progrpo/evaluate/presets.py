@@ -40,8 +40,8 @@ def expand(names: Sequence[str]) -> list[str]:
 
 def samples(task: ModuleType, preset: PresetName) -> int:
     """Completions per problem that a preset asks of a task."""
-    found: int = getattr(task, "SAMPLES", SAMPLES)[preset]
-    return found
+    count: int = getattr(task, "SAMPLES", SAMPLES)[preset]
+    return count
 
 
 FREE = frozenset({"path", "source", "revision", "expected", "chat", "contests", "ratings", "rating"})

@@ -146,10 +146,10 @@ class Scoring:
 
     @cached_property
     def groups(self) -> list[tuple[ScoredCompletion, ...]]:
-        found: dict[int, list[ScoredCompletion]] = {}
+        by_group: dict[int, list[ScoredCompletion]] = {}
         for one in self.completions:
-            found.setdefault(one.group, []).append(one)
-        return [tuple(members) for members in found.values()]
+            by_group.setdefault(one.group, []).append(one)
+        return [tuple(members) for members in by_group.values()]
 
 
 def statistics(scoring: Scoring) -> list[MethodStatistics]:

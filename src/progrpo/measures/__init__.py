@@ -94,8 +94,8 @@ def names(*, extras: bool) -> list[str]:
     Args:
         extras: also those that need an extra.
     """
-    found = sorted(plugins.names("measures"), key=lambda name: name != "pass_at_k")
-    return [name for name in found if extras or not hasattr(plugins.load("measures", name), "NEEDS_EXTRA")]
+    ordered = sorted(plugins.names("measures"), key=lambda name: name != "pass_at_k")
+    return [name for name in ordered if extras or not hasattr(plugins.load("measures", name), "NEEDS_EXTRA")]
 
 
 def load(choices: Sequence[Choice]) -> list[Measure]:
@@ -105,13 +105,13 @@ def load(choices: Sequence[Choice]) -> list[Measure]:
         PluginError: unknown name, or a file that does not keep the contract.
         ConfigError: unknown or invalid setting.
     """
-    found = []
+    loaded = []
     for choice in choices:
         module = plugins.load("measures", choice.name)
         plugins.check_contract(CONTRACT, choice.name, module)
         params = parse(getattr(module, "Params", Params), choice.params, where=f"measure {choice.name}")
-        found.append(Measure(choice.name, module, params))
-    return found
+        loaded.append(Measure(choice.name, module, params))
+    return loaded
 
 
 def require_numbers(values: object, *, where: str) -> dict[str, float]:
@@ -122,7 +122,7 @@ def require_numbers(values: object, *, where: str) -> dict[str, float]:
     """
     if not isinstance(values, Mapping):
         raise PluginError(f"{where} gave {values!r:.80}; expected a mapping of names to numbers")
-    found = {}
+    numbers = {}
     for name, value in values.items():
         if value is None:
             continue
@@ -132,5 +132,5 @@ def require_numbers(values: object, *, where: str) -> dict[str, float]:
                 f"{where} gave {value!r:.80} for {name!r}; expected a name and a finite number. Leave out, or give None "
                 "for, what has no value"
             )
-        found[name] = number
-    return found
+        numbers[name] = number
+    return numbers

@@ -108,8 +108,8 @@ class Method:
     def pool(self) -> Pool:
         """Where it takes statistics over tokens."""
         hook = self._hook("pool")
-        found: Pool = hook(self.params) if hook else "step"
-        return found
+        place: Pool = hook(self.params) if hook else "step"
+        return place
 
     @property
     def top_tokens(self) -> int:
@@ -125,8 +125,8 @@ class Method:
     @property
     def alarms(self) -> dict[str, Alarm]:
         """Of the method and of what is added."""
-        own: dict[str, Alarm] = getattr(self.module, "ALARMS", {})
-        return own | (self.added.alarms if self.added is not None else {})
+        alarms: dict[str, Alarm] = getattr(self.module, "ALARMS", {})
+        return alarms | (self.added.alarms if self.added is not None else {})
 
     def advantages(self, batch: RolloutBatch) -> Advantages:
         """Reward shaping, the method's advantages or GRPO's, what `method.add` adds, and which sequences are dropped or
@@ -136,27 +136,27 @@ class Method:
         """
         shaped, keep_hook = self._shaped(batch), self._hook("sequence_keep")
         keep = keep_hook(shaped, self.params) if keep_hook else None
-        made = dropped(self._with_added(self._own_advantages(shaped), batch), keep)
-        return without_truncated(made, batch.truncated) if self.params.truncated == "drop" else made
+        advantages = dropped(self._with_added(self._own_advantages(shaped), batch), keep)
+        return without_truncated(advantages, batch.truncated) if self.params.truncated == "drop" else advantages
 
-    def renewed_advantages(self, own: Advantages, then: RolloutBatch, now: RolloutBatch) -> Advantages:
+    def renewed_advantages(self, before: Advantages, then: RolloutBatch, now: RolloutBatch) -> Advantages:
         """The advantages of some problems before a later optimiser step of their rollout.
 
         What needs "refresh_advantages" (the method, or what is added) is computed from the policy as it is now; the rest,
         and which sequences are dropped, stays as it was.
 
         Args:
-            own: of these problems, as they were. then, now: these problems, under the policy that sampled and as it is.
+            before: of these problems, as they were. then, now: these problems, under the policy that sampled and as it is.
         """
         added_anew = self.added is not None and "refresh_advantages" in self.added.needs
         if "refresh_advantages" in self.own_needs:
-            made = self._own_advantages(self._shaped(now))
-        elif added_anew and own.plain is not None:
-            made = replace(own, values=own.plain)
+            renewed = self._own_advantages(self._shaped(now))
+        elif added_anew and before.plain is not None:
+            renewed = replace(before, values=before.plain)
         else:
-            return own
-        made = replace(made, left_out=own.left_out)
-        return dropped(self._with_added(made, now if added_anew else then), own.keep)
+            return before
+        renewed = replace(renewed, left_out=before.left_out)
+        return dropped(self._with_added(renewed, now if added_anew else then), before.keep)
 
     def reweight(self, step: StepBatch) -> Reweighted:
         hook = self._hook("reweight")
@@ -234,13 +234,13 @@ class Method:
     def check(self, group: int, steps_per_rollout: int = 1) -> list[str]:
         """The method's warnings about its settings at this group size, and those of what is added."""
         hook, on_policy = self._hook("check"), self._hook("ON_POLICY")
-        found = list(hook(self.params, group)) if hook else []
+        warnings = list(hook(self.params, group)) if hook else []
         if on_policy is not None and steps_per_rollout > 1:
-            found.append(f"{steps_per_rollout} optimiser steps per rollout: {on_policy}")
+            warnings.append(f"{steps_per_rollout} optimiser steps per rollout: {on_policy}")
         if self.added is not None and self._hook("advantages") is None:  # else nobody knows how it normalises
             normal = {name: getattr(self.params, name) for name in ("scale", "ddof", "eps")}
-            found += replace(self.added, params=self.added.params.model_copy(update=normal)).check(group)
-        return found
+            warnings += replace(self.added, params=self.added.params.model_copy(update=normal)).check(group)
+        return warnings
 
     def _shaped(self, batch: RolloutBatch) -> RolloutBatch:
         hook = self._hook("shape_reward")
@@ -249,20 +249,20 @@ class Method:
 
     def _own_advantages(self, shaped: RolloutBatch) -> Advantages:
         hook = self._hook("advantages")
-        made: Advantages = (
+        advantages: Advantages = (
             hook(shaped, self.params) if hook else Advantages(values=base_advantages(shaped, self.params))
         )
-        return made
+        return advantages
 
-    def _with_added(self, made: Advantages, batch: RolloutBatch) -> Advantages:
+    def _with_added(self, plain: Advantages, batch: RolloutBatch) -> Advantages:
         if self.added is None:
-            return made
-        if made.tokens is not None:
+            return plain
+        if plain.tokens is not None:
             raise ConfigError(_PER_TOKEN.format(name=self.name))
-        more: Advantages = self.added.module.add_to(made.values, batch, self.added.params)
-        stats, columns = {**made.stats, **more.stats}, {**made.columns, **more.columns}
-        state = made.state if more.state is None else {**(made.state or {}), **more.state}
-        return replace(made, values=more.values, plain=made.values, state=state, stats=stats, columns=columns)
+        more: Advantages = self.added.module.add_to(plain.values, batch, self.added.params)
+        stats, columns = {**plain.stats, **more.stats}, {**plain.columns, **more.columns}
+        state = plain.state if more.state is None else {**(plain.state or {}), **more.state}
+        return replace(plain, values=more.values, plain=plain.values, state=state, stats=stats, columns=columns)
 
     def _regularisers(self, micro: MicroView) -> Tensor:
         found = micro.logprobs.new_zeros(())

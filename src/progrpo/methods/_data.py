@@ -159,12 +159,14 @@ class MicroView:
     net: Any = None
 
 
-def dropped(made: Advantages, keep: Bool[Tensor, "P G"] | None) -> Advantages:
+def dropped(advantages: Advantages, keep: Bool[Tensor, "P G"] | None) -> Advantages:
     """Without the sequences that are not kept; None keeps all."""
-    return made if keep is None else replace(made, values=made.values.masked_fill(~keep, 0.0), keep=keep)
+    return (
+        advantages if keep is None else replace(advantages, values=advantages.values.masked_fill(~keep, 0.0), keep=keep)
+    )
 
 
-def without_truncated(made: Advantages, truncated: Bool[Tensor, "P G"]) -> Advantages:
+def without_truncated(advantages: Advantages, truncated: Bool[Tensor, "P G"]) -> Advantages:
     """With the completions cut at the limit left out of the loss, and their share."""
     share = WeightedMean(float(truncated.sum()), truncated.numel())
-    return replace(made, left_out=truncated, stats={**made.stats, "rollout/left_out": share})
+    return replace(advantages, left_out=truncated, stats={**advantages.stats, "rollout/left_out": share})

@@ -56,8 +56,8 @@ def reweight(step: methods.StepBatch, params: Params) -> methods.Reweighted:
         candidates = (mask & ~clipped & (cov > params.cov_low) & (cov < params.cov_high)).flatten()
         # A ratio such as 0.29 of 100 tokens must be 29, whatever 0.29 is in binary.
         wanted = max(1, math.floor(params.ratio * int(mask.sum()) + 1e-9)) if params.ratio else 0
-        found = candidates.nonzero()[:, 0]
-        chosen = found[order.flatten()[found].argsort()[:wanted]]
+        indices = candidates.nonzero()[:, 0]
+        chosen = indices[order.flatten()[indices].argsort()[:wanted]]
         return torch.ones(mask.numel()).index_fill(0, chosen, 0.0).view(mask.shape)
 
     return methods.Reweighted(weights=step.per_pool(spared))

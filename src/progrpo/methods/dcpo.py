@@ -55,29 +55,29 @@ def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
         return methods.Advantages(values=new)
     seen: dict[str, Any] = dict(batch.state.get("seen", {}))
     rows = []
-    for name, rewards, own in zip(batch.problems or _numbers(batch), batch.rewards, new, strict=True):
+    for name, rewards, standardised in zip(batch.problems or _numbers(batch), batch.rewards, new, strict=True):
         visits, count, total, squares = seen.get(name, (0, 0.0, 0.0, 0.0))
         known = rewards[~rewards.isnan()].double()
         visits, count = visits + 1, count + float(known.numel())
         total, squares = total + float(known.sum()), squares + float(known.square().sum())
         seen[name] = (visits, count, total, squares)
-        rows.append(_smoothed(own, rewards, visits, count, total, squares, params))
+        rows.append(_smoothed(standardised, rewards, visits, count, total, squares, params))
     return methods.Advantages(values=torch.stack(rows), state={"seen": seen})
 
 
 def _smoothed(
-    own: Tensor, rewards: Tensor, visits: int, count: float, total: float, squares: float, params: Params
+    standardised: Tensor, rewards: Tensor, visits: int, count: float, total: float, squares: float, params: Params
 ) -> Tensor:
     """[G] of one problem after `visits` visits."""
     if visits == 1 or count < 2:
-        return own
+        return standardised
     mean = total / count
     variance = max(0.0, squares - count * mean * mean) / (count - params.ddof)
     if variance < 1e-12:
-        return own
+        return standardised
     far = ((rewards - mean) / (variance**0.5 + params.eps) if params.scale == "std" else rewards - mean).float()
     far = torch.where(rewards.isnan(), 0.0, far)
-    near, wide = ((visits - 1) * own + far) / visits, (own + (visits - 1) * far) / visits
+    near, wide = ((visits - 1) * standardised + far) / visits, (standardised + (visits - 1) * far) / visits
     return torch.where(near.abs() < wide.abs(), near, wide)
 
 

@@ -9,7 +9,8 @@ another scale than 0/1, for which the quotient has no meaning, play no part; nor
 
 Source: arXiv:2602.02710; tajwarfahim/maxrl@c0698eb core_algos.py.
 Evidence: code.
-Reproduce: the defaults, in a step per rollout.
+Reproduce: `preset: released` (verl's mean over all tokens and dual clip, neither of which is the method's), a group of 16, one
+optimiser step per rollout.
 """
 
 from torch import Tensor
@@ -17,6 +18,8 @@ from torch import Tensor
 from progrpo import methods
 from progrpo.methods._signs import correct_share
 from progrpo.types import RolloutBatch
+
+PRESETS = {"released": {"aggregate": "token", "dual_clip": 3.0}}
 
 
 def advantages(batch: RolloutBatch, params: methods.Params) -> methods.Advantages:

@@ -55,13 +55,13 @@ def reweight(step: methods.StepBatch, params: Params) -> methods.Reweighted:
 def token_loss(micro: methods.MicroView, surrogate: Tensor, params: Params) -> Tensor:
     assert micro.marks is not None
     assert micro.top_logprobs is not None
-    own, top = micro.logprobs, micro.top_logprobs
+    logprobs, top = micro.logprobs, micro.top_logprobs
     # 0 in value: only where the push goes is changed.
-    moved = (top - top.detach()).mean(dim=-1) - (own - own.detach())
+    moved = (top - top.detach()).mean(dim=-1) - (logprobs - logprobs.detach())
     shared = micro.marks & micro.correct[:, None]
-    likeliest = micro.marks & (micro.advantages < 0) & (own.detach() >= top[..., 0].detach())
+    likeliest = micro.marks & (micro.advantages < 0) & (logprobs.detach() >= top[..., 0].detach())
     return clipped_surrogate(
-        torch.where(shared, own + params.alpha * moved, own),
+        torch.where(shared, logprobs + params.alpha * moved, logprobs),
         micro.old_logprobs,
         torch.where(likeliest, params.penalty * micro.advantages, micro.advantages),
         clip_low=params.clip_low,

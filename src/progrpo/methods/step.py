@@ -52,7 +52,7 @@ class Decided:
     Attributes:
         advantages: [K, S]. mask: [K, S] tokens that are trained on. weights: [K] of each sequence in the sum over the step.
         low, high: how far below and above 1 the importance ratio counts; floats or [K, S].
-        chosen: [k] the sequences that are forwarded. made: what the method's `reweight` returned.
+        chosen: [k] the sequences that are forwarded. reweighted: what the method's `reweight` returned.
         all_mask, all_weights: see `MicroView`.
     """
 
@@ -62,7 +62,7 @@ class Decided:
     low: float | Tensor
     high: float | Tensor
     chosen: Int[Tensor, " k"]
-    made: Reweighted
+    reweighted: Reweighted
     all_mask: Bool[Tensor, "K S"] | None = None
     all_weights: Float[Tensor, " K"] | None = None
 
@@ -78,29 +78,29 @@ def make_step(
             nobody asked.
         seed: of the step's random numbers.
     """
-    own = part_of_batch(batch, problems)
-    current = now or own
+    sampled = part_of_batch(batch, problems)
+    current = now or sampled
     kept = torch.ones_like(advantages.values, dtype=torch.bool) if advantages.keep is None else advantages.keep
     trained = kept if advantages.left_out is None else kept & ~advantages.left_out
-    mask = own.mask & trained.flatten()[:, None]
+    mask = sampled.mask & trained.flatten()[:, None]
     tokens = advantages.tokens
     return Step(
         batch=StepBatch(
             advantages=advantages.values.flatten()[:, None].expand(mask.shape) if tokens is None else tokens,
             mask=mask,
             logprobs=current.old_logprobs,
-            old_logprobs=own.old_logprobs,
+            old_logprobs=sampled.old_logprobs,
             entropies=current.entropies,
-            correct=own.correct,
-            judged=own.judged,
-            truncated=own.truncated,
+            correct=sampled.correct,
+            judged=sampled.judged,
+            truncated=sampled.truncated,
             pool=torch.zeros(len(mask), dtype=torch.long),
             generator=torch.Generator().manual_seed(seed),
         ),
         kept=kept,
-        ref_logprobs=own.ref_logprobs,
-        entropy_gradients=own.entropy_gradients,
-        sampler_logprobs=own.sampler_logprobs,
+        ref_logprobs=sampled.ref_logprobs,
+        entropy_gradients=sampled.entropy_gradients,
+        sampler_logprobs=sampled.sampler_logprobs,
         carried=advantages.carried,
     )
 
@@ -159,9 +159,9 @@ def decide(
             takes them over the whole step.
     """
     batch = step.batch if pool is None else replace(step.batch, pool=pool)
-    made = method.reweight(batch)
-    advantages = batch.advantages if made.advantages is None else made.advantages
-    mask = batch.mask if made.keep is None else batch.mask & made.keep
+    reweighted = method.reweight(batch)
+    advantages = batch.advantages if reweighted.advantages is None else reweighted.advantages
+    mask = batch.mask if reweighted.keep is None else batch.mask & reweighted.keep
 
     def weights(counted: Bool[Tensor, "K S"]) -> Float[Tensor, " K"]:
         return method.weights(counted.sum(dim=1).view(step.kept.shape), longest, step.kept).flatten()
@@ -170,7 +170,7 @@ def decide(
     useful = (batch.mask if method.regularised else mask).any(dim=1)
     # Micro-batches that are pools must stay what they were when the statistics were taken.
     if skip_zero and method.may_skip_zero and pool is None:
-        acting = advantages if made.weights is None else advantages * made.weights
+        acting = advantages if reweighted.weights is None else advantages * reweighted.weights
         useful = (acting.masked_fill(~mask, 0.0) != 0).any(dim=1)
     return Decided(
         advantages=advantages,
@@ -179,9 +179,9 @@ def decide(
         low=low,
         high=high,
         chosen=useful.nonzero()[:, 0] if skip_zero else torch.arange(len(useful)),
-        made=made,
-        all_mask=None if made.keep is None else batch.mask,
-        all_weights=None if made.keep is None else weights(batch.mask),
+        reweighted=reweighted,
+        all_mask=None if reweighted.keep is None else batch.mask,
+        all_weights=None if reweighted.keep is None else weights(batch.mask),
     )
 
 
@@ -204,26 +204,26 @@ def micro_view(
         logprobs: now, with gradient. The others: see `MicroView`; None where the method's needs do not name them.
     """
 
-    def own(values: Tensor | None) -> Any:
+    def of_micro(values: Tensor | None) -> Any:
         return None if values is None else values[place].to(logprobs.device)
 
     return MicroView(
         logprobs=logprobs,
-        old_logprobs=own(step.batch.old_logprobs),
-        advantages=own(decided.advantages),
-        mask=own(decided.mask),
-        weights=own(decided.weights),
+        old_logprobs=of_micro(step.batch.old_logprobs),
+        advantages=of_micro(decided.advantages),
+        mask=of_micro(decided.mask),
+        weights=of_micro(decided.weights),
         sequences=place.to(logprobs.device),
         group=step.group,
         count=int((decided.weights > 0).sum()),
-        correct=own(step.batch.correct.flatten()),
-        all_mask=own(decided.all_mask),
-        all_weights=own(decided.all_weights),
-        marks=own(decided.made.marks),
-        carried={name: own(values) for name, values in step.carried.items()},
+        correct=of_micro(step.batch.correct.flatten()),
+        all_mask=of_micro(decided.all_mask),
+        all_weights=of_micro(decided.all_weights),
+        marks=of_micro(decided.reweighted.marks),
+        carried={name: of_micro(values) for name, values in step.carried.items()},
         entropies=entropies,
         top_logprobs=top_logprobs,
-        ref_logprobs=own(step.ref_logprobs),
+        ref_logprobs=of_micro(step.ref_logprobs),
         token_states=token_states,
         as_columns=as_columns,
         prompt_states=prompt_states,
@@ -245,7 +245,7 @@ def micro_loss(method: Method, view: MicroView, decided: Decided, place: Int[Ten
     Losses of the micro-batches of a step add up to the loss of the step, however it is cut.
     """
     device = view.logprobs.device
-    factors = decided.made.weights
+    factors = decided.reweighted.weights
     return method.loss(
         view, *clip_bounds(decided, place, device), None if factors is None else factors[place].to(device)
     )

@@ -64,11 +64,11 @@ def add_to(plain: Tensor, batch: RolloutBatch, params: Params) -> methods.Advant
 
 
 def _solution(verdict: Verdict, params: Params) -> str | None:
-    found = verdict.canonical if params.solution == "canonical" else verdict.extracted
-    if found is None and verdict.correct:
+    solution = verdict.canonical if params.solution == "canonical" else verdict.extracted
+    if solution is None and verdict.correct:
         other = "answer" if params.solution == "canonical" else "canonical"
         raise ConfigError(
             f"method uniqueness: solution={params.solution}: this run's verifier gives a correct completion none, so that "
             f"nothing tells its solutions apart and this would be GRPO; set method.solution={other} or choose another method"
         )
-    return found
+    return solution

@@ -59,8 +59,8 @@ def length_term(verdict: Verdict, tokens: int, params: Params) -> Verdict:
     """Each part's own terms that depend on the length. A verdict that no part gave has none."""
     if not verdict.parts:
         return verdict
-    own = [replace(verdict, reward=verdict.parts[reward.name], parts={}) for _, reward in _parts(params)]
-    shaped = [reward.length_term(one, tokens) for one, (_, reward) in zip(own, _parts(params), strict=True)]
+    verdicts = [replace(verdict, reward=verdict.parts[reward.name], parts={}) for _, reward in _parts(params)]
+    shaped = [reward.length_term(one, tokens) for one, (_, reward) in zip(verdicts, _parts(params), strict=True)]
     return _sum(shaped, params)
 
 

@@ -75,8 +75,8 @@ def run_rollout(
     everything, share = problems, processes.share(len(problems))
     problems, seeds = problems[share], seeds[share]
     requests = [
-        Request(prompt_ids=_prompt_ids(problem, model.encode_prompt), seeds=own)
-        for problem, own in zip(problems, seeds, strict=True)
+        Request(prompt_ids=_prompt_ids(problem, model.encode_prompt), seeds=problem_seeds)
+        for problem, problem_seeds in zip(problems, seeds, strict=True)
     ]
     sampled_problems = count(1)
     with Judging(verifier, problems, on_progress) as judging:
@@ -97,13 +97,13 @@ def run_rollout(
             problem=problem,
             prompt_ids=request.prompt_ids,
             prompt_logprobs=result.prompt_logprobs,
-            completions=tuple(replace(own, policy_version=engine.version) for own in result.completions),
+            completions=tuple(replace(completion, policy_version=engine.version) for completion in result.completions),
             verdicts=tuple(
-                verifier.length_term(verdict, len(own.token_ids))
-                for verdict, own in zip(given, result.completions, strict=True)
+                verifier.length_term(verdict, len(completion.token_ids))
+                for verdict, completion in zip(group_verdicts, result.completions, strict=True)
             ),
         )
-        for problem, request, result, given in zip(problems, requests, generated, verdicts, strict=True)
+        for problem, request, result, group_verdicts in zip(problems, requests, generated, verdicts, strict=True)
     )
     verified = time.perf_counter()
     return Rollout(

@@ -56,15 +56,15 @@ class RolloutFile:
     @property
     def micro_tokens(self) -> int:
         """Tokens of the run's micro-batches; without its settings, the default of `batch.micro_tokens`."""
-        found = self.section("batch").get("micro_tokens")
-        return found if isinstance(found, int) and found > 0 else _MICRO_TOKENS
+        tokens = self.section("batch").get("micro_tokens")
+        return tokens if isinstance(tokens, int) and tokens > 0 else _MICRO_TOKENS
 
     @property
     def longest(self) -> int:
         """The run's completion limit in tokens; without its settings, the longest completion."""
         limit = self.section("sampling").get("max_new_tokens")
-        found = max(len(completion.token_ids) for group in self.groups for completion in group.completions)
-        return limit if isinstance(limit, int) and limit > 0 else max(1, found)
+        longest = max(len(completion.token_ids) for group in self.groups for completion in group.completions)
+        return limit if isinstance(limit, int) and limit > 0 else max(1, longest)
 
     @property
     def failed_as(self) -> FailedAs:
@@ -184,12 +184,12 @@ def _grouped(rows: Sequence[_Place], path: Path) -> list[list[_Place]]:
     size = max(len(members) for members in groups.values())
     for (problem, _), members in groups.items():
         members.sort(key=lambda member: member[1]["index"])
-        found = [row["index"] for _, row in members]
-        if found != list(range(size)):
-            missing = sorted(set(range(size)) - set(found))
+        indices = [row["index"] for _, row in members]
+        if indices != list(range(size)):
+            missing = sorted(set(range(size)) - set(indices))
             raise DataError(
                 f"{path}: problem {problem!r:.80}: expected completions 0 to {size - 1}, as other groups have, got "
-                f"{len(found)} (the first missing is {missing[0] if missing else size}); groups of one file are of equal "
+                f"{len(indices)} (the first missing is {missing[0] if missing else size}); groups of one file are of equal "
                 "size. Was the file cut short, or does it hold a row twice?"
             )
     if size < 2:

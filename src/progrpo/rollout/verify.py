@@ -167,9 +167,9 @@ class Verifier:
 
     def _verdict(self, outcome: Outcome) -> Verdict:
         if outcome.failure is None:
-            found: Verdict = outcome.value
-            extracted = None if found.extracted is None else _writable(found.extracted)
-            return replace(found, extracted=extracted, detail=_writable(found.detail), seconds=outcome.seconds)
+            verdict: Verdict = outcome.value
+            extracted = None if verdict.extracted is None else _writable(verdict.extracted)
+            return replace(verdict, extracted=extracted, detail=_writable(verdict.detail), seconds=outcome.seconds)
         wrong = self._reward.wrong_reward
         return Verdict(status=outcome.failure, reward=wrong, detail=outcome.detail, seconds=outcome.seconds)
 

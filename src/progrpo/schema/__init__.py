@@ -24,30 +24,30 @@ OWN = methods.OWN
 
 def columns(place: str | None = None) -> tuple[Quantity, ...]:
     """The quantities that measures declare: those that stand in a table, or all; Pass@k first, the others by their file."""
-    found = _columns()
-    return found if place is None else tuple(column for column in found if place in column.drawn)
+    declared = _columns()
+    return declared if place is None else tuple(column for column in declared if place in column.drawn)
 
 
 def column(key: str) -> Quantity | None:
     """The quantity of a measure's key: a member of its family where it is one, or another variant of it (`raw/...`); None of
     a key that no measure declares."""
-    found = _find(_columns(), key)
-    if found is not None:
-        return found
+    quantity = _find(_columns(), key)
+    if quantity is not None:
+        return quantity
     variants = [(one, variant) for one in _columns() for variant in zip(one.variants, one.keys[1:], strict=True)]
     for one, (variant, family) in variants:
         if (member := matched(family, key)) is not None:
-            own = one.at(member) if member else one
-            return replace(own, key=key, label=f"{own.label}, {variant.strip('/')}")
+            quantity = one.at(member) if member else one
+            return replace(quantity, key=key, label=f"{quantity.label}, {variant.strip('/')}")
     return None
 
 
 def known(key: str) -> Quantity | None:
     """The quantity of a logged key; None of a key that only a method or measure outside of this package logs."""
-    found = _find((*METRICS, *OWN), key)
-    if found is None and key.startswith(HELD_OUT):
+    quantity = _find((*METRICS, *OWN), key)
+    if quantity is None and key.startswith(HELD_OUT):
         return column(key.removeprefix(HELD_OUT))
-    return found
+    return quantity
 
 
 def metric(key: str) -> Quantity:
@@ -56,10 +56,10 @@ def metric(key: str) -> Quantity:
     Raises:
         KeyError: nothing logs it. Whoever draws a metric asks here, so that a renamed one fails rather than being blank.
     """
-    found = known(key)
-    if found is None:
+    quantity = known(key)
+    if quantity is None:
         raise KeyError(f"no metric {key!r} in progrpo.schema; a key that was renamed lists its old name as `formerly`")
-    return found
+    return quantity
 
 
 def drawn(place: str) -> tuple[Quantity, ...]:
@@ -105,9 +105,9 @@ def _old_names(quantities: Iterable[Quantity]) -> dict[str, str]:
 def _renamed(row: Mapping[str, Any], old_names: Mapping[str, str]) -> Mapping[str, Any]:
     if not old_names:
         return row
-    found = {_todays(key, old_names): value for key, value in row.items() if key not in old_names}
+    todays = {_todays(key, old_names): value for key, value in row.items() if key not in old_names}
     old = {_todays(key, old_names): value for key, value in row.items()}
-    return old | found
+    return old | todays
 
 
 def _todays(key: str, old_names: Mapping[str, str]) -> str:

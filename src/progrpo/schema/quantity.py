@@ -98,8 +98,8 @@ def matched(family: str, key: str) -> str | None:
     """What stands for the placeholder of `family` in `key`; "" where they are equal; None where it is no member."""
     if family == key:
         return ""
-    found = _pattern(family).fullmatch(key)
-    return found[1] if found and found.re.groups else None
+    match = _pattern(family).fullmatch(key)
+    return match[1] if match and match.re.groups else None
 
 
 @cache

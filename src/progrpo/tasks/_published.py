@@ -158,13 +158,13 @@ def text_column(row: Row, names: Sequence[str], place: str) -> str:
     return value if isinstance(value, str) else number_text(value)
 
 
-def require_count(task: str, found: int, params: PublishedParams, what: str = "problems") -> None:
+def require_count(task: str, count: int, params: PublishedParams, what: str = "problems") -> None:
     """Raises DataError where the number of problems is not the one expected, or 0."""
-    if not found:
+    if not count:
         raise DataError(f"task {task}: the data has no {what}")
-    if params.expected is not None and found != params.expected:
+    if params.expected is not None and count != params.expected:
         raise DataError(
-            f"task {task}: expected {params.expected} {what}, got {found}. Is a file missing, cut short or repeated? "
+            f"task {task}: expected {params.expected} {what}, got {count}. Is a file missing, cut short or repeated? "
             f"task.expected=null accepts any number"
         )
 
@@ -189,13 +189,13 @@ def _source(task: str, sources: Sequence[Source], name: str | None) -> Source:
 
 def _inside(folder: Path, patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
     """The files that match, and the patterns that lack one: files by name, and wildcards if not one of them matches."""
-    found = {
+    by_pattern = {
         pattern: [path for path in sorted(folder.glob(pattern)) if path.name.endswith(SUFFIXES)] for pattern in patterns
     }
-    files = dict.fromkeys(path for paths in found.values() for path in paths)
+    files = dict.fromkeys(path for paths in by_pattern.values() for path in paths)
     wild = [pattern for pattern in patterns if "*" in pattern]
-    missing = [pattern for pattern in patterns if pattern not in wild and not found[pattern]]
-    return list(files), missing + (wild if not any(found[pattern] for pattern in wild) else [])
+    missing = [pattern for pattern in patterns if pattern not in wild and not by_pattern[pattern]]
+    return list(files), missing + (wild if not any(by_pattern[pattern] for pattern in wild) else [])
 
 
 def _from_hub(task: str, source: Source, split: str, revision: str) -> list[Path]:

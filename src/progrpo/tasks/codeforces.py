@@ -117,10 +117,10 @@ def load(split: str, params: Params) -> list[Problem]:
         problems = [_paper(row, place, index, len(rows), params) for index, (place, row) in enumerate(rows)]
     else:
         streamed = published_rows("codeforces", SOURCES["strict"], split, params, _STRICT_COLUMNS)
-        found = [_strict(row, place, params) for place, row in streamed]
-        problems = [problem for problem in found if problem is not None]
-        if left_out := len(found) - len(problems):
-            logger.warning("codeforces: %d of %d problems left out: no usable tests", left_out, len(found))
+        rows_read = [_strict(row, place, params) for place, row in streamed]
+        problems = [problem for problem in rows_read if problem is not None]
+        if left_out := len(rows_read) - len(problems):
+            logger.warning("codeforces: %d of %d problems left out: no usable tests", left_out, len(rows_read))
     require_count("codeforces", len(problems), params)
     return problems
 

@@ -167,8 +167,8 @@ def set_generators(generators: Mapping[str, Any]) -> None:
 
 def folders(root: Path) -> list[Path]:
     """The committed checkpoints, oldest first."""
-    found = {int(path.name[5:]): path for path in root.glob("step-*") if path.name[5:].isdecimal() and path.is_dir()}
-    return [found[step] for step in sorted(found)]
+    by_step = {int(path.name[5:]): path for path in root.glob("step-*") if path.name[5:].isdecimal() and path.is_dir()}
+    return [by_step[step] for step in sorted(by_step)]
 
 
 def generator_states() -> dict[str, Any]:

@@ -118,17 +118,17 @@ def step_on(
     settings = trainer.settings.batch
     size = settings.minibatch_prompts or settings.prompts
     problems = slice(part * size, (part + 1) * size)
-    own, now, stats = part_of(advantages, problems, settings.group), None, {}
+    of_part, now, stats = part_of(advantages, problems, settings.group), None, {}
     if part and trainer.method.refreshes:
-        now, own, counts = refreshed_advantages(
-            batch, own, rows, trainer.policy, trainer.method, problems=problems, budget=settings.micro_tokens
+        now, of_part, counts = refreshed_advantages(
+            batch, of_part, rows, trainer.policy, trainer.method, problems=problems, budget=settings.micro_tokens
         )
-        stats = dict(own.stats)
+        stats = dict(of_part.stats)
     seed = derive_seed(trainer.settings.seed, "step", step)
     return stats | update(
         trainer.policy,
         trainer.method,
-        make_minibatch(rows, batch, own, problems, now=now, seed=seed, token_counts=counts),
+        make_minibatch(rows, batch, of_part, problems, now=now, seed=seed, token_counts=counts),
         longest=trainer.settings.sampling.max_new_tokens,
         budget=settings.micro_tokens,
         skip_zero=settings.skip_zero_advantage,

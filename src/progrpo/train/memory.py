@@ -42,5 +42,5 @@ class PeakMemory:
             return None
         if self._cuda is not None:
             return torch.cuda.max_memory_allocated(self._cuda) / _GIB
-        found = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(), flags=re.MULTILINE)
-        return int(found[1]) * 1024 / _GIB if found else None
+        line = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(), flags=re.MULTILINE)
+        return int(line[1]) * 1024 / _GIB if line else None

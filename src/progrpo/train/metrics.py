@@ -91,11 +91,11 @@ def rollout_rows(
 
 def _reward_parts(verdicts: Sequence[Verdict]) -> dict[str, WeightedMean]:
     """Mean of each reward that the reward is made of, over the verdicts that have it."""
-    found: dict[str, WeightedMean] = {}
+    means: dict[str, WeightedMean] = {}
     for verdict in verdicts:
         for name, value in verdict.parts.items():
-            found[f"reward/{name}"] = found.get(f"reward/{name}", WeightedMean(0.0, 0)) + WeightedMean(value, 1)
-    return found
+            means[f"reward/{name}"] = means.get(f"reward/{name}", WeightedMean(0.0, 0)) + WeightedMean(value, 1)
+    return means
 
 
 def _token_columns(group: Group, index: int) -> dict[str, Any]:

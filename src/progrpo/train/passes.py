@@ -103,8 +103,8 @@ class Passes:
         self, micro: MicroBatch, scored: Tensor, *, entropies: bool = False, entropy_grad: bool = False, top: int = 0
     ) -> Forwarded:
         """See `Scorer.forward`."""
-        made: Forwarded = self.scorer(micro, scored, entropies=entropies, entropy_grad=entropy_grad, top=top)
-        return made
+        forwarded: Forwarded = self.scorer(micro, scored, entropies=entropies, entropy_grad=entropy_grad, top=top)
+        return forwarded
 
     @torch.no_grad()
     def score(
@@ -139,17 +139,17 @@ class Passes:
             for place in firsts:
                 scored[place.row, place.column + 1 : place.column + place.length] = True
             counts += replace(micro.token_counts, logit_rows=int(scored.sum()))
-            made = self.forward(micro, scored, entropies=entropies)
+            forwarded = self.forward(micro, scored, entropies=entropies)
             places = torch.tensor([position[int(n)] for n in micro.index])
-            logprobs[places] = micro.as_columns(made.logprobs).cpu()
-            if entropy is not None and made.entropies is not None:
-                entropy[places] = micro.as_columns(made.entropies).cpu()
+            logprobs[places] = micro.as_columns(forwarded.logprobs).cpu()
+            if entropy is not None and forwarded.entropies is not None:
+                entropy[places] = micro.as_columns(forwarded.entropies).cpu()
             if value is not None:
-                own = net(token_states(micro, made.states).float())
-                value[places] = scatter_columns(micro, own).cpu()
+                net_values = net(token_states(micro, forwarded.states).float())
+                value[places] = scatter_columns(micro, net_values).cpu()
             for place in firsts if prompt is not None else ():
-                own = made.logprobs[place.row, place.column : place.column + place.length].cpu()
-                prompt[position[place.first] // rows.group, : place.length] = own
+                prompt_values = forwarded.logprobs[place.row, place.column : place.column + place.length].cpu()
+                prompt[position[place.first] // rows.group, : place.length] = prompt_values
         # Each sequence was scored in one process, and is 0 in the others.
         self.processes.sum(logprobs, entropy, value, prompt)
         counts = sum(self.processes.gather(counts), TokenCounts())

@@ -8,6 +8,7 @@ from progrpo import methods, tasks
 from progrpo.algo.aggregate import How
 from progrpo.environment import digest
 from progrpo.errors import ProgrpoError
+from progrpo.files import require_writable
 from progrpo.model import count_parameters, known_positions, load_tokenizer, pick_device, replaced_pad
 from progrpo.model.tokenizer import require_embedded
 from progrpo.processes import Processes
@@ -16,7 +17,7 @@ from progrpo.rollout.verify import Verifier
 from progrpo.train.footprint import describe, footprint, require_sampling_copy
 from progrpo.train.old_logprobs import rounding
 from progrpo.train.record import require_free, require_same, require_trackers
-from progrpo.train.room import predict, require_room, require_writable
+from progrpo.train.room import predict, require_room
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Chosen, Listener, bad_golds, fit_splits, has_run, require_rounds
 from progrpo.train.stream import ProblemStream
@@ -66,16 +67,16 @@ def make_plan(
     ]
     warnings = [*method.check(batch.group, batch.steps_per_rollout), *rounding(settings, method)]
     lines += [f"warning: {warning}" for warning in warnings]
-    found: dict[str, Any] = {}
+    splits: dict[str, Any] = {}
     resume = resume and has_run(Path(str(settings.out)))
     checks: dict[str, Callable[[], Iterable[str]]] = {
         "looking at the run directory": lambda: _directory(settings, resume),
         "asking for device and engine": lambda: _machine(chosen),
-        "reading the problems": lambda: _problems(chosen, found, resume),
-        "checking the gold answers": lambda: _golds(chosen, found, listen),
-        "reading the prompts": lambda: _prompts(chosen, found),
+        "reading the problems": lambda: _problems(chosen, splits, resume),
+        "checking the gold answers": lambda: _golds(chosen, splits, listen),
+        "reading the prompts": lambda: _prompts(chosen, splits),
         "reading the model's configuration": lambda: _memory(chosen, processes),
-        "looking at the disk": lambda: _disk(settings, len(found.get("held-out", ()))),
+        "looking at the disk": lambda: _disk(settings, len(splits.get("held-out", ()))),
     }
     for doing, check in checks.items():
         listen("prepare", {"doing": doing})
@@ -104,39 +105,39 @@ def _machine(chosen: Chosen) -> Iterator[str]:
     yield from ()
 
 
-def _problems(chosen: Chosen, found: dict[str, Any], resume: bool) -> Iterator[str]:
-    """Fill `found` with the splits."""
+def _problems(chosen: Chosen, into: dict[str, Any], resume: bool) -> Iterator[str]:
+    """Fill `into` with the splits."""
     splits = {"training": chosen.task.problems("train")}
     if chosen.settings.evaluate.every:
         splits["held-out"] = chosen.task.problems("test")
-    found |= splits
+    into |= splits
     if resume:
         require_same(chosen.settings, digest([one for problems in splits.values() for one in problems]))
     if shared := tasks.overlap(splits["training"], splits.get("held-out", ())):
         yield f"warning: {shared}"
 
 
-def _golds(chosen: Chosen, found: dict[str, Any], listen: Listener) -> Iterator[str]:
-    """Take problems with a bad gold out of `found`."""
+def _golds(chosen: Chosen, splits: dict[str, Any], listen: Listener) -> Iterator[str]:
+    """Take problems with a bad gold out of `splits`."""
     settings = chosen.settings
     with Verifier(chosen.reward, settings.verify) as verifier:
-        if not found:
+        if not splits:
             return
-        train, test = found["training"], found.get("held-out", ())
+        train, test = splits["training"], splits.get("held-out", ())
         bad = bad_golds(settings, verifier, train, test, listen=listen)
     if bad:
         yield f"warning: {len(bad):,} of {len(train) + len(test):,} gold answers do not verify; their problems are left out"
-    found["training"] = without(train, bad, split="train")
+    splits["training"] = without(train, bad, split="train")
     if test:
-        found["held-out"] = without(test, bad, split="test")
+        splits["held-out"] = without(test, bad, split="test")
 
 
-def _prompts(chosen: Chosen, found: dict[str, Any]) -> Iterator[str]:
+def _prompts(chosen: Chosen, splits: dict[str, Any]) -> Iterator[str]:
     settings = chosen.settings
     tokenizer = load_tokenizer(settings.model)
     rows = count_parameters(settings.model.path)["vocabulary"]
     require_embedded(tokenizer, rows, settings.model.path, replaced_pad(settings.model))
-    kept = fit_splits(settings, tokenizer, known_positions(settings.model.path), found)
+    kept = fit_splits(settings, tokenizer, known_positions(settings.model.path), splits)
     if not kept:
         return
     sizes = (

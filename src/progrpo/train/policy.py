@@ -150,8 +150,8 @@ class Policy:
         norm = float(self.parallel.whole(torch.nn.utils.clip_grad_norm_(self.parameters, self._grad_clip)))
         if not self._net_parameters:
             return norm
-        own = float(torch.nn.utils.clip_grad_norm_(self._net_parameters, self._grad_clip))
-        return norm if own < float("inf") else own
+        net_norm = float(torch.nn.utils.clip_grad_norm_(self._net_parameters, self._grad_clip))
+        return norm if net_norm < float("inf") else net_norm
 
     def whole_weights(self) -> dict[str, Tensor] | None:
         """The model's weights on the CPU in the main process, {} in the others; None where the model holds them whole.

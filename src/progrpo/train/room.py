@@ -1,12 +1,11 @@
-"""Whether the run directory can be written, and the disk holds what the run will write: asked before anything else."""
+"""Whether the disk holds what a run will write: asked before anything else."""
 
 import resource
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from progrpo.errors import RunDirectoryError, StorageError
-from progrpo.files import free_bytes, nearest_folder
+from progrpo.errors import StorageError
+from progrpo.files import free_bytes
 from progrpo.train.checkpoint import folders
 from progrpo.train.settings import RunSettings
 
@@ -54,7 +53,7 @@ def predict(settings: RunSettings, parameters: int, held_out: int) -> Room:
         parameters: trained ones. held_out: problems of each evaluation.
     """
     every, keep = settings.checkpoint.every, settings.checkpoint.keep
-    made = max(1, -(-settings.steps // every)) if every else 1
+    checkpoints = max(1, -(-settings.steps // every)) if every else 1
     batch, longest = settings.batch, settings.sampling.max_new_tokens
     per_row = _ROW + longest * (_CHARACTERS + (_RECORDED if settings.record.tokens else 0))
     rollouts = settings.steps // batch.steps_per_rollout
@@ -63,27 +62,10 @@ def predict(settings: RunSettings, parameters: int, held_out: int) -> Room:
     return Room(
         checkpoint=parameters * (_WEIGHT + _MOMENTS),
         largest=parameters * _MOMENTS,
-        at_once=min(made, keep + 1),
+        at_once=min(checkpoints, keep + 1),
         rows=written * batch.prompts * batch.group * per_row
         + evaluations * held_out * settings.evaluate.n * (_ROW + longest * _CHARACTERS),
     )
-
-
-def require_writable(out: Path) -> None:
-    """Raises RunDirectoryError if a run directory cannot be made at `out`; nothing is left behind."""
-    try:
-        place = nearest_folder(out)
-        if not place.is_dir():
-            raise RunDirectoryError(f"{out} cannot be made: {place} is no folder; choose another with out=DIRECTORY")
-        if out.is_symlink() and not out.exists():
-            raise RunDirectoryError(f"{out} is a link to nothing; choose another with out=DIRECTORY")
-        with tempfile.TemporaryFile(dir=place):
-            pass
-    except (OSError, ValueError) as error:  # ValueError: a name with a null character
-        if isinstance(error, RunDirectoryError):
-            raise
-        said = getattr(error, "strerror", None) or error
-        raise RunDirectoryError(f"{out} cannot be written: {said}; choose another with out=DIRECTORY") from None
 
 
 def require_room(out: Path, room: Room) -> list[str]:

@@ -76,11 +76,11 @@ def lines(rows: TokenRows, index: Tensor, budget: int, keep_groups_together: boo
     """The sequences of each packed sequence, by group: parts of groups within the budget (or whole groups), each in the
     first one with space."""
     parts: list[tuple[int, list[int]]] = []
-    for own in by_group(rows, index).values():
-        prompt = len(rows.prompts[own[0]])
+    for sequences in by_group(rows, index).values():
+        prompt = len(rows.prompts[sequences[0]])
         part: list[int] = []
         size = prompt
-        for n in own:
+        for n in sequences:
             length = len(rows.completions[n])
             if part and size + length > budget and not keep_groups_together:
                 parts.append((size, part))

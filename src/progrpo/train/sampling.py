@@ -28,25 +28,25 @@ def sample(trainer: Trainer, done: int) -> tuple[Rollout, dict[str, WeightedMean
     if rounds == 1:
         rollout = _round(trainer, done, start)
         return rollout, {}
-    made: list[Rollout] = []
+    rollouts: list[Rollout] = []
     mixed: list[Group] = []
-    while len(made) < rounds and len(mixed) < size:
-        made.append(_round(trainer, done, state.get(_TAKEN, 0)))
+    while len(rollouts) < rounds and len(mixed) < size:
+        rollouts.append(_round(trainer, done, state.get(_TAKEN, 0)))
         state[_TAKEN] = state.get(_TAKEN, 0) + size
-        mixed += [group for group in made[-1].groups if trainer.method.wanted(group)]
-    others = [group for rollout in made for group in rollout.groups if not trainer.method.wanted(group)]
-    sampled = sum(len(rollout.groups) for rollout in made)
+        mixed += [group for group in rollouts[-1].groups if trainer.method.wanted(group)]
+    others = [group for rollout in rollouts for group in rollout.groups if not trainer.method.wanted(group)]
+    sampled = sum(len(rollout.groups) for rollout in rollouts)
     whole = Rollout(
         groups=tuple([*mixed, *others][:size]),
-        generate_s=sum(rollout.generate_s for rollout in made),
-        verify_s=sum(rollout.verify_s for rollout in made),
-        verify_busy_s=sum(rollout.verify_busy_s for rollout in made),
-        gather_s=sum(rollout.gather_s for rollout in made),
+        generate_s=sum(rollout.generate_s for rollout in rollouts),
+        verify_s=sum(rollout.verify_s for rollout in rollouts),
+        verify_busy_s=sum(rollout.verify_busy_s for rollout in rollouts),
+        gather_s=sum(rollout.gather_s for rollout in rollouts),
     )
     return whole, {
-        "rollout/rounds": WeightedMean(len(made), 1),
+        "rollout/rounds": WeightedMean(len(rollouts), 1),
         "rollout/mixed_groups": WeightedMean(len(mixed), sampled),
-        "tokens/generated": WeightedMean(_tokens([group for rollout in made for group in rollout.groups]), 1),
+        "tokens/generated": WeightedMean(_tokens([group for rollout in rollouts for group in rollout.groups]), 1),
     }
 
 

@@ -62,7 +62,7 @@ class Scorer(torch.nn.Module):
         with model.computing():
             # No attention mask: the padding stands on the right, where a causal model does not look.
             states = model.hidden(micro.tokens, position_ids=micro.positions, layout=micro.layout, use_cache=False)
-            made = head_values(
+            values = head_values(
                 states,
                 micro.tokens,
                 scored,
@@ -73,4 +73,4 @@ class Scorer(torch.nn.Module):
                 top=top,
                 previous=micro.previous,
             )
-        return Forwarded(made.logprobs, made.entropies, states, made.top_logprobs)
+        return Forwarded(values.logprobs, values.entropies, states, values.top_logprobs)

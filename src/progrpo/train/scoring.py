@@ -69,7 +69,7 @@ def sampling_policy_batch(
 
 def refreshed_advantages(
     batch: RolloutBatch,
-    own: Advantages,
+    before: Advantages,
     rows: TokenRows,
     policy: Policy,
     method: Method,
@@ -80,10 +80,10 @@ def refreshed_advantages(
     """Some of the problems with log-probs of the policy as it is now, their advantages, and what those cost.
 
     Args:
-        own: the advantages of these problems as they were computed for the rollout.
+        before: the advantages of these problems as they were computed for the rollout.
     """
     refreshed, counts = rescore(batch, rows, policy, method.needs, problems=problems, budget=budget)
-    return refreshed, method.renewed_advantages(own, part_of_batch(batch, problems), refreshed), counts
+    return refreshed, method.renewed_advantages(before, part_of_batch(batch, problems), refreshed), counts
 
 
 def rescore(

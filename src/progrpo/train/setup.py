@@ -14,6 +14,7 @@ from progrpo.engines import Engine, EngineSetup
 from progrpo.environment import digest
 from progrpo.errors import ConfigError, ProgrpoError
 from progrpo.evaluate import require_entropies
+from progrpo.files import require_writable
 from progrpo.methods import Method
 from progrpo.model import LanguageModel, count_parameters, load_model
 from progrpo.processes import ALONE, Processes
@@ -31,7 +32,7 @@ from progrpo.train.parallel import Parallel, SamplingCopy, sync
 from progrpo.train.policy import Policy
 from progrpo.train.record import RunDirectory, require_free, require_trackers
 from progrpo.train.reference import Reference
-from progrpo.train.room import predict, require_room, require_writable
+from progrpo.train.room import predict, require_room
 from progrpo.train.settings import RunSettings
 from progrpo.train.stream import ProblemStream
 from progrpo.types import Problem
@@ -152,7 +153,7 @@ def prepare(
     listen("prepare", {"doing": "loading the model"})
     model = load_model(settings.model.model_copy(update=moved), adapter=adapter)
     fitting = fit_splits(settings, model.tokenizer, model.positions, {"training": problems, "test": test})
-    problems, test = (found for found, _ in fitting.values())
+    problems, test = (kept for kept, _ in fitting.values())
     data, size = settings.data, settings.batch.prompts
     stream = ProblemStream(problems, seed=settings.seed, shuffle=data.shuffle, per_rollout=size)
     temperature = settings.sampling.temperature

@@ -63,7 +63,7 @@ def update(
         _step(policy, batch, decided, dump)
         | sums.metrics()
         | (sums.counts + batch.token_counts).metrics()
-        | dict(decided.made.stats)
+        | dict(decided.reweighted.stats)
     )
 
 
@@ -97,18 +97,18 @@ def _view(
 ) -> tuple[MicroView, Tensor]:
     """One forward pass, as the method sees it; and which sequences of the step it holds, [M]."""
     place = micro.index - batch.first
-    made = policy.forward(micro, entropy_grad="entropy_grad" in method.needs, top=method.top_tokens)
+    forwarded = policy.forward(micro, entropy_grad="entropy_grad" in method.needs, top=method.top_tokens)
     tokens, prompts = "token_states" in method.needs, "prompt_states" in method.needs
     view = micro_view(
         batch.step,
         decided,
         place,
-        logprobs=micro.as_columns(made.logprobs),
-        entropies=None if made.entropies is None else micro.as_columns(made.entropies),
-        top_logprobs=None if made.top_logprobs is None else top_columns(micro, made.top_logprobs),
-        token_states=token_states(micro, made.states) if tokens else None,
+        logprobs=micro.as_columns(forwarded.logprobs),
+        entropies=None if forwarded.entropies is None else micro.as_columns(forwarded.entropies),
+        top_logprobs=None if forwarded.top_logprobs is None else top_columns(micro, forwarded.top_logprobs),
+        token_states=token_states(micro, forwarded.states) if tokens else None,
         as_columns=(lambda values: scatter_columns(micro, values)) if tokens else None,
-        prompt_states=prompt_states(micro, made.states, batch.rows.group) if prompts else None,
+        prompt_states=prompt_states(micro, forwarded.states, batch.rows.group) if prompts else None,
         net=policy.net,
     )
     return view, place

@@ -84,8 +84,8 @@ class SharedPromptCache:
     def move_rows(self, to: Int[Tensor, " m"], source: Int[Tensor, " m"], length: int) -> None:
         """Copy the first `length` own tokens of rows `source` to rows `to`."""
         for store in (self.keys, self.values):
-            for own in store:
-                own[to, :, :length] = own[source, :, :length]
+            for layer in store:
+                layer[to, :, :length] = layer[source, :, :length]
 
     def move_groups(self, to: Int[Tensor, " m"], source: Int[Tensor, " m"]) -> None:
         """Copy the prompts of groups `source` to groups `to`."""

@@ -29,7 +29,7 @@ class Results:
         self._lengths = [0] * bounds[-1]
         self._stopped = [False] * bounds[-1]
         self._prompts: dict[int, Tensor] = {}
-        self._made: dict[int, Generated] = {}
+        self._generated: dict[int, Generated] = {}
 
     def rows(self, request: int) -> range:
         """The rows of a request's completions."""
@@ -71,13 +71,13 @@ class Results:
                     **named(values[:, offset, :length].clone()),
                 )
             )
-        made = Generated(prompt_logprobs=self._prompts.get(request), completions=tuple(completions))
-        self._made[request] = made
-        return made
+        generated = Generated(prompt_logprobs=self._prompts.get(request), completions=tuple(completions))
+        self._generated[request] = generated
+        return generated
 
     def all(self) -> list[Generated]:
         """The results of all requests, in their order."""
-        return [self._made[request] for request in range(len(self._requests))]
+        return [self._generated[request] for request in range(len(self._requests))]
 
 
 def named(values: Tensor) -> dict[str, Tensor]:

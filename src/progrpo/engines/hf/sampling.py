@@ -67,8 +67,8 @@ def invert(weights: Tensor, uniform: Tensor) -> Tensor:
     # Rounding may leave a threshold at the block's very end or before its start.
     last = torch.nextafter(inside[:, -1:], inside.new_zeros(1))
     left = (threshold - (ends - sums).gather(1, block)).clamp(min=0).minimum(last)
-    found = block * width + torch.searchsorted(inside, left, right=True)
-    return found[:, 0].clamp(max=size - 1)
+    entry = block * width + torch.searchsorted(inside, left, right=True)
+    return entry[:, 0].clamp(max=size - 1)
 
 
 def truncate(probs: Tensor, sampling: Sampling) -> Tensor:

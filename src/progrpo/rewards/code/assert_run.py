@@ -19,6 +19,8 @@ _TESTER, _PYTEST, _VALUES = (Path(__file__).with_name(f"{name}.py").read_text("u
     "assert_driver", "assert_pytest", "values"))  # fmt: skip
 _GRACE_S = 2.0
 """Seconds the program has to end when the tests have, before it is taken for hanging."""
+_CRASH_S = 0.5
+"""The same where it did not answer: time for a crash to be seen as one."""
 _TESTS_OWN = 5
 """CPU time of the tests, in units of that of one call: they may compute what they expect."""
 
@@ -58,7 +60,7 @@ def _both(judge: Judge, code: str, asserts: Asserts, prompt: str) -> tuple[Ended
     left = max(0.1, judge.deadline - time.monotonic())
     limits = judge.limits(min(int(params.total_s) + 1, 2**20), left)
     own = replace(limits, cpu_s=_TESTS_OWN * params.cpu_s, wall_s=left + _GRACE_S)
-    finished: list[float] = []
+    ends: list[float] = []  # when the program is to be gone, once the tests are
     tests = {
         "parts": list(asserts.parts),
         "own": asserts.own,
@@ -79,12 +81,14 @@ def _both(judge: Judge, code: str, asserts: Asserts, prompt: str) -> tuple[Ended
             payload=judge.job(code, prompt=prompt, pipes=(questions, answer)),
             limits=limits,
             handed=(questions, answer),
-            over=lambda: bool(finished) and time.monotonic() - finished[0] > _GRACE_S,
+            over=lambda: bool(ends) and time.monotonic() > ends[0],
         )
+        tested = None
         try:
             tested = run(judge.box, _TESTER.encode(), payload=text_of(tests), limits=own, handed=(answers, ask))
         finally:
-            finished.append(time.monotonic())
+            said = _said(tested) if tested else None
+            ends.append(time.monotonic() + (_CRASH_S if said is None or said["gone"] else _GRACE_S))
         return running.result(), tested
 
 

@@ -17,6 +17,7 @@ from math import gcd, isqrt
 from progrpo.rewards.math.forms import Form, Scalar
 from progrpo.rewards.math.formulas import Tree, names_in, read_formula
 from progrpo.rewards.math.numbers import Number
+from progrpo.rewards.math.text import has_prose
 
 Radical = tuple[bool, int]
 """√r or, with True, √-r: r positive and squarefree."""
@@ -38,7 +39,7 @@ class UndecidedError(ValueError):
 @lru_cache(maxsize=10_000)
 def equal(gold: Form, answer: Form, rounded_places: int | None) -> bool | None:
     """Whether two formulas are equal; None where this cannot tell. Linear in their length, and bounded."""
-    one, other = _tree(gold), _tree(answer)
+    one, other = tree_of(gold), tree_of(answer)
     if one is None or other is None:
         return None
     names = names_in(one) | names_in(other)
@@ -50,10 +51,11 @@ def equal(gold: Form, answer: Form, rounded_places: int | None) -> bool | None:
     return False if "i" not in names and _clearly_differ(one, other, names, 2 * max(steps, default=0.0)) else None
 
 
-def _tree(form: Form) -> Tree | None:
+def tree_of(form: Form) -> Tree | None:
+    """A form as a formula; None where it is none, or could be meant in two ways."""
     if isinstance(form, Number):
         return ("num", form.value)
-    return read_formula(form.text) if isinstance(form, Scalar) else None
+    return read_formula(form.text) if isinstance(form, Scalar) and not has_prose(form.text) else None
 
 
 def _stands_for_others(form: Form, rounded_places: int | None) -> bool:

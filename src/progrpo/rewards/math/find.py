@@ -14,7 +14,7 @@ TAIL = 4000
 
 _BOX = r"\\{1,8}(?:boxed|fbox|framebox)(?![a-zA-Z])"
 _TOKEN = re.compile(rf"(?P<box>{_BOX}\s{{0,9}}\{{)|\\\\|\\[{{}}]|[{{}}]")
-_OPENED = re.compile(rf"{_BOX}\s*\{{")
+_COMMANDS = (r"\boxed", r"\fbox", r"\framebox")
 # \boxed 5, \boxed\frac12: up to the end of the formula, the sentence or the line; a word after it is prose.
 _BARE_BOX = re.compile(
     rf"{_BOX}\s{{0,9}}(?=[-+.\d(\[\\|$]|[A-Za-z](?![A-Za-z]))(?P<bare>[^\n$]{{1,500}}?)(?=\$|\\\)|\\\]|\n|[.,;:]?\s*$|[.,;:]\s)"
@@ -78,8 +78,11 @@ def _last_box(text: str) -> tuple[str | None, int]:
     opened: list[tuple[int, bool] | None] = []
     found: str | None = None
     end = -1
-    first = _OPENED.search(text)
-    for match in _TOKEN.finditer(text, first.start()) if first else ():
+    starts = [start for start in map(text.find, _COMMANDS) if start >= 0]
+    if not starts:
+        return None, -1
+    start = max(min(starts) - 7, 0)  # all its backslashes
+    for match in _TOKEN.finditer(text, start):
         token = match.group()
         if token == "}":
             box = opened.pop() if opened else None
@@ -91,7 +94,7 @@ def _last_box(text: str) -> tuple[str | None, int]:
             opened.append((match.end(), twice))
         elif token == "{":
             opened.append(None)
-    for match in _BARE_BOX.finditer(text):
+    for match in _BARE_BOX.finditer(text, start):
         if match.end() > end and match["bare"].strip():
             found, end = match["bare"], match.end()
     return found, end

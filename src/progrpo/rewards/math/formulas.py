@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
 Tree = tuple[object, ...]
 r"""("num", Fraction), ("var", name), ("add" | "mul" | "div" | "pow", Tree, Tree), ("neg" | "abs", Tree),
@@ -269,3 +270,33 @@ class _Reader:
         if self.next in ("/", "(", *_TIMES):
             raise UnreadableFormulaError
         return tree
+
+
+def as_sympy(tree: Tree) -> Any:
+    """A tree as Math-Verify would give it: letters are real, i is a letter."""
+    import sympy
+
+    kind, *parts = tree
+    if kind == "num":
+        return sympy.Rational(parts[0].numerator, parts[0].denominator)  # type: ignore[attr-defined]
+    if kind == "var":
+        name = str(parts[0])
+        constants = {"e": sympy.E, r"\pi": sympy.pi, "i": sympy.Symbol("i", imaginary=True)}
+        return constants.get(name) or sympy.Symbol(name, real=True)
+    values = [as_sympy(part) for part in parts if isinstance(part, tuple)]
+    if kind == "root":
+        return sympy.root(values[0], parts[0])
+    if kind == "fn":
+        name = str(parts[0]).removeprefix("\\")
+        return getattr(sympy, name.replace("arc", "a"))(values[0])
+    if kind == "log":
+        return sympy.log(values[1], values[0])
+    simple: dict[str, Callable[..., Any]] = {
+        "add": lambda a, b: a + b,
+        "neg": lambda a: -a,
+        "mul": lambda a, b: a * b,
+        "div": lambda a, b: a / b,
+        "pow": lambda a, b: a**b,
+        "abs": sympy.Abs,
+    }
+    return simple[str(kind)](*values)

@@ -6,6 +6,7 @@ _FORMULA = re.compile(r"(?<!\\)\$((?:\\.|[^$\\])+)\$|\\\((.{1,300}?)\\\)", re.DO
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _TEXT = re.compile(r"\\text\w*\s*\{([^{}]*)\}")
 _WORD = re.compile(r"(?<![A-Za-z_^\\])[A-Za-z]{2,}(?![A-Za-z(_^])")
+_LETTERS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2}")
 _IS = re.compile(r"(?<![A-Za-z\\])(?:is|are|was|were|equals|equal|becomes)(?![A-Za-z])", re.IGNORECASE)
 _OPEN = re.compile(
     r"(?i)(?<![A-Za-z\\])(?:not|no|nor|never|neither|none|nothing|cannot|\w+n['’]t|than|at (?:least|most)|about|around|"
@@ -39,6 +40,8 @@ def value_in(text: str) -> str | None:
     With one "is" (are, equals, ...) the value is what follows it, or what goes before where that is plainly a value; with
     none, the only number of the sentence and what follows it. A word that denies, compares or hedges leaves it open.
     """
+    if not _LETTERS.search(text):
+        return None
     text = _TEXT.sub(r"\1", text).strip().strip("*_`").rstrip(".").strip("*_` ")
     # Formulas keep their place: their content is no prose.
     prose = _FORMULA.sub(lambda match: " " * len(match.group()), text)

@@ -13,7 +13,9 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from progrpo.rewards.math.exact import tree_of
 from progrpo.rewards.math.forms import Based, Form
+from progrpo.rewards.math.formulas import as_sympy
 from progrpo.rewards.math.numbers import Number, stands_for
 from progrpo.rewards.math.text import FUNCTIONS, has_prose
 
@@ -44,13 +46,15 @@ def equal(gold: Form, answer: Form, rounded_places: int | None, relative_toleran
     Raises:
         UnreadableGoldError: nothing can be said, because the gold answer is no mathematics.
     """
-    capitals = _capitals(*("" if isinstance(form, Number | Based) else form.text for form in (gold, answer)))
-    one = _expression(gold, capitals)
-    if one is None:
-        raise UnreadableGoldError("the gold answer cannot be read as mathematics")
-    other = _expression(answer, capitals)
-    if other is None:
-        return False
+    one, other = (_attempt(as_sympy, tree) if (tree := tree_of(form)) else None for form in (gold, answer))
+    if one is None or other is None:
+        capitals = _capitals(*("" if isinstance(form, Number | Based) else form.text for form in (gold, answer)))
+        one = _expression(gold, capitals)
+        if one is None:
+            raise UnreadableGoldError("the gold answer cannot be read as mathematics")
+        other = _expression(answer, capitals)
+        if other is None:
+            return False
     numeric = _numerically_equal(gold, answer, one, other, rounded_places, relative_tolerance)
     return _verify(one, other) if numeric is None else numeric
 
@@ -171,12 +175,18 @@ def _verify(one: Any, other: Any) -> bool:
 def _cancel(one: Any, other: Any) -> bool:
     """Whether the difference is 0 as it stands, as a fraction, or expanded: most equal answers are, at a tenth of the
     cost of simplifying."""
-    from sympy import cancel, expand
+    from sympy import cancel, exp, expand, together
+    from sympy.functions.elementary.trigonometric import TrigonometricFunction
 
     difference = one - other
     if difference == 0:
         return True
-    return bool((cancel if difference.is_rational_function() else expand)(difference) == 0)
+    if (cancel if difference.is_rational_function() else expand)(difference) == 0:
+        return True
+    if not difference.has(TrigonometricFunction):
+        return False
+    # As exponentials most identities are between fractions, and the multiple of an angle is a power.
+    return bool(expand(together(difference.rewrite(exp)).as_numer_denom()[0]) == 0)
 
 
 def _same(one: Any, other: Any) -> bool:

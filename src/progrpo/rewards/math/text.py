@@ -112,6 +112,7 @@ _LATEX = [
     (r"\\colon(?![a-zA-Z])", ":"),
     (r"\\varnothing(?![a-zA-Z])|\\\{\s*\\\}", r"\\emptyset "),
     (r"\^\s*\{?\s*\\circ(?![a-zA-Z])\s*\}?|\\degree(?![a-zA-Z])", r"^{\\circ}"),
+    (r"^\\text\{\s*([+-]?\d[^{}]*)\}$", r"\1"),
     (r"\\text\{\s*([+-]?)\s*infinity\s*\}", r"\1\\infty "),
     (r"\\text\{([0-9 ./,;:+-]*)\}", r"\1"),
     (r"\\text\{\s*(?:percent(?:age)?|per cent|pct|\\?%)\s*\}", r"\\%"),

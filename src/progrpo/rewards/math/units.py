@@ -155,7 +155,9 @@ def _unit_at(tokens: list[str], position: int) -> tuple[str | None, int]:
         plain = words[0] if used == 1 else f"{first} {words[-1]}"
         if whole.lower() in ("unit", "degree c", "degree f"):
             return {"unit": "unit", "degree c": "degree C", "degree f": "degree F"}[whole.lower()], used
-        if (found := _SYMBOLS.get(plain) or _WORDS.get(plain.lower()) or _WORDS.get(whole.lower())) is not None:
+        if (found := _SYMBOLS.get(plain)) is not None:
+            return found, used
+        if len(plain) > 1 and (found := _WORDS.get(plain.lower()) or _WORDS.get(whole.lower())) is not None:
             return found, used
         if (found := _SYMBOLS.get(whole) or _SYMBOLS.get(plain.lower())) is not None and len(plain) > 1:
             return found, used
@@ -189,7 +191,7 @@ def _is_noun(word: str) -> bool:
     if not _is_word(word):
         return False
     plural = len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is"))
-    return plural or word in _THINGS or word in _WORDS
+    return plural or word in _THINGS or (len(word) > 2 and word in _WORDS)
 
 
 _DEGREE = re.compile(r"\s*\^\{\\circ\}\s*(?:([CF])|\\text\{\s*([CF])\s*\})?$")

@@ -1,31 +1,40 @@
-"""Methods written again as plain loops over floats, from their formulas (`method_steps.py` takes the step itself).
-
-Every function here gives the loss as a function of the log-probs with gradient, all else being constant.
-"""
+"""Methods written again as plain loops over floats, from their formulas (`method_steps.py` and `batch_steps.py` take the step
+itself): the loss as a function of the log-probs with gradient, all else being constant, or loss and gradient."""
 
 import math
 from collections.abc import Callable, Collection, Sequence
 
+from stand_ins.batch_steps import Table
 from stand_ins.method_steps import Case, Ragged
 
 Loss = Callable[[Ragged], float]
 Token = tuple[int, int]
 """Sequence and place."""
+TokenObjective = Callable[[float, float, float], tuple[float, float]]
+"""Log-prob now, when sampled, and advantage -> objective of the token, and its derivative by the log-prob now."""
 
 
-def group_relative(rewards: Sequence[float], group: int, eps: float = 1e-6) -> list[float]:
-    """(R - mean) / (std + eps) within each group, with Bessel's correction; 0 without a verdict or without a difference."""
-    result = []
-    for first in range(0, len(rewards), group):
-        own = rewards[first : first + group]
-        known = [reward for reward in own if not math.isnan(reward)]
-        if len(set(known)) < 2:
-            result += [0.0] * group
-            continue
-        mean = sum(known) / len(known)
-        deviation = math.sqrt(sum((reward - mean) ** 2 for reward in known) / (len(known) - 1))
-        result += [0.0 if math.isnan(reward) else (reward - mean) / (deviation + eps) for reward in own]
-    return result
+def standardised(rewards: Sequence[float], among: Sequence[float], eps: float = 1e-6) -> list[float]:
+    """(r - mean) / (std + eps), of the rewards `among` with Bessel's correction; 0 without a verdict or a difference."""
+    known = [reward for reward in among if not math.isnan(reward)]
+    if len(set(known)) < 2:
+        return [0.0] * len(rewards)
+    mean = sum(known) / len(known)
+    deviation = math.sqrt(sum((reward - mean) ** 2 for reward in known) / (len(known) - 1))
+    return [0.0 if math.isnan(reward) else (reward - mean) / (deviation + eps) for reward in rewards]
+
+
+def naive_grpo(rewards: Table, *, history: Table | None = None) -> Table:
+    """GRPO's advantages of each problem, or against all that a problem was given so far (`history`)."""
+    return [
+        standardised(row, among) for row, among in zip(rewards, rewards if history is None else history, strict=True)
+    ]
+
+
+def group_relative(rewards: Sequence[float], group: int) -> list[float]:
+    """The same of a list of completions, `group` of each problem in a row."""
+    rows = [list(rewards[first : first + group]) for first in range(0, len(rewards), group)]
+    return [advantage for row in naive_grpo(rows) for advantage in row]
 
 
 def sequence_factors(lengths: Sequence[int], group: int, how: str, fixed: int = 1) -> list[float]:
@@ -41,8 +50,45 @@ def sequence_factors(lengths: Sequence[int], group: int, how: str, fixed: int = 
     return [1 / (problems * of_group[n // group]) if of_group[n // group] else 0.0 for n in range(len(lengths))]
 
 
-def clipped(ratio: float, advantage: float, low: float, high: float) -> float:
-    return min(ratio * advantage, min(max(ratio, 1 - low), 1 + high) * advantage)
+def sequence_mean(lengths: Sequence[int]) -> list[float]:
+    return sequence_factors(lengths, 1, "sequence")
+
+
+def token_mean(lengths: Sequence[int], kept: Sequence[bool]) -> list[float]:
+    trained = [length if keep else 0 for length, keep in zip(lengths, kept, strict=True)]
+    factors = sequence_factors(trained, 1, "token")
+    return [factor if length else 0.0 for factor, length in zip(factors, trained, strict=True)]
+
+
+def group_token_mean(lengths: Sequence[int], group: int) -> list[float]:
+    return sequence_factors(lengths, group, "group_token")
+
+
+def clipped(low: float, high: float) -> TokenObjective:
+    """min(r A, clip(r, low, high) A)."""
+
+    def token(now: float, old: float, advantage: float) -> tuple[float, float]:
+        ratio = math.exp(now - old)
+        inside = min(max(ratio, low), high)
+        if ratio * advantage <= inside * advantage:
+            return ratio * advantage, ratio * advantage
+        return inside * advantage, 0.0
+
+    return token
+
+
+def naive_loss(
+    now: Table, old: Table, advantages: Table, weights: Sequence[float], token: TokenObjective
+) -> tuple[float, Table]:
+    """- sum_n w_n sum_t J_nt, and its derivative by each log-prob now."""
+    loss, gradient = 0.0, []
+    for n, row in enumerate(now):
+        gradient.append([0.0] * len(row))
+        for t, value in enumerate(row):
+            objective, slope = token(value, old[n][t], advantages[n][t])
+            loss -= weights[n] * objective
+            gradient[n][t] = -weights[n] * slope
+    return loss, gradient
 
 
 def surrogate_loss(
@@ -56,18 +102,20 @@ def surrogate_loss(
     silent: Collection[Token] = (),
 ) -> Loss:
     """The clipped surrogate over the tokens `kept` (all of them, if None); `silent` ones count and add nothing."""
-    trained = [(n, t) for n, t in case.tokens if kept is None or (n, t) in kept]
+    trained = set(case.tokens if kept is None else kept)
     lengths = [sum(n == own for n, _ in trained) for own in range(len(case.now))]
+    acting = [
+        [value if (n, t) in trained and (n, t) not in silent else 0.0 for t, value in enumerate(row)]
+        for n, row in enumerate(advantages)
+    ]
     factors = sequence_factors(lengths, case.group, how)
+    return lambda now: naive_loss(now, case.old, acting, factors, clipped(1 - low, 1 + high))[0]
 
-    def loss(now: Ragged) -> float:
-        return -sum(
-            factors[n] * clipped(math.exp(now[n][t] - case.old[n][t]), advantages[n][t], low, high)
-            for n, t in trained
-            if (n, t) not in silent
-        )
 
-    return loss
+def each_token(values: Table, lengths: Sequence[int]) -> Table:
+    """A value of each completion as one of each of its tokens."""
+    flat = [value for row in values for value in row]
+    return [[value] * length for value, length in zip(flat, lengths, strict=True)]
 
 
 def for_all_tokens(case: Case, values: Sequence[float]) -> Ragged:

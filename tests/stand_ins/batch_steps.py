@@ -1,4 +1,4 @@
-"""Whole optimiser steps of a method on made-up log-probs, and formulas as plain loops over numbers without autograd."""
+"""One optimiser step of a method on made-up log-probs, without a model: what `train/update.py` does around `Method.loss`."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,14 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from progrpo.methods import Method
-from progrpo.methods.step import decide, make_step, micro_loss, micro_view, part_of
+from progrpo.methods import Advantages, Method
+from progrpo.methods.step import Decided, decide, make_step, micro_loss, micro_view, part_of
 from progrpo.types import RolloutBatch, Status, Verdict
 
 Table = list[list[float]]
 """A number for each token of each sequence, or for each completion of each problem."""
-Token = Callable[[float, float, float], tuple[float, float]]
-"""Log-prob now, when sampled, and advantage -> objective of the token, and its derivative by the log-prob now."""
 
 NAN = float("nan")
 
@@ -112,6 +110,53 @@ def drifted(batch: RolloutBatch, seed: int, scale: float) -> Tensor:
     return (batch.old_logprobs + scale * noise).clamp(max=-1e-3) * batch.mask
 
 
+def descend(
+    method: Method,
+    batch: RolloutBatch,
+    advantages: Advantages,
+    logprobs: Tensor,
+    rows: Callable[[Tensor], dict[str, Any]],
+    *,
+    parts: Sequence[Tensor] | None = None,
+    seed: int = 0,
+    longest: int = 16,
+) -> tuple[float, float, Decided]:
+    """What training does with a mini-batch that is the whole rollout, the forward pass apart; gradients stay in the leaves.
+
+    Args:
+        logprobs: [N, S] now, a leaf. rows: what else `micro_view` is given of the sequences of a micro-batch.
+        parts: the sequences of each micro-batch; None for one of all. They are the pools where the method says so.
+    Returns:
+        Loss of the whole step, its part that is the objective's, and what was decided for the whole of it.
+    """
+    parts = [torch.arange(len(batch.mask))] if parts is None else parts
+    now = replace(batch, old_logprobs=logprobs.detach()) if "refresh" in method.needs else None
+    step = make_step(batch, advantages, slice(0, len(batch.rewards)), seed=seed, now=now)
+    pool = None
+    if method.pool == "micro":
+        pool = torch.empty(len(batch.mask), dtype=torch.long)
+        for number, place in enumerate(parts):
+            pool[place] = number
+    decided = decide(method, step, longest=longest, skip_zero=False, pool=pool)
+    loss = objective = 0.0
+    for place in parts:
+        view = micro_view(
+            step,
+            decided,
+            place,
+            logprobs=logprobs[place],
+            as_columns=lambda values, own=batch.mask[place]: torch.zeros(own.shape, dtype=values.dtype).masked_scatter(
+                own, values
+            ),
+            **rows(place),
+        )
+        total, own = micro_loss(method, view, decided, place)
+        if total.requires_grad:  # not so in a micro-batch without a token that is trained
+            total.backward()
+        loss, objective = loss + float(total.detach()), objective + float(own.detach())
+    return loss, objective, decided
+
+
 def take_step(
     method: Method,
     batch: RolloutBatch,
@@ -131,31 +176,17 @@ def take_step(
     if method.top_tokens:
         inputs = {"top_logprobs": torch.zeros(*logprobs.shape, method.top_tokens), **inputs}
     problems, group = batch.rewards.shape
-    everything = slice(0, problems)
     whole = method.advantages(batch)
     method.remember(whole)
-    advantages = part_of(whole, everything, group)
-    now = replace(batch, old_logprobs=logprobs.detach()) if "refresh" in method.needs else None
-    step = make_step(batch, advantages, everything, seed=0, now=now)
-    decided = decide(method, step, longest=16, skip_zero=False)
+    advantages = part_of(whole, slice(0, problems), group)
     live = {name: value.clone().requires_grad_() for name, value in ({"logprobs": logprobs} | inputs).items()}
-    loss = own = 0.0
-    for index in parts or [torch.arange(len(batch.mask))]:
-        view = micro_view(
-            step,
-            decided,
-            index,
-            logprobs=live["logprobs"][index],
-            entropies=live["entropies"][index] if "entropies" in live else None,
-            top_logprobs=live["top_logprobs"][index] if "top_logprobs" in live else None,
-            token_states=live["states"][index][batch.mask[index]] if "states" in live else None,
-            as_columns=lambda values, own=batch.mask[index]: torch.zeros(own.shape).masked_scatter(own, values),
-            prompt_states=live["prompt_states"][index] if "prompt_states" in live else None,
-            net=net,
-        )
-        total, objective = micro_loss(method, view, decided, index)
-        total.backward()
-        loss, own = loss + float(total.detach()), own + float(objective.detach())
+
+    def rows(index: Tensor) -> dict[str, Any]:
+        named = {name: live[name][index] for name in ("entropies", "prompt_states", "top_logprobs") if name in live}
+        states = {"token_states": live["states"][index][batch.mask[index]]} if "states" in live else {}
+        return named | states | {"net": net}
+
+    loss, own, _ = descend(method, batch, advantages, live["logprobs"], rows, parts=parts)
     gradients = {name: torch.zeros_like(value) if value.grad is None else value.grad for name, value in live.items()}
     if net is not None:
         gradients["net"] = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
@@ -181,72 +212,6 @@ def rewards_of(batch: RolloutBatch) -> Table:
 
 def tokens_of(values: Tensor, lengths: Sequence[int]) -> Table:
     return [[float(value) for value in row[:length]] for row, length in zip(values, lengths, strict=True)]
-
-
-def naive_grpo(rewards: Table, *, history: Table | None = None) -> Table:
-    """(r - mean) / (sample standard deviation + 1e-6) within each group, or within all that a problem was given so far
-    (`history`); 0 where all are equal and where there is no verdict."""
-    made = []
-    for place, row in enumerate(rewards):
-        known = [r for r in (row if history is None else history[place]) if not math.isnan(r)]
-        if len(set(known)) < 2:
-            made.append([0.0] * len(row))
-            continue
-        mean = sum(known) / len(known)
-        deviation = math.sqrt(sum((r - mean) ** 2 for r in known) / (len(known) - 1))
-        made.append([0.0 if math.isnan(r) else (r - mean) / (deviation + 1e-6) for r in row])
-    return made
-
-
-def each_token(values: Table, lengths: Sequence[int]) -> Table:
-    """A value of each completion as one of each of its tokens."""
-    flat = [value for row in values for value in row]
-    return [[value] * length for value, length in zip(flat, lengths, strict=True)]
-
-
-def sequence_mean(lengths: Sequence[int]) -> list[float]:
-    return [1 / (len(lengths) * length) if length else 0.0 for length in lengths]
-
-
-def token_mean(lengths: Sequence[int], kept: Sequence[bool]) -> list[float]:
-    total = sum(length for length, keep in zip(lengths, kept, strict=True) if keep)
-    return [1 / total if keep and length else 0.0 for length, keep in zip(lengths, kept, strict=True)]
-
-
-def group_token_mean(lengths: Sequence[int], group: int) -> list[float]:
-    problems = len(lengths) // group
-    made = []
-    for n, length in enumerate(lengths):
-        first = n // group * group
-        made.append(1 / (problems * sum(lengths[first : first + group])) if length else 0.0)
-    return made
-
-
-def clipped(low: float, high: float) -> Token:
-    """min(r A, clip(r, low, high) A)."""
-
-    def token(now: float, old: float, advantage: float) -> tuple[float, float]:
-        ratio = math.exp(now - old)
-        inside = min(max(ratio, low), high)
-        if ratio * advantage <= inside * advantage:
-            return ratio * advantage, ratio * advantage
-        return inside * advantage, 0.0
-
-    return token
-
-
-def naive_loss(
-    now: Table, old: Table, advantages: Table, weights: Sequence[float], token: Token
-) -> tuple[float, Table]:
-    """- sum_n w_n sum_t J_nt, and its derivative by each log-prob now."""
-    loss, gradient = 0.0, []
-    for n, row in enumerate(now):
-        gradient.append([0.0] * len(row))
-        for t, value in enumerate(row):
-            objective, slope = token(value, old[n][t], advantages[n][t])
-            loss -= weights[n] * objective
-            gradient[n][t] = -weights[n] * slope
-    return loss, gradient
 
 
 OLD = [[0.2, 0.8], [0.2], [0.8, 0.5, 0.5], [0.5]]
