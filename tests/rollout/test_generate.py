@@ -14,7 +14,7 @@ import torch
 
 from progrpo.engines import Capabilities, Done, Engine, Generated, Request, Sampling
 from progrpo.errors import VerifierError
-from progrpo.rollout.generate import Rollout, run_rollout
+from progrpo.rollout.generate import Rollout, completion_seeds, run_rollout
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice
 from progrpo.types import Completion, Problem, Verdict
@@ -253,3 +253,11 @@ def test_completions_know_the_version_of_the_weights_they_were_sampled_from() ->
         groups = rollout(engine, Asked(overlaps=False)).groups
         versions.append({completion.policy_version for group in groups for completion in group.completions})
     assert versions == [{0}, {3}]
+
+
+def test_seeds_are_of_the_problem_and_of_nothing_that_stands_beside_it() -> None:
+    one, other = (Problem(id=name, prompt="") for name in "ab")
+    seeds = completion_seeds(0, "step", 1, problem=one, group=3)
+    assert len({*seeds, *completion_seeds(0, "step", 1, problem=other, group=3)}) == 6
+    assert completion_seeds(0, "step", 1, problem=one, group=2) == seeds[:2]
+    assert not {*seeds} & {*completion_seeds(0, "step", 2, problem=one, group=3)}
