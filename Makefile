@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUNS ?= runs/demo
+WORKERS ?= 2
 DEMO := grpo progrpo balanced
 
 .PHONY: demo test test-slow lint benchmarks clean
@@ -13,7 +14,7 @@ demo: .venv/installed
 	@$(BIN)/progrpo compare $(addprefix $(RUNS)/,$(DEMO)) --out $(RUNS)/comparison.html
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
