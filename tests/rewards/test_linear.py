@@ -38,11 +38,26 @@ FILLERS = {
     "fractions": lambda n: "\\boxed{" + "\\frac{1" * 70 + "}",
     "commas": lambda n: "\\boxed{(" + "1," * 240 + ")}",
     "signs": lambda n: "\\boxed{" + "+-" * 240 + "1}",
+    "words": lambda n: "\\boxed{1" + " apples" * 60 + "}",
+    "words that end badly": lambda n: "\\boxed{1" + " apples of" * 45 + " !}",
+    "prose": lambda n: "Answer: " + "the value of x is " * 25,
+    "no boxes": lambda n: "\\boxed " * (n // 8),
+    "hashes": lambda n: "#### " * (n // 5),
+    "formulas": lambda n: "$1$ \\(2\\) " * (n // 10),
+    "brackets": lambda n: "\\(" * (n // 2),
+    "sums": lambda n: "\\boxed{" + "(x+" * 38 + "1" + ")" * 38 + "}",
+    "functions": lambda n: "\\boxed{" + "\\sin^2(" * 38 + "x" + ")" * 38 + "}",
+    "quantities": lambda n: "\\boxed{" + "AB+" * 150 + "|x=1}",
+    "systems": lambda n: "\\boxed{" + "x=1,y=2;" * 60 + "}",
+    "options": lambda n: "A is " * (n // 5) + "B is correct",
     "equals": lambda n: "\\boxed{" + "1=" * 240 + "1}",
 }
 
 CHOICES = {
     "math": Choice(name="math", last_expression=True),
+    "math, everywhere": Choice(
+        name="math", find=["gsm8k", "answer_line", "last_number", "boxed", "last_expression"], unfinished="no_answer"
+    ),
     "dapo_math": Choice(name="dapo_math", strict_box="fallback"),
     "choice": Choice(name="choice"),
     "choice, strict": Choice(name="choice", mode="strict"),

@@ -51,7 +51,7 @@ def read_number(text: str) -> Number | None:
     bare, tail = split_tail(text)
     percent = bare.endswith("\\%")
     number = _read_bare(_unwrap(bare.removesuffix("\\%").strip()))
-    if number is None or (tail.unit == "?" and percent):
+    if number is None:
         return None
     scale = Fraction(tail.scale, 100 if percent else 1)
     step = number.step * scale if number.step is not None else None

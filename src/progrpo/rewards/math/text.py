@@ -232,9 +232,10 @@ def key(cleaned: str) -> str:
 
 _WORDS = re.compile(r"[A-Za-z][A-Za-z .,'-]*")
 _LONG_WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{4,}")
+_SYLLABLE = re.compile(r"(?i)[b-df-hj-np-tv-z][aeiou][b-df-hj-np-tv-z]")  # dog, not abc
 _SHORT_WORDS = frozenset({"yes", "no", "odd", "all", "one", "two", "six", "ten"})
 _PROSE = re.compile(
-    r"(?<![A-Za-z\\_{])(?=[a-z]*[aeiou])[A-Za-z]?[a-z]{3,}(?![A-Za-z({_])|(?<![A-Za-z\\])(?:or|vs|not|if|is|and|but|to)(?![A-Za-z])"
+    r"(?<![A-Za-z\\_{])(?:(?=[A-Za-z]?[a-z]*[aeiou])[A-Za-z][a-z]{3,}|[b-df-hj-np-tv-z][aeiou][b-df-hj-np-tv-z])(?![A-Za-z({_])|(?<![A-Za-z\\])(?:or|vs|not|if|is|and|but|to)(?![A-Za-z])"
 )
 _TEXT_PROSE = re.compile(
     r"(?<![_^{])\\text\s*\{(?!\s*\(?[A-Za-z]{1,3}\)?\s*\})[^{}]*[^\W\d][^{}]*\}|(?<![_^{])\\text\s*\{\s*(?:or|vs|not|if|is|and|but|to)\s*\}"
@@ -255,7 +256,9 @@ def is_words(cleaned: str) -> bool:
         return True
     if len(bare.strip()) == 1 or not _WORDS.fullmatch(bare.strip()):
         return False
-    return bare != cleaned or bare.strip().lower() in _SHORT_WORDS or _LONG_WORD.search(bare) is not None
+    if bare != cleaned or bare.strip().lower() in _SHORT_WORDS:
+        return True
+    return _LONG_WORD.search(bare) is not None or _SYLLABLE.fullmatch(bare.strip()) is not None
 
 
 _PLACEHOLDER = re.compile(

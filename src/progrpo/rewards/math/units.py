@@ -108,6 +108,10 @@ def read_tail(words: str) -> Tail | None:
         return Tail(scale)
     if tokens[0].lower() in ("per", "each", "every", "a", "an") and len(tokens) == 2 and _is_noun(tokens[1].lower()):
         return Tail(scale, "?")
+    if tokens[0].lower() == "of":  # 50% of the students, 3/4 of a mile
+        whole = [token.lower() for token in tokens[1:] if token.lower() not in _POINTING]
+        plain = 0 < len(whole) <= 4 and all(_is_word(word) for word in whole) and _is_noun(whole[-1])
+        return Tail(scale, "?") if plain else None
     unit = _read_unit(tokens)
     if unit is not None:
         return Tail(scale, unit)
@@ -147,7 +151,7 @@ def _unit_at(tokens: list[str], position: int) -> tuple[str | None, int]:
     """The short name of the unit at a position, of one or two words, and how many words it takes."""
     for used in (2, 1):
         words = [token.rstrip(".") for token in tokens[position : position + used]]
-        if len(words) < used:
+        if len(words) < used or words[-1].lower() in _NO_THING:  # "has" is no number of hectares
             continue
         last = words[-1].removesuffix("s") if len(words[-1]) > 2 else words[-1]
         first = words[0].removesuffix("s") if used == 2 and len(words[0]) > 3 else words[0]
