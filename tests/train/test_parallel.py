@@ -23,7 +23,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "flowrl": {"method": {"name": "flowrl", "dropout": 0}},  # a net of its own, and a reference
     "ppo": {"method": {"name": "ppo"}},  # values
     "trainer": {"method": {"name": "progrpo"}, "old_logprobs": "trainer"},
-    "dapo": {"method": {"name": "dapo", "dynamic_sampling": True, "max_rounds": 2}},
+    "dapo": {"method": {"name": "dapo", "max_rounds": 2}},
 }
 CLOCK = ("time/", "memory/", "tokens/forwarded", "tokens/padding", "tokens/repeated", "tokens/logit")
 
