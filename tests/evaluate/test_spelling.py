@@ -32,6 +32,18 @@ def test_a_character_of_several_tokens_belongs_to_the_last() -> None:
     assert spelled("aé€b") == ["a", "", "é", "", "", "€", "b", ""]
 
 
+def test_special_tokens_that_the_run_kept_have_their_text() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["</think>", "<turn>"]})
+    think, turn = tokenizer.convert_tokens_to_ids(["</think>", "<turn>"])
+    a, b = tokenizer.convert_tokens_to_ids(["a", "b"])
+    assert token_texts(tokenizer, [a, think, b, tokenizer.eos_token_id], "a</think>b") == ["a", "</think>", "b", ""]
+    # an end token of the model's, which the tokenizer does not name as one
+    assert token_texts(tokenizer, [a, think, b, turn], "a</think>b") == ["a", "</think>", "b", ""]
+    # a run of before, which left all of them out
+    assert token_texts(tokenizer, [a, think, b, turn], "ab") == ["a", "", "b", ""]
+
+
 def test_bytes_that_are_no_character() -> None:
     # Latin-1's e acute alone is no UTF-8: the tokenizer decodes it to the replacement character.
     broken = BYTES.convert_tokens_to_ids(["a", "é", "b"])

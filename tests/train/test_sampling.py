@@ -80,6 +80,7 @@ class Scripted:
         self.method = method
         self.model = self.engine = None
         self.engine_scores = False
+        self.parallel = SimpleNamespace(processes=None)
         self.settings = SimpleNamespace(
             batch=SimpleNamespace(prompts=prompts, group=2, steps_per_rollout=1),
             seed=0,
