@@ -11,6 +11,8 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from gzip import GzipFile
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, TypeGuard
 
@@ -151,7 +153,7 @@ def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
         raise DataError(f"{path}, line {number + 1}: not readable (damaged or cut short?): {error}") from None
 
 
-def open_bytes(path: Path) -> IO[bytes]:
+def open_bytes(path: Path) -> GzipFile | BufferedReader:
     """A file to read, decompressed where its name ends in .gz."""
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 

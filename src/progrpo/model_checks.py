@@ -211,9 +211,9 @@ def _packed_fault(model: Any, device: torch.device, *, bf16: bool) -> str | None
 
 def _gradient(states: list[Tensor], watched: Tensor) -> Tensor:
     # A fixed random direction: the sum of a normalised state would have next to no gradient.
-    states = torch.cat(states).float()
-    direction = torch.randn(states.shape, generator=torch.Generator().manual_seed(1)).to(states.device)
-    return torch.autograd.grad((states * direction).sum(), watched)[0]
+    joined = torch.cat(states).float()
+    direction = torch.randn(joined.shape, generator=torch.Generator().manual_seed(1)).to(joined.device)
+    return torch.autograd.grad((joined * direction).sum(), watched)[0]
 
 
 def _random(model: Any, length: int, generator: torch.Generator) -> Tensor:

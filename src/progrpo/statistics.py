@@ -140,7 +140,8 @@ def smooth(values: np.ndarray, width: int) -> np.ndarray:
     index = np.arange(len(values))
     first = np.maximum(index - width // 2, 0)
     last = np.minimum(index + width // 2 + 1, len(values))
-    return (ends[last] - ends[first]) / (last - first)
+    means: np.ndarray = (ends[last] - ends[first]) / (last - first)
+    return means
 
 
 def _resampled_means(data: np.ndarray) -> np.ndarray:

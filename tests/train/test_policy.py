@@ -45,6 +45,14 @@ def test_a_part_of_the_groups(groups: tuple[Group, ...], tiny_model: LanguageMod
     assert scores.entropies is None
 
 
+def test_a_pass_that_keeps_step_with_others_adds_nothing(groups: tuple[Group, ...], tiny_model: LanguageModel) -> None:
+    own = policy(tiny_model)
+    own.zero_grad()
+    micro, _, _ = next(iter(own.shared_micro_batches(make_rows(groups), torch.arange(12), 9, 10_000)))
+    own.keep_step(micro)
+    assert all(bool((parameter.grad == 0).all()) for parameter in own.parameters)
+
+
 @pytest.mark.parametrize("budget", [25, 10_000])
 def test_shared_prompts_give_the_gradient_of_plain_passes(
     groups: tuple[Group, ...], tiny_model: LanguageModel, budget: int

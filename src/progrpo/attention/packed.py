@@ -179,7 +179,8 @@ def pack(
 def _rows(values: Float[Tensor, "L heads D"], index: Int[Tensor, " m"]) -> Float[Tensor, "m heads D"]:
     # An embedding look-up: the gradient of a row that is read many times is summed in one pass and a fixed order; that
     # of plain indexing is not.
-    return embedding(index, values.flatten(1)).unflatten(-1, values.shape[1:])
+    found: Tensor = embedding(index, values.flatten(1)).unflatten(-1, values.shape[1:])
+    return found
 
 
 def _buckets(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
@@ -291,5 +292,5 @@ def _flash() -> Callable[..., Any]:
     from torch.nn.attention.varlen import varlen_attn
 
     # Before torch 2.12 grouped heads need no flag.
-    grouped = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
+    grouped: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
     return partial(varlen_attn, window_size=(-1, 0), **grouped)

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pydantic import Field
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -195,9 +195,9 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _table(title: str, *columns: str | tuple[str, Any]) -> Table:
+def _table(title: str, *columns: str | tuple[str, JustifyMethod]) -> Table:
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        name, justify = column if isinstance(column, tuple) else (column, "left")
-        table.add_column(name, justify=justify, overflow="fold")
+        name, justify = column if isinstance(column, tuple) else (column, None)
+        table.add_column(name, justify=justify or "left", overflow="fold")
     return table

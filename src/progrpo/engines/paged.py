@@ -200,7 +200,7 @@ class PagedEngine(Engine):
         rows = min(params.max_rows, sum(len(request.seeds) for request in requests))
         prompts = [len(request.prompt_ids) for request in requests]
         bf16 = model.precision == "bf16" and model.device.type == "cuda"
-        extra = {"auto_switch_to_flash": bf16} if hasattr(known, "auto_switch_to_flash") else {}
+        extra: dict[str, Any] = {"auto_switch_to_flash": bf16} if hasattr(known, "auto_switch_to_flash") else {}
         if not extra and not bf16:  # 5.17 goes over to flash attention, which float32 cannot run, unless told "paged"
             model.model.set_attn_implementation(f"paged|{model.model.config._attn_implementation}")
         config = known(
@@ -213,9 +213,8 @@ class PagedEngine(Engine):
             **extra,
         )
         utils = transformers.generation.continuous_batching.utils
-        pages = ceil(
-            (max(prompts) + sampling.max_new_tokens) / (getattr(config, "page_size", None) or config.block_size)
-        )
+        page_size: Any = getattr(config, "page_size", None) or config.block_size
+        pages = ceil((max(prompts) + sampling.max_new_tokens) / page_size)
         for blocks in (ceil(_SLACK * rows * pages) + 1, None):
             manager = model.model.init_continuous_batching(
                 generation_config=transformers.GenerationConfig(do_sample=False, eos_token_id=-1),

@@ -163,9 +163,10 @@ def load_model(settings: ModelSettings, *, again: bool = False, adapter: Path | 
         extra |= _in_4bit(settings, device)
     tokenizer = load_tokenizer(settings)
     with named_failure(settings.path), model_checks.no_load_report():
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             path, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **where, **extra
         )
+    model, report = loaded
     model_checks.require_fit(report, settings.path)
     model = model if settings.load_in_4bit else model.to(device)
     if settings.gradient_checkpointing:

@@ -19,7 +19,7 @@ def bad_gold_rows(
     """One row {split, problem, place, reason} for each problem whose gold answer the verifier cannot use; each is logged
     by place, the first few in words."""
     faults = verifier.gold_faults(problems, on_progress)
-    rows = [
+    rows: list[Mapping[str, Any]] = [
         {"split": split, "problem": problem.id, "place": problem.place, "reason": fault}
         for problem, fault in zip(problems, faults, strict=True)
         if fault is not None

@@ -87,7 +87,8 @@ def _read(path: Path, params: Params) -> list[Problem]:
 
 
 def _problem(row: Mapping[str, Any], place: str, index: int, params: Params) -> Problem:
-    answer, accepted = None, ()
+    answer: str | None = None
+    accepted: tuple[str, ...] = ()
     if params.answer_key is not None:
         answer, *others = read_answers(_at(row, params.answer_key, place), place, params.answer_key)
         accepted = tuple(others)

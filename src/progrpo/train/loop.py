@@ -92,7 +92,8 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock, keeper: Keeper
         # Every step says what rollout it learns from; what that rollout cost stands in the row of its first step.
         metrics: dict[str, WeightedMean | float] = {
             key: value for key, value in of_rollout.items() if part == 0 or not key.startswith("tokens/")
-        } | of_step
+        }
+        metrics.update(of_step)
         if of_step["policy/trained_share"].total == 0:
             logger.warning("step %d: every group is all correct or all incorrect; there was nothing to learn", done + 1)
         done += 1

@@ -33,7 +33,7 @@ def scatter_optimizer(trained: torch.nn.Module, optimizer: torch.optim.Optimizer
     """Give a sharded optimiser its part of a state that `Optimizer.state_dict` gave where it was whole."""
     names = {id(parameter): name for name, parameter in trained.named_parameters()}
     ordered = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
-    by_name = {
+    by_name: dict[str, Any] = {
         "state": {ordered[number]: values for number, values in whole["state"].items()},
         "param_groups": [
             group | {"params": [ordered[number] for number in group["params"]]} for group in whole["param_groups"]

@@ -25,7 +25,7 @@ from progrpo.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_NO_BUFFERS = {
+_NO_BUFFERS: dict[str, Any] = {
     "forward_sync_buffers"
     if "forward_sync_buffers" in signature(torch.nn.parallel.DistributedDataParallel).parameters
     else "broadcast_buffers": False
@@ -154,7 +154,8 @@ def _sum_over_processes(_: Any, bucket: dist.GradBucket) -> torch.futures.Future
 def layers(scorer: torch.nn.Module) -> list[torch.nn.Module]:
     """The decoder layers of a model: the modules of its longest ModuleList."""
     lists = [module for module in scorer.modules() if isinstance(module, torch.nn.ModuleList)]
-    return list(max(lists, key=len, default=torch.nn.ModuleList()))
+    longest = max(lists, key=len) if lists else torch.nn.ModuleList()
+    return list(longest)
 
 
 def _join_alone(device: torch.device) -> None:

@@ -147,9 +147,10 @@ class Passes:
             if value is not None:
                 net_values = net(token_states(micro, forwarded.states).float())
                 value[places] = scatter_columns(micro, net_values).cpu()
-            for place in firsts if prompt is not None else ():
-                prompt_values = forwarded.logprobs[place.row, place.column : place.column + place.length].cpu()
-                prompt[position[place.first] // rows.group, : place.length] = prompt_values
+            if prompt is not None:
+                for place in firsts:
+                    prompt_values = forwarded.logprobs[place.row, place.column : place.column + place.length].cpu()
+                    prompt[position[place.first] // rows.group, : place.length] = prompt_values
         # Each sequence was scored in one process, and is 0 in the others.
         self.processes.sum(logprobs, entropy, value, prompt)
         counts = sum(self.processes.gather(counts), TokenCounts())

@@ -194,4 +194,5 @@ def _float_product(left: Tensor, right: Tensor) -> Tensor:
     if left.dtype == torch.float32:
         return left @ right
     product = torch.bmm(left.flatten(0, 1), right.flatten(0, 1), out_dtype=torch.float32)
-    return product.unflatten(0, left.shape[:2])
+    batched: Tensor = product.unflatten(0, left.shape[:2])
+    return batched

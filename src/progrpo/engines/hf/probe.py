@@ -43,7 +43,7 @@ def fault(model: LanguageModel, decode: Decode) -> str | None:
             theirs.append(token_logprobs(logits, tokens)[0, len(request.prompt_ids) :].cpu())
     expected = torch.cat(theirs)
     spread = (expected - expected.mean()).norm().clamp(min=1e-3)
-    error = float((torch.cat(ours) - expected).norm() / spread)
-    if error < _TOLERANCE[model.precision]:
+    apart = float((torch.cat(ours) - expected).norm() / spread)
+    if apart < _TOLERANCE[model.precision]:
         return None
-    return f"log-probs differ by {error:.1e} of their spread"
+    return f"log-probs differ by {apart:.1e} of their spread"

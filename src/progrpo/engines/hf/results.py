@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ class Results:
         return [self._generated[request] for request in range(len(self._requests))]
 
 
-def named(values: Tensor) -> dict[str, Tensor]:
+def named(values: Tensor) -> dict[str, Any]:
     """The values [3 or 5, T] of a completion's tokens under the names that `Completion` has for them."""
     return dict(
         zip(

@@ -34,7 +34,7 @@ def sample(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor,
     scaled = logits.float() / sampling.temperature if tempered else logits
     probs = scaled.softmax(dim=-1, dtype=torch.float32)
     token = scaled.argmax(dim=-1) if sampling.temperature == 0 else invert(truncate(probs, sampling), uniform)
-    values = _of_token(probs, token)
+    values: tuple[Tensor, ...] = _of_token(probs, token)
     if sampling.raw:
         values += (_of_token(logits.softmax(dim=-1, dtype=torch.float32), token) if tempered else values)[:2]
     return token, torch.stack(values)

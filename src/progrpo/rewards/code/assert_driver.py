@@ -192,7 +192,7 @@ class Program:
 
     def _error(self, names: "list[str]", given: "list[Any]") -> BaseException:
         own = (self.errors.get(name) or getattr(builtins, name, None) for name in names)
-        kind = next((one for one in own if _is_error(one)), Exception)
+        kind: Any = next((one for one in own if _is_error(one)), Exception)
         try:
             error: BaseException = kind(*given)
         except Exception:  # noqa: BLE001 - a constructor that wants other arguments
@@ -321,5 +321,6 @@ with open(payload, "rb") as file:
     job = eval(file.read())  # written by the judge
 values: "Any" = type(sys)("values")
 exec(compile(job["values"], "values.py", "exec", dont_inherit=True), values.__dict__)
-program = Program(*job["pipes"], job["longest"], job["wall_s"], values.value_of)
+answers, questions = job["pipes"]
+program = Program(answers, questions, job["longest"], job["wall_s"], values.value_of)
 main()

@@ -57,7 +57,8 @@ def names_in(tree: Tree) -> frozenset[str]:
 
 
 def _tokens(text: str) -> list[str]:
-    tokens, position = [], 0
+    tokens: list[str] = []
+    position = 0
     text = text.strip()
     if text.count("|") > 2:  # |x|y|z| is |x| y |z|, or not
         raise UnreadableFormulaError

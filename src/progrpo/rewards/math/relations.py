@@ -2,7 +2,8 @@ r"""What equations and inequalities give: x = 5 and |AB| = 5 a value, x < 3 an i
 
 import re
 
-from progrpo.rewards.math.forms import Chain, Compound, Form, Number, Scalar, read, split_top
+from progrpo.rewards.math.forms import Chain, Compound, Form, Scalar, read, split_top
+from progrpo.rewards.math.numbers import Number
 from progrpo.rewards.math.text import FUNCTIONS, key
 
 VARIABLE = re.compile(
