@@ -208,8 +208,22 @@ def test_resume_can_go_further(settings: Make, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("own_run")
 def test_resume_with_other_settings_is_refused(settings: Make) -> None:
-    with pytest.raises(ConfigError, match="cannot resume with other settings: method was"):
+    with pytest.raises(ConfigError, match=r"cannot resume with other settings: method\.name was progrpo, is now grpo"):
         run(settings(method={"name": "grpo"}), resume=True)
+    with pytest.raises(
+        ConfigError, match=r"method\.alpha was 0\.3, is now 0\.5; optim\.lr was 0\.001, is now 0\.002\."
+    ):
+        run(settings(method={"name": "progrpo", "alpha": 0.5}, optim={"lr": 2e-3}), resume=True)
+
+
+def test_a_run_of_an_older_version_is_resumed(settings: Make, own_run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = yaml.safe_load((own_run / "config.yaml").read_text())
+    del config["parallel"], config["method"]["dual_clip"], config["optim"]["grad_clip"]
+    config["sampling"]["left_behind"] = 3
+    (own_run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert [row["step"] for row in metrics(run(settings(steps=6), resume=True))] == [0, 1, 2, 3, 4, 5, 6]
+    assert "did not exist when the run began: method.dual_clip=null, optim.grad_clip=1.0" in caplog.text
+    assert "no longer exist: sampling.left_behind=3" in caplog.text
 
 
 def test_a_run_directory_in_use_is_left_alone(settings: Make, own_run: Path) -> None:

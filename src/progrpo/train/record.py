@@ -25,6 +25,7 @@ import yaml
 from progrpo.environment import environment, installed
 from progrpo.errors import ConfigError, RunDirectoryError, StorageError
 from progrpo.files import append, finite_or_none, lock, make_folder, read_jsonl, storing, to_json, write_whole
+from progrpo.settings import flat
 from progrpo.train import checkpoint
 from progrpo.train.settings import RunSettings
 from progrpo.types import WeightedMean
@@ -243,15 +244,23 @@ def require_same(settings: RunSettings, problems: str) -> None:
     path = Path(str(settings.out))
     if not (path / "config.yaml").is_file():
         raise RunDirectoryError(f"{path} holds no run to resume (no config.yaml); start it without --resume")
-    before = yaml.safe_load((path / "config.yaml").read_text("utf-8"))
-    after = settings.model_dump(mode="json")
+    before = flat(yaml.safe_load((path / "config.yaml").read_text("utf-8")))
+    after = flat(settings.model_dump(mode="json"))
     free = _MAY_DIFFER if settings.optim.schedule == "constant" else _MAY_DIFFER - {"steps"}
-    for key in sorted(before.keys() | after.keys()):
-        if before.get(key) != after.get(key) and key not in free:
-            raise ConfigError(
-                f"{path}: cannot resume with other settings: {key} was {before.get(key)}, is now {after.get(key)}. "
-                "Resume with the settings it was started with, or start anew with another out="
-            )
+    bound = [key for key in sorted(before.keys() | after.keys()) if key.split(".")[0] not in free]
+    changed = [key for key in bound if key in before and key in after and before[key] != after[key]]
+    changed.sort(key=lambda key: not key.endswith(".name"))  # another method has other settings, too
+    if changed:
+        shown = "; ".join(f"{key} was {before[key]}, is now {after[key]}" for key in changed[:5])
+        raise ConfigError(
+            f"{path}: cannot resume with other settings: {shown}{' ...' * (len(changed) > 5)}. "
+            "Resume with the settings it was started with, or start anew with another out="
+        )
+    # Settings come and go between versions of this package; one that a section does not have is no choice of the user's.
+    if new := [f"{key}={after[key]}" for key in bound if key not in before]:
+        logger.warning("%s: settings that did not exist when the run began: %s", path, ", ".join(new))
+    if gone := [f"{key}={before[key]}" for key in bound if key not in after]:
+        logger.warning("%s: settings of the run that no longer exist: %s", path, ", ".join(gone))
     started = json.loads((path / "environment.json").read_text("utf-8"))
     if started.get("problems", problems) != problems:
         raise ConfigError(
