@@ -601,7 +601,7 @@ def _(here: Path) -> Given:
 
 @case(MACHINE, "a sandbox for programs")
 def _(here: Path) -> Given:
-    return Given(words=recipe(here, "reward=code"), environment={"PATH": str(here)})
+    return Given(words=recipe(here, "reward.name=code"), environment={"PATH": str(here)})
 
 
 # --- files of the user's own ---

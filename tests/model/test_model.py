@@ -50,6 +50,14 @@ def test_several_end_tokens(tiny_model: LanguageModel) -> None:
     assert wrapped.stop_ids == {1, 4, 7}
 
 
+def test_a_folder_without_a_tokenizer_is_refused(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_folder(), tmp_path / "model"))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    with pytest.raises(ModelError, match=r"no tokens but special ones; expected tokenizer.json"):
+        load_model(ModelSettings(path=str(folder)))
+
+
 def test_no_pad_token_is_refused_until_one_is_named(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_folder("llama"), tmp_path / "model")
     path = folder / "tokenizer_config.json"

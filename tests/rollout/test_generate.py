@@ -66,7 +66,7 @@ class Scripted(Engine):
                     Completion(
                         seed=seed,
                         text=self._texts.get(p, f"{p}.{g}"),
-                        finish="stop",
+                        finish="length" if g else "stop",
                         token_ids=torch.tensor([1]),
                         sampler_logprobs=torch.zeros(1),
                         entropies=torch.zeros(1),
@@ -131,6 +131,15 @@ def test_verdicts_belong_to_their_completions(order: tuple[int, ...], slow: bool
     found = [[(v.extracted, v.detail) for v in group.verdicts] for group in made.groups]
     assert found == [[(str(p), f"{p}.{g}") for g in range(2)] for p in range(4)]
     assert seen == (list(range(1, 9)) if slow else [8])
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_the_reward_learns_how_each_completion_ended(slow: bool, make_module: Any) -> None:
+    # The second of each pair is cut.
+    code = f"SLOW = {slow}\n\n\ndef score(text, problem, params, *, finish=None):\n    return finish == 'length'\n"
+    with Verifier(Choice(name=make_module(code)), VerifySettings(workers=1)) as verifier:
+        made = rollout(Scripted([1]), verifier)
+    assert [[verdict.correct for verdict in group.verdicts] for group in made.groups] == [[False, True]] * 4
 
 
 def test_workers_judge_while_others_are_generated(make_module: Any) -> None:

@@ -113,7 +113,7 @@ def load_tokenizer(settings: ModelSettings) -> Any:
     """The tokenizer alone.
 
     Raises:
-        ModelError: no such folder or hub id, or no token to pad with.
+        ModelError: no such folder or hub id, no tokens in it, or no token to pad with.
     """
     from transformers import AutoTokenizer
 
@@ -121,6 +121,12 @@ def load_tokenizer(settings: ModelSettings) -> Any:
     with named_failure(settings.path):
         extra = {"pad_token": settings.pad_token} if settings.pad_token else {}
         tokenizer = AutoTokenizer.from_pretrained(path, **where, **extra)
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        # What Transformers makes of a folder without a tokenizer's files.
+        raise ModelError(
+            f"{settings.path}: the tokenizer has no tokens but special ones; expected tokenizer.json, or the vocabulary in the "
+            "files of its kind: copy or download the model's tokenizer into the folder"
+        )
     if tokenizer.pad_token_id is None:
         raise ModelError(
             f"{settings.path}: the tokenizer has no pad token; name one with model.pad_token, for instance "
