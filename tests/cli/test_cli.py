@@ -71,6 +71,22 @@ def test_doctor(here: Here) -> None:
     assert status == 0
     assert "torch" in out
     assert "progrpo" in out
+    assert "processes    one, no launcher" in out
+    assert "gloo (CPU) there" in out
+    assert all(f"{name} " in out for name in ("peft", "bitsandbytes", "accelerate"))
+
+
+def test_doctor_speaks_once_for_all_processes(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("RANK", "0")
+    assert "processes    2, as the launcher says" in here("doctor")[1]
+    monkeypatch.setenv("RANK", "1")
+    assert here("doctor")[:2] == (0, "")
+    monkeypatch.setenv("RANK", "two")
+    status, _, err = here("doctor")
+    assert status == 2
+    assert "expected three whole numbers" in err
 
 
 def test_train_report_and_resume(tmp_path: Path, tiny_folder: Callable[..., Path], here: Here) -> None:

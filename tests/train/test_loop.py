@@ -526,7 +526,7 @@ def test_resuming_on_other_problems_is_refused(settings: Make, tmp_path: Path) -
 def test_a_tracker_that_is_missing_leaves_no_run_behind(
     settings: Make, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("progrpo.train.record.installed", lambda package: package != name)
+    monkeypatch.setattr("progrpo.train.trackers.installed", lambda package: package != name)
     data = settings(record={"trackers": [name]})
     with pytest.raises(
         ConfigError, match=rf"record.trackers: '{name}' is not installed; pip install 'progrpo\[{name}\]'"

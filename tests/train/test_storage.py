@@ -154,35 +154,6 @@ def test_a_rewind_leaves_nothing_of_later_steps(settings: Make) -> None:
     assert [row["step"] for row in read_jsonl(path / "metrics.jsonl")] == [0, 1, 2]
 
 
-def test_tensorboard_is_told_what_is_made_again(
-    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from progrpo.train import record, setup
-
-    asked = []
-
-    class Accelerator:
-        def __init__(self, **kwargs: Any) -> None:
-            pass
-
-        def init_trackers(self, project: str, config: Any, init_kwargs: Any) -> None:
-            asked.append(init_kwargs["tensorboard"]["purge_step"])
-
-        def log(self, values: Any, step: int) -> None:
-            pass
-
-        def end_training(self) -> None:
-            pass
-
-    monkeypatch.setattr("accelerate.Accelerator", Accelerator)
-    for module in (record, setup):
-        monkeypatch.setattr(module, "require_trackers", lambda settings: None)
-    data = settings(record={"trackers": ["tensorboard"]})
-    run(data | {"steps": 2})
-    run(data, resume=True)
-    assert asked == [0, 3]  # steps 0 to 2 stand; what a killed process logged of step 3 does not
-
-
 def test_an_error_of_the_first_rollout_gives_the_directory_up(
     settings: Make, make_module: Callable[[str], str]
 ) -> None:

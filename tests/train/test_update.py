@@ -126,6 +126,19 @@ def test_metrics_of_a_first_step(groups: tuple[Group, ...], batch: RolloutBatch,
     assert stats["policy/lr"] == 1e-3
 
 
+def test_the_share_of_tokens_that_the_dual_clip_cut(
+    groups: tuple[Group, ...], batch: RolloutBatch, tiny_model: LanguageModel
+) -> None:
+    policy = Policy(copy.deepcopy(tiny_model), OptimSettings(lr=1e-9), steps=1, temperature=1.5)
+    chosen = methods.load(Choice(name="grpo", dual_clip=3.0))
+    # Every ratio is about e^20, beyond 3: what is cut are the tokens of negative advantages, each counted once.
+    minibatch = minibatch_of(make_rows(groups), replace(batch, old_logprobs=batch.old_logprobs - 20.0), ADVANTAGES)
+    metrics = update(policy, chosen, minibatch, longest=9, budget=40, skip_zero=True, dump=lambda _: "")
+    lengths, signs = batch.lengths.flatten(), ADVANTAGES.flatten().sign()
+    assert metrics["policy/clip_dual"].total == int(lengths[signs < 0].sum())
+    assert metrics["policy/clip_dual"].count == int(lengths[signs != 0].sum())
+
+
 def test_work_is_that_of_all_micro_batches_and_of_the_scoring_before(
     groups: tuple[Group, ...], batch: RolloutBatch, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

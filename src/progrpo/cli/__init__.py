@@ -173,7 +173,7 @@ def list_(package: Annotated[str, typer.Argument(help="methods, rewards, tasks, 
 
 @app.command()
 def doctor() -> None:
-    """Say what this machine can do: devices, versions, trackers."""
+    """Say what this machine can do: devices, processes, versions, trackers."""
     from progrpo.cli.doctor import run_doctor
 
     run_doctor()

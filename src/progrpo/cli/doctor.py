@@ -4,17 +4,28 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
+import torch.distributed as dist
 import typer
 
 from progrpo import plugins
 from progrpo.errors import SandboxError
+from progrpo.processes import launched
 from progrpo.sandbox.isolation import describe, require_isolation
 
-_PACKAGES = ("progrpo", "torch", "transformers", "tokenizers", "accelerate", "math-verify", "pyarrow")
-_OPTIONAL = ("tensorboard", "wandb", "trackio", "vllm", "trl", "verl", "peft", "sentence-transformers")
+_PACKAGES = ("progrpo", "torch", "transformers", "tokenizers", "math-verify", "pyarrow")
+_OPTIONAL = (
+    *("peft", "bitsandbytes", "accelerate"),
+    *("tensorboard", "wandb", "trackio"),
+    *("vllm", "trl", "verl"),
+    "sentence-transformers",
+)
 
 
 def run_doctor() -> None:
+    """Tell it, for all processes in the main one where a launcher has started several."""
+    here = launched()
+    if not here.main:
+        return
     typer.echo(f"python       {platform.python_version()} on {platform.platform()}")
     for name in _PACKAGES:
         typer.echo(f"{name:<12} {_version(name) or 'missing'}")
@@ -23,12 +34,24 @@ def run_doctor() -> None:
     typer.echo(f"cpu          {torch.get_num_threads()} threads")
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        typer.echo(f"gpu {index}        {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+        free, total = (size / 2**30 for size in torch.cuda.mem_get_info(index))
+        typer.echo(f"gpu {index}        {properties.name}, {total:.0f} GiB, {free:.0f} of them free")
     if not torch.cuda.is_available():
         typer.echo("gpu          none: training runs on the CPU")
+    typer.echo(f"processes    {_processes(here.count)}")
     typer.echo(f"sandbox      {_sandbox()}")
     for package in plugins.PACKAGES:
         typer.echo(f"{package:<12} {', '.join(plugins.names(package))}")
+
+
+def _processes(count: int) -> str:
+    """How many a launcher has started, and what they could exchange tensors by."""
+    backends = {"gloo (CPU)": dist.is_available() and dist.is_gloo_available()}
+    backends["nccl (GPUs)"] = dist.is_available() and dist.is_nccl_available()
+    launcher = (
+        "one, no launcher (torchrun, accelerate launch, srun)" if count == 1 else f"{count}, as the launcher says"
+    )
+    return f"{launcher}; " + ", ".join(f"{name} {'there' if there else '-'}" for name, there in backends.items())
 
 
 def _sandbox() -> str:

@@ -16,11 +16,12 @@ from progrpo.rollout.gold import without
 from progrpo.rollout.verify import Verifier
 from progrpo.train.footprint import describe, footprint, require_sampling_copy
 from progrpo.train.old_logprobs import rounding
-from progrpo.train.record import require_free, require_same, require_trackers
+from progrpo.train.record import require_free, require_same
 from progrpo.train.room import predict, require_room
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Chosen, Listener, bad_golds, fit_splits, has_run, require_rounds
 from progrpo.train.stream import ProblemStream
+from progrpo.train.trackers import require_trackers
 
 AGGREGATIONS: dict[How, str] = {
     "group_token": "token mean within each group, mean over problems",

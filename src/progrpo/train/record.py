@@ -1,13 +1,14 @@
 """The run directory: everything a run leaves behind, and all that other verbs read.
 
 config.yaml         the resolved settings
-environment.json    versions, device, threads, command, git commit
+environment.json    versions, device, threads, command, git commit, and a number of the run's own
 metrics.jsonl       one object per optimiser step; step 0 holds the first evaluation
 excluded.jsonl      problems left out because their own gold answer does not verify, with place and reason
 rollouts/           step-NNNNNN.jsonl, one row per completion, named after the first step they feed
 evaluations/        step-NNNNNN.jsonl, one row per problem
 checkpoints/        see checkpoint.py
 profiles/           step-NNNNNN.json.gz, with --profile: see profile.py
+tensorboard/        with record.trackers: see trackers.py
 """
 
 import json
@@ -18,16 +19,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
 import torch
 import yaml
 
-from progrpo.environment import environment, installed
+from progrpo.environment import environment
 from progrpo.errors import ConfigError, RunDirectoryError, StorageError
 from progrpo.files import append, finite_or_none, lock, make_folder, read_jsonl, storing, to_json, write_whole
 from progrpo.settings import flat
 from progrpo.train import checkpoint
 from progrpo.train.settings import RunSettings
+from progrpo.train.trackers import Trackers, require_trackers, start_trackers, tensorboard_folder
 from progrpo.types import WeightedMean
 
 logger = logging.getLogger(__name__)
@@ -51,8 +54,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._trackers: Any = None
-        self._trackers_folder: Path | None = None
+        self._trackers: Trackers | None = None
         self._begun = True
         """Whether there is something to keep; `create` says no, until the first step."""
         self._was_there = True
@@ -82,12 +84,13 @@ class RunDirectory:
         with run._given_up_on_error():
             for folder in _FOLDERS:
                 make_folder(path / folder)
-            started = environment(settings.model.device, settings.seed) | {"problems": problems}
+            identity = uuid4().hex
+            started = environment(settings.model.device, settings.seed) | {"problems": problems, "id": identity}
             write_whole(path / "environment.json", to_json(started, indent=1))
             write_whole(path / _EXCLUDED, "".join(to_json(row) + "\n" for row in excluded))
             # Last: a directory with a config.yaml holds a run, one without never started.
             write_whole(path / "config.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
-            run._start_trackers(settings, first=0)
+            run._trackers = start_trackers(settings, path, first=0, identity=identity)
         return run
 
     @classmethod
@@ -108,12 +111,13 @@ class RunDirectory:
         Rows of metrics, rollouts and evaluations after it are forgotten, in TensorBoard too: they will be made again.
         """
         started = json.loads((self.path / "environment.json").read_text("utf-8"))
+        identity = started.setdefault("id", uuid4().hex)
         started.setdefault("resumed", []).append(environment(settings.model.device, settings.seed))
         write_whole(self.path / "environment.json", to_json(started, indent=1))
         text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
         write_whole(self.path / "config.yaml", text)
         self._rewind(-1 if step is None else step)
-        self._start_trackers(settings, first=0 if step is None else step + 1)
+        self._trackers = start_trackers(settings, self.path, first=0 if step is None else step + 1, identity=identity)
 
     @property
     def checkpoints(self) -> Path:
@@ -146,8 +150,7 @@ class RunDirectory:
         append(self.path / "metrics.jsonl", to_json(row) + "\n")
         self._begun |= step > 0
         if self._trackers is not None:
-            with storing(self.path):
-                self._trackers.log({key: value for key, value in row.items() if value is not None}, step=step)
+            self._trackers.log(row)
         return row
 
     def write_rows(self, folder: str, step: int, rows: Iterable[Mapping[str, Any]]) -> Path:
@@ -169,8 +172,7 @@ class RunDirectory:
         trackers, self._trackers = self._trackers, None
         try:
             if trackers is not None:
-                with storing(self.path):
-                    trackers.end_training()
+                trackers.finish()
         finally:
             self._lock.close()
 
@@ -203,7 +205,7 @@ class RunDirectory:
 
     def _give_up(self) -> None:
         folders = [self.path / name for name in _FOLDERS]
-        for folder in (*folders, *([self._trackers_folder] if self._trackers_folder else [])):
+        for folder in (*folders, tensorboard_folder(self.path)):
             shutil.rmtree(folder, ignore_errors=True)
         for name in _OWN_FILES:
             (self.path / name).unlink(missing_ok=True)
@@ -217,22 +219,6 @@ class RunDirectory:
             return "No checkpoint was there yet: make room, and begin again with --resume"
         step = int(kept[-1].name.removeprefix("step-"))
         return f"Safe: the run up to step {step}, whose checkpoint is whole. Make room, and go on with --resume"
-
-    def _start_trackers(self, settings: RunSettings, *, first: int) -> None:
-        """`first`: the step that is logged next. TensorBoard drops what it has of it and of later ones; wandb and trackio
-        begin a run of their own for the part that follows."""
-        if not settings.record.trackers:
-            return
-        from accelerate import Accelerator
-
-        names = list(settings.record.trackers)
-        self._trackers_folder = self.path / settings.record.project if "tensorboard" in names else None
-        self._trackers = Accelerator(log_with=names, project_dir=str(self.path), cpu=True)
-        flat = {key: str(value) for key, value in settings.model_dump(mode="json").items()}
-        with storing(self.path):
-            self._trackers.init_trackers(
-                settings.record.project, config=flat, init_kwargs={"tensorboard": {"purge_step": first}}
-            )
 
 
 def require_same(settings: RunSettings, problems: str) -> None:
@@ -288,13 +274,6 @@ def require_free(path: Path) -> None:
             )
         what = "is not empty and holds no run" if path.is_dir() else "is not a directory"
         raise RunDirectoryError(f"{path} exists and {what}; choose another with out=DIRECTORY")
-
-
-def require_trackers(settings: RunSettings) -> None:
-    """Raises ConfigError if a tracker is not installed."""
-    for name in settings.record.trackers:
-        if not installed(name):
-            raise ConfigError(f"record.trackers: {name!r} is not installed; pip install 'progrpo[{name}]'")
 
 
 def _is_fresh(path: Path) -> bool:

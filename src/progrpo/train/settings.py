@@ -82,7 +82,7 @@ class RecordSettings(Settings):
     tokens: bool = False
     """Write token ids and log-probs with them (about 16 bytes a token)."""
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
-    """Also log to these, through accelerate; each needs its own package."""
+    """Also log to these; each needs its own package (progrpo[tensorboard], ...). With several processes the main one does."""
     project: str = "progrpo"
     """Project name for the trackers."""
     profile_rollouts: tuple[PositiveInt, ...] = (2, 3)

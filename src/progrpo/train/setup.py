@@ -30,11 +30,12 @@ from progrpo.train.footprint import footprint, require_sampling_copy
 from progrpo.train.old_logprobs import engine_scores, require_capable, rounding
 from progrpo.train.parallel import Parallel, SamplingCopy, sync
 from progrpo.train.policy import Policy
-from progrpo.train.record import RunDirectory, require_free, require_trackers
+from progrpo.train.record import RunDirectory, require_free
 from progrpo.train.reference import Reference
 from progrpo.train.room import predict, require_room
 from progrpo.train.settings import RunSettings
 from progrpo.train.stream import ProblemStream
+from progrpo.train.trackers import require_trackers
 from progrpo.types import Problem
 
 logger = logging.getLogger(__name__)

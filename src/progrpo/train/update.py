@@ -182,7 +182,6 @@ class _Sums:
             ("clip_low", (ratio < 1 - low) & (sign < 0)),
             ("clip_high", (ratio > 1 + high) & (sign > 0)),
             ("clip_dual", (ratio > (self._dual_clip or torch.inf)) & (sign < 0)),
-            ("clip_dual", (ratio > (self._dual_clip or torch.inf)) & (sign < 0)),
             ("ratio", ratio),
             ("kl_old", ratio - 1 - difference),
             ("logprob_gap", difference.abs()),

@@ -1,0 +1,162 @@
+"""TensorBoard, Weights & Biases and Trackio: the rows of metrics.jsonl, sent to each by its own library.
+
+Only the process that writes the run directory has any. No library is imported before it is asked for, and nothing of a
+launcher's environment is read: how a run is spread over processes is not a tracker's business.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from progrpo.environment import installed
+from progrpo.errors import ConfigError
+from progrpo.files import storing
+from progrpo.train.settings import RunSettings
+
+
+class Tracked(NamedTuple):
+    """What a tracker is told of a run.
+
+    Attributes:
+        path: the run directory. project: the tracker's name for what the run belongs to.
+        identity: the same for a run and its resumption, another for any other run.
+        settings: flat, `method.alpha` rather than a table in a table. first: the step that is logged next.
+    """
+
+    path: Path
+    project: str
+    identity: str
+    settings: Mapping[str, Any]
+    first: int
+
+
+class Tracker(NamedTuple):
+    """One tracker that has been started: `log(values, step)`, and `finish()`."""
+
+    log: Callable[[Mapping[str, float], int], None]
+    finish: Callable[[], None]
+
+
+class Trackers:
+    """Those a run has chosen, started together.
+
+    Raises:
+        ConfigError: one does not start; those before it are ended.
+    """
+
+    def __init__(self, names: Sequence[str], run: Tracked) -> None:
+        self._path = run.path
+        self._started: list[Tracker] = []
+        for name in names:
+            try:
+                with storing(run.path):
+                    self._started.append(_START[name](run))
+            except OSError:
+                self.finish()
+                raise
+            except Exception as error:
+                self.finish()
+                raise ConfigError(
+                    f"record.trackers: {name} does not start: {type(error).__name__}: {error}. Leave it out, or see to it"
+                ) from error
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Send a row of metrics; what counted nothing (null) is left out."""
+        values = {key: value for key, value in row.items() if value is not None and key != "step"}
+        with storing(self._path):
+            for tracker in self._started:
+                tracker.log(values, row["step"])
+
+    def finish(self) -> None:
+        """Wait until everything is written or sent."""
+        with storing(self._path):
+            while self._started:
+                self._started.pop().finish()
+
+
+def start_trackers(settings: RunSettings, path: Path, *, first: int, identity: str) -> Trackers | None:
+    """Those of `record.trackers`; None where none is chosen. See `Tracked`."""
+    if not settings.record.trackers:
+        return None
+    run = Tracked(path, settings.record.project, identity, flatten(settings.model_dump(mode="json")), first)
+    return Trackers(settings.record.trackers, run)
+
+
+def tensorboard_folder(path: Path) -> Path:
+    """Where TensorBoard's files of a run are."""
+    return path / "tensorboard"
+
+
+def require_trackers(settings: RunSettings) -> None:
+    """Raises ConfigError if a tracker is not installed."""
+    for name in settings.record.trackers:
+        if not installed(name):
+            raise ConfigError(f"record.trackers: {name!r} is not installed; pip install 'progrpo[{name}]'")
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings as one table with dotted keys; a list becomes text."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value if value is None or isinstance(value, str | int | float) else str(value)
+    return flat
+
+
+def _tensorboard(run: Tracked) -> Tracker:
+    """Into the run directory; of a run that is resumed, TensorBoard drops the steps that are made again."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(tensorboard_folder(run.path)), purge_step=run.first)
+    rows = "".join(f"| {key} | {_cell(value)} |\n" for key, value in run.settings.items())
+    writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}", run.first)
+
+    def log(values: Mapping[str, float], step: int) -> None:
+        for key, value in values.items():
+            writer.add_scalar(key, value, step)
+        writer.flush()
+
+    return Tracker(log, writer.close)
+
+
+def _wandb(run: Tracked) -> Tracker:
+    """One run there for a run and its resumptions; of a step that is made again it keeps what it had."""
+    import wandb
+
+    started = wandb.init(
+        project=run.project,
+        name=run.path.name,
+        id=_number(run),
+        resume="allow",
+        dir=str(run.path),
+        config=dict(run.settings),
+    )
+    return Tracker(lambda values, step: started.log(dict(values), step=step), started.finish)
+
+
+def _trackio(run: Tracked) -> Tracker:
+    """Likewise; files are where Trackio keeps those of all runs ($TRACKIO_DIR), for its dashboard to find them."""
+    import trackio
+
+    started = trackio.init(
+        project=run.project,
+        name=f"{run.path.name}-{_number(run)}",
+        resume="allow",
+        config=dict(run.settings),
+    )
+    return Tracker(lambda values, step: started.log(dict(values), step=step), started.finish)
+
+
+_START: dict[str, Callable[[Tracked], Tracker]] = {"tensorboard": _tensorboard, "wandb": _wandb, "trackio": _trackio}
+
+
+def _cell(value: Any) -> str:
+    """A value in a table of Markdown."""
+    return " ".join(str(value).replace("|", "\\|").split())
+
+
+def _number(run: Tracked) -> str:
+    return hashlib.sha256(run.identity.encode()).hexdigest()[:12]
