@@ -89,6 +89,18 @@ def same_metrics(alone: Path, together: Path) -> None:
                 assert other[key] == pytest.approx(value, rel=1e-5, abs=1e-5), (key, together)
 
 
+@pytest.mark.slow
+def test_weights_gathered_in_bf16_move_log_probs_by_their_rounding(settings: Make, tmp_path: Path) -> None:
+    def one(name: str, **parallel: Any) -> dict[str, Any]:
+        made = settings(steps=2, batch={"prompts": 4, "group": 4}, evaluate={"every": 0}, out=str(tmp_path / name))
+        model = made["model"] | {"precision": "bf16", "gradient_checkpointing": True}
+        return made | {"model": model, "parallel": {"mode": "fsdp2"} | parallel}
+
+    train_together(2, [one("plain"), one("rounded", mixed_precision=True)])
+    gaps = [read_jsonl(tmp_path / name / "metrics.jsonl")[0]["sampler/gap"] for name in ("plain", "rounded")]
+    assert gaps[0] < gaps[1] < 2e-2  # bf16 has 8 bits: 4e-3 a rounding
+
+
 def _idle(rank: int, count: int, port: int, run: dict[str, Any]) -> None:
     from stand_ins.several_processes import enter
 

@@ -44,6 +44,10 @@ class ParallelSettings(Settings):
     reshard_after_forward: bool = True
     """fsdp2: give a layer's gathered weights back after its forward pass and gather them again in the backward pass; false
     keeps them, which is faster and takes the memory of the whole model."""
+    mixed_precision: bool = False
+    """fsdp2 with model.precision=bf16: gather weights in bf16, half of what is exchanged; gradients are still summed in
+    float32. Norms and embeddings are then rounded to bf16, too, which they are not without: `sampler/gap` says by how much
+    log-probs move."""
     cpu_offload: bool = False
     """fsdp2 on GPUs: keep weights, gradients and optimiser in the machine's memory; the optimiser then steps on the CPU."""
 
@@ -104,17 +108,25 @@ class Parallel:
 
     def _shard(self, scorer: torch.nn.Module, device: torch.device) -> torch.nn.Module:
         from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, OffloadPolicy, fully_shard
+        from torch.distributed.fsdp import (
+            CPUOffloadPolicy,
+            FSDPModule,
+            MixedPrecisionPolicy,
+            OffloadPolicy,
+            fully_shard,
+        )
 
         _join_alone(device)
         mesh = init_device_mesh(device.type, (self.processes.count,))
         offload = CPUOffloadPolicy() if self._settings.cpu_offload else OffloadPolicy()
+        rounded = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
         for module in (*layers(scorer), scorer):
             fully_shard(
                 module,
                 mesh=mesh,
                 reshard_after_forward=self._settings.reshard_after_forward,
                 offload_policy=offload,
+                mp_policy=rounded if self._settings.mixed_precision else MixedPrecisionPolicy(),
             )
         for module in scorer.modules():
             if isinstance(module, FSDPModule):

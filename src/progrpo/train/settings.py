@@ -134,6 +134,8 @@ class RunSettings(Settings):
                     f"(batch.prompts={self.batch.prompts} / batch.minibatch_prompts={self.batch.minibatch_prompts}); "
                     f"use {max(1, value // per_rollout) * per_rollout}"
                 )
+        if self.parallel.mixed_precision and (self.model.precision != "bf16" or self.parallel.mode != "fsdp2"):
+            raise ValueError("parallel.mixed_precision belongs to parallel.mode=fsdp2 and model.precision=bf16")
         if self.sampling.temperature == 0:
             raise ValueError("sampling.temperature: 0 samples nothing new; training needs a value above 0")
         return self
