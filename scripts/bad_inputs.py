@@ -1,10 +1,10 @@
 """Give the command line what is wrong, and write docs/bad_inputs.md: input, message, seconds, exit status.
 
-    python scripts/bad_inputs.py [WORD ...]    # all, or those whose description holds a word (then nothing is written)
+    python scripts/bad_inputs.py [-jN] [WORD ...]    # with words: the rows of cases whose description holds one
 
-Each case is a process of its own in a folder of its own, on the CPU, without a network. What it prints is timed line by line:
-the longest silence before the last line is a column of the table. Exits 1 where a case ends in a traceback, with another
-status than it should, or in more lines of error than it should.
+Each case is a process of its own (N side by side) in a folder of its own, on the CPU, without a network. What it prints is
+timed: the longest silence before the last line is a column of the table. Exits 1 where a case ends in a traceback, with
+another status than it should, or in more lines of error than it should.
 """
 
 import gzip
@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -261,7 +262,7 @@ def _(here: Path) -> Given:
     return Given(words=recipe(here), limit_bytes=1_000_000, status=3)
 
 
-@case(DISK, "the same, found by `--dry-run`")
+@case(DISK, "files may not grow so large, found by `--dry-run`")
 def _(here: Path) -> Given:
     return Given(words=recipe(here, "--dry-run"), limit_bytes=1_000_000, status=1)
 
@@ -316,7 +317,7 @@ def _(here: Path) -> Given:
     return Given(words=recipe(here, task=FILE_TASK))
 
 
-@case(DATA, "the same, found by `--dry-run`")
+@case(DATA, "a file that is not there, found by `--dry-run`")
 def _(here: Path) -> Given:
     return Given(words=recipe(here, "--dry-run", task=FILE_TASK), status=1)
 
@@ -685,7 +686,7 @@ SIGNALS = "Signals"
 
 @case(SIGNALS, "SIGTERM in a run")
 def _(here: Path) -> Given:
-    return Given(words=recipe(here, "steps=2000", "evaluate.every=0"), kill="run directory", status=143)
+    return Given(words=recipe(here, "steps=2000", "evaluate.every=0"), kill="step ", status=143)
 
 
 @case(SIGNALS, "SIGTERM in an evaluation")
@@ -774,7 +775,7 @@ def faults(given: Given, ended: Ended) -> list[str]:
     return found
 
 
-def page(rows: Sequence[tuple[str, str, Ended]]) -> str:
+def page(rows: Sequence[tuple[str, str, Ended]], jobs: int) -> str:
     """The whole of docs/bad_inputs.md."""
     slowest = max(rows, key=lambda row: row[2].silence)
     text = [
@@ -782,9 +783,10 @@ def page(rows: Sequence[tuple[str, str, Ended]]) -> str:
         "",
         "Made by `python scripts/bad_inputs.py`, which gives the command line each of these inputs in a process of its own (on "
         "a CPU, without a network) and notes what it prints. What is wrong is said in one line on standard error; a file and "
-        "a line are named where there are any. Seconds are from the start of the process to its end; about as many as it "
-        "takes to import torch and transformers are in most. The longest silence is the longest time without a line of "
-        f"output before the last one: {slowest[2].silence:.1f} s here ({slowest[1]}).",
+        "a line are named where there are any. Seconds are from the start of the process to its end, most of them for the "
+        f"import of torch and transformers ({jobs} processes side by side on a shared machine of {os.cpu_count()} cores). The "
+        "silence is the longest time in which nothing was written before the last line: at most "
+        f"{slowest[2].silence:.1f} s ({slowest[1]}).",
         "",
         "| exit status | |",
         "| --: | :-- |",
@@ -799,10 +801,13 @@ def page(rows: Sequence[tuple[str, str, Ended]]) -> str:
             "| :-- | :-- | --: | --: | --: |",
         ]
         for _, description, ended in (row for row in rows if row[0] == section):
-            said = shown(ended.message)
-            text.append(f"| {description} | {said} | {ended.seconds:.1f} | {ended.silence:.1f} | {ended.status} |")
+            text.append(row_of(description, ended))
         text.append("")
     return "\n".join(text)
+
+
+def row_of(description: str, ended: Ended) -> str:
+    return f"| {description} | {shown(ended.message)} | {ended.seconds:.1f} | {ended.silence:.1f} | {ended.status} |"
 
 
 def shown(message: str) -> str:
@@ -813,27 +818,35 @@ def shown(message: str) -> str:
     return "`" + text.replace("`", "'").replace("|", "\\|") + "`"
 
 
+def run_case(make: Make) -> tuple[Given, Ended]:
+    with tempfile.TemporaryDirectory(prefix="bad-inputs-") as folder:
+        given = make(Path(folder))
+        return given, run(given, Path(folder))
+
+
 def main(words: Sequence[str]) -> int:
-    rows, bad = [], 0
+    jobs = max([1, *(int(word[2:]) for word in words if word.startswith("-j"))])
+    words = [word for word in words if not word.startswith("-j")]
     chosen = [one for one in CASES if not words or any(word in f"{one[0]} {one[1]}" for word in words)]
-    for section, description, make in chosen:
-        with tempfile.TemporaryDirectory(prefix="bad-inputs-") as folder:
-            given = make(Path(folder))
-            ended = run(given, Path(folder))
-        rows.append((section, description, ended))
-        wrong = faults(given, ended)
-        bad += bool(wrong)
-        print(
-            f"{ended.seconds:5.1f} s {ended.silence:5.1f} s  {ended.status:>3}  {description}: {shown(ended.message)}",
-            flush=True,
-        )
-        if wrong:
-            print(
-                f"    FAULT: {'; '.join(wrong)}\n" + "\n".join(f"    | {line}" for line in ended.lines[-25:]),
-                flush=True,
-            )
-    if not words:
-        PAGE.write_text(page(rows), "utf-8")
+    rows, bad = [], 0
+    with ThreadPoolExecutor(jobs) as pool:
+        ends = pool.map(run_case, [make for _, _, make in chosen])
+        for (section, description, _), (given, ended) in zip(chosen, ends, strict=True):
+            rows.append((section, description, ended))
+            wrong = faults(given, ended)
+            bad += bool(wrong)
+            numbers = f"{ended.seconds:5.1f} s {ended.silence:5.1f} s  {ended.status:>3}"
+            print(f"{numbers}  {description}: {shown(ended.message)}", flush=True)
+            if wrong:
+                print(
+                    f"    FAULT: {'; '.join(wrong)}\n" + "\n".join(f"    | {line}" for line in ended.lines[-25:]),
+                    flush=True,
+                )
+    text = PAGE.read_text("utf-8") if words and PAGE.exists() else page(rows, jobs)
+    for _, description, ended in rows:
+        before = next((line for line in text.splitlines() if line.startswith(f"| {description} |")), "")
+        text = text.replace(before, row_of(description, ended)) if before else text
+    PAGE.write_text(text, "utf-8")
     print(f"{len(rows)} cases, {bad} with a fault")
     return int(bad > 0)
 

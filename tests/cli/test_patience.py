@@ -18,6 +18,15 @@ def test_what_takes_long_is_told_once_and_dotted(capsys: pytest.CaptureFixture[s
     assert lines[2:] == [""]
 
 
+def test_nothing_is_told_after_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    # the teller's wait ends while another holds the lock, and it has its turn only after the end
+    for _ in range(20):
+        with Patience("loading", after_s=0.005) as patience, patience._changed:
+            time.sleep(0.01)
+            patience._over = True
+        assert capsys.readouterr().err in ("", "loading \n")
+
+
 def test_what_is_done_soon_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     with Patience("loading", after_s=5.0) as patience:
         patience.now("reading")

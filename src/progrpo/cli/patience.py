@@ -50,7 +50,9 @@ class Patience:
     def _tell(self) -> None:
         with self._changed:
             while not self._over:
-                if self._changed.wait(self._after_s) or not self._doing:
+                changed = self._changed.wait(self._after_s)
+                # It may have ended, or changed to nothing, while this thread waited for its turn.
+                if changed or self._over or not self._doing:
                     continue
                 self._write("." if self._told else f"{self._doing} ")
                 self._told = True
