@@ -97,7 +97,7 @@ TYPOS = [
     ("tasks", "SAMPLE = {}", "unknown constant 'SAMPLE'; did you mean 'SAMPLES'"),
     ("tasks", "samples = {}", "unknown constant 'samples'; did you mean 'SAMPLES'"),
     ("tasks", "def summarize(problems, params): ...", "unknown function 'summarize'; did you mean 'summarise'"),
-    ("engines", "def makes(model, params): ...", "unknown function 'makes'; did you mean 'make'"),
+    ("engines", "def makes(model, params): ...", "unknown function 'makes'; did you mean 'make'\\? An engine may"),
     ("engines", "MAKE = 1", "unknown constant 'MAKE'"),
     ("measures", "NEED_CANONICAL = True", "unknown constant 'NEED_CANONICAL'; did you mean 'NEEDS_CANONICAL'"),
     ("measures", "def over_tasks(problems, params): ...", "unknown function 'over_tasks'; did you mean 'over_task'"),
@@ -349,6 +349,20 @@ def test_a_gold_check_gives_text_or_none(write: Callable[[str], Path]) -> None:
         ("(Problem(id='1', prompt='x') for _ in range(2))", PluginError, "load gave a generator; expected a list"),
         ("[Problem(id='1', prompt='x')] * 2", DataError, "problem '1': the id '1' is that of another problem already"),
         ("[]", DataError, "has no problems"),
+        (
+            "[Problem(id='1', prompt='x', answer=5)]",
+            PluginError,
+            "problem '1' of split 'train': its answer is 5; expected text",
+        ),
+        ("[Problem(id='1', prompt='x', answer=float('nan'))]", PluginError, "its answer is nan"),
+        (
+            "[Problem(id='1', prompt='x', answer='1', accepted=(2,))]",
+            PluginError,
+            r"accepted is \(2,\); expected a tuple",
+        ),
+        ("[Problem(id='1', prompt=None)]", PluginError, "its prompt is None; expected text, or a tuple of"),
+        ("[Problem(id='1', prompt=())]", PluginError, r"its prompt is \(\)"),
+        ("[Problem(id='1', prompt=({'role': 'user'},))]", PluginError, r"its prompt is \(\{'role': 'user'\},\)"),
     ],
 )
 def test_what_a_task_loads_is_checked(

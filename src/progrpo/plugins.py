@@ -168,9 +168,9 @@ def check_contract(contract: Contract, name: str, module: ModuleType) -> None:
         meant = ["Params"] if isinstance(getattr(module, defined), type) else contract.names
         if defined not in offered or get_close_matches(defined, meant, cutoff=_TYPO):
             raise PluginError(
-                f"{where}: unknown {_what(getattr(module, defined))} {defined!r}{_hint(defined, meant)} A {contract.kind} may "
-                f"define: {', '.join(contract.names)}. What is the module's own begins with an underscore or is listed in its "
-                "__all__"
+                f"{where}: unknown {_what(getattr(module, defined))} {defined!r}{_hint(defined, meant)} "
+                f"{_article(contract.kind)} may define: {', '.join(contract.names)}. What is the module's own begins with an "
+                "underscore or is listed in its __all__"
             )
     for choices in contract.required:
         if not any(hasattr(module, choice) for choice in choices):
@@ -252,6 +252,10 @@ def _concerns(contract: Contract, name: str, value: object) -> bool:
     if isinstance(value, ModuleType | TypeVar):
         return False
     return name.isupper() or name.upper() in contract.names or (callable(value) and name[0].islower())
+
+
+def _article(kind: str) -> str:
+    return f"{'An' if kind[0] in 'aeiou' else 'A'} {kind}"
 
 
 def _what(value: object) -> str:

@@ -113,3 +113,16 @@ def test_bad_files(tmp_path: Path, name: str, text: str | None, message: str) ->
 def test_no_held_out_problems(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no problems for the test split; give task.test=FILE"):
         load(jsonl(tmp_path / "a.jsonl", ROWS), "test")
+
+
+def test_ids_are_text_or_whole_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+
+    def ids(*given: str) -> list[str]:
+        path.write_text("".join(f'{{"prompt": "p", "answer": "1", "id": {one}}}\n' for one in given))
+        return [problem.id for problem in load(path, id_key="id")]
+
+    assert ids("7", '"a/b"', '"7a"') == ["7", "a/b", "7a"]
+    for wrong in ("null", "NaN", "1.5", "true", '{"n": 1}', "[1]", '""'):
+        with pytest.raises(DataError, match="line 2: 'id', the id, must be text or a whole number, got"):
+            ids("1", wrong)

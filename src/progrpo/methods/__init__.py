@@ -39,6 +39,7 @@ from progrpo.algo.aggregate import sequence_weights, weighted_sum
 from progrpo.algo.divergence import kl_estimate
 from progrpo.algo.surrogate import clipped_surrogate
 from progrpo.errors import ConfigError, PluginError
+from progrpo.methods import _results
 from progrpo.methods._contract import HOOKS, NEEDABLE, OTHERS
 from progrpo.methods._data import Advantages, Alarm, MicroView, Reweighted, StepBatch, dropped, without_truncated
 from progrpo.methods._params import Params, Pool, base_advantages
@@ -135,7 +136,8 @@ class Method:
         What is added follows the method's own normalisation and is not normalised itself; dropped sequences get none.
         """
         shaped, keep_hook = self._shaped(batch), self._hook("sequence_keep")
-        keep = keep_hook(shaped, self.params) if keep_hook else None
+        where = self._where("sequence_keep")
+        keep = _results.as_kept(keep_hook(shaped, self.params), batch, where) if keep_hook else None
         advantages = dropped(self._with_added(self._own_advantages(shaped), batch), keep)
         return without_truncated(advantages, batch.truncated) if self.params.truncated == "drop" else advantages
 
@@ -160,16 +162,14 @@ class Method:
 
     def reweight(self, step: StepBatch) -> Reweighted:
         hook = self._hook("reweight")
-        result: Reweighted = hook(step, self.params) if hook else Reweighted()
-        return result
+        return _results.as_reweighted(hook(step, self.params), step, self._where("reweight")) if hook else Reweighted()
 
     def clip_range(self, step: StepBatch) -> tuple[float | Tensor, float | Tensor]:
         """How far below and above 1 the importance ratio counts; floats, or [K, S]."""
         hook = self._hook("clip_range")
         if hook is None:
             return self.params.clip_low, self.params.clip_high
-        low, high = hook(step, self.params)
-        return low, high
+        return _results.as_range(hook(step, self.params), step, self._where("clip_range"))
 
     def weights(
         self, lengths: Int[Tensor, "P G"], longest: int, kept: Bool[Tensor, "P G"] | None = None
@@ -194,7 +194,7 @@ class Method:
         TRL and the released code of the methods that keep some.
         """
         if whole := self._hook("group_loss"):
-            loss = whole(micro, self.params)
+            loss = _results.as_scalar(whole(micro, self.params), self._where("group_loss"))
             return loss + self._regularisers(micro), loss
         objective = clipped_surrogate(
             micro.logprobs,
@@ -205,13 +205,13 @@ class Method:
             dual_clip=self.params.dual_clip,
         )
         if token := self._hook("token_loss"):
-            objective = token(micro, objective, self.params)
+            objective = _results.as_objective(token(micro, objective, self.params), micro, self._where("token_loss"))
         if token_weights is not None:
             objective = objective * token_weights
         loss = -weighted_sum(objective, micro.mask, micro.weights)
         total = loss + self._regularisers(micro)
         if extra := self._hook("extra_loss"):
-            total = total + extra(micro, self.params)
+            total = total + _results.as_scalar(extra(micro, self.params), self._where("extra_loss"))
         return total, loss
 
     @property
@@ -244,22 +244,24 @@ class Method:
 
     def _shaped(self, batch: RolloutBatch) -> RolloutBatch:
         hook = self._hook("shape_reward")
-        shaped = hook(batch, self.params) if hook else batch.rewards
+        if hook is None:
+            return batch
+        shaped = _results.as_rewards(hook(batch, self.params), batch, self._where("shape_reward"))
         return batch if shaped is batch.rewards else replace(batch, rewards=shaped)  # a copy reads every field
 
     def _own_advantages(self, shaped: RolloutBatch) -> Advantages:
         hook = self._hook("advantages")
-        advantages: Advantages = (
-            hook(shaped, self.params) if hook else Advantages(values=base_advantages(shaped, self.params))
-        )
-        return advantages
+        if hook is None:
+            return Advantages(values=base_advantages(shaped, self.params))
+        return _results.as_advantages(hook(shaped, self.params), shaped, self._where("advantages"))
 
     def _with_added(self, plain: Advantages, batch: RolloutBatch) -> Advantages:
         if self.added is None:
             return plain
         if plain.tokens is not None:
             raise ConfigError(_PER_TOKEN.format(name=self.name))
-        more: Advantages = self.added.module.add_to(plain.values, batch, self.added.params)
+        more = self.added.module.add_to(plain.values, batch, self.added.params)
+        more = _results.as_advantages(more, batch, self.added._where("add_to"))
         stats, columns = {**plain.stats, **more.stats}, {**plain.columns, **more.columns}
         state = plain.state if more.state is None else {**(plain.state or {}), **more.state}
         return replace(plain, values=more.values, plain=plain.values, state=state, stats=stats, columns=columns)
@@ -277,6 +279,9 @@ class Method:
 
     def _hook(self, name: str) -> Any:
         return getattr(self.module, name, None)
+
+    def _where(self, hook: str) -> str:
+        return f"method {self.name!r}: {hook}"
 
 
 def load(choice: Choice) -> Method:

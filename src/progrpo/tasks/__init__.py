@@ -15,7 +15,7 @@ The contract:
     SOURCES         where the rows of a published data set are read from; for readers, nothing here asks for it
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -65,7 +65,7 @@ class Task:
         """Load one split.
 
         Raises:
-            PluginError: what the task loads is no sequence of problems with ids.
+            PluginError: what the task loads is no sequence of problems with ids, or a problem's prompt or answer is no text.
             DataError: the split is empty, two of its problems share an id (both lines are named), or a text holds half a
                 character.
         """
@@ -78,6 +78,8 @@ class Task:
                     f"task {self.name!r}: row {index} of split {split!r} is {problem!r:.80}; expected a "
                     "progrpo.types.Problem whose id is text"
                 )
+            if fault := _fault(problem):
+                raise PluginError(f"task {self.name!r}: problem {problem.id!r:.80} of split {split!r}: {fault}")
         if len(loaded) == 0:
             raise DataError(f"task {self.name!r}: split {split!r} has no problems")
         _require_readable(loaded, f"task {self.name!r}: split {split!r}")
@@ -113,6 +115,22 @@ def reward(choice: Choice) -> Choice:
 def problems(choice: Choice, split: str) -> Sequence[Problem]:
     """`Task.problems` of a choice that is not loaded yet."""
     return load(choice).problems(split)
+
+
+def _fault(problem: Problem) -> str | None:
+    """What is no text of a problem though it must be; None where nothing is."""
+    if not isinstance(problem.answer, str | None):
+        return (
+            f"its answer is {problem.answer!r:.80}; expected text (a number as one would write it), or None without one"
+        )
+    if not isinstance(problem.accepted, Sequence) or not all(isinstance(one, str) for one in problem.accepted):
+        return f"accepted is {problem.accepted!r:.80}; expected a tuple of texts"
+    if isinstance(problem.prompt, str):
+        return None
+    messages = problem.prompt if isinstance(problem.prompt, Sequence) else ()
+    if messages and all(isinstance(one, Mapping) and isinstance(one.get("content"), str) for one in messages):
+        return None
+    return f'its prompt is {problem.prompt!r:.80}; expected text, or a tuple of {{"role", "content"}} messages'
 
 
 def _require_readable(problems: Sequence[Problem], where: str) -> None:

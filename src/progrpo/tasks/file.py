@@ -44,7 +44,7 @@ class Params(Settings):
     """Column of the gold answer (a list: of the accepted answers), for instance reward_model.ground_truth; None where the
     reward needs none (it then reads `info_keys`, for instance tests)."""
     id_key: str | None = None
-    """Column of a unique id; None numbers the rows."""
+    """Column of a unique id, text or a whole number; None numbers the rows."""
     info_keys: tuple[str, ...] = ()
     """Columns handed to the reward as they are."""
     chat: bool = True
@@ -93,9 +93,15 @@ def _problem(row: Mapping[str, Any], place: str, index: int, params: Params) -> 
         answer, *others = read_answers(_at(row, params.answer_key, place), place, params.answer_key)
         accepted = tuple(others)
     prompt = _prompt(_at(row, params.prompt_key, place), place, params)
-    identity = str(index) if params.id_key is None else str(_at(row, params.id_key, place))
+    identity = str(index) if params.id_key is None else _id(_at(row, params.id_key, place), place, params.id_key)
     info = {key: _at(row, key, place) for key in params.info_keys}
     return Problem(id=identity, prompt=prompt, answer=answer, accepted=accepted, info=info, place=place)
+
+
+def _id(value: Any, place: str, key: str) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise DataError(f"{place}: {key!r}, the id, must be text or a whole number, got {value!r:.80}")
+    return str(value)
 
 
 def _prompt(value: Any, place: str, params: Params) -> str | tuple[Message, ...]:
