@@ -96,7 +96,7 @@ class Table:
         ):
             yield SharedMicroBatch(micro, counts=True, last=True)
 
-    def forward(self, micro: MicroBatch, *, entropy_grad: bool = False) -> Forwarded:
+    def forward(self, micro: MicroBatch, *, entropy_grad: bool = False, top: int = 0) -> Forwarded:
         logp = self.logits.log_softmax(dim=-1)[micro.index // 6]  # [B, V]
         return Forwarded(logprobs=logp.gather(1, micro.tokens), entropies=None, states=torch.zeros(1, 1, 1))
 

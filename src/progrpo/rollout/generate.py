@@ -106,8 +106,10 @@ def run_rollout(
         for problem, request, result, group_verdicts in zip(problems, requests, generated, verdicts, strict=True)
     )
     verified = time.perf_counter()
+    with record_function("gather"):
+        gathered = gather_groups(groups, everything, processes)
     return Rollout(
-        groups=gather_groups(groups, everything, processes),
+        groups=gathered,
         generate_s=sampled - started,
         verify_s=verified - sampled,
         verify_busy_s=judging.busy_s,
