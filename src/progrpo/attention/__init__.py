@@ -90,7 +90,7 @@ def _attention(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
         return result
-    if unknown := sorted(name for name, given in kwargs.items() if given is not None and name not in _KNOWN):
+    if unknown := sorted(name for name, argument in kwargs.items() if argument is not None and name not in _KNOWN):
         raise ModelError(f"its attention asks for {', '.join(unknown)}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     kind, dtype = query.device.type, query.dtype

@@ -267,15 +267,15 @@ class Method:
         return replace(plain, values=more.values, plain=plain.values, state=state, stats=stats, columns=columns)
 
     def _regularisers(self, micro: MicroView) -> Tensor:
-        found = micro.logprobs.new_zeros(())
+        penalty = micro.logprobs.new_zeros(())
         mask = micro.mask if micro.all_mask is None else micro.all_mask
         weights = micro.weights if micro.all_weights is None else micro.all_weights
         if self.params.kl_coef and micro.ref_logprobs is not None:
             divergence = kl_estimate(micro.logprobs, micro.ref_logprobs, kind=self.params.kl)
-            found = found + self.params.kl_coef * weighted_sum(divergence, mask, weights)
+            penalty = penalty + self.params.kl_coef * weighted_sum(divergence, mask, weights)
         if self.params.entropy_coef and micro.entropies is not None:
-            found = found - self.params.entropy_coef * weighted_sum(micro.entropies, mask, weights)
-        return found
+            penalty = penalty - self.params.entropy_coef * weighted_sum(micro.entropies, mask, weights)
+        return penalty
 
     def _hook(self, name: str) -> Any:
         return getattr(self.module, name, None)

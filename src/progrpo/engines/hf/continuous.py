@@ -112,7 +112,10 @@ class ContinuousDecoder:
         for target, values in (
             (
                 state.place,
-                [(first + group) * self._capacity.group + own for group, own in zip(origin, rank, strict=True)],
+                [
+                    (first + group) * self._capacity.group + rank_in_group
+                    for group, rank_in_group in zip(origin, rank, strict=True)
+                ],
             ),
             (state.out, [row for index in entering for row in self._results.rows(index)]),
             (state.prompt, [len(prompts[group]) for group in origin]),
@@ -223,13 +226,13 @@ class ContinuousDecoder:
 
     def _completed(self, count: int) -> np.ndarray:
         """Which of the first `count` rows have completed a stop string with their last token."""
-        state, window, found = self._device_rows, self._ends.window, np.zeros(count, dtype=bool)
+        state, window, completed = self._device_rows, self._ends.window, np.zeros(count, dtype=bool)
         last = state.last[:count].tolist()
         for row in [row for row, token in enumerate(last) if self._ends.may_complete(token)]:
             drawn = int(self._drawn[row])
             tail = state.tokens[state.out[row], max(0, drawn - window) : drawn].tolist()
-            found[row] = self._ends.complete(tail)
-        return found
+            completed[row] = self._ends.complete(tail)
+        return completed
 
     def _close_groups(self, on_done: Done | None) -> None:
         """Hand over the groups whose rows have all ended, and close the gaps among the slots of prompts in the same way.
