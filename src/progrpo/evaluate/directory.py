@@ -136,9 +136,9 @@ class EvaluationFile:
         if not self._rows.exists():
             return
         text = self._rows.read_bytes()
-        whole = text[: text.rfind(b"\n") + 1]
-        if whole != text:
-            write_whole(self._rows, whole.decode("utf-8"))
+        complete_rows = text[: text.rfind(b"\n") + 1]
+        if complete_rows != text:
+            write_whole(self._rows, complete_rows.decode("utf-8"))
 
     def _write(self, header: Mapping[str, Any]) -> None:
         self._known = dict(header)

@@ -193,8 +193,8 @@ class Method:
         KL and H are means over all tokens of the step's sequences, those too that `reweight` does not keep: as in verl,
         TRL and the released code of the methods that keep some.
         """
-        if whole := self._hook("group_loss"):
-            loss = _results.as_scalar(whole(micro, self.params), self._where("group_loss"))
+        if group_loss := self._hook("group_loss"):
+            loss = _results.as_scalar(group_loss(micro, self.params), self._where("group_loss"))
             return loss + self._regularisers(micro), loss
         objective = clipped_surrogate(
             micro.logprobs,

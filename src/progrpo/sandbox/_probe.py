@@ -130,8 +130,6 @@ def fork_until_refused(most: int) -> int:
     return count
 
 
-with open(payload, "rb") as payload_file:
-    probe(
-        eval(payload_file.read())
-    )  # written by the self-test; eval because importing json takes longer than all the rest
+with open(payload, "rb") as file:
+    probe(eval(file.read()))  # written by the self-test; eval because importing json takes longer than all the rest
 os.write(channel, b"done\n")

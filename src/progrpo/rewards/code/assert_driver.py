@@ -258,7 +258,7 @@ def run(job: "dict[str, Any]") -> int:
         with suppress(NameError):  # where it is used, Python says so
             namespace[name] = program.ask("name", name)
     done: set[str] = set()
-    count: int = job["own"]
+    count: int = job["standalone"]
     for number, part in enumerate(job["parts"], start=1):
         now["name"], name = f"test {number} of {len(job['parts'])}", f"test_solution_{number}.py"
         sources[name] = part.split("\n")

@@ -164,15 +164,10 @@ def tests(namespace: dict[str, Any]) -> Iterator[tuple[str, Callable[[], int]]]:
             for method in unittest.defaultTestLoader.getTestCaseNames(one):
                 yield f"{name}.{method}", lambda one=one, method=method: _run_case(one, method)  # type: ignore[misc]
         elif inspect.isclass(one) and name.startswith("Test") and not getattr(one, "skipped", False):
-            method_fixtures = fixtures | {key: value for key, value in vars(one).items() if _is_fixture(value)}
+            scoped = fixtures | {key: value for key, value in vars(one).items() if _is_fixture(value)}
             for method, test in vars(one).items():
                 if method.startswith("test") and inspect.isroutine(test):
-                    yield (
-                        f"{name}.{method}",
-                        lambda one=one, test=test, method_fixtures=method_fixtures: _run_method(
-                            one, test, method_fixtures
-                        ),
-                    )  # type: ignore[misc]
+                    yield f"{name}.{method}", lambda one=one, test=test, scoped=scoped: _run_method(one, test, scoped)  # type: ignore[misc]
 
 
 def _is_fixture(one: Any) -> bool:

@@ -63,7 +63,7 @@ def _both(judge: Judge, code: str, asserts: Asserts, prompt: str) -> tuple[Ended
     ends: list[float] = []  # when the program is to be gone, once the tests are
     tests = {
         "parts": list(asserts.parts),
-        "own": asserts.standalone,
+        "standalone": asserts.standalone,
         "names": list(asserts.names),
         "modules": list(asserts.modules),
         "program": list(PROGRAM),

@@ -22,7 +22,7 @@ class Asserts:
     Attributes:
         parts: sources that are run one after the other in one namespace; each assert statement of a list is one. Functions
             and classes of tests are run as soon as their part has defined them.
-        own: parts that are a test by themselves, without any function of tests.
+        standalone: parts that are a test by themselves, without any function of tests.
         names: what they use and do not define: the program's. modules: of the standard library, used but not imported.
     """
 
