@@ -90,8 +90,9 @@ def generate(split: str, params: Params) -> Iterator[Problem]:
         produced += 1
         yield _problem(grid, count, params)
     raise ConfigError(
-        f"grid_path: only {produced} problems of split {split!r} exist or can be found "
-        f"on {params.rows} x {params.columns} cells with {params.walls} walls and at most {params.max_moves} moves; change one of these or ask for fewer problems"
+        f"grid_path: only {produced} problems of split {split!r} exist or can be found on "
+        f"{params.rows} x {params.columns} cells with {params.walls} walls and at most {params.max_moves} moves; "
+        "change one of these or ask for fewer problems"
     )
 
 
