@@ -93,13 +93,13 @@ def own_place(error: BaseException) -> str | None:
     """
     if isinstance(error, SyntaxError) and error.filename and _is_own(error.filename):
         return _shown(error.filename, error.lineno or 0, "")
-    called, found = False, None
+    called, place = False, None
     for frame, line in walk_tb(error.__traceback__):
         name = frame.f_code.co_filename
         if called and _is_own(name):
-            found = _shown(name, line, frame.f_code.co_name)
+            place = _shown(name, line, frame.f_code.co_name)
         called |= Path(name).is_relative_to(_HERE)
-    return found
+    return place
 
 
 def _is_own(name: str) -> bool:

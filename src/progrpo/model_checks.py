@@ -73,16 +73,16 @@ def positions(config: Any) -> int | None:
     """
     config = config.get_text_config()
     names = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx")
-    found = next((value for name in names if isinstance(value := getattr(config, name, None), int)), None)
-    if found is None or found <= 0:
+    limit = next((value for name in names if isinstance(value := getattr(config, name, None), int)), None)
+    if limit is None or limit <= 0:
         return None
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     kinds = [rope] if "factor" in rope else [kind for kind in rope.values() if isinstance(kind, Mapping)]
     for kind in kinds:
         if kind.get("rope_type", kind.get("type")) in ("linear", "dynamic", "yarn") and kind.get("factor"):
-            trained = kind.get("original_max_position_embeddings") or found
-            found = max(found, int(trained * kind["factor"]))
-    return found
+            trained = kind.get("original_max_position_embeddings") or limit
+            limit = max(limit, int(trained * kind["factor"]))
+    return limit
 
 
 @torch.no_grad()
@@ -195,8 +195,8 @@ def _packed_fault(model: Any, device: torch.device, *, bf16: bool) -> str | None
                 model.base_model(
                     input_ids=torch.cat([prompt, completion])[None].to(device), use_cache=False
                 ).last_hidden_state[0, len(prompt) :]
-                for prompt, own in zip(prompts, completions, strict=True)
-                for completion in own
+                for prompt, group in zip(prompts, completions, strict=True)
+                for completion in group
             ]
         pairs = [(torch.cat(ours).detach(), torch.cat(theirs).detach())]
         if watched is not None and shared.requires_grad:

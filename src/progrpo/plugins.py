@@ -185,16 +185,16 @@ def check_contract(contract: Contract, name: str, module: ModuleType) -> None:
 
 
 def _check_functions(contract: Contract, where: str, module: ModuleType) -> None:
-    for own, text in contract.names.items():
-        if own == "Params" or not hasattr(module, own):
+    for name, text in contract.names.items():
+        if name == "Params" or not hasattr(module, name):
             continue
-        value = getattr(module, own)
-        if callable(value) != contract.is_function(own):
-            raise PluginError(f"{where}: {own} is a {_what(value)}; expected {contract.described(own)}")
+        value = getattr(module, name)
+        if callable(value) != contract.is_function(name):
+            raise PluginError(f"{where}: {name} is a {_what(value)}; expected {contract.described(name)}")
         called = text.partition(")")[0]
         most, least = called.count(",") + 1, called.partition("[")[0].count(",") + 1
         if callable(value) and not any(accepts(value, count) for count in range(least, most + 1)):
-            raise PluginError(f"{where}: {own}{inspect.signature(value)} cannot be called as {called})")
+            raise PluginError(f"{where}: {name}{inspect.signature(value)} cannot be called as {called})")
 
 
 def accepts(function: object, count: int) -> bool:

@@ -63,19 +63,19 @@ class Processes:
         """What the main process makes; the others wait for it. A known error is raised in all of them."""
         if self.count == 1:
             return make()
-        made: list[Any] = [None]
+        result: list[Any] = [None]
         if self.main:
             try:
-                made = [make()]
+                result = [make()]
             except ProgrpoError as error:
-                made = [error]
+                result = [error]
         import torch.distributed as dist
 
         with _named_loss():
-            dist.broadcast_object_list(made, src=0)
-        if isinstance(made[0], ProgrpoError):
-            raise made[0]
-        value: T = made[0]
+            dist.broadcast_object_list(result, src=0)
+        if isinstance(result[0], ProgrpoError):
+            raise result[0]
+        value: T = result[0]
         return value
 
     def sum(self, *tensors: "Tensor | None") -> None:
@@ -137,9 +137,9 @@ def launched(environ: Mapping[str, str] = os.environ) -> Processes:
     try:
         rank, count, local_rank = (int(environ[name]) for name in names)
     except (KeyError, ValueError):
-        given = ", ".join(f"{name}={environ.get(name)}" for name in names)
+        got = ", ".join(f"{name}={environ.get(name)}" for name in names)
         raise ConfigError(
-            f"the launcher's environment is incomplete: expected three whole numbers, got {given}"
+            f"the launcher's environment is incomplete: expected three whole numbers, got {got}"
         ) from None
     if not 0 <= rank < count:
         raise ConfigError(f"the launcher's environment is wrong: {names[0]}={rank} of {names[1]}={count} processes")

@@ -163,10 +163,10 @@ def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Settings as dotted keys, as one would write them on the command line."""
-    found: dict[str, str] = {}
+    flattened: dict[str, str] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
+            flattened |= flat(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = "null" if value is None else str(value)
-    return found
+            flattened[f"{prefix}{key}"] = "null" if value is None else str(value)
+    return flattened

@@ -103,7 +103,7 @@ def sign_flip_test(values: Sequence[float] | np.ndarray, baseline: Sequence[floa
         return 1.0
     from scipy.stats import permutation_test
 
-    found = permutation_test(
+    result = permutation_test(
         (differing,),
         np.mean,
         permutation_type="samples",
@@ -111,7 +111,7 @@ def sign_flip_test(values: Sequence[float] | np.ndarray, baseline: Sequence[floa
         batch=max(1, _AT_A_TIME // differing.size),
         rng=np.random.default_rng(_SEED),
     )
-    return float(found.pvalue)
+    return float(result.pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

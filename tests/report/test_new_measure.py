@@ -63,7 +63,7 @@ def test_a_new_measure_appears_from_its_one_file(make_run: MakeRun, capsys: pyte
     write_benchmark(path, "aime24", (1, 2), measures={"words": 4.0})
     runs = load_runs([path])
     made, summary = make_tables(runs), summarise(runs)
-    page = make_page(runs, title="t", made=made)
+    page = make_page(runs, title="t", report_tables=made)
     assert (
         page.count("Words at first<br><small>words</small>") == 3
     )  # held-out results, the same as a benchmark, and aime24

@@ -61,7 +61,7 @@ def with_gradients(settings: dict[str, Any], *, resume: bool = False) -> None:
             if not parameter.requires_grad:
                 continue
             assert parameter.grad is not None
-            whole[name] = policy.parallel.whole(parameter.grad).clone() * scale
+            whole[name] = policy.parallel.full_tensor(parameter.grad).clone() * scale
         gradients.append(whole)
         return clipped
 

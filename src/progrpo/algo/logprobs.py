@@ -77,7 +77,7 @@ def head_logprobs(
     chunk_rows: int = 4096,
 ) -> tuple[Float[Tensor, "N S"], Float[Tensor, "N S"] | None]:
     """The first two of `head_values`: log-probs and, if asked for, entropies."""
-    made = head_values(
+    values = head_values(
         hidden,
         token_ids,
         mask,
@@ -88,7 +88,7 @@ def head_logprobs(
         previous=previous,
         chunk_rows=chunk_rows,
     )
-    return made.logprobs, made.entropies
+    return values.logprobs, values.entropies
 
 
 def head_values(

@@ -216,10 +216,10 @@ def shift_share(
     shape = tuple(shift.shape)
     require_shape(shift=(shift, (None, None)), advantages=(advantages, shape), among=(among, shape))
     within = _deviation(shift.detach().double(), among)
-    share, whole = (
+    share, total = (
         float(values.abs().masked_fill(~among, 0.0).sum()) for values in (within, advantages.detach().double())
     )
-    return share, whole
+    return share, total
 
 
 def correlation_within_groups(

@@ -90,10 +90,10 @@ def _attention(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
         return result
-    if unknown := sorted(name for name, given in kwargs.items() if given is not None and name not in _KNOWN):
+    if unknown := sorted(name for name, argument in kwargs.items() if argument is not None and name not in _KNOWN):
         raise ModelError(f"its attention asks for {', '.join(unknown)}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     kind, dtype = query.device.type, query.dtype
-    half = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else dtype
-    q, k, v = (values[0].transpose(0, 1).to(half) for values in (query, key, value))  # [L, heads, D]
+    cast_dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else dtype
+    q, k, v = (values[0].transpose(0, 1).to(cast_dtype) for values in (query, key, value))  # [L, heads, D]
     return layout.attend(module.layer_idx, q, k, v, scale)[None].to(dtype), None

@@ -179,8 +179,8 @@ def pack(
 def _rows(values: Float[Tensor, "L heads D"], index: Int[Tensor, " m"]) -> Float[Tensor, "m heads D"]:
     # An embedding look-up: the gradient of a row that is read many times is summed in one pass and a fixed order; that
     # of plain indexing is not.
-    found: Tensor = embedding(index, values.flatten(1)).unflatten(-1, values.shape[1:])
-    return found
+    rows: Tensor = embedding(index, values.flatten(1)).unflatten(-1, values.shape[1:])
+    return rows
 
 
 def _buckets(segments: Sequence[Segment]) -> Iterator[list[Segment]]:

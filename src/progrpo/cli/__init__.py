@@ -165,9 +165,9 @@ def list_(package: Annotated[str, typer.Argument(help="methods, rewards, tasks, 
 
     if package not in plugins.PACKAGES:
         raise typer.BadParameter(f"{package!r}: expected one of {', '.join(plugins.PACKAGES)}", param_hint="PACKAGE")
-    found = plugins.summaries(package)
-    width = max(len(name) for name in found)
-    for name, summary in found.items():
+    summaries = plugins.summaries(package)
+    width = max(len(name) for name in summaries)
+    for name, summary in summaries.items():
         typer.echo(f"{name:<{width}}  {summary}")
 
 

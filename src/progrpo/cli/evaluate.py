@@ -51,8 +51,8 @@ def run_evaluate(
     config = read_yaml(run / "config.yaml") if run is not None else {}
     trained_on = dict(config.get("task") or {})
     if request.evaluate.stop is None and (stop := (config.get("sampling") or {}).get("stop")):
-        own = parse(EvaluateSettings, request.evaluate.model_dump() | {"stop": stop}, where=f"{run}/config.yaml")
-        request = request.model_copy(update={"evaluate": own})
+        with_stop = parse(EvaluateSettings, request.evaluate.model_dump() | {"stop": stop}, where=f"{run}/config.yaml")
+        request = request.model_copy(update={"evaluate": with_stop})
     if not names:
         names = [own_task(path, trained_on)]
     with Patience("reading the problems") as patience:
@@ -139,12 +139,12 @@ def _benchmarks(
     """
     if preset is not None and n is not None:
         raise ConfigError(f"-n {n}: --preset {preset} says how many completions; give one of the two")
-    found = expand(names)
+    tasks = expand(names)
     planned, faults = [], []
-    for name in found:
+    for name in tasks:
         try:
             one = plan(
-                task_choice(name, found, request, trained_on),
+                task_choice(name, tasks, request, trained_on),
                 reward=request.reward,
                 settings=request.evaluate,
                 n=n,
@@ -258,10 +258,10 @@ def overview(headers: Sequence[Mapping[str, Any]]) -> Table:
     for heading in ("task", "problems", "n", *headings, "no verdict, %"):
         table.add_column(heading, justify="left" if heading == "task" else "right")
     for header in headers:
-        n, found = header["settings"]["n"], header["summary"]
+        n, summary = header["settings"]["n"], header["summary"]
         lost = sum(header["statuses"].get(status, 0) for status in ("timeout", "crashed", "bad_gold"))
         name = header["task"] + (f" ({header['preset']})" if header["preset"] else "")
-        cells = [_shown(one, found.get(one.at(n).key)) for one in columns]
+        cells = [_shown(one, summary.get(one.at(n).key)) for one in columns]
         table.add_row(name, str(header["problems"]), str(n), *cells, f"{100 * lost / header['samples']:.1f}")
     return table
 

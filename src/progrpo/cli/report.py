@@ -29,9 +29,9 @@ def run_report(run: Path) -> None:
     """Write RUN/report.html, its tables into RUN/report-tables/, and print the page's path; on stderr, what is left out."""
     runs = load_runs([run])
     out = run / "report.html"
-    made = make_tables(runs)
-    _write(runs, made, out, title=f"Run {runs[0].name}")
-    _say(made.left_out)
+    report_tables = make_tables(runs)
+    _write(runs, report_tables, out, title=f"Run {runs[0].name}")
+    _say(report_tables.left_out)
     Console(soft_wrap=True, highlight=False).print(str(out), markup=False)
 
 
@@ -46,33 +46,33 @@ def run_compare(runs: Sequence[Path], out: Path) -> None:
     if out.suffix not in (".html", ".htm"):
         raise ConfigError(f"--out: expected a file name that ends in .html, got {str(out)!r}")
     loaded = load_runs(runs)
-    made = make_tables(loaded)
+    report_tables = make_tables(loaded)
     title = "Comparison of runs" if len(loaded) > 1 else f"Run {loaded[0].name}"
-    _write(loaded, made, out, title=title)
-    _say([*_nothing_to_compare(runs), *made.left_out])
+    _write(loaded, report_tables, out, title=title)
+    _say([*_nothing_to_compare(runs), *report_tables.left_out])
     console = Console(soft_wrap=True, highlight=False)
-    for table in (*tables(loaded, summarise(loaded)), *benchmark_tables(loaded, made.benchmarks)):
+    for table in (*tables(loaded, summarise(loaded)), *benchmark_tables(loaded, report_tables.benchmarks)):
         console.print(table)
     console.print(str(out), markup=False)
 
 
 def tables(runs: Sequence[Run], summary: Summary) -> list[Table]:
     """The last evaluation of each run, and the paired differences to the first; neither where there is none."""
-    found = []
+    shown = []
     if summary.last:
         table = _table("held-out: mean over problems [95 % interval over problems]", summary.measures)
         for run, evaluation in summary.last.items():
             cells = [_cell(measure, evaluation.interval(measure.key)) for measure in summary.measures]
             table.add_row(Text(f"{runs[run].name}\nstep {evaluation.step}"), *cells)
-        found.append(table)
+        shown.append(table)
     if summary.differences:
         table = _table(f"difference to {runs[0].name}, paired by problem", summary.measures, percent="points")
         for difference in summary.differences:
             cells = [_cell(measure, difference.cells[measure.key], signed=True) for measure in summary.measures]
             about = f"step {difference.step}" if difference.problems else "other problems, not compared"
             table.add_row(Text(f"{runs[difference.run].name}\n{about}"), *cells)
-        found.append(table)
-    return found
+        shown.append(table)
+    return shown
 
 
 def benchmark_tables(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[Table]:
@@ -81,29 +81,29 @@ def benchmark_tables(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> li
     if not compared:
         return []
     title = f"benchmarks: % of completions or problems; difference in Pass@1 to {runs[0].name} [95 % interval]"
-    made = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    made.add_column("run", overflow="fold", min_width=14)
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("run", overflow="fold", min_width=14)
     columns = [one for one in schema.columns("compare") if any(_member(one, benchmark) for benchmark in compared)]
     for heading in (*(one.at("k").heading for one in columns), "difference", "Holm's p"):
-        made.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True)
     for benchmark in compared:
         most = benchmark.tested[-1]
-        made.add_row(Text(benchmark.name), "", Text(f"k={most.removeprefix('pass@')}"), style="bold")
+        table.add_row(Text(benchmark.name), "", Text(f"k={most.removeprefix('pass@')}"), style="bold")
         gaps = {gap.run: gap for gap in benchmark.gaps}
         for run, evaluation in benchmark.evaluations.items():
             cells = [_mean(_member(one, benchmark), evaluation) for one in columns]
-            made.add_row(Text(f"  {runs[run].name}"), *cells, *_gap_cells(gaps.get(run)))
-    return [made]
+            table.add_row(Text(f"  {runs[run].name}"), *cells, *_gap_cells(gaps.get(run)))
+    return [table]
 
 
 def _member(one: Quantity, benchmark: Benchmark) -> Quantity | None:
     """The measure of a benchmark that stands in a column: of a family its largest k."""
-    return next((found for found in reversed(benchmark.measures) if one.member(found.key) is not None), None)
+    return next((measure for measure in reversed(benchmark.measures) if one.member(measure.key) is not None), None)
 
 
 def _mean(measure: Quantity | None, evaluation: Evaluation) -> Text:
-    found = evaluation.interval(measure.key) if measure else None
-    return Text(NOTHING if measure is None or found is None else measure.value(found.mean))
+    interval = evaluation.interval(measure.key) if measure else None
+    return Text(NOTHING if measure is None or interval is None else measure.value(interval.mean))
 
 
 def _gap_cells(gap: Paired | None) -> list[Text]:
@@ -111,14 +111,14 @@ def _gap_cells(gap: Paired | None) -> list[Text]:
         return []
     if gap.reason:
         return [Text("not compared"), Text(NOTHING)]
-    found = gap.cells["pass@1"]
-    if found is None:
+    interval = gap.cells["pass@1"]
+    if interval is None:
         return [Text(NOTHING), Text(NOTHING)]
-    difference = f"{PERCENT.value(found.mean, signed=True)} {PERCENT.range(found, signed=True)}"
+    difference = f"{PERCENT.value(interval.mean, signed=True)} {PERCENT.range(interval, signed=True)}"
     return [Text(difference), Text(p_value(gap.adjusted["pass@1"]))]
 
 
-def _write(runs: Sequence[Run], made: Tables, out: Path, *, title: str) -> None:
+def _write(runs: Sequence[Run], report_tables: Tables, out: Path, *, title: str) -> None:
     """The page, and the folder of its tables beside it.
 
     Raises:
@@ -126,11 +126,11 @@ def _write(runs: Sequence[Run], made: Tables, out: Path, *, title: str) -> None:
     """
     if out.is_dir():
         raise RunDirectoryError(f"{out}: expected the name of a page to write, got a directory")
-    page = make_page(runs, title=title, made=made)
+    page = make_page(runs, title=title, report_tables=report_tables)
     try:
         make_folder(out.parent)
         write_whole(out, page)
-        write_tables(made.paper, out.with_name(f"{out.stem}-tables"))
+        write_tables(report_tables.paper, out.with_name(f"{out.stem}-tables"))
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise RunDirectoryError(f"{out}: the page or its tables cannot be written there ({why})") from None

@@ -63,10 +63,10 @@ def _is_path(word: str) -> bool:
 
 def tables(scoring: "Scoring", show: int) -> list[Table]:
     """Statistics by method, and with `show` the groups and completions on which methods differ most."""
-    found = [_statistics_table(scoring)]
+    shown = [_statistics_table(scoring)]
     if show and len(scoring.methods) > 1:
-        found += [_groups_table(scoring, show), _completions_table(scoring, show)]
-    return found
+        shown += [_groups_table(scoring, show), _completions_table(scoring, show)]
+    return shown
 
 
 def _statistics_table(scoring: "Scoring") -> Table:

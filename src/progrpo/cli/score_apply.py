@@ -83,11 +83,11 @@ def _score(file: RolloutFile, chosen: Mapping[str, Method], *, first: int) -> li
     applied = [_apply(file, label, method) for label, method in chosen.items()]
     confidence, low = _least_certain(file) if file.tokens else (None, None)
     changes = [_entropy_changes(file, gradients) for _, gradients, _ in applied]
-    found = []
+    completions = []
     for p, group in enumerate(file.groups):
         for g, (completion, verdict) in enumerate(zip(group.completions, group.verdicts, strict=True)):
             n, length = p * len(group.completions) + g, len(completion.token_ids)
-            found.append(
+            completions.append(
                 ScoredCompletion(
                     group=first + p,
                     file=str(file.path),
@@ -103,7 +103,7 @@ def _score(file: RolloutFile, chosen: Mapping[str, Method], *, first: int) -> li
                     low=None if low is None else low[n, :length],
                 )
             )
-    return found
+    return completions
 
 
 def _rows_of(weights: Sequence[Tensor | None], n: int, length: int) -> tuple[Tensor, ...] | None:
@@ -193,14 +193,14 @@ def _known(value: Tensor) -> float | None:
 def _method_notes(method: Method, files: Sequence[RolloutFile]) -> tuple[str, ...]:
     anew = "training reads the policy anew before each optimiser step; this is what the first step of a rollout sees"
     sizes = sorted({len(group.completions) for file in files for group in file.groups})
-    found = [anew] if method.refreshes else []
+    notes = [anew] if method.refreshes else []
     if method.pool == "micro":
         sizes_of = ", ".join(str(size) for size in sorted({file.micro_tokens for file in files}))
-        found.append(
+        notes.append(
             "its statistics are those of each micro-batch, cut as training cuts them where prompts are shared, at "
             f"{sizes_of} tokens (batch.micro_tokens)"
         )
-    return (*found, *(note for size in sizes for note in method.check(size)))
+    return (*notes, *(note for size in sizes for note in method.check(size)))
 
 
 def _file_notes(file: RolloutFile) -> list[str]:
@@ -210,13 +210,13 @@ def _file_notes(file: RolloutFile) -> list[str]:
             f"{file.path}: no settings of a run beside it (config.yaml above the folder rollouts); all of it counts as one "
             "optimiser step, and aggregate=fixed divides by its longest completion"
         ]
-    found = []
+    notes = []
     if planned != len(file.groups):
-        found.append(
+        notes.append(
             f"{file.path}: {len(file.groups)} groups, but its run makes {planned}; all of it counts as one step"
         )
     rounded = file.section("engine").get("name") == "paged" and file.section("model").get("precision") == "bf16"
     own_passes = {"trainer": True, "auto": rounded}
     if file.tokens and own_passes.get(str(file.config.get("old_logprobs", "auto")), False):
-        found.append(f"{file.path}: its run trained on log-probs of its own passes; here are those of the engine")
-    return found
+        notes.append(f"{file.path}: its run trained on log-probs of its own passes; here are those of the engine")
+    return notes

@@ -81,7 +81,7 @@ def run_shift(path: str, task: str | None, overrides: Sequence[str], n: int, pro
     with Verifier(benchmark.reward, request.verify) as verifier:
         chosen, excluded = _problems(benchmark.problems, split, problems, request, verifier)
         sampled = _sample(chosen, excluded, benchmark, about, request, verifier)
-    found = measure(make_rollout_batch(sampled.groups, needs(), request.verify.failed))
+    measured = measure(make_rollout_batch(sampled.groups, needs(), request.verify.failed))
     said = _about(about.path, name, split, benchmark, request, sampled)
     asked = {
         "weights": fingerprint(about.path) or about.path,
@@ -91,21 +91,21 @@ def run_shift(path: str, task: str | None, overrides: Sequence[str], n: int, pro
         "digest": digest(chosen),
         "environment": made_with,
     }
-    numbers = {"about": asdict(said), **asdict(found), "notes": notes(found, said)}
+    numbers = {"about": asdict(said), **asdict(measured), "notes": notes(measured, said)}
     write_whole(folder / "shift.json", to_json({**numbers, "asked": asked}, indent=1))
-    write_whole(folder / "shift.md", markdown(found, said))
-    write_whole(folder / PICTURE, picture(found))
-    _show(found, said)
+    write_whole(folder / "shift.md", markdown(measured, said))
+    write_whole(folder / PICTURE, picture(measured))
+    _show(measured, said)
     Console(soft_wrap=True, highlight=False).print(
         f"{folder / 'shift.md'}, with {PICTURE} and shift.json", markup=False
     )
 
 
-def _show(found: Measured, said: About) -> None:
+def _show(measured: Measured, said: About) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(conditions(said), markup=False)
-    console.print(Markdown(tables(found, said)))
-    for note in notes(found, said):
+    console.print(Markdown(tables(measured, said)))
+    for note in notes(measured, said):
         console.print(f"note: {note}", markup=False)
 
 

@@ -168,12 +168,12 @@ def disagreement_table(
 ) -> Table:
     """Rows that one reward calls correct and the other does not, side by side."""
     pairs = list(zip(rows, graded[first], graded[other], strict=True))
-    found = [(row, one, two) for row, one, two in pairs if one.correct is not two.correct]
-    more = f", the first {show}" if len(found) > show else ""
+    differing = [(row, one, two) for row, one, two in pairs if one.correct is not two.correct]
+    more = f", the first {show}" if len(differing) > show else ""
     table = _table(
-        f"{first} and {other} disagree on {len(found)} of {len(rows)} rows{more}", "id", "answer", first, other
+        f"{first} and {other} disagree on {len(differing)} of {len(rows)} rows{more}", "id", "answer", first, other
     )
-    for row, one, two in found[:show]:
+    for row, one, two in differing[:show]:
         table.add_row(
             Text(str(row.id)),
             Text(_excerpt(row.problem.answer_text or "")),

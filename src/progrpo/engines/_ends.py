@@ -22,11 +22,11 @@ class Ends:
 
     def __init__(self, model: LanguageModel, sampling: Sampling) -> None:
         self._model, self._sampling = model, sampling
-        own = frozenset(stop for stop in sampling.stop if isinstance(stop, int))
+        stop_ids = frozenset(stop for stop in sampling.stop if isinstance(stop, int))
         rows = model.model.config.get_text_config().vocab_size
-        if unknown := sorted(token for token in own if token >= rows):
+        if unknown := sorted(token for token in stop_ids if token >= rows):
             raise ConfigError(f"sampling.stop: the model has no token {unknown[0]}; expected ids below {rows}")
-        self.ids = model.stop_ids | own
+        self.ids = model.stop_ids | stop_ids
         self.texts = tuple(stop for stop in sampling.stop if isinstance(stop, str))
         # A token stands for one byte at least, so that these hold whatever may complete a string.
         self.window = max((len(text.encode()) for text in self.texts), default=0) + 8
@@ -52,13 +52,13 @@ class Ends:
         """Whether this token may be the last of a stop string; cheap, and no for nearly all."""
         if not self.texts:
             return False
-        found = self._may_complete.get(token)
-        if found is None:
+        possible = self._may_complete.get(token)
+        if possible is None:
             text = self._text([token])
             # Part of a character says nothing of the character.
-            found = "\N{REPLACEMENT CHARACTER}" in text or any(stop[-1] in text for stop in self.texts)
-            self._may_complete[token] = found
-        return found
+            possible = "\N{REPLACEMENT CHARACTER}" in text or any(stop[-1] in text for stop in self.texts)
+            self._may_complete[token] = possible
+        return possible
 
     def complete(self, tail: Sequence[int]) -> bool:
         """Whether a stop string stands in the text of a completion's last `window` tokens."""

@@ -70,8 +70,8 @@ def plan(
     task = tasks.load(choice)
     chosen = reward or task.reward()
     full = Choice(name=chosen.name, **{**chosen.params, **rewards.load(chosen).params.model_dump(mode="json")})
-    own: int = getattr(task.module, "MAX_NEW_TOKENS", MAX_NEW_TOKENS)
-    limit = max_new_tokens or own
+    default_limit: int = getattr(task.module, "MAX_NEW_TOKENS", MAX_NEW_TOKENS)
+    limit = max_new_tokens or default_limit
     if preset is not None:
         require_kept(preset, settings.model_dump(), limit)
         require_default_task(preset, task.name, task.params)

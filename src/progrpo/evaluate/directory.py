@@ -99,8 +99,8 @@ class EvaluationFile:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._lock.close()
 
-    def _open(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        asked: dict[str, Any] = json.loads(to_json(given))  # as it will be read again: tuples become lists
+    def _open(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        asked: dict[str, Any] = json.loads(to_json(settings))  # as it will be read again: tuples become lists
         self._cut_rows()
         rows = self._rows.exists() and self._rows.stat().st_size > 0
         if not self._header.is_file() or not rows:  # a header alone has nothing that could be mixed up
@@ -136,9 +136,9 @@ class EvaluationFile:
         if not self._rows.exists():
             return
         text = self._rows.read_bytes()
-        whole = text[: text.rfind(b"\n") + 1]
-        if whole != text:
-            write_whole(self._rows, whole.decode("utf-8"))
+        complete_rows = text[: text.rfind(b"\n") + 1]
+        if complete_rows != text:
+            write_whole(self._rows, complete_rows.decode("utf-8"))
 
     def _write(self, header: Mapping[str, Any]) -> None:
         self._known = dict(header)

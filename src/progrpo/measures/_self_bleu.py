@@ -37,7 +37,7 @@ def bleu_against_others(corpus: Corpus, order: int) -> list[float]:
     matches = clipped_matches(corpus, order)
     lengths = corpus.lengths.tolist()
     rows = zip(matches.T.tolist(), lengths, _closest_lengths(corpus.lengths).tolist(), strict=True)
-    return [_bleu(found, length, closest) for found, length, closest in rows]
+    return [_bleu(counts, length, closest) for counts, length, closest in rows]
 
 
 def clipped_matches(corpus: Corpus, order: int) -> np.ndarray:
@@ -111,6 +111,6 @@ def _bleu(matches: list[int], length: int, closest: int) -> float:
     if matches[0] == 0:
         return 0.0
     weight = 1 / len(matches)
-    logs = [weight * math.log((found or _EPSILON) / max(1, length - index)) for index, found in enumerate(matches)]
+    logs = [weight * math.log((matched or _EPSILON) / max(1, length - index)) for index, matched in enumerate(matches)]
     brevity = 1.0 if length > closest else math.exp(1 - closest / length)
     return brevity * math.exp(math.fsum(logs))

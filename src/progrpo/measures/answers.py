@@ -110,7 +110,7 @@ def measure(judged: ProblemResult, params: Params) -> dict[str, float]:
     """
     if any(sample.status in ("correct", "wrong") and _key(sample) is None for sample in judged.samples):
         return {}
-    answers = Counter(found for sample in judged.samples if (found := _key(sample)) is not None)
+    answers = Counter(answer for sample in judged.samples if (answer := _key(sample)) is not None)
     correct = Counter(_key(sample) for sample in judged.samples if sample.correct)
     wrong = {_key(sample) for sample in judged.samples if sample.status == "wrong"}
     values = {"distinct_answers": float(len(answers)), "distinct_wrong_answers": float(len(wrong))}
@@ -147,17 +147,17 @@ def _products(counts: np.ndarray, row: np.ndarray) -> np.ndarray:
     """Polynomials along the last axis, each times `row`; looped over the shorter of the two, for speed."""
     rows = counts.reshape(-1, counts.shape[-1])
     if len(rows) < row.size:
-        found = np.stack([np.convolve(one, row) for one in rows])
+        products = np.stack([np.convolve(one, row) for one in rows])
     else:
-        found = np.zeros((len(rows), rows.shape[1] + row.size - 1))
+        products = np.zeros((len(rows), rows.shape[1] + row.size - 1))
         for power, factor in enumerate(row):
-            found[:, power : power + rows.shape[1]] += factor * rows
-    return found.reshape(*counts.shape[:-1], -1)
+            products[:, power : power + rows.shape[1]] += factor * rows
+    return products.reshape(*counts.shape[:-1], -1)
 
 
 @lru_cache(_MOST_SAMPLES + 1)
 def _subsets(size: int) -> np.ndarray:
     """[size+1] C(size, k) / 2^size: subsets of each number of samples, scaled so that products stay inside a float."""
-    found = np.array([math.comb(size, k) / 2**size for k in range(size + 1)])
-    found.flags.writeable = False  # shared by all who ask
-    return found
+    subsets = np.array([math.comb(size, k) / 2**size for k in range(size + 1)])
+    subsets.flags.writeable = False  # shared by all who ask
+    return subsets

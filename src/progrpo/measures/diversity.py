@@ -189,15 +189,15 @@ def of_samples(samples: Sequence[Sample], params: Params) -> dict[str, float]:
     """The values of any samples, correct or not: what `measure` gives for the correct ones. A name whose value is not
     defined (no text is long enough, a single text) is left out."""
     corpus = encode([sample.text for sample in samples], params.tokenizer)
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for n in params.distinct:
         distinct, total = distinct_and_all(corpus, n)
-        found[f"distinct_{n}"] = _share(distinct, total)
-        found[f"ead_{n}"] = _adjusted(distinct, total, params.vocabulary)
+        values[f"distinct_{n}"] = _share(distinct, total)
+        values[f"ead_{n}"] = _adjusted(distinct, total, params.vocabulary)
     for n in params.self_bleu:
-        found[f"self_bleu_{n}"] = _self_bleu(corpus, n)
+        values[f"self_bleu_{n}"] = _self_bleu(corpus, n)
     suffix = "" if params.tokenizer == "wordpunct" else f"/{params.tokenizer}"
-    return {f"{name}{suffix}": value for name, value in found.items() if not math.isnan(value)}
+    return {f"{name}{suffix}": value for name, value in values.items() if not math.isnan(value)}
 
 
 def measure(judged: ProblemResult, params: Params) -> dict[str, float]:
@@ -207,8 +207,8 @@ def measure(judged: ProblemResult, params: Params) -> dict[str, float]:
 
 def over_task(problems: Sequence[ProblemResult], params: Params) -> dict[str, float]:
     """`distinct_2/pooled`, `ead_2/pooled` and `self_bleu_4/pooled` of all correct completions of the task together."""
-    found = _of_correct(problems, params) if params.pooled else {}
-    return {f"{name}/pooled": value for name, value in found.items()}
+    values = _of_correct(problems, params) if params.pooled else {}
+    return {f"{name}/pooled": value for name, value in values.items()}
 
 
 def _of_correct(problems: Sequence[ProblemResult], params: Params) -> dict[str, float]:

@@ -89,8 +89,8 @@ def measure(judged: ProblemResult, params: Params) -> dict[str, float]:
 
 def over_task(problems: Sequence[ProblemResult], params: Params) -> dict[str, float]:
     """The same with `/pooled`, of all correct completions of the task together."""
-    found = _of_correct(problems, params) if params.pooled else {}
-    return {f"{name}/pooled": value for name, value in found.items()}
+    values = _of_correct(problems, params) if params.pooled else {}
+    return {f"{name}/pooled": value for name, value in values.items()}
 
 
 def _of_texts(texts: Sequence[str], device: str = "auto") -> dict[str, float]:

@@ -193,8 +193,8 @@ class Method:
         KL and H are means over all tokens of the step's sequences, those too that `reweight` does not keep: as in verl,
         TRL and the released code of the methods that keep some.
         """
-        if whole := self._hook("group_loss"):
-            loss = _results.as_scalar(whole(micro, self.params), self._where("group_loss"))
+        if group_loss := self._hook("group_loss"):
+            loss = _results.as_scalar(group_loss(micro, self.params), self._where("group_loss"))
             return loss + self._regularisers(micro), loss
         objective = clipped_surrogate(
             micro.logprobs,
@@ -267,15 +267,15 @@ class Method:
         return replace(plain, values=more.values, plain=plain.values, state=state, stats=stats, columns=columns)
 
     def _regularisers(self, micro: MicroView) -> Tensor:
-        found = micro.logprobs.new_zeros(())
+        penalty = micro.logprobs.new_zeros(())
         mask = micro.mask if micro.all_mask is None else micro.all_mask
         weights = micro.weights if micro.all_weights is None else micro.all_weights
         if self.params.kl_coef and micro.ref_logprobs is not None:
             divergence = kl_estimate(micro.logprobs, micro.ref_logprobs, kind=self.params.kl)
-            found = found + self.params.kl_coef * weighted_sum(divergence, mask, weights)
+            penalty = penalty + self.params.kl_coef * weighted_sum(divergence, mask, weights)
         if self.params.entropy_coef and micro.entropies is not None:
-            found = found - self.params.entropy_coef * weighted_sum(micro.entropies, mask, weights)
-        return found
+            penalty = penalty - self.params.entropy_coef * weighted_sum(micro.entropies, mask, weights)
+        return penalty
 
     def _hook(self, name: str) -> Any:
         return getattr(self.module, name, None)

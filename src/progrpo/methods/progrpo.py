@@ -257,8 +257,8 @@ def _prompt_confidence(
 def _scores(batch: RolloutBatch, params: Params, completion: Tensor, prompt: Tensor) -> tuple[Tensor, Tensor]:
     """What is compared, of completions [P, G] and of prompts [P]; nan where there is no verdict or no token."""
     if params.score == "log_prob":
-        whole = sequence_logprob(batch.old_logprobs, batch.mask).view(batch.rewards.shape)
-        completion = whole.masked_fill(~batch.judged, torch.nan)
+        sequence_logprobs = sequence_logprob(batch.old_logprobs, batch.mask).view(batch.rewards.shape)
+        completion = sequence_logprobs.masked_fill(~batch.judged, torch.nan)
         prompt = torch.full_like(prompt, torch.nan)  # no baseline that this score admits reads it
     elif params.score == "log_c":
         completion = _completion_confidence(batch, params, of=sequence_log_confidence)

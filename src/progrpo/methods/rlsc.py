@@ -40,5 +40,5 @@ def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
 
 
 def token_loss(micro: methods.MicroView, surrogate: Tensor, params: Params) -> Tensor:
-    whole = torch.where(micro.mask, micro.logprobs.detach(), 0.0).sum(dim=1).exp()  # [M]
-    return (whole + params.a)[:, None] * micro.advantages * micro.logprobs
+    sequence_probs = torch.where(micro.mask, micro.logprobs.detach(), 0.0).sum(dim=1).exp()  # [M]
+    return (sequence_probs + params.a)[:, None] * micro.advantages * micro.logprobs

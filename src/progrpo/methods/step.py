@@ -142,8 +142,8 @@ def part_of_batch(batch: RolloutBatch, problems: slice) -> RolloutBatch:
         "values",
     )
     places = dict.fromkeys(by_problem, problems) | dict.fromkeys(by_sequence, index)
-    whole = {name: getattr(batch, name) for name in places}
-    parts: dict[str, Any] = {name: None if value is None else value[places[name]] for name, value in whole.items()}
+    values = {name: getattr(batch, name) for name in places}
+    parts: dict[str, Any] = {name: None if value is None else value[places[name]] for name, value in values.items()}
     return replace(batch, **parts)
 
 

@@ -144,8 +144,8 @@ def replaced_pad(settings: ModelSettings) -> frozenset[int]:
         return frozenset()
     path, where = source(settings.path)
     with named_failure(settings.path):
-        own = AutoTokenizer.from_pretrained(path, **where).pad_token_id
-    return frozenset() if own is None else frozenset({own})
+        pad_id = AutoTokenizer.from_pretrained(path, **where).pad_token_id
+    return frozenset() if pad_id is None else frozenset({pad_id})
 
 
 def load_model(settings: ModelSettings, *, again: bool = False, adapter: Path | None = None) -> LanguageModel:
@@ -310,21 +310,21 @@ def known_positions(path: str) -> int | None:
 def _config(path: str) -> Any:
     from transformers import AutoConfig
 
-    found, where = source(base_of(path))
+    source_path, where = source(base_of(path))
     with named_failure(path):
-        return AutoConfig.from_pretrained(found, **where)
+        return AutoConfig.from_pretrained(source_path, **where)
 
 
 def _stop_ids(model: Any, tokenizer: Any, name: str) -> frozenset[int]:
-    found: set[int] = set()
+    stop_ids: set[int] = set()
     for value in (tokenizer.eos_token_id, model.config.eos_token_id, model.generation_config.eos_token_id):
-        found.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
-    if not found:
+        stop_ids.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
+    if not stop_ids:
         raise ModelError(
             f"{name}: no end-of-text token, so no completion could ever end; set eos_token in the tokenizer's "
             "tokenizer_config.json or eos_token_id in the model's generation_config.json"
         )
-    return frozenset(found)
+    return frozenset(stop_ids)
 
 
 def _recompute_activations(model: Any) -> None:

@@ -96,14 +96,14 @@ def fingerprint(path: str) -> str | None:
     files = sorted(one for pattern in ("*.safetensors", "*.bin") for one in folder.glob(pattern))
     if not folder.is_dir() or not files:
         return None
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in files:
         size = file.stat().st_size
         with file.open("rb") as opened:
             head = opened.read(2**20)
             opened.seek(max(0, size - 2**20))
-            found.update(f"{file.name} {size}".encode() + head + opened.read())
-    return found.hexdigest()
+            digest.update(f"{file.name} {size}".encode() + head + opened.read())
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -185,12 +185,12 @@ def _asked_hub(name: str, endpoint: str) -> tuple[str, bool]:
 
     The question is put once, without the retries of the hub's client, in a thread: looking up a host has no time limit.
     """
-    found: list[tuple[str, bool]] = []
-    thread = threading.Thread(target=lambda: found.append(_ask_hub(name, endpoint)), daemon=True)
+    answers: list[tuple[str, bool]] = []
+    thread = threading.Thread(target=lambda: answers.append(_ask_hub(name, endpoint)), daemon=True)
     thread.start()
     thread.join(1.2 * _HUB_LIMIT_S)
     limit = f"{_HUB_LIMIT_S:g} s (HF_HUB_ETAG_TIMEOUT=10 waits longer)"
-    return found[0] if found else (f"{endpoint} does not answer within {limit}", False)
+    return answers[0] if answers else (f"{endpoint} does not answer within {limit}", False)
 
 
 def _ask_hub(name: str, endpoint: str) -> tuple[str, bool]:

@@ -98,33 +98,33 @@ def read_adapter(model: Any, folder: Path) -> None:
         raise ModelError(f"{path} does not fit model.lora: {wrong}; expected the adapter of the same settings")
 
 
-def save_adapter(model: Any, folder: Path, whole: Mapping[str, Tensor] | None = None) -> None:
+def save_adapter(model: Any, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
     """Write the adapter as peft and Transformers read it. They find the base model by the name in its configuration, and only
     in a folder without a config.json.
 
     Args:
-        whole: the model's state where its own parameters are sharded.
+        weights: the model's state where its own parameters are sharded.
     """
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    state = get_peft_model_state_dict(model, state_dict=None if whole is None else dict(whole), adapter_name=_NAME)
+    state = get_peft_model_state_dict(model, state_dict=None if weights is None else dict(weights), adapter_name=_NAME)
     tensors = {_PREFIX + key: value.detach().cpu().contiguous() for key, value in state.items()}
     save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
     model.peft_config[_NAME].save_pretrained(str(folder))
 
 
-def save_merged(model: Any, folder: Path, whole: Mapping[str, Tensor] | None = None) -> None:
+def save_merged(model: Any, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
     """Write the model with the adapter's updates added to its weights: a plain Hugging Face folder.
 
     The model itself stays as it is: merging in place and back leaves rounding errors in the base weights.
 
     Args:
-        whole: as for `save_adapter`.
+        weights: as for `save_adapter`.
     """
     from peft.tuners.lora import LoraLayer
 
-    state = dict(model.state_dict() if whole is None else whole)
+    state = dict(model.state_dict() if weights is None else weights)
     merged = {
         key.replace(".base_layer.", "."): value.detach().cpu() for key, value in state.items() if ".lora_" not in key
     }

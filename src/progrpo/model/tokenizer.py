@@ -53,8 +53,8 @@ def end_of_turn(tokenizer: Any) -> int | None:
     if not getattr(tokenizer, "chat_template", None):
         return None
     turns = ({"role": "user", "content": "Hi"}, {"role": "assistant", "content": _MARK})
-    _, found, after = _rendered(tokenizer, turns, whole=True).rpartition(_MARK)
-    if not found:
+    _, mark, after = _rendered(tokenizer, turns, whole=True).rpartition(_MARK)
+    if not mark:
         return None
     added = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     for token in _ids(tokenizer, after, add_special_tokens=False):
@@ -71,30 +71,30 @@ def notes(tokenizer: Any, stop_ids: Collection[int]) -> list[str]:
     Args:
         stop_ids: what ends a completion by the model's and the tokenizer's own word, without the template's end of turn.
     """
-    found = []
+    sentences = []
     probe = _ids(tokenizer, "a")
     plain = _ids(tokenizer, "a", add_special_tokens=False)
     if probe[-1:] == [tokenizer.eos_token_id] and plain[-1:] != probe[-1:]:
-        found.append(
+        sentences.append(
             f"the tokenizer ends every text with {tokenizer.eos_token!r}; prompts, which are to be continued, go without"
         )
     try:
         turn = end_of_turn(tokenizer)
     except DataError as error:
-        return [*found, f"whether the chat template ends a turn with a token of its own is not known: {error}"]
+        return [*sentences, f"whether the chat template ends a turn with a token of its own is not known: {error}"]
     if turn is not None and turn not in stop_ids:
-        found.append(
+        sentences.append(
             f"the chat template ends a turn with {tokenizer.convert_ids_to_tokens(turn)!r}, which neither tokenizer nor model "
             "names as an end token; it ends completions, too"
         )
     if turn is not None:
         opened = _ids(tokenizer, _rendered(tokenizer, ({"role": "user", "content": "Hi"},)), add_special_tokens=False)
         if opened[-1:] == [turn]:
-            found.append(
+            sentences.append(
                 f"the chat template leaves a prompt at {tokenizer.convert_ids_to_tokens(turn)!r}, after which no answer is "
                 "opened; does it honour add_generation_prompt?"
             )
-    return found
+    return sentences
 
 
 def require_embedded(tokenizer: Any, rows: int, name: str, unused: Collection[int] = ()) -> None:

@@ -115,9 +115,9 @@ class Evaluation:
         return _bootstrapped(values) if values else None
 
     @property
-    def made(self) -> str:
+    def description(self) -> str:
         """How it was evaluated, in words: problems, preset, step, sampling."""
-        return prose("captions.jinja", "made", evaluation=self, held_out=self.preset == HELD_OUT)
+        return prose("captions.jinja", "description", evaluation=self, held_out=self.preset == HELD_OUT)
 
     def statuses(self) -> dict[str, float]:
         """Share of all completions by verdict status."""
@@ -286,9 +286,9 @@ def _scores(result: ProblemResult, offset: int) -> Scores:
         statuses=tuple(sample.status for sample in samples),
         forms=Counter(sample.canonical for sample in samples if sample.correct and sample.canonical),
         statistics={
-            kind: np.array([[getattr(one, name, np.nan) for name in STATISTICS] for one in found], dtype=np.float64)
-            for kind, found in kinds.items()
-            if any(found)
+            kind: np.array([[getattr(one, name, np.nan) for name in STATISTICS] for one in records], dtype=np.float64)
+            for kind, records in kinds.items()
+            if any(records)
         },
         offset=offset,
     )

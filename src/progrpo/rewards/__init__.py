@@ -110,9 +110,9 @@ class Reward:
         if not self.has("fast_verdict"):
             return None
         told = self._finish("fast_verdict", finish)
-        found = [self.module.fast_verdict(text, one, self.params, **told) for one in problem.each_gold]
-        known = [as_verdict(one, self.params, self.name) for one in found if one is not None]
-        return best(known) if len(known) == len(found) or any(one.correct for one in known) else None
+        verdicts = [self.module.fast_verdict(text, one, self.params, **told) for one in problem.each_gold]
+        known = [as_verdict(one, self.params, self.name) for one in verdicts if one is not None]
+        return best(known) if len(known) == len(verdicts) or any(one.correct for one in known) else None
 
     def _score(self, text: str, problem: Problem, finish: Finish | None) -> Verdict:
         arguments = (text, problem, self.params) if self.takes_params else (text, problem)

@@ -72,15 +72,15 @@ def score(text: str, problem: Problem, params: Params) -> Verdict:
     if fault:
         return Verdict(status="bad_gold", reward=params.wrong_reward, detail=fault)
     gold, letters = _letter(problem.answer), _letters(problem, params)
-    found = {"last": _last, "strict": _strict, "mmlu_pro": _mmlu_pro}[params.mode](text)
-    if not found:
+    answer = {"last": _last, "strict": _strict, "mmlu_pro": _mmlu_pro}[params.mode](text)
+    if not answer:
         return Verdict(status="no_answer", reward=params.wrong_reward, detail="no letter is given as the answer")
-    if found == gold:
-        return Verdict(status="correct", reward=params.correct_reward, extracted=found)
-    detail = "more than one letter" if len(found) > 1 else f"expected {gold}"
-    if len(found) == 1 and found not in letters:
-        detail = f"{found} is not among {letters[0]} to {letters[-1]}"
-    return Verdict(status="wrong", reward=params.wrong_reward, extracted=found, detail=detail)
+    if answer == gold:
+        return Verdict(status="correct", reward=params.correct_reward, extracted=answer)
+    detail = "more than one letter" if len(answer) > 1 else f"expected {gold}"
+    if len(answer) == 1 and answer not in letters:
+        detail = f"{answer} is not among {letters[0]} to {letters[-1]}"
+    return Verdict(status="wrong", reward=params.wrong_reward, extracted=answer, detail=detail)
 
 
 def gold_fault(problem: Problem, params: Params) -> str | None:
@@ -122,17 +122,17 @@ def _hedge(text: str, end: int) -> str:
 
 def _named(text: str) -> str:
     """The letter that a sentence names; all of them where one line names several, "" where none is named for certain."""
-    found: dict[str, None] = {}
+    letters: dict[str, None] = {}
     line = ""
     for match in _NAMED.finditer(text):
         sentence = max(text.rfind(mark, 0, match.start()) for mark in ".!?\n") + 1
         if _OPEN.search(text, sentence, match.start()):
             continue
         letter = (match["option"] or match["right"] or match["chosen"]).upper()
-        own = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
-        found = {**(found if own.startswith(line) and line else {}), letter + _hedge(text, match.end()): None}
-        line = own + match.group()
-    return " and ".join(found)
+        before = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+        letters = {**(letters if before.startswith(line) and line else {}), letter + _hedge(text, match.end()): None}
+        line = before + match.group()
+    return " and ".join(letters)
 
 
 def _bare(text: str) -> str:
@@ -159,9 +159,9 @@ def _mmlu_pro(text: str) -> str:
     if match:
         return match.group(1)
     # The published `.*[aA]nswer:\s*([A-J])`: the last in the first line that has one; its `.*` takes quadratic time.
-    found = list(re.finditer(r"[aA]nswer:\s*([A-J])", text))
-    if found:
-        end = text.find("\n", found[0].start())
-        return [match for match in found if end < 0 or match.start() < end][-1].group(1)
+    matches = list(re.finditer(r"[aA]nswer:\s*([A-J])", text))
+    if matches:
+        end = text.find("\n", matches[0].start())
+        return [match for match in matches if end < 0 or match.start() < end][-1].group(1)
     alone = re.findall(r"\b[A-J]\b", text)
     return alone[-1] if alone else ""

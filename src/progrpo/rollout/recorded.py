@@ -112,10 +112,10 @@ def _read_rows(path: Path) -> list[_Place]:
     return rows
 
 
-def _row(given: Any, place: str) -> dict[str, Any]:
-    if not isinstance(given, dict):
-        raise DataError(f"{place}: expected a JSON object, got {type(given).__name__}")
-    row: dict[str, Any] = {_FORMERLY.get(str(name), str(name)): value for name, value in given.items()}
+def _row(parsed: Any, place: str) -> dict[str, Any]:
+    if not isinstance(parsed, dict):
+        raise DataError(f"{place}: expected a JSON object, got {type(parsed).__name__}")
+    row: dict[str, Any] = {_FORMERLY.get(str(name), str(name)): value for name, value in parsed.items()}
     _require(row, place, "problem", lambda value: isinstance(value, str), "text")
     _require(row, place, "completion", lambda value: isinstance(value, str), "text")
     _require(row, place, "index", _is_count, "a whole number >= 0")

@@ -146,10 +146,10 @@ class Verifier:
         if not arguments:
             return []
         if self._reward.slow:
-            return self._workers().run([(name, own) for own in arguments], report, stop)
+            return self._workers().run([(name, call) for call in arguments], report, stop)
         outcomes = []
-        for own in arguments:
-            outcomes.append(call_here(getattr(self._reward, name), own))
+        for call in arguments:
+            outcomes.append(call_here(getattr(self._reward, name), call))
             if report:
                 report(len(outcomes))
         return outcomes

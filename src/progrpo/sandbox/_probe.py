@@ -55,9 +55,9 @@ def probe(job: "dict[str, Any]") -> None:
     say("process limit", [f"{forked} processes"] if forked > job["processes"] else [])
 
 
-def say(claim: str, found: "list[Any]") -> None:
-    if found:
-        os.write(channel, f"{claim}: {', '.join(map(str, found))}\n".encode("utf-8", "replace"))
+def say(claim: str, items: "list[Any]") -> None:
+    if items:
+        os.write(channel, f"{claim}: {', '.join(map(str, items))}\n".encode("utf-8", "replace"))
 
 
 def outside_paths(path: str) -> list[str]:
@@ -130,6 +130,6 @@ def fork_until_refused(most: int) -> int:
     return count
 
 
-with open(payload, "rb") as given:
-    probe(eval(given.read()))  # written by the self-test; eval because importing json takes longer than all the rest
+with open(payload, "rb") as file:
+    probe(eval(file.read()))  # written by the self-test; eval because importing json takes longer than all the rest
 os.write(channel, b"done\n")

@@ -50,28 +50,28 @@ def walls(box: Box, limits: Limits, seccomp: int | None) -> list[str]:
     Args:
         seccomp: descriptor from which bubblewrap reads the filter.
     """
-    found = ["--unshare-all", "--unshare-user", "--uid", _NOBODY, "--gid", _NOBODY, "--hostname", "sandbox"]
-    found += ["--disable-userns"] if box.can_disable_namespaces else []
-    found += ["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
+    args = ["--unshare-all", "--unshare-user", "--uid", _NOBODY, "--gid", _NOBODY, "--hostname", "sandbox"]
+    args += ["--disable-userns"] if box.can_disable_namespaces else []
+    args += ["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
     for name, value in ENVIRONMENT.items():
-        found += ["--setenv", name, value]
+        args += ["--setenv", name, value]
     # Before the folders below, which may lie in it.
-    found += ["--proc", "/proc", "--dev", "/dev", "--perms", "0700", "--size", str(limits.disk_bytes), "--tmpfs", WORK]
+    args += ["--proc", "/proc", "--dev", "/dev", "--perms", "0700", "--size", str(limits.disk_bytes), "--tmpfs", WORK]
     for folder in box.interpreter.folders:
-        found += ["--ro-bind", folder, folder]
+        args += ["--ro-bind", folder, folder]
     for folder in ("/lib", "/lib32", "/lib64"):
         if os.path.islink(folder):
-            found += ["--symlink", os.readlink(folder), folder]
+            args += ["--symlink", os.readlink(folder), folder]
         elif os.path.isdir(folder):
-            found += ["--ro-bind", folder, folder]
+            args += ["--ro-bind", folder, folder]
     for folder in box.interpreter.hidden:
-        found += ["--tmpfs", folder, "--remount-ro", folder]
+        args += ["--tmpfs", folder, "--remount-ro", folder]
     for folder in box.interpreter.packages:
-        found += ["--ro-bind", folder, folder]
+        args += ["--ro-bind", folder, folder]
     # bubblewrap's own root and /dev are file systems in memory without a limit, and writable unless said otherwise. In /proc a
     # program could write into process 1, which belongs to the same user (/proc/1/mem), and take back `first_to_go`.
-    found += ["--chdir", WORK, "--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/"]
-    return found + (["--seccomp", str(seccomp)] if seccomp is not None else [])
+    args += ["--chdir", WORK, "--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/"]
+    return args + (["--seccomp", str(seccomp)] if seccomp is not None else [])
 
 
 def program(box: Box, limits: Limits, source: int, channel: int, payload: int | None) -> list[str]:

@@ -52,8 +52,8 @@ def find(wanted: str | None, packages: Sequence[str], user: int | None) -> Inter
 
 def _candidates() -> list[str]:
     base = getattr(sys, "_base_executable", sys.executable)
-    found = [base, "/usr/local/bin/python3", "/usr/bin/python3", shutil.which("python3")]
-    return list(dict.fromkeys(path for path in found if path and os.path.exists(path)))
+    paths = [base, "/usr/local/bin/python3", "/usr/bin/python3", shutil.which("python3")]
+    return list(dict.fromkeys(path for path in paths if path and os.path.exists(path)))
 
 
 def _ask(path: str, user: int | None) -> dict[str, object]:
@@ -81,8 +81,8 @@ def _describe(answer: dict[str, object], packages: Sequence[str]) -> Interpreter
     shown += [f"{prefix}/{folder}" for prefix in prefixes for folder in ("lib", "lib64")]
     if path.startswith(("/nix/store/", "/gnu/store/")):  # there each library is a folder of its own
         shown.append("/".join(path.split("/")[:3]))
-    own = [os.path.realpath(folder) for folder in packages]
-    missing = [folder for folder in own if not os.path.isdir(folder)]
+    folders = [os.path.realpath(folder) for folder in packages]
+    missing = [folder for folder in folders if not os.path.isdir(folder)]
     if missing:
         raise SandboxError(f"packages: no such folder: {', '.join(missing)}")
     hidden = [f"{library}/{name}" for library in libraries for name in ("site-packages", "dist-packages")]
@@ -91,7 +91,7 @@ def _describe(answer: dict[str, object], packages: Sequence[str]) -> Interpreter
         version=version,
         folders=_outermost([folder for folder in shown if os.path.exists(folder)]),
         hidden=tuple(folder for folder in dict.fromkeys((*hidden, _DISTRIBUTION_PACKAGES)) if os.path.isdir(folder)),
-        packages=tuple(own),
+        packages=tuple(folders),
     )
 
 

@@ -118,8 +118,10 @@ def _walls(box: Box) -> list[str]:
         ended = run(box, _PROBE, payload=repr(job).encode(), limits=_LIMITS)
         if canary.read_text() != "outside" or os.listdir(folder) != ["canary"]:
             return ["writing: a file outside was changed"]
-    *found, last = ended.channel.decode("utf-8", "replace").splitlines() or [""]
-    return found if last == "done" else [*found, f"the probe ended early ({ended.ending}): {ended.last_words or last}"]
+    *faults, last = ended.channel.decode("utf-8", "replace").splitlines() or [""]
+    return (
+        faults if last == "done" else [*faults, f"the probe ended early ({ended.ending}): {ended.last_words or last}"]
+    )
 
 
 def _cpu(box: Box) -> list[str]:

@@ -214,7 +214,7 @@ def _started(
         with contextlib.ExitStack() as inside:  # what only the program keeps
             for descriptor in handed:
                 inside.callback(os.close, descriptor)
-            given = [_memory_file(stack, data) for data in (source, stdin)]
+            inputs = [_memory_file(stack, data) for data in (source, stdin)]
             inside_payload = None if payload is None else _memory_file(stack, payload)
             seccomp = None if box.seccomp is None else _memory_file(stack, box.seccomp)
             writing = {}
@@ -224,7 +224,7 @@ def _started(
                 inside.callback(os.close, writing[name])
                 if user is not None:
                     os.fchown(writing[name], user, user)  # so that the program can open /dev/stdout
-            command = bubblewrap.program(box, limits, given[0], writing["channel"], inside_payload)
+            command = bubblewrap.program(box, limits, inputs[0], writing["channel"], inside_payload)
             folder = "/"
             if box.bubblewrap:
                 command = [box.bubblewrap, *bubblewrap.walls(box, limits, seccomp), "--", *command]
@@ -232,11 +232,11 @@ def _started(
                 folder = stack.enter_context(
                     tempfile.TemporaryDirectory(prefix="progrpo-unsafe-", ignore_cleanup_errors=True)
                 )
-            passed = [given[0], writing["channel"], *(one for one in (inside_payload, seccomp) if one is not None)]
+            passed = [inputs[0], writing["channel"], *(one for one in (inside_payload, seccomp) if one is not None)]
             process = subprocess.Popen(
                 # bubblewrap's first process keeps its own environment, which the program can read in /proc/1/environ.
                 bubblewrap.first_to_go(command, {} if box.bubblewrap else bubblewrap.ENVIRONMENT),
-                stdin=given[1],
+                stdin=inputs[1],
                 stdout=writing["stdout"],
                 stderr=writing["stderr"],
                 pass_fds=[*passed, *handed],
@@ -279,11 +279,11 @@ def _resident_bytes(process: int) -> int:
 
 
 def _children(process: int | str) -> list[str]:
-    found: list[str] = []
+    children: list[str] = []
     try:
         for task in os.listdir(f"/proc/{process}/task"):
             with open(f"/proc/{process}/task/{task}/children") as file:
-                found += file.read().split()
+                children += file.read().split()
     except OSError:
         pass  # ended meanwhile
-    return found
+    return children

@@ -17,10 +17,10 @@ def read_answers(value: Any, place: str, key: str) -> tuple[str, ...]:
     Raises:
         DataError: it is empty, or holds anything but text and finite numbers (true, NaN, a mapping, null, ...).
     """
-    given = value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else (value,)
-    if value is None or not given:
+    answers = value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else (value,)
+    if value is None or not answers:
         raise DataError(f"{place}: {key!r} is empty; every row needs a gold answer")
-    return tuple(dict.fromkeys(_text(one, place, key) for one in given))
+    return tuple(dict.fromkeys(_text(one, place, key) for one in answers))
 
 
 def number_text(number: int | float | Decimal) -> str:

@@ -47,6 +47,8 @@ def statement(title: str, sections: Sequence[tuple[str, object]], examples: Sequ
     for heading, text in sections:
         if isinstance(text, str) and text.strip():
             parts.append(f"## {heading}\n{text.strip()}" if heading else text.strip())
-    for number, (given, expected) in enumerate(examples, start=1):
-        parts.append(f"## Example {number}\nInput:\n```\n{given.strip()}\n```\nOutput:\n```\n{expected.strip()}\n```")
+    for number, (input_text, expected) in enumerate(examples, start=1):
+        parts.append(
+            f"## Example {number}\nInput:\n```\n{input_text.strip()}\n```\nOutput:\n```\n{expected.strip()}\n```"
+        )
     return "\n\n".join(parts)

@@ -70,12 +70,12 @@ def pickled_text(data: bytes, place: str) -> str:
     Raises:
         DataError: any other opcode, named in the message; a damaged pickle.
     """
-    found: list[str] = []
+    texts: list[str] = []
     end = 0
     try:
         for opcode, argument, position in pickletools.genops(data):
             if opcode.name in _TEXT:
-                found.append(str(argument))
+                texts.append(str(argument))
             elif opcode.name == "STOP":
                 end = (position or 0) + 1
             elif opcode.name not in _HARMLESS:
@@ -84,6 +84,6 @@ def pickled_text(data: bytes, place: str) -> str:
         raise
     except (ValueError, IndexError, OverflowError, MemoryError) as error:
         raise DataError(f"{place}: damaged pickle of private tests: {error}") from None
-    if len(found) != 1 or end != len(data):
-        raise DataError(f"{place}: the pickle of private tests must hold one text, got {len(found)}; refused")
-    return found[0]
+    if len(texts) != 1 or end != len(data):
+        raise DataError(f"{place}: the pickle of private tests must hold one text, got {len(texts)}; refused")
+    return texts[0]

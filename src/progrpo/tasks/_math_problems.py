@@ -179,7 +179,7 @@ def bare(text: str) -> str:
         start = _PREFIX.match(text)
         inner = text[start.end() :] if start else text
         tail = max(len(inner) - _SUFFIX_LENGTH, 0)
-        end = next((found for found in _SUFFIX.finditer(inner, tail) if found.end() == len(inner)), None)
+        end = next((suffix for suffix in _SUFFIX.finditer(inner, tail) if suffix.end() == len(inner)), None)
         inner = inner[: end.start()].strip() if end else inner.strip()
         if inner == text:
             return text
@@ -190,15 +190,15 @@ def wrap(text: str) -> str:
     """The problem in the DAPO wrapper; a text that is wrapped stays as it is."""
     problem = bare(text)
     whole = text.strip()
-    wrapped = _PREFIX.match(whole) and any(found.end() == len(whole) for found in _SUFFIX.finditer(whole))
+    wrapped = _PREFIX.match(whole) and any(suffix.end() == len(whole) for suffix in _SUFFIX.finditer(whole))
     return text if wrapped else f"{PREFIX}{problem}{SUFFIX}"
 
 
 def whole_number(text: str) -> str | None:
     """A whole number in plain digits, whatever its spelling (025, 27.0, 336^\\circ, $5$); None where it is none."""
     plain = re.sub(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)|°", "", text).replace("$", "").strip()
-    found = re.fullmatch(r"([+-]?[0-9]{1,1000})(?:\.0*)?", plain)
-    return str(int(found[1])) if found else None
+    match = re.fullmatch(r"([+-]?[0-9]{1,1000})(?:\.0*)?", plain)
+    return str(int(match[1])) if match else None
 
 
 def _small(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -103,10 +103,10 @@ def find_files(task: str, sources: Sequence[Source], split: str, params: Publish
             return [params.path]
         if not params.path.is_dir():
             raise DataError(f"task {task}: path={params.path}: no such file or folder; {_remedy(task, source, split)}")
-        found, missing = _inside(params.path, patterns)
+        files, missing = _inside(params.path, patterns)
         if missing:
             _refuse(task, source, split, f"{params.path} has no {' or '.join(missing)}")
-        return found
+        return files
     if mirror := os.environ.get(MIRROR):
         if not Path(mirror).is_dir():
             raise DataError(f"{MIRROR}={mirror}: no such folder")
@@ -115,11 +115,11 @@ def find_files(task: str, sources: Sequence[Source], split: str, params: Publish
         if alone:
             return alone[:1]
         for one in (source, *sources) if params.source is None else (source,):
-            found, missing = _inside(Path(mirror, *one.repo.split("/")), one.files.get(split, ()))
-            if found and missing:
-                _refuse(task, one, split, f"{mirror}/{one.repo} has {found[0].name} but no {' or '.join(missing)}")
-            if found:
-                return found
+            files, missing = _inside(Path(mirror, *one.repo.split("/")), one.files.get(split, ()))
+            if files and missing:
+                _refuse(task, one, split, f"{mirror}/{one.repo} has {files[0].name} but no {' or '.join(missing)}")
+            if files:
+                return files
     return _from_hub(task, source, split, params.revision)
 
 
@@ -214,10 +214,10 @@ def _from_hub(task: str, source: Source, split: str, revision: str) -> list[Path
     except failures as error:
         cause = str(error).strip().split("\n")[0]
         _refuse(task, source, split, f"{source.repo} cannot be downloaded ({type(error).__name__}: {cause:.200})")
-    found, missing = _inside(Path(folder), patterns)
+    files, missing = _inside(Path(folder), patterns)
     if missing:
         _refuse(task, source, split, f"{source.repo} at revision {revision} has no file {' or '.join(missing)}")
-    return found
+    return files
 
 
 def _refuse(task: str, source: Source, split: str, cause: str) -> NoReturn:

@@ -206,7 +206,8 @@ def _paper(row: Row, place: str, index: int, rows: int, params: Params) -> Probl
     if "problem_id" in row and "tests" not in row:
         text = _codeelo_statement(row, place)
         tests: Any = [
-            {"input": given, "output": expected} for given, expected in _pairs(column(row, ("examples",), place), place)
+            {"input": input_text, "output": expected}
+            for input_text, expected in _pairs(column(row, ("examples",), place), place)
         ]
     else:
         text, tests = text_column(row, ("problem",), place), column(row, ("tests",), place)
@@ -225,10 +226,10 @@ def _identity(row: Row, place: str) -> tuple[int | None, str | None]:
         text = str(row["problem_id"])
     else:
         return None, None
-    found = _ID.fullmatch(text)
-    if found is None:
+    match = _ID.fullmatch(text)
+    if match is None:
         raise DataError(f"{place}: expected a contest and the index of a problem, such as 1971A, got {text!r:.80}")
-    return int(found[1]), found[2]
+    return int(match[1]), match[2]
 
 
 def _codeelo_statement(row: Row, place: str) -> str:
@@ -243,7 +244,7 @@ def _pairs(examples: Any, place: str) -> list[tuple[str, str]]:
     try:
         read = json.loads(examples) if isinstance(examples, str) else examples or ()
         pairs = [(one["input"], one["output"]) if isinstance(one, Mapping) else tuple(one) for one in read]
-        return [(str(given), str(expected)) for given, expected in pairs]
+        return [(str(input_text), str(expected)) for input_text, expected in pairs]
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{place}: 'examples' must be pairs of input and output: {error}") from None
 

@@ -82,12 +82,12 @@ def generate(split: str, params: Params) -> Iterator[Problem]:
         target = _draw_target(numbers, rng, params)
         return None if target is None or split_of(numbers, target) != split else (numbers, target)
 
-    found = 0
+    produced = 0
     for numbers, target in _procedural.draw_distinct(split, params.seed, draw):
-        found += 1
+        produced += 1
         yield _problem(numbers, target, params)
     raise ConfigError(
-        f"countdown: only {found} problems of split {split!r} exist or can be found with {params.numbers} numbers "
+        f"countdown: only {produced} problems of split {split!r} exist or can be found with {params.numbers} numbers "
         f"up to {params.max_number} and targets up to {params.max_target}; raise one of these or ask for fewer problems"
     )
 
@@ -113,13 +113,13 @@ def solutions(numbers: Sequence[int], params: Params) -> dict[int, frozenset[str
 @lru_cache(maxsize=100_000)
 def _solutions(numbers: tuple[int, ...], min_used: int, max_target: int) -> dict[int, frozenset[str]]:
     """By dynamic programming over sub-multisets of the sorted `numbers`: well under 1 ms for 3 numbers, 5 ms for 4."""
-    found: dict[int, set[str]] = {}
+    solutions: dict[int, set[str]] = {}
     for used in range(min_used, len(numbers) + 1):
         for part in sorted(set(combinations(numbers, used))):
             for form in _reach(part):
                 if form.value <= max_target:
-                    found.setdefault(form.value, set()).add(form.text)
-    return {target: frozenset(forms) for target, forms in found.items()}
+                    solutions.setdefault(form.value, set()).add(form.text)
+    return {target: frozenset(forms) for target, forms in solutions.items()}
 
 
 @lru_cache(maxsize=100_000)

@@ -82,9 +82,9 @@ def _rows(split: str, params: Params) -> Iterator[tuple[str, Row, str | None]]:
     for part in params.parts if split == "train" else ("test",):
         for path in find_files("deepcoder", SOURCES, part, params):
             parts.setdefault(path, []).append("lcbv5" if part == "test" else part)
-    for path, found in parts.items():
+    for path, names in parts.items():
         for place, row in read_rows(path, _COLUMNS):
-            yield place, row, found[0] if len(found) == 1 else None
+            yield place, row, names[0] if len(names) == 1 else None
 
 
 def _problem(row: Row, text: str, part: str | None, identity: str, place: str, params: Params) -> Problem:
@@ -119,8 +119,8 @@ def _metadata(value: Any, place: str) -> Mapping[str, Any]:
 def _called(tests: Any) -> str | None:
     """The function that tests call, without reading them: text of megabytes is searched in no time, and quotes inside its
     inputs are escaped."""
-    found = _FUNCTION.search(tests if isinstance(tests, str) else json.dumps(tests, default=str))
-    return found[1] if found else None
+    match = _FUNCTION.search(tests if isinstance(tests, str) else json.dumps(tests, default=str))
+    return match[1] if match else None
 
 
 def _solution(value: Any) -> str | None:

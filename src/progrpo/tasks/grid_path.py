@@ -85,13 +85,14 @@ def generate(split: str, params: Params) -> Iterator[Problem]:
         count = _count(grid, params) if split_of(grid) == split else None
         return None if count is None else (grid, count)
 
-    found = 0
+    produced = 0
     for grid, count in _procedural.draw_distinct(split, params.seed, draw):
-        found += 1
+        produced += 1
         yield _problem(grid, count, params)
     raise ConfigError(
-        f"grid_path: only {found} problems of split {split!r} exist or can be found on {params.rows} x {params.columns} cells "
-        f"with {params.walls} walls and at most {params.max_moves} moves; change one of these or ask for fewer problems"
+        f"grid_path: only {produced} problems of split {split!r} exist or can be found on "
+        f"{params.rows} x {params.columns} cells with {params.walls} walls and at most {params.max_moves} moves; "
+        "change one of these or ask for fewer problems"
     )
 
 

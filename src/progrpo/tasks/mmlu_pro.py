@@ -138,15 +138,15 @@ def _examples(params: Params) -> dict[str, list[str]]:
             f"task mmlu_pro: shots={params.shots} needs worked examples, for which task.shots_path=FILE stands in the "
             f"place of task.path; {error}"
         ) from None
-    found: dict[str, list[str]] = {}
+    examples: dict[str, list[str]] = {}
     for place, row in (pair for path in files for pair in read_rows(path)):
         options, _ = _options(row, place)
         question = text_column(row, ("question",), place)
         worked = text_column(row, ("cot_content",), place).removeprefix("A: ").removeprefix("Answer: ").strip()
-        found.setdefault(text_column(row, ("category",), place), []).append(
+        examples.setdefault(text_column(row, ("category",), place), []).append(
             f"Question:\n{question}\nOptions:\n{lettered(options, '. ')}\nAnswer: {worked}\n\n"
         )
-    return found
+    return examples
 
 
 def _shots(examples: Mapping[str, Sequence[str]], category: str, place: str, shots: int) -> Sequence[str]:

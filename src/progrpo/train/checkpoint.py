@@ -137,15 +137,15 @@ def latest_folder(root: Path) -> Path | None:
     Raises:
         CheckpointError: checkpoints exist and all are damaged.
     """
-    found = folders(root)
-    for folder in reversed(found):
+    saved = folders(root)
+    for folder in reversed(saved):
         fault = _fault(folder)
         if fault is None:
             return folder
         logger.warning("checkpoint %s is damaged (%s); using the one before it", folder, fault)
-    if found:
+    if saved:
         raise CheckpointError(
-            f"all {len(found)} checkpoints in {root} are damaged, the last: {_fault(found[-1])}. Start anew with another out="
+            f"all {len(saved)} checkpoints in {root} are damaged, the last: {_fault(saved[-1])}. Start anew with another out="
         )
     return None
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from progrpo.attention.packed import Packed, concatenate, pack
 from progrpo.train.columns import column_mask
-from progrpo.train.rows import TokenRows, lines, rectangles
+from progrpo.train.rows import TokenRows, packed_sequences, rectangles
 from progrpo.train.token_counts import TokenCounts
 
 
@@ -94,8 +94,8 @@ def micro_batches(
     """
     seen: set[int] = set()
     if share:
-        for line in lines(rows, index, budget, keep_groups_together):
-            yield _packed(rows, line, columns, device, bf16, seen)
+        for parts in packed_sequences(rows, index, budget, keep_groups_together):
+            yield _packed(rows, parts, columns, device, bf16, seen)
         return
     for chosen, width in rectangles(rows, index, budget, keep_groups_together):
         yield _rectangle(rows, torch.tensor(chosen), width, columns, pad_id, device, seen)
@@ -129,12 +129,12 @@ def _rectangle(
 
 
 def _packed(
-    rows: TokenRows, line: list[list[int]], columns: int, device: torch.device, bf16: bool, seen: set[int]
+    rows: TokenRows, parts: list[list[int]], columns: int, device: torch.device, bf16: bool, seen: set[int]
 ) -> MicroBatch:
     tokens, segments = concatenate(
-        [rows.prompts[part[0]] for part in line], [[rows.completions[n] for n in part] for part in line]
+        [rows.prompts[part[0]] for part in parts], [[rows.completions[n] for n in part] for part in parts]
     )
-    index = [n for part in line for n in part]
+    index = [n for part in parts for n in part]
     previous, scored, positions = torch.arange(len(tokens)) - 1, torch.zeros(len(tokens), dtype=torch.bool), []
     for segment in segments:
         positions.append(torch.arange(segment.prefix_length, segment.keys))
@@ -154,9 +154,9 @@ def _packed(
         mask=column_mask(torch.tensor([len(rows.completions[n]) for n in index]), columns).to(device),
         prompts=tuple(
             PromptPlace(first=part[0], row=0, column=segment.start, length=segment.length)
-            for part, segment in zip(line, prompts, strict=True)
+            for part, segment in zip(parts, prompts, strict=True)
         ),
-        repeated=_count_repeated(rows, [part[0] for part in line], seen),
+        repeated=_count_repeated(rows, [part[0] for part in parts], seen),
         positions=torch.cat(positions)[None].to(device),
         layout=pack(segments, device, bf16=bf16),
     )

@@ -45,8 +45,8 @@ def require_capable(engine: Engine, settings: RunSettings, method: Method) -> No
     """Raises ConfigError if the method reads what this engine does not give, and the trainer makes no pass of its own."""
     if not engine_scores(settings, engine, method):
         return
-    given = {"entropies": engine.capabilities.entropies, "prompt_logprobs": engine.capabilities.prompt_logprobs}
-    for name, there in given.items():
+    provided = {"entropies": engine.capabilities.entropies, "prompt_logprobs": engine.capabilities.prompt_logprobs}
+    for name, there in provided.items():
         if name in method.needs and not there:
             raise ConfigError(
                 f"method {method.name!r} needs {name.replace('_', ' ')}, which engine {settings.engine.name!r} does not give; "

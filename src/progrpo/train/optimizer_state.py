@@ -29,14 +29,14 @@ def load_optimizer(trained: torch.nn.Module, optimizer: torch.optim.Optimizer, f
     set_optimizer_state_dict(trained, optimizer, optim_state_dict=state[_KEY])
 
 
-def scatter_optimizer(trained: torch.nn.Module, optimizer: torch.optim.Optimizer, whole: dict[str, Any]) -> None:
+def scatter_optimizer(trained: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Give a sharded optimiser its part of a state that `Optimizer.state_dict` gave where it was whole."""
     names = {id(parameter): name for name, parameter in trained.named_parameters()}
     ordered = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
     by_name: dict[str, Any] = {
-        "state": {ordered[number]: values for number, values in whole["state"].items()},
+        "state": {ordered[number]: values for number, values in state["state"].items()},
         "param_groups": [
-            group | {"params": [ordered[number] for number in group["params"]]} for group in whole["param_groups"]
+            group | {"params": [ordered[number] for number in group["params"]]} for group in state["param_groups"]
         ],
     }
     options = StateDictOptions(full_state_dict=True)

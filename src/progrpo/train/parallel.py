@@ -149,7 +149,7 @@ class Parallel:
             assert parameter.grad is not None
             dist.all_reduce(parameter.grad)
 
-    def whole(self, tensor: Tensor) -> Tensor:
+    def full_tensor(self, tensor: Tensor) -> Tensor:
         """A tensor that may be sharded, whole; every process has to call it."""
         from torch.distributed.tensor import DTensor
 
@@ -204,7 +204,7 @@ class SamplingCopy:
         """Gather the trained weights, one parameter after the other; every process has to call it."""
         for name, parameter in trained.named_parameters(remove_duplicate=False):
             if parameter.requires_grad:  # what is frozen was copied when this was made
-                self._targets[name].copy_(parallel.whole(parameter))
+                self._targets[name].copy_(parallel.full_tensor(parameter))
 
 
 def sync(engine: Engine, model: LanguageModel, version: int, parallel: Parallel, sampling: SamplingCopy | None) -> None:

@@ -92,8 +92,8 @@ class Passes:
             for part in divided
         ]
         number, mine = max(sizes), self.processes.rank
-        own = self.micro_batches(rows, divided[mine], columns, budget, keep_groups_together=keep_groups_together)
-        for place, micro in enumerate(own):
+        local = self.micro_batches(rows, divided[mine], columns, budget, keep_groups_together=keep_groups_together)
+        for place, micro in enumerate(local):
             yield SharedMicroBatch(micro, counts=True, last=place == number - 1)
         for place in range(sizes[mine], number):
             (micro,) = self.micro_batches(rows, torch.tensor([shortest(rows)]), columns, budget)

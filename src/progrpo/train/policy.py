@@ -147,7 +147,7 @@ class Policy:
         """Clip the norm of the model's gradient, and of the net's, to `optim.grad_clip`; the model's norm before. inf or nan
         if either gradient is."""
         self.parallel.sum_gradients(self._net_parameters)
-        norm = float(self.parallel.whole(torch.nn.utils.clip_grad_norm_(self.parameters, self._grad_clip)))
+        norm = float(self.parallel.full_tensor(torch.nn.utils.clip_grad_norm_(self.parameters, self._grad_clip)))
         if not self._net_parameters:
             return norm
         net_norm = float(torch.nn.utils.clip_grad_norm_(self._net_parameters, self._grad_clip))
@@ -160,12 +160,12 @@ class Policy:
         """
         if not self.parallel.sharded:
             return None
-        whole = {}
+        weights = {}
         for name, tensor in self.model.model.state_dict().items():
-            gathered = self.parallel.whole(tensor)
+            gathered = self.parallel.full_tensor(tensor)
             if self.processes.main:
-                whole[name] = gathered.detach().cpu()
-        return whole
+                weights[name] = gathered.detach().cpu()
+        return weights
 
     def state_dict(self) -> dict[str, Any]:
         """Optimiser (where it is not sharded, see `save_shards`), schedule and net."""

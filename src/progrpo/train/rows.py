@@ -49,7 +49,9 @@ def cut(
 ) -> list[list[int]]:
     """The sequences of each micro-batch that `index` falls into (see `progrpo.train.micro_batch.micro_batches`)."""
     if share:
-        return [[n for part in line for n in part] for line in lines(rows, index, budget, keep_groups_together)]
+        return [
+            [n for part in parts for n in part] for parts in packed_sequences(rows, index, budget, keep_groups_together)
+        ]
     return [chosen for chosen, _ in rectangles(rows, index, budget, keep_groups_together)]
 
 
@@ -72,7 +74,7 @@ def rectangles(
         yield chosen, width
 
 
-def lines(rows: TokenRows, index: Tensor, budget: int, keep_groups_together: bool) -> list[list[list[int]]]:
+def packed_sequences(rows: TokenRows, index: Tensor, budget: int, keep_groups_together: bool) -> list[list[list[int]]]:
     """The sequences of each packed sequence, by group: parts of groups within the budget (or whole groups), each in the
     first one with space."""
     parts: list[tuple[int, list[int]]] = []
@@ -88,14 +90,14 @@ def lines(rows: TokenRows, index: Tensor, budget: int, keep_groups_together: boo
             part.append(n)
             size += length
         parts.append((size, part))
-    lines: list[tuple[int, list[list[int]]]] = []
+    packed: list[tuple[int, list[list[int]]]] = []
     for size, part in sorted(parts, key=lambda one: (-one[0], one[1][0])):
-        place = next((at for at, (used, _) in enumerate(lines) if used + size <= budget), None)
+        place = next((at for at, (used, _) in enumerate(packed) if used + size <= budget), None)
         if place is None:
-            lines.append((size, [part]))
+            packed.append((size, [part]))
         else:
-            lines[place] = (lines[place][0] + size, [*lines[place][1], part])
-    return [line for _, line in lines]
+            packed[place] = (packed[place][0] + size, [*packed[place][1], part])
+    return [parts for _, parts in packed]
 
 
 def shortest(rows: TokenRows) -> int:

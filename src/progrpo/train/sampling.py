@@ -36,14 +36,14 @@ def sample(trainer: Trainer, done: int) -> tuple[Rollout, dict[str, WeightedMean
         mixed += [group for group in rollouts[-1].groups if trainer.method.wanted(group)]
     others = [group for rollout in rollouts for group in rollout.groups if not trainer.method.wanted(group)]
     sampled = sum(len(rollout.groups) for rollout in rollouts)
-    whole = Rollout(
+    merged = Rollout(
         groups=tuple([*mixed, *others][:size]),
         generate_s=sum(rollout.generate_s for rollout in rollouts),
         verify_s=sum(rollout.verify_s for rollout in rollouts),
         verify_busy_s=sum(rollout.verify_busy_s for rollout in rollouts),
         gather_s=sum(rollout.gather_s for rollout in rollouts),
     )
-    return whole, {
+    return merged, {
         "rollout/rounds": WeightedMean(len(rollouts), 1),
         "rollout/mixed_groups": WeightedMean(len(mixed), sampled),
         "tokens/generated": WeightedMean(_tokens([group for rollout in rollouts for group in rollout.groups]), 1),

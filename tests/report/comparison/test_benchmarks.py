@@ -37,7 +37,7 @@ def test_a_paired_table_by_hand(tmp_path: Path) -> None:
     assert first.interval("pass@4") is not None
     assert first.interval("pass@4").mean == pytest.approx(3 / 4)
     assert first.statuses() == pytest.approx({"correct": 7 / 16, "wrong": 9 / 16})
-    assert first.made == "4 problems, preset paper; n 4, temperature 0.6, top-p 0.95, limit 64"
+    assert first.description == "4 problems, preset paper; n 4, temperature 0.6, top-p 0.95, limit 64"
     (gap,) = table.gaps
     assert (gap.run, gap.problems, gap.reason) == (1, 4, "")
     # Differences in quarters: +1, 0, +2, -2.

@@ -140,13 +140,15 @@ class Decode:
         keys[self.row, :, self.length] = key.to(keys.dtype)
         values[self.row, :, self.length] = value.to(values.dtype)
         q = query.to(keys.dtype).unflatten(1, (cache.heads, -1))  # [R, K, H/K, D]
-        own, own_total = _attention(q, keys[:rows, :, : self.span], values[:rows, :, : self.span], self.mask, scale)
+        own_output, own_total = _attention(
+            q, keys[:rows, :, : self.span], values[:rows, :, : self.span], self.mask, scale
+        )
         # The queries of a group side by side, so that its prompt is read once for all of them.
         prompts = slice(0, self.groups)
         together = q.new_zeros(self.groups * cache.capacity.group + 1, *q.shape[1:])
         together[self.place] = q
         grouped = together[:-1].unflatten(0, (self.groups, -1)).transpose(1, 2)  # [P, K, G, H/K, D]
-        shared, shared_total = _attention(
+        shared_output, shared_total = _attention(
             grouped.flatten(2, 3),
             cache.prompt_keys[layer][prompts, :, : self.prompt_span],
             cache.prompt_values[layer][prompts, :, : self.prompt_span],
@@ -154,13 +156,13 @@ class Decode:
             scale,
         )
         place = self.place.clamp(max=self.groups * cache.capacity.group - 1)
-        shared, shared_total = (
+        shared_output, shared_total = (
             part.unflatten(2, (cache.capacity.group, -1)).transpose(1, 2).flatten(0, 1)[place]
-            for part in (shared, shared_total)
+            for part in (shared_output, shared_total)
         )
         # softmax over both parts: each part's share is its total weight against the other's.
-        share = torch.sigmoid(shared_total - own_total)[..., None].to(own.dtype)
-        return torch.lerp(own, shared, share).flatten(1, 2)  # [R, H, D]
+        share = torch.sigmoid(shared_total - own_total)[..., None].to(own_output.dtype)
+        return torch.lerp(own_output, shared_output, share).flatten(1, 2)  # [R, H, D]
 
 
 def _attention(

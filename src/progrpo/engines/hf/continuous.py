@@ -98,9 +98,9 @@ class ContinuousDecoder:
         state, device, first = self._device_rows, self._model.device, len(self._groups)
         prompts = [self._requests[index].prompt_ids for index in entering]
         counts = [len(self._requests[index].seeds) for index in entering]
-        states, line, starts = self._prefill(prompts, first)
+        states, packed, starts = self._prefill(prompts, first)
         if self._prompt_logprobs:
-            self._score_prompts(states, line, entering, starts)
+            self._score_prompts(states, packed, entering, starts)
         ends = torch.tensor([start + len(prompt) - 1 for start, prompt in zip(starts, prompts, strict=True)])
         logits = self._model.head(states[0, ends.to(device)])  # [entering, V]
         self._groups += entering
@@ -108,11 +108,11 @@ class ContinuousDecoder:
         new = slice(self._count, self._count + sum(counts))
         self._count = new.stop
         origin = [group for group, count in enumerate(counts) for _ in range(count)]  # of each new row
-        rank = [rank for count in counts for rank in range(count)]
+        ranks = [rank for count in counts for rank in range(count)]
         for target, values in (
             (
                 state.place,
-                [(first + group) * self._capacity.group + own for group, own in zip(origin, rank, strict=True)],
+                [(first + group) * self._capacity.group + rank for group, rank in zip(origin, ranks, strict=True)],
             ),
             (state.out, [row for index in entering for row in self._results.rows(index)]),
             (state.prompt, [len(prompts[group]) for group in origin]),
@@ -131,9 +131,9 @@ class ContinuousDecoder:
         """One packed pass over the prompts, whose keys and values go to the group slots from `first` on.
 
         Returns:
-            The states [1, L, D], the line [1, L] and where each prompt starts on it.
+            The states [1, L, D], the packed sequence [1, L] and where each prompt starts on it.
         """
-        line, segments = concatenate(prompts, [[] for _ in prompts])
+        packed, segments = concatenate(prompts, [[] for _ in prompts])
         starts, lengths = [segment.start for segment in segments], [segment.length for segment in segments]
         slots = range(first, first + len(prompts))
         layout = pack(
@@ -142,15 +142,15 @@ class ContinuousDecoder:
             bf16=self._model.precision == "bf16",
             keep=self._device_rows.cache.keep_prompts(slots, starts, lengths),
         )
-        line = line[None].to(self._model.device)
+        packed = packed[None].to(self._model.device)
         positions = torch.cat([torch.arange(length) for length in lengths])[None].to(self._model.device)
-        return self._model.hidden(line, position_ids=positions, layout=layout), line, starts
+        return self._model.hidden(packed, position_ids=positions, layout=layout), packed, starts
 
-    def _score_prompts(self, states: Tensor, line: Tensor, entering: list[int], starts: list[int]) -> None:
-        scored = torch.ones_like(line, dtype=torch.bool)
+    def _score_prompts(self, states: Tensor, packed: Tensor, entering: list[int], starts: list[int]) -> None:
+        scored = torch.ones_like(packed, dtype=torch.bool)
         scored[0, starts] = False
         temperature = self._sampling.temperature or 1.0
-        values = head_logprobs(states, line, scored, self._model.head, temperature=temperature)[0][0].cpu()
+        values = head_logprobs(states, packed, scored, self._model.head, temperature=temperature)[0][0].cpu()
         for index, start in zip(entering, starts, strict=True):
             self._results.keep_prompt(index, values[start : start + len(self._requests[index].prompt_ids)].clone())
 
@@ -223,13 +223,13 @@ class ContinuousDecoder:
 
     def _completed(self, count: int) -> np.ndarray:
         """Which of the first `count` rows have completed a stop string with their last token."""
-        state, window, found = self._device_rows, self._ends.window, np.zeros(count, dtype=bool)
+        state, window, completed = self._device_rows, self._ends.window, np.zeros(count, dtype=bool)
         last = state.last[:count].tolist()
         for row in [row for row, token in enumerate(last) if self._ends.may_complete(token)]:
             drawn = int(self._drawn[row])
             tail = state.tokens[state.out[row], max(0, drawn - window) : drawn].tolist()
-            found[row] = self._ends.complete(tail)
-        return found
+            completed[row] = self._ends.complete(tail)
+        return completed
 
     def _close_groups(self, on_done: Done | None) -> None:
         """Hand over the groups whose rows have all ended, and close the gaps among the slots of prompts in the same way.

@@ -42,8 +42,8 @@ def sample(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor,
 
 def _of_token(probs: Tensor, token: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     parts = torch.special.entr(probs)  # -p log p
-    entropy, own = parts.sum(dim=-1), token[:, None]
-    p, part = probs.gather(-1, own)[:, 0], parts.gather(-1, own)[:, 0]
+    entropy, index = parts.sum(dim=-1), token[:, None]
+    p, part = probs.gather(-1, index)[:, 0], parts.gather(-1, index)[:, 0]
     # -p(log p + H) + sum_v p_v^2 (log p_v + H), written in the parts at hand
     gradient = part - p * entropy - torch.linalg.vecdot(probs, parts) + entropy * torch.linalg.vecdot(probs, probs)
     return p.log(), entropy, gradient

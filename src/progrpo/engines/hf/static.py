@@ -114,12 +114,12 @@ class StaticDecoder:
 
     def _completed(self, token: Tensor, out: Tensor, drawn: int) -> Tensor:
         """[rows] Which rows have completed a stop string with their last token, number `drawn`."""
-        found = torch.zeros_like(token, dtype=torch.bool)
+        completed = torch.zeros_like(token, dtype=torch.bool)
         for row, last in enumerate(token.tolist()):
             if self._ends.may_complete(last):
                 tail = self._tokens[out[row], max(0, drawn - self._ends.window) : drawn].tolist()
-                found[row] = self._ends.complete(tail)
-        return found
+                completed[row] = self._ends.complete(tail)
+        return completed
 
     def _score_prompts(self, batch: list[int], states: Tensor, prompts: Tensor, present: Tensor) -> None:
         """Log-prob of each prompt token but the first; the rows come from the prefill that is made anyway."""

@@ -82,9 +82,9 @@ def _place(benchmark: Benchmark) -> tuple[int, int, str]:
 def _compared(name: str, evaluations: Mapping[int, Evaluation], runs: Sequence[Run]) -> Benchmark:
     first = next(iter(evaluations.values()))
     apart = {run: why for run, one in evaluations.items() if (why := why_apart(one, first))}
-    made = Benchmark(name=name, task=first.task, preset=first.preset, evaluations=evaluations, apart=apart)
+    benchmark = Benchmark(name=name, task=first.task, preset=first.preset, evaluations=evaluations, apart=apart)
     # One run that was evaluated otherwise must not take Pass@32 from the others.
-    k = made.powers(made.comparable if len(made.comparable) > 1 else tuple(evaluations))[-1]
+    k = benchmark.powers(benchmark.comparable if len(benchmark.comparable) > 1 else tuple(evaluations))[-1]
     tested = tuple(measure.key for measure in pass_measures(k))
     always = ("pass@1", "truncated", "length")
     measures = measures_of("benchmarks", evaluations.values(), k=k, always=always)
@@ -99,7 +99,7 @@ def _compared(name: str, evaluations: Mapping[int, Evaluation], runs: Sequence[R
         return paired(run, evaluations[run], evaluations[0], measures, counted=tested, tested=tested)
 
     gaps = tuple(gap(run) for run in evaluations if run)
-    return replace(made, measures=measures, tested=tested, gaps=gaps)
+    return replace(benchmark, measures=measures, tested=tested, gaps=gaps)
 
 
 def _adjusted(benchmarks: Sequence[Benchmark]) -> tuple[Benchmark, ...]:
@@ -154,7 +154,7 @@ def shared_benchmarks(benchmarks: Sequence[Benchmark], among: Collection[int] | 
     Args:
         among: indices of the runs that count; None counts all that have an evaluation of the preset.
     """
-    found = []
+    shared = []
     for preset in dict.fromkeys(benchmark.preset for benchmark in benchmarks):
         group = [benchmark for benchmark in benchmarks if benchmark.preset == preset]
         having = sorted({run for benchmark in group for run in benchmark.evaluations})
@@ -162,8 +162,8 @@ def shared_benchmarks(benchmarks: Sequence[Benchmark], among: Collection[int] | 
         kept = tuple(benchmark for benchmark in group if runs and set(runs) <= set(benchmark.comparable))
         if kept:
             left_out = tuple(benchmark.name for benchmark in group if benchmark not in kept)
-            found.append(Shared(preset=preset, runs=runs, benchmarks=kept, left_out=left_out))
-    return found
+            shared.append(Shared(preset=preset, runs=runs, benchmarks=kept, left_out=left_out))
+    return shared
 
 
 def mathematical(group: Shared) -> Shared:
@@ -177,10 +177,10 @@ def mathematical(group: Shared) -> Shared:
 
 def of_one_kind(group: Shared) -> Shared:
     """What of a group may be averaged: the paper's mathematical benchmarks; without any of them, its first benchmark alone."""
-    found = mathematical(group)
-    kept = found.benchmarks if found.benchmarks[0].task in MATHEMATICS else found.benchmarks[:1]
+    comparable = mathematical(group)
+    kept = comparable.benchmarks if comparable.benchmarks[0].task in MATHEMATICS else comparable.benchmarks[:1]
     others = tuple(one.name for one in group.benchmarks if one not in kept)
-    return replace(found, benchmarks=kept, other_kinds=others)
+    return replace(comparable, benchmarks=kept, other_kinds=others)
 
 
 def average(benchmarks: Sequence[Benchmark], run: int, key: str) -> Interval | None:

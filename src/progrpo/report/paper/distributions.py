@@ -54,9 +54,9 @@ class Drawn:
 
 def chosen_benchmarks(benchmarks: Sequence[Benchmark]) -> list[Drawn]:
     """The benchmarks with token statistics, as the paper chose them: AIME 2024 first, MATH-500 second, then the others."""
-    found = [drawn for benchmark in benchmarks if (drawn := _drawn(benchmark)) is not None]
+    chosen = [drawn for benchmark in benchmarks if (drawn := _drawn(benchmark)) is not None]
     paper = {"aime24": 0, "math500": 1}
-    return sorted(found, key=lambda drawn: paper.get(drawn.benchmark.task, len(paper)))
+    return sorted(chosen, key=lambda drawn: paper.get(drawn.benchmark.task, len(paper)))
 
 
 def distribution_figures(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[Drawing]:

@@ -29,12 +29,12 @@ class Value:
     high: float | None = None
 
     @classmethod
-    def of(cls, found: Interval | None, measure: Quantity) -> "Value | None":
+    def of(cls, interval: Interval | None, measure: Quantity) -> "Value | None":
         """An interval of a measure in that unit; None of none."""
-        if found is None:
+        if interval is None:
             return None
         scale = 100 if measure.percent else 1
-        return cls(number=found.mean * scale, low=found.low * scale, high=found.high * scale)
+        return cls(number=interval.mean * scale, low=interval.low * scale, high=interval.high * scale)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,14 +198,14 @@ def write_tables(tables: Sequence[PaperTable], folder: Path) -> None:
     Without tables no folder is made.
     """
     wanted = [f"{table.name}{suffix}" for table in tables for suffix in (".md", ".csv", ".tex")]
-    made = folder / _MADE
-    for name in made.read_text("utf-8").split("\n") if made.is_file() else ():
+    manifest = folder / _MADE
+    for name in manifest.read_text("utf-8").split("\n") if manifest.is_file() else ():
         if name and name not in wanted and Path(name).name == name:
             (folder / name).unlink(missing_ok=True)
     if tables:
         make_folder(folder)
     if folder.is_dir():
-        write_whole(made, "\n".join(wanted))
+        write_whole(manifest, "\n".join(wanted))
     for table in tables:
         for suffix, write in ((".md", to_markdown), (".csv", to_csv), (".tex", to_latex)):
             write_whole(folder / f"{table.name}{suffix}", write(table))

@@ -74,17 +74,17 @@ def cost_figures(runs: Sequence[Run]) -> list[Drawing]:
 def pass_at_k(runs: Sequence[Run]) -> Drawing | None:
     """Pass@k against k at the first and the last evaluation; a start that all runs share is drawn once, in ink."""
     evaluated = {index: list(run.evaluations.values()) for index, run in enumerate(runs) if run.evaluations}
-    ks = powers_of_two(max((found[-1].n for found in evaluated.values()), default=1))
+    ks = powers_of_two(max((evaluations[-1].n for evaluations in evaluated.values()), default=1))
     if len(ks) < 2:
         return None
-    once = len(evaluated) > 1 and same_start([found[0] for found in evaluated.values()])
+    once = len(evaluated) > 1 and same_start([evaluations[0] for evaluations in evaluated.values()])
     with canvas() as (figure, axes):
-        for index, found in evaluated.items():
+        for index, evaluations in evaluated.items():
             colour = run_colour(index)
             if not once or index == min(evaluated):
-                axes.plot(*_over_k(found[0]), color=INK if once else colour, linestyle="--", linewidth=1.2)
-            if len(found) > 1:
-                axes.plot(*_over_k(found[-1]), color=colour, marker=run_marker(index))
+                axes.plot(*_over_k(evaluations[0]), color=INK if once else colour, linestyle="--", linewidth=1.2)
+            if len(evaluations) > 1:
+                axes.plot(*_over_k(evaluations[-1]), color=colour, marker=run_marker(index))
         doubling_axis(axes, ks, "k, completions per problem")
         unit_axis(axes, "% of problems")
         svg = to_svg(figure, "over-k")

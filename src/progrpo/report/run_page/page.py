@@ -54,14 +54,14 @@ def make_tables(runs: Sequence[Run]) -> Tables:
     )
 
 
-def make_page(runs: Sequence[Run], *, title: str, made: Tables | None = None) -> str:
+def make_page(runs: Sequence[Run], *, title: str, report_tables: Tables | None = None) -> str:
     """The page as text; the same runs give the same page, byte for byte.
 
     Args:
-        made: the tables of these runs' benchmarks, where the caller has them already.
+        report_tables: the tables of these runs' benchmarks, where the caller has them already.
     """
-    made = made or make_tables(runs)
-    browsed = completions(runs) | {"disputes": disputes(runs, made.benchmarks)}
+    report_tables = report_tables or make_tables(runs)
+    browsed = completions(runs) | {"disputes": disputes(runs, report_tables.benchmarks)}
     summary = summarise(runs)
     return html.render(
         "run_page/page.html",
@@ -76,9 +76,9 @@ def make_page(runs: Sequence[Run], *, title: str, made: Tables | None = None) ->
         differing=differing_settings(runs),
         summary=summary,
         headlines=html.paragraphs("captions.jinja", "headlines", runs=runs, summary=summary),
-        made=made,
-        evaluated_by=_evaluated_by(runs, made.benchmarks),
-        paper_figures=paper_figures(runs, made.benchmarks),
+        report_tables=report_tables,
+        evaluated_by=_evaluated_by(runs, report_tables.benchmarks),
+        paper_figures=paper_figures(runs, report_tables.benchmarks),
         figures=figures(runs),
         cost_figures=cost_figures(runs),
         cost=cost_table(runs),
@@ -104,12 +104,12 @@ def differing_settings(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     return rows
 
 
-def _without(key: str, run: Run, own: Mapping[str, str], settings: Sequence[Mapping[str, str]]) -> str:
+def _without(key: str, run: Run, config: Mapping[str, str], settings: Sequence[Mapping[str, str]]) -> str:
     """What stands for a setting that a run does not record: a dash where it has none of that name, which is so where
     every run that records it has another method (task, engine, ...)."""
     name = f"{key.partition('.')[0]}.name"
     having = {one.get(name) for one in settings if key in one}
-    return wording.NOTHING if not run.trained or (name in own and own[name] not in having) else _NOT_SET
+    return wording.NOTHING if not run.trained or (name in config and config[name] not in having) else _NOT_SET
 
 
 def final_values(runs: Sequence[Run]) -> list[tuple[str, list[tuple[object, int] | None]]]:
@@ -123,8 +123,8 @@ def final_values(runs: Sequence[Run]) -> list[tuple[str, list[tuple[object, int]
         """Sorts pass@8 before pass@16."""
         return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", key)]
 
-    keys = sorted({key for found in last for key in found} - {"step"}, key=natural)
-    return [(key, [found.get(key) for found in last]) for key in keys]
+    keys = sorted({key for values in last for key in values} - {"step"}, key=natural)
+    return [(key, [values.get(key) for values in last]) for key in keys]
 
 
 def _evaluated_by(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[tuple[int, str | None, str, list[str]]]:

@@ -8,10 +8,10 @@ _BY_SIZE = ("recorded_distance", "entropy_change")
 """Statistics whose order of magnitude is what matters."""
 
 
-def in_words(found: list[MethodStatistics]) -> list[tuple[Quantity, list[str]]]:
+def in_words(statistics: list[MethodStatistics]) -> list[tuple[Quantity, list[str]]]:
     """Each statistic that some method has, with its value for each of them."""
-    some = [one for one in STATISTICS if any(getattr(method, one.key) is not None for method in found)]
-    return [(one, [value_of(method, one) for method in found]) for one in some]
+    some = [one for one in STATISTICS if any(getattr(method, one.key) is not None for method in statistics)]
+    return [(one, [value_of(method, one) for method in statistics]) for one in some]
 
 
 def value_of(method: MethodStatistics, one: Quantity) -> str:

@@ -32,28 +32,28 @@ _LEGEND: dict[str, Any] = {"loc": "upper center", "frameon": False, "fontsize": 
 _LEGEND["bbox_to_anchor"] = (0.5, -0.16)  # below, in units of the axes
 
 
-def picture(found: Measured) -> str:
+def picture(measured: Measured) -> str:
     """SVG for a file of its own: c(o) of correct and incorrect completions on the left, shares over alpha on the right."""
     with sheet(4.9, 10.6) as figure:
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.25))
-        _confidences(left, found)
-        _shares(right, found.variants)
+        _confidences(left, measured)
+        _shares(right, measured.variants)
         return to_file(figure, "shift")
 
 
-def _confidences(axes: Axes, found: Measured) -> None:
+def _confidences(axes: Axes, measured: Measured) -> None:
     axes.set_title("% of the completions of each kind")
     axes.set_xlabel("confidence of a completion, c(o)")
-    values = np.array([*found.correct, *found.incorrect])
+    values = np.array([*measured.correct, *measured.incorrect])
     if not len(values):
         _say(axes, "no completion with a verdict")
         return
     edges = np.histogram_bin_edges(values, bins=_BINS)
-    for label, kind, colour in (("correct", found.correct, RIGHT), ("incorrect", found.incorrect, WRONG)):
+    for label, kind, colour in (("correct", measured.correct, RIGHT), ("incorrect", measured.incorrect, WRONG)):
         if kind:
             histogram(axes, kind, edges, colour, linewidth=1.5, label=f"{label} ({len(kind):,})")
-    if found.facts.c_prompt is not None:
-        axes.axvline(found.facts.c_prompt, color=INK, linestyle=(0, (4, 2)), linewidth=1.3, label="c(q), mean")
+    if measured.facts.c_prompt is not None:
+        axes.axvline(measured.facts.c_prompt, color=INK, linestyle=(0, (4, 2)), linewidth=1.3, label="c(q), mean")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
     percentages(axes)
     axes.legend(**_LEGEND, ncols=3)

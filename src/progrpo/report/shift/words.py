@@ -32,22 +32,22 @@ class About:
     other_scorer: bool
 
 
-def tables(found: Measured, about: About) -> str:
+def tables(measured: Measured, about: About) -> str:
     """In Markdown: the model, the variants at their defaults, and the strengths that give a set share."""
-    return text(_TEXT, "tables", found=found, about=about, targets=TARGETS, compared=COMPARED, percent=percent)
+    return text(_TEXT, "tables", measured=measured, about=about, targets=TARGETS, compared=COMPARED, percent=percent)
 
 
-def notes(found: Measured, about: About) -> list[str]:
+def notes(measured: Measured, about: About) -> list[str]:
     """In plain words: what the numbers mean for this model, and what could not be computed."""
-    words = {"facts": found.facts, "percent": percent, "significant": significant}
-    verdicts = [prose(_TEXT, "verdict", label=one.label, default=one.default, **words) for one in found.variants]
-    return [*paragraphs(_TEXT, "notes", about=about, facts=found.facts), *filter(None, verdicts)]
+    words = {"facts": measured.facts, "percent": percent, "significant": significant}
+    verdicts = [prose(_TEXT, "verdict", label=one.label, default=one.default, **words) for one in measured.variants]
+    return [*paragraphs(_TEXT, "notes", about=about, facts=measured.facts), *filter(None, verdicts)]
 
 
-def markdown(found: Measured, about: About) -> str:
+def markdown(measured: Measured, about: About) -> str:
     """shift.md: all of it, with the picture."""
-    parts = {"conditions": conditions(about), "tables": tables(found, about), "words": prose(_TEXT, "words")}
-    return text(_TEXT, "page", about=about, notes=notes(found, about), picture=PICTURE, **parts)
+    parts = {"conditions": conditions(about), "tables": tables(measured, about), "words": prose(_TEXT, "words")}
+    return text(_TEXT, "page", about=about, notes=notes(measured, about), picture=PICTURE, **parts)
 
 
 def conditions(about: About) -> str:

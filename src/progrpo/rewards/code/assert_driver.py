@@ -61,8 +61,8 @@ class Standing:
     def __setattr__(self, name: str, value: "Any") -> None:
         program.ask("set", self, name, value)
 
-    def __call__(self, *given: "Any", **named: "Any") -> "Any":
-        return program.ask("call", self, *given, **named)
+    def __call__(self, *args: "Any", **named: "Any") -> "Any":
+        return program.ask("call", self, *args, **named)
 
     def __getitem__(self, key: "Any") -> "Any":
         return program.ask("item", self, key)
@@ -74,8 +74,8 @@ class Standing:
         program.ask("delete item", self, key)
 
     def __len__(self) -> int:
-        found: int = program.ask("len", self)
-        return found
+        answer: int = program.ask("len", self)
+        return answer
 
     def __bool__(self) -> bool:
         return program.ask("bool", self) is True
@@ -87,12 +87,12 @@ class Standing:
         return program.ask("next", self)
 
     def __str__(self) -> str:
-        found: str = program.ask("str", self)
-        return found
+        answer: str = program.ask("str", self)
+        return answer
 
     def __repr__(self) -> str:
-        found: str = program.ask("repr", self)
-        return found
+        answer: str = program.ask("repr", self)
+        return answer
 
     def __instancecheck__(self, other: "Any") -> bool:
         return isinstance(other, Standing) and program.ask("is a", other, self) is True
@@ -135,11 +135,11 @@ class Program:
         self.gone = False
         self.errors: dict[str, type[BaseException]] = {}
 
-    def ask(self, what: str, *given: "Any", **named: "Any") -> "Any":
+    def ask(self, what: str, *args: "Any", **named: "Any") -> "Any":
         self._asked += 1
         if self._asked > _MOST_QUESTIONS:
             raise RefusedError(f"more than {_MOST_QUESTIONS} calls")
-        data = _packed((what, given, named))
+        data = _packed((what, args, named))
         try:
             line = self._exchange(len(data).to_bytes(8, "big") + data)
         except OSError as error:
@@ -147,7 +147,7 @@ class Program:
             raise GoneError(f"no answer from the program: {error}") from None
         try:
             kind, content, changed = self._read(line, self._object)
-            changes = [(given[at], value) for at, value in changed]
+            changes = [(args[at], value) for at, value in changed]
         except Exception as error:  # noqa: BLE001 - a line that the driver did not write
             raise RefusedError(f"returned what cannot be read ({error})") from None
         for old, new in changes:
@@ -184,19 +184,19 @@ class Program:
     def _object(self, number: int, names: "list[str]") -> "Any":
         """The stand-in; for a class of exceptions one of the same name, so that it can be raised and caught here."""
         if number not in self._known:
-            base = next((own for name in names if _is_error(own := getattr(builtins, name, None))), None)
+            base = next((builtin for name in names if _is_error(builtin := getattr(builtins, name, None))), None)
             self._known[number] = Standing(number) if base is None else type(names[0], (base,), {})
             if base is not None:
                 self.errors[names[0]] = self._known[number]
         return self._known[number]
 
-    def _error(self, names: "list[str]", given: "list[Any]") -> BaseException:
-        own = (self.errors.get(name) or getattr(builtins, name, None) for name in names)
-        kind: Any = next((one for one in own if _is_error(one)), Exception)
+    def _error(self, names: "list[str]", args: "list[Any]") -> BaseException:
+        kinds = (self.errors.get(name) or getattr(builtins, name, None) for name in names)
+        kind: Any = next((one for one in kinds if _is_error(one)), Exception)
         try:
-            error: BaseException = kind(*given)
+            error: BaseException = kind(*args)
         except Exception:  # noqa: BLE001 - a constructor that wants other arguments
-            error = Exception(*given)
+            error = Exception(*args)
         error._of_program = True  # type: ignore[attr-defined]
         return error
 
@@ -258,7 +258,7 @@ def run(job: "dict[str, Any]") -> int:
         with suppress(NameError):  # where it is used, Python says so
             namespace[name] = program.ask("name", name)
     done: set[str] = set()
-    count: int = job["own"]
+    count: int = job["standalone"]
     for number, part in enumerate(job["parts"], start=1):
         now["name"], name = f"test {number} of {len(job['parts'])}", f"test_solution_{number}.py"
         sources[name] = part.split("\n")
@@ -277,12 +277,12 @@ sources: "dict[str, list[str]]" = {}
 
 def place(error: BaseException) -> str:
     """The line of the tests that failed."""
-    found, trace = "", error.__traceback__
+    source_line, trace = "", error.__traceback__
     while trace is not None:
         lines = sources.get(trace.tb_frame.f_code.co_filename, [])
-        found = lines[trace.tb_lineno - 1].strip() if trace.tb_lineno <= len(lines) else found
+        source_line = lines[trace.tb_lineno - 1].strip() if trace.tb_lineno <= len(lines) else source_line
         trace = trace.tb_next
-    return found
+    return source_line
 
 
 def say(**what: "Any") -> None:
@@ -293,10 +293,10 @@ def say(**what: "Any") -> None:
 
 
 def chained(error: BaseException) -> "Iterator[BaseException]":
-    found: BaseException | None = error
-    while found is not None:
-        yield found
-        found = found.__cause__ or found.__context__
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__ or current.__context__
 
 
 def main() -> None:

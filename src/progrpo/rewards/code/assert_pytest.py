@@ -121,18 +121,18 @@ class _Mark:
     """pytest.mark: each mark is left on its function or class, and read when that is run."""
 
     def __getattr__(self, name: str) -> Any:
-        def mark(*given: Any, **named: Any) -> Any:
+        def mark(*args: Any, **named: Any) -> Any:
             def leave(test: Any) -> Any:
                 if name == "parametrize":
-                    names, rows = (given + (named.get("argnames"), named.get("argvalues"))[len(given) :])[:2]
+                    names, rows = (args + (named.get("argnames"), named.get("argvalues"))[len(args) :])[:2]
                     names = [one.strip() for one in names.split(",")] if isinstance(names, str) else list(names)
                     test.grid = [*getattr(test, "grid", []), [_named(names, row) for row in rows]]
-                elif name in ("skip", "xfail") or (name == "skipif" and given and given[0]):
+                elif name in ("skip", "xfail") or (name == "skipif" and args and args[0]):
                     test.skipped = True
                 return test
 
-            bare = len(given) == 1 and not named and (inspect.isfunction(given[0]) or inspect.isclass(given[0]))
-            marked, given = (given[0], ()) if bare else (None, given)
+            bare = len(args) == 1 and not named and (inspect.isfunction(args[0]) or inspect.isclass(args[0]))
+            marked, args = (args[0], ()) if bare else (None, args)
             return leave(marked) if bare else leave
 
         return mark
@@ -164,10 +164,10 @@ def tests(namespace: dict[str, Any]) -> Iterator[tuple[str, Callable[[], int]]]:
             for method in unittest.defaultTestLoader.getTestCaseNames(one):
                 yield f"{name}.{method}", lambda one=one, method=method: _run_case(one, method)  # type: ignore[misc]
         elif inspect.isclass(one) and name.startswith("Test") and not getattr(one, "skipped", False):
-            own = fixtures | {key: value for key, value in vars(one).items() if _is_fixture(value)}
+            scoped = fixtures | {key: value for key, value in vars(one).items() if _is_fixture(value)}
             for method, test in vars(one).items():
                 if method.startswith("test") and inspect.isroutine(test):
-                    yield f"{name}.{method}", lambda one=one, test=test, own=own: _run_method(one, test, own)  # type: ignore[misc]
+                    yield f"{name}.{method}", lambda one=one, test=test, scoped=scoped: _run_method(one, test, scoped)  # type: ignore[misc]
 
 
 def _is_fixture(one: Any) -> bool:
@@ -198,12 +198,12 @@ def _run(test: Any, fixtures: dict[str, Any], instance: Any = None, grid: Any = 
     """One function for each row of its `parametrize`s."""
     count = 0
     for rows in product(*grid, *getattr(test, "grid", [])) if not hasattr(test, "skipped") else ():
-        given: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for row in rows:
-            given |= row
+            values |= row
         started: list[Any] = []
         with contextlib.suppress(Skipped):
-            test(**_arguments(test, given, fixtures, instance, started))
+            test(**_arguments(test, values, fixtures, instance, started))
             count += 1
         for generator in reversed(started):
             next(generator, None)
@@ -211,20 +211,20 @@ def _run(test: Any, fixtures: dict[str, Any], instance: Any = None, grid: Any = 
 
 
 def _arguments(
-    function: Any, given: dict[str, Any], fixtures: dict[str, Any], instance: Any, started: list[Any]
+    function: Any, values: dict[str, Any], fixtures: dict[str, Any], instance: Any, started: list[Any]
 ) -> dict[str, Any]:
-    found = {}
+    arguments = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if name in ("self", "cls"):
-            found[name] = instance
-        elif name in given:
-            found[name] = given[name]
+            arguments[name] = instance
+        elif name in values:
+            arguments[name] = values[name]
         elif name in fixtures:
-            value = fixtures[name](**_arguments(fixtures[name], given, fixtures, instance, started))
+            value = fixtures[name](**_arguments(fixtures[name], values, fixtures, instance, started))
             if inspect.isgenerator(value):
                 started.append(value)
                 value = next(value)
-            found[name] = given[name] = value
+            arguments[name] = values[name] = value
         elif parameter.default is inspect.Parameter.empty:
             raise TypeError(f"{function.__name__} wants the fixture {name!r}, which is not given here")
-    return found
+    return arguments

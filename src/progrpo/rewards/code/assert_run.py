@@ -59,11 +59,11 @@ def _both(judge: Judge, code: str, asserts: Asserts, prompt: str) -> tuple[Ended
     params = judge.params
     left = max(0.1, judge.deadline - time.monotonic())
     limits = judge.limits(min(int(params.total_s) + 1, 2**20), left)
-    own = replace(limits, cpu_s=_TESTS_OWN * params.cpu_s, wall_s=left + _GRACE_S)
+    tester_limits = replace(limits, cpu_s=_TESTS_OWN * params.cpu_s, wall_s=left + _GRACE_S)
     ends: list[float] = []  # when the program is to be gone, once the tests are
     tests = {
         "parts": list(asserts.parts),
-        "own": asserts.own,
+        "standalone": asserts.standalone,
         "names": list(asserts.names),
         "modules": list(asserts.modules),
         "program": list(PROGRAM),
@@ -85,7 +85,9 @@ def _both(judge: Judge, code: str, asserts: Asserts, prompt: str) -> tuple[Ended
         )
         tested = None
         try:
-            tested = run(judge.box, _TESTER.encode(), payload=text_of(tests), limits=own, handed=(answers, ask))
+            tested = run(
+                judge.box, _TESTER.encode(), payload=text_of(tests), limits=tester_limits, handed=(answers, ask)
+            )
         finally:
             said = _said(tested) if tested else None
             ends.append(time.monotonic() + (_CRASH_S if said is None or said["gone"] else _GRACE_S))
@@ -97,5 +99,5 @@ def _said(tests: Ended) -> dict[str, Any] | None:
     line, end, _ = tests.channel.partition(b"\n")
     if not end:
         return None
-    found: dict[str, Any] = ast.literal_eval(line.decode("ascii"))
-    return found
+    report: dict[str, Any] = ast.literal_eval(line.decode("ascii"))
+    return report

@@ -22,12 +22,12 @@ class Asserts:
     Attributes:
         parts: sources that are run one after the other in one namespace; each assert statement of a list is one. Functions
             and classes of tests are run as soon as their part has defined them.
-        own: parts that are a test by themselves, without any function of tests.
+        standalone: parts that are a test by themselves, without any function of tests.
         names: what they use and do not define: the program's. modules: of the standard library, used but not imported.
     """
 
     parts: tuple[str, ...]
-    own: int
+    standalone: int
     names: tuple[str, ...]
     modules: tuple[str, ...]
 
@@ -54,8 +54,8 @@ def read(parts: tuple[str, ...], *, calls: int = 0) -> Asserts:
     free = _free_names(trees)
     called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     modules = {name for name in free - called if name in sys.stdlib_module_names}
-    own = calls + sum(any(isinstance(node, ast.Assert) for node in _outside_functions(tree)) for tree in trees)
-    return Asserts(parts, own, tuple(sorted(free - modules)), tuple(sorted(modules)))
+    standalone = calls + sum(any(isinstance(node, ast.Assert) for node in _outside_functions(tree)) for tree in trees)
+    return Asserts(parts, standalone, tuple(sorted(free - modules)), tuple(sorted(modules)))
 
 
 def is_source(text: str) -> bool:
@@ -82,11 +82,11 @@ def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
 def _wanted(function: ast.FunctionDef) -> set[str]:
     """Arguments without a default that no `parametrize` gives."""
     arguments = [one.arg for one in function.args.args][: len(function.args.args) - len(function.args.defaults)]
-    given = {"self", "cls"}
+    supplied = {"self", "cls"}
     for decorator in function.decorator_list:
         if isinstance(decorator, ast.Call) and "parametrize" in ast.unparse(decorator.func) and decorator.args:
-            given |= set(_texts(decorator.args[0]))
-    return set(arguments) - given
+            supplied |= set(_texts(decorator.args[0]))
+    return set(arguments) - supplied
 
 
 def _texts(node: ast.expr) -> Iterator[str]:

@@ -10,8 +10,8 @@ import sys
 payload, channel = (int(descriptor) for descriptor in sys.argv[1:])
 _FILES = ("input.txt", "correct_output.txt", "solution_output.txt")
 
-with open(payload, "rb") as given:
-    job = eval(given.read())  # written by the judge
+with open(payload, "rb") as payload_file:
+    job = eval(payload_file.read())  # written by the judge
 os.close(channel)
 for name in _FILES:
     with open(name, "wb") as file:

@@ -156,16 +156,16 @@ def serve(job: "dict[str, Any]", namespace: "dict[str, Any]") -> None:
             return held[number]
 
     while head := taken(questions, 8):
-        asked, given, named = Asked(BytesIO(taken(questions, int.from_bytes(head, "big")))).load()
+        asked, args, named = Asked(BytesIO(taken(questions, int.from_bytes(head, "big")))).load()
         allow_cpu(job["cpu_s"])
-        before = [written(one, 0, hold) if type(one) in (list, dict, set) else "" for one in given]
+        before = [written(one, 0, hold) if type(one) in (list, dict, set) else "" for one in args]
         try:
-            value = written(asking(namespace)[asked](*given, **named), 0, hold)
+            value = written(asking(namespace)[asked](*args, **named), 0, hold)
             kind = '"value"'
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are no way out either
             value = "[" + raised(error, hold) + "]"
             kind = '"raised"'
-        after = [written(one, 0, hold) if text else "" for one, text in zip(given, before)]  # noqa: B905
+        after = [written(one, 0, hold) if text else "" for one, text in zip(args, before)]  # noqa: B905
         changed = [f"[{at},{text}]" for at, text in enumerate(after) if text != before[at]]
         send(f"[{kind},{value},[{','.join(changed)}]]", answers)
     os._exit(0)  # threads and exit handlers of the program have no say in it
@@ -173,10 +173,10 @@ def serve(job: "dict[str, Any]", namespace: "dict[str, Any]") -> None:
 
 def taken(descriptor: int, size: int) -> bytes:
     """So many bytes; fewer only where the pipe has ended."""
-    found = b""
-    while len(found) < size and (more := os.read(descriptor, size - len(found))):
-        found += more
-    return found
+    data = b""
+    while len(data) < size and (more := os.read(descriptor, size - len(data))):
+        data += more
+    return data
 
 
 def raised(error: BaseException, hold: "Any") -> str:
@@ -192,12 +192,12 @@ def asking(namespace: "dict[str, Any]") -> "dict[str, Any]":
     return {
         "name": lambda name: find(name, namespace),
         "names": lambda: [name for name in namespace if not name.startswith("_")],
-        "call": lambda function, /, *given, **named: function(*given, **named),
+        "call": lambda function, /, *args, **named: function(*args, **named),
         "get": getattr,
         "set": setattr,
-        "item": lambda whole, key: whole[key],
-        "set item": lambda whole, key, value: whole.__setitem__(key, value),
-        "delete item": lambda whole, key: whole.__delitem__(key),
+        "item": lambda container, key: container[key],
+        "set item": lambda container, key, value: container.__setitem__(key, value),
+        "delete item": lambda container, key: container.__delitem__(key),
         "is a": isinstance,
         "iter": iter,
         "next": next,
@@ -244,10 +244,10 @@ def written(value: "Any", depth: int = 0, hold: "Any" = None) -> str:
     if kind.__module__ == "datetime" and kind.__name__ in ("date", "datetime", "time"):
         return f'{{"{kind.__name__}":{quote(value.isoformat())}}}'
     if hold is not None:
-        found: str = hold(value)
-        return found
+        reference: str = hold(value)
+        return reference
     raise UnwritableError(f"returned an object of type {kind.__name__}")
 
 
-with open(payload, "rb") as given:
-    drive(eval(given.read(), {"inf": float("inf"), "nan": float("nan")}))
+with open(payload, "rb") as payload_file:
+    drive(eval(payload_file.read(), {"inf": float("inf"), "nan": float("nan")}))

@@ -14,7 +14,7 @@ def extract(text: str, *, allow_unterminated: bool = False) -> str | None:
     otherwise (```text, ```json) are passed over. A marked fence within a block starts anew, as a model does that
     thinks better of it.
     """
-    found: str | None = None
+    block: str | None = None
     opened: str | None = None
     lines: list[str] = []
     for line in text.rsplit("</think>", 1)[-1].split("\n"):
@@ -24,10 +24,10 @@ def extract(text: str, *, allow_unterminated: bool = False) -> str | None:
             continue
         mark, language = fence[1], fence[2].lower()
         if opened is not None and not language:
-            found = "\n".join(lines) if opened[-1] != "-" else found
+            block = "\n".join(lines) if opened[-1] != "-" else block
             opened = None
             continue
         opened, lines = mark if language in _PYTHON else mark + "-", []
     if opened is None or opened[-1] == "-":
-        return found
+        return block
     return "\n".join(lines) if allow_unterminated else None

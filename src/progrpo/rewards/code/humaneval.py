@@ -54,13 +54,15 @@ def read(source: str) -> PublishedTests:
     check = _check(tree)
     if check is None:
         raise ValueError("the test source defines no check(candidate)")
-    given = {node.targets[0].id: node.value for node in check.body if _names_one(node)}  # type: ignore[attr-defined]
-    if "inputs" not in given:
+    assigned = {node.targets[0].id: node.value for node in check.body if _names_one(node)}  # type: ignore[attr-defined]
+    if "inputs" not in assigned:
         raise ValueError("check(candidate) assigns no inputs")
-    gold = _gold_source(tree, check, has_results="results" in given)
+    gold = _gold_source(tree, check, has_results="results" in assigned)
     tolerance = _tolerance(check)
     try:
-        return PublishedTests(ast.literal_eval(given["inputs"]), ast.literal_eval(given["results"]), tolerance, gold)
+        return PublishedTests(
+            ast.literal_eval(assigned["inputs"]), ast.literal_eval(assigned["results"]), tolerance, gold
+        )
     except (ValueError, KeyError):
         return PublishedTests([], None, tolerance, gold)
 

@@ -99,10 +99,10 @@ class Judge:
                 return self._out_of_time(index)
             expected_bytes = 2 * len(test.expected.encode("utf-8", "surrogatepass")) + _OUTPUT_ROOM_BYTES
             limits = self.limits(self.params.cpu_s, min(left, self.params.wall_s), output_bytes=expected_bytes)
-            stdin = test.given.encode("utf-8", "surrogatepass")
+            stdin = test.input.encode("utf-8", "surrogatepass")
             ended = run(self.box, DRIVER, payload=payload, stdin=stdin, limits=limits)
             where = f"test {index + 1} of {len(tests.pipes)}"
-            shown = f"input {_excerpt(test.given)}"
+            shown = f"input {_excerpt(test.input)}"
             if ended.ending != "ok":
                 return self.ended_badly(ended, where, shown)
             failure = self._output(ended.stdout, test, tests.checker, where)
@@ -111,7 +111,7 @@ class Judge:
         return None
 
     def _output(self, got: bytes, test: PipeTest, checker: str | None, where: str) -> Failure | None:
-        words = f"{where}: wrong answer: input {_excerpt(test.given)}, expected {_excerpt(test.expected)}, got {_excerpt(got)}"
+        words = f"{where}: wrong answer: input {_excerpt(test.input)}, expected {_excerpt(test.expected)}, got {_excerpt(got)}"
         if checker is not None:
             return self._checked(got, test, checker, words)
         params = self.params
@@ -123,8 +123,8 @@ class Judge:
         """The checker's last printed word must be a number above 0, or true or yes; an error of it on this output is the
         output's fault (they raise on what they cannot read), a limit it hits is not."""
         left = self.deadline - time.monotonic()
-        given, expected = (text.encode("utf-8", "surrogatepass") for text in (test.given, test.expected))
-        files = {"input.txt": given, "correct_output.txt": expected, "solution_output.txt": got}
+        input_bytes, expected = (text.encode("utf-8", "surrogatepass") for text in (test.input, test.expected))
+        files = {"input.txt": input_bytes, "correct_output.txt": expected, "solution_output.txt": got}
         limits = self.limits(self.params.cpu_s, max(1.0, min(left, self.params.wall_s)), files=True)
         ended = run(self.box, _CHECKER, payload=text_of({"checker": checker, **files}), limits=limits)
         if ended.ending not in ("ok", "error"):
@@ -136,12 +136,14 @@ class Judge:
 
     def _calls(self, code: str, tests: Tests) -> Failure | None:
         total = len(tests.calls)
-        values, ended = self._call(code, tests.function, [test.given for test in tests.calls], prompt=tests.prompt)
+        values, ended = self._call(code, tests.function, [test.input for test in tests.calls], prompt=tests.prompt)
         lcb = self.params.compare == "lcb"
-        own = Tolerance(0, 0) if lcb else Tolerance(self.params.absolute_tolerance, self.params.relative_tolerance)
-        tolerance = tests.tolerance or own
+        default_tolerance = (
+            Tolerance(0, 0) if lcb else Tolerance(self.params.absolute_tolerance, self.params.relative_tolerance)
+        )
+        tolerance = tests.tolerance or default_tolerance
         for index, test in enumerate(tests.calls):
-            where, shown = f"test {index + 1} of {total}", f"arguments {_excerpt(test.given)}"
+            where, shown = f"test {index + 1} of {total}", f"arguments {_excerpt(test.input)}"
             if index >= len(values):
                 return self.ended_badly(ended, where, shown)
             value = values[index]
@@ -248,7 +250,7 @@ def longest(tests: Tests, count: int) -> Tests:
     """The `count` tests with the longest inputs, in their own order (DeepCoder's choice, there with 15)."""
 
     def cut(items: Any) -> Any:
-        order = sorted(range(len(items)), key=lambda index: -len(str(items[index].given)))
+        order = sorted(range(len(items)), key=lambda index: -len(str(items[index].input)))
         return tuple(items[index] for index in sorted(order[:count]))
 
     return replace(tests, pipes=cut(tests.pipes), calls=cut(tests.calls))

@@ -24,7 +24,7 @@ class UnreadableTestsError(ValueError):
 class PipeTest:
     """Standard input and the standard output it must give."""
 
-    given: str
+    input: str
     expected: str
 
 
@@ -32,7 +32,7 @@ class PipeTest:
 class CallTest:
     """Arguments of the function, and the values it may return: one, or two where the data set is not of one mind."""
 
-    given: Sequence[Any]
+    input: Sequence[Any]
     accepted: tuple[Any, ...]
 
 
@@ -112,7 +112,7 @@ def call_tests(inputs: Sequence[Any], results: Sequence[Any]) -> tuple[CallTest,
         raise UnreadableTestsError(f"{len(inputs)} inputs and {len(results)} results")
     if not all(isinstance(arguments, list | tuple) for arguments in inputs):
         raise UnreadableTestsError("the inputs of a call must be lists of arguments")
-    return tuple(CallTest(given, (result,)) for given, result in zip(inputs, results, strict=True))
+    return tuple(CallTest(arguments, (result,)) for arguments, result in zip(inputs, results, strict=True))
 
 
 @lru_cache(maxsize=16)
@@ -186,17 +186,17 @@ def _lines(value: Any) -> str:
     return "\n".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _call(given: Any, result: Any) -> CallTest:
+def _call(arguments: Any, result: Any) -> CallTest:
     """LiveCodeBench writes text: one JSON value a line, and one as the result. The others write values, the result
     bare or as a list of one: both are accepted."""
-    if isinstance(given, str):
-        return CallTest([json.loads(line) for line in given.split("\n")], (json.loads(result),))
-    if not isinstance(given, list | tuple):
+    if isinstance(arguments, str):
+        return CallTest([json.loads(line) for line in arguments.split("\n")], (json.loads(result),))
+    if not isinstance(arguments, list | tuple):
         raise UnreadableTestsError(
-            f"the input of a call must be a list of arguments or text, got {type(given).__name__}"
+            f"the input of a call must be a list of arguments or text, got {type(arguments).__name__}"
         )
     one = isinstance(result, list | tuple) and len(result) == 1
-    return CallTest([_with_number_keys(value) for value in given], (result, result[0]) if one else (result,))
+    return CallTest([_with_number_keys(value) for value in arguments], (result, result[0]) if one else (result,))
 
 
 def _with_number_keys(value: Any) -> Any:

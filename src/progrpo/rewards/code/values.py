@@ -69,10 +69,10 @@ def _decimal(text: str) -> Any:
     """No exponent that a later sum would write out."""
     from decimal import Decimal
 
-    found = Decimal(text)
-    if found.is_finite() and abs(found.adjusted()) > _MANY:
+    number = Decimal(text)
+    if number.is_finite() and abs(number.adjusted()) > _MANY:
         raise ValueError(f"a decimal of more than {_MANY} places")
-    return found
+    return number
 
 
 def _fraction(text: str) -> Any:
