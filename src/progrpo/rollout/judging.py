@@ -98,7 +98,11 @@ class Judging:
             self._failure = failure
 
     def _judge(self, done: Sequence[tuple[int, Generated]]) -> None:
-        items = [(own.text, self._problems[index], own.finish) for index, result in done for own in result.completions]
+        items = [
+            (completion.text, self._problems[index], completion.finish)
+            for index, result in done
+            for completion in result.completions
+        ]
         if not items:
             return
         before, report = self._given, self._on_progress

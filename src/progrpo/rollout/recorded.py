@@ -50,8 +50,8 @@ class RolloutFile:
     def step_groups(self) -> int:
         """Groups of one optimiser step: the run's mini-batch; all of them where the file is no whole rollout of a run."""
         batch = self.section("batch")
-        whole = batch.get("prompts") == len(self.groups)
-        return (batch.get("minibatch_prompts") or len(self.groups)) if whole else len(self.groups)
+        complete = batch.get("prompts") == len(self.groups)
+        return (batch.get("minibatch_prompts") or len(self.groups)) if complete else len(self.groups)
 
     @property
     def micro_tokens(self) -> int:
