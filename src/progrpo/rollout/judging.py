@@ -30,7 +30,7 @@ class Judging:
         self._on_progress = on_progress
         self._begun: set[int] = set()
         self._verdicts: dict[int, list[Verdict]] = {}
-        self._given = 0
+        self._handed_over = 0
         self._waiting: SimpleQueue[tuple[int, Generated] | None] = SimpleQueue()
         self._stop = threading.Event()
         self._failure: BaseException | None = None
@@ -105,13 +105,13 @@ class Judging:
         ]
         if not items:
             return
-        before, report = self._given, self._on_progress
+        before, report = self._handed_over, self._on_progress
         started = time.perf_counter()
         with record_function("judge"):
             verdicts = iter(
                 self._verifier.judge(items, (lambda count: report(before + count)) if report else None, self._stop)
             )
         self.busy_s += time.perf_counter() - started
-        self._given += len(items)
+        self._handed_over += len(items)
         for index, result in done:
             self._verdicts[index] = [next(verdicts) for _ in result.completions]

@@ -12,7 +12,7 @@ from progrpo.report.wording import NOTHING
 from progrpo.schema.quantity import Quantity, fixed
 from progrpo.statistics import Interval
 
-_MADE = ".progrpo-tables"
+_MANIFEST = ".progrpo-tables"
 """Lists the files that an earlier page wrote into the folder: these, and no others, are removed when they are no more."""
 
 
@@ -198,7 +198,7 @@ def write_tables(tables: Sequence[PaperTable], folder: Path) -> None:
     Without tables no folder is made.
     """
     wanted = [f"{table.name}{suffix}" for table in tables for suffix in (".md", ".csv", ".tex")]
-    manifest = folder / _MADE
+    manifest = folder / _MANIFEST
     for name in manifest.read_text("utf-8").split("\n") if manifest.is_file() else ():
         if name and name not in wanted and Path(name).name == name:
             (folder / name).unlink(missing_ok=True)
