@@ -60,9 +60,10 @@ def test_segments_of_a_line() -> None:
     ),
     heads=st.sampled_from([(4, 4), (4, 2), (6, 1)]),
     small=st.sampled_from([0, 1 << 16]),
+    masked=st.sampled_from([0, 40, 1 << 22]),
 )
 def test_a_packed_line_is_each_sequence_alone(
-    groups: list[tuple[int, list[int]]], heads: tuple[int, int], small: int
+    groups: list[tuple[int, list[int]]], heads: tuple[int, int], small: int, masked: int
 ) -> None:
     length, segments = line_of([q for q, _ in groups], [own for _, own in groups])
     generator = torch.Generator().manual_seed(length)
@@ -72,6 +73,7 @@ def test_a_packed_line_is_each_sequence_alone(
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packed, "_SMALL", small)  # 0: as many rectangles as the padding rule makes
+        patch.setattr(packed, "_MASKED", masked)  # 0: no completion longer than its prompt gets a mask
         layout = pack(segments, CPU, bf16=False)
     direction = torch.randn(length, heads[0], 8, generator=generator)
     gradients = []
@@ -88,6 +90,22 @@ def test_rectangles_are_padded_by_a_quarter_at_most(monkeypatch: pytest.MonkeyPa
     area = sum(r.segments * r.queries * r.keys for r in layout.how.each)
     assert area <= 1.25 * sum(s.length * s.keys for s in segments)
     assert len(layout.how.each) == 8  # the prompts, and one for each length
+
+
+def test_a_long_completion_takes_no_mask() -> None:
+    # Two completions of 3,000 tokens see 4,000 keys: 12 M pairs each, and one rectangle of 4,000 by 4,000 without a mask. The
+    # short ones need 10 x 1,010 pairs of one; the one whose prompt is longer than itself keeps its mask, 2,500 x 5,500.
+    _, segments = line_of((1000, 3000), ((3000, 10, 3000), (2500,)))
+    how = pack(segments, CPU, bf16=False).how
+    assert isinstance(how, packed._Rectangles)
+    made = {(one.segments, one.queries, one.keys): None if one.mask is None else one.mask.numel() for one in how.each}
+    assert made == {
+        (1, 3000, 3000): None,
+        (1, 1000, 1000): None,
+        (1, 2500, 5500): 2500 * 5500,
+        (1, 10, 1010): 10 * 1010,
+        (2, 4000, 4000): None,
+    }
 
 
 def test_keys_and_values_are_handed_on(tiny_model: LanguageModel) -> None:

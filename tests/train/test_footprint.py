@@ -73,6 +73,22 @@ def test_a_sampling_copy_that_cannot_be_held_is_refused() -> None:
     require_sampling_copy(one, "ddp", "hf", torch.device("cpu"))
 
 
+def test_a_model_that_is_read_whole_before_it_is_sharded_has_to_fit_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = footprint(recipe(), SIZE, mode="fsdp2", count=64, reference=False)
+    # twice 7.615616512 G x 4 bytes = 56.74 GiB, whatever the number of processes
+    assert one.start == one.peak(cache_stays=False) == pytest.approx(56.74 * 2**30, rel=1e-3)
+    assert footprint(recipe(), SIZE, mode="ddp", count=64, reference=False).start == 0
+    for memory, refused in ((56 * 2**30, True), (57 * 2**30, False)):
+        monkeypatch.setattr("progrpo.train.footprint.device_memory", lambda device, memory=memory: memory)
+        if refused:
+            with pytest.raises(ConfigError, match="first read whole, and copied for engine 'hf', in float32: 56.7 GiB"):
+                require_sampling_copy(one, "fsdp2", "hf", torch.device("cpu"))
+        else:
+            require_sampling_copy(one, "fsdp2", "hf", torch.device("cpu"))
+    text = "\n".join(describe(one, mode="fsdp2", count=64, device=torch.device("cpu"), shared_by=1))
+    assert "56.74 at the start, while the model is read and copied whole" in text
+
+
 def _memory() -> float:
     pages = Path("/proc/meminfo")
     if not pages.exists():

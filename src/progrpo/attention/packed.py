@@ -14,7 +14,9 @@ An example, two groups: a prompt of three tokens with completions of two and one
 
 On CPU and in float32 segments of like size share a rectangle of queries and keys: here the prompts (2 segments of 3 queries
 and 3 keys, d padded by one) and the completions (3 segments of 2 queries and 3 + 2 keys: the longest prefix, then the
-longest own part; what pads is masked). In bf16 on CUDA nothing is padded: each segment's keys are its prefix and itself,
+longest own part; what pads is masked). A mask grows with the square of the length, so a long completion goes into a rectangle
+without one: its prefix's queries are computed once more, the plain causal order is right for prefix and completion in a row,
+and what comes out for the prefix is left. In bf16 on CUDA nothing is padded: each segment's keys are its prefix and itself,
 a0 a1 a2 | a0 a1 a2 b0 b1 | a0 a1 a2 c0 | d0 d1 | d0 d1 e0, and a causal kernel for variable lengths takes them.
 """
 
@@ -33,6 +35,9 @@ _PADDED = 1.25
 """Segments share one attention call while its rectangle is at most this many times the work that is needed."""
 _SMALL = 1 << 16
 """A rectangle of at most so many query-key pairs is not split further: a call would cost more than its padding."""
+_MASKED = 1 << 22
+"""A segment of more query-key pairs gets no mask (of 4 bytes a pair), where its prefix is not the longer part: then the
+queries that are computed again are fewer than the keys that a causal call need not look at."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +80,8 @@ class Packed:
 class _Rectangle:
     """Segments of like length as one padded attention call: n segments of at most T queries and S keys.
 
-    `mask` [n, 1, T, S] is 0 or -inf; None where no segment has a prefix and the plain causal mask does.
+    `mask` [n, 1, T, S] is 0 or -inf; None where the plain causal mask does: no segment has a prefix, or its queries begin
+    with those of its prefix.
     """
 
     segments: int
@@ -184,17 +190,21 @@ def _rows(values: Float[Tensor, "L heads D"], index: Int[Tensor, " m"]) -> Float
 
 
 def _buckets(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
-    """Segments of like size, with and without prefix apart."""
-    for prefixed in (False, True):
+    """Segments of like size: those without a prefix, those that need a mask, and those whose prefix is computed again."""
+    for prefixed, again in ((False, False), (True, False), (True, True)):
         mine = sorted(
-            (segment for segment in segments if bool(segment.prefix_length) == prefixed and segment.length),
-            key=lambda segment: (-segment.length, -segment.keys, segment.start),
+            (
+                segment
+                for segment in segments
+                if segment.length and (bool(segment.prefix_length), _with_prefix(segment)) == (prefixed, again)
+            ),
+            key=lambda segment: (-_queries(segment), -segment.keys, segment.start),
         )
         bucket: list[Segment] = []
         for segment in mine:
             larger = [*bucket, segment]
-            area = len(larger) * larger[0].length * _width(larger)
-            if bucket and area > _SMALL and area > _PADDED * sum(one.length * one.keys for one in larger):
+            area = len(larger) * _queries(larger[0]) * _width(larger)
+            if bucket and area > _SMALL and area > _PADDED * sum(_queries(one) * one.keys for one in larger):
                 yield bucket
                 larger = [segment]
             bucket = larger
@@ -202,8 +212,20 @@ def _buckets(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
             yield bucket
 
 
+def _with_prefix(segment: Segment) -> bool:
+    """Whether the prefix's queries are computed again, so that no mask is needed."""
+    return 0 < segment.prefix_length <= segment.length and segment.length * segment.keys > _MASKED
+
+
+def _queries(segment: Segment) -> int:
+    """Queries that are computed for it."""
+    return segment.keys if _with_prefix(segment) else segment.length
+
+
 def _width(bucket: Sequence[Segment]) -> int:
-    """Keys of a rectangle: the longest prefix, then the longest own part."""
+    """Keys of a rectangle: the longest prefix, then the longest own part; or the longest of both in a row."""
+    if _with_prefix(bucket[0]):
+        return bucket[0].keys
     return max(segment.prefix_length for segment in bucket) + max(segment.length for segment in bucket)
 
 
@@ -211,9 +233,9 @@ def _rectangles(segments: Sequence[Segment], device: torch.device) -> _Rectangle
     order = torch.empty(sum(segment.length for segment in segments), dtype=torch.long)
     queries, keys, each, done = [], [], [], 0
     for bucket in _buckets(segments):
-        width = max(segment.length for segment in bucket)
+        width = max(map(_queries, bucket))
         for row, segment in enumerate(bucket):
-            first = done + row * width
+            first = done + row * width + _queries(segment) - segment.length
             order[segment.start : segment.start + segment.length] = torch.arange(first, first + segment.length)
         done += len(bucket) * width
         of_queries, of_keys, mask = _rectangle(bucket)
@@ -238,6 +260,11 @@ def _rectangle(bucket: Sequence[Segment]) -> tuple[Tensor, Tensor, Tensor | None
         torch.tensor([getattr(segment, name) for segment in bucket])[:, None]  # [n, 1]
         for name in ("start", "length", "prefix_start", "prefix_length")
     )
+    if _with_prefix(bucket[0]):
+        place = torch.arange(_width(bucket))[None]
+        own = torch.where(place < prefix + length, start + place - prefix, 0)
+        both = torch.where(place < prefix, prefix_start + place, own)
+        return both, both, None
     offsets = torch.arange(int(length.max()))[None]  # [1, T]
     queries = torch.where(offsets < length, start + offsets, 0)
     before = torch.arange(int(prefix.max()))[None]

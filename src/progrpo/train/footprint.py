@@ -22,6 +22,8 @@ class Footprint:
             training, for a method that asks for it. sampler: weights that sample beside those that are trained.
         gathered: of a sharded model, the layers and embeddings that are whole while they compute.
         activations: kept for the backward pass, and logits. cache: keys and values while sampling.
+        start: before the first step, where that is more: a model that will be sharded is first read whole, and copied to
+            sample from, in float32.
         tokens: of one pass. rows: completions sampled side by side.
     """
 
@@ -33,6 +35,7 @@ class Footprint:
     gathered: float
     activations: float
     cache: float
+    start: float
     tokens: int
     rows: int
 
@@ -48,7 +51,7 @@ class Footprint:
             cache_stays: whether the sampler's cache is kept during training (engine hf on CUDA).
         """
         training = self.activations + self.gathered
-        return self.resident + (training + self.cache if cache_stays else max(training, self.cache))
+        return max(self.start, self.resident + (training + self.cache if cache_stays else max(training, self.cache)))
 
 
 def footprint(settings: RunSettings, size: Mapping[str, int], *, mode: Mode, count: int, reference: bool) -> Footprint:
@@ -86,6 +89,7 @@ def footprint(settings: RunSettings, size: Mapping[str, int], *, mode: Mode, cou
         cache=(rows * settings.sampling.max_new_tokens + prompts * settings.data.max_prompt_tokens)
         * size["cache_per_token"]
         * value,
+        start=8 * parameters if sharded else 0,
         tokens=tokens,
         rows=rows,
     )
@@ -115,6 +119,7 @@ def describe(one: Footprint, *, mode: Mode, count: int, device: torch.device, sh
         f"activations of {one.tokens:,} tokens a pass": one.activations,
         f"cache of {one.rows} rows": one.cache,
     }
+    read = f"; {one.start / GIB:.2f} at the start, while the model is read and copied whole" if one.start else ""
     cuda = device.type == "cuda"
     peak, there = one.peak(cache_stays=cuda) * shared_by, device_memory(device)
     spread = "one process" if count == 1 and mode == "none" else f"{mode}, {count} process{'es' * (count > 1)}"
@@ -123,17 +128,25 @@ def describe(one: Footprint, *, mode: Mode, count: int, device: torch.device, sh
     kind = "this GPU has" if cuda else "this machine has"
     return [
         f"memory per process ({spread}), GiB: {shown}; cache and activations "
-        + ("add up" if cuda else "are not held at the same time"),
+        + ("add up" if cuda else "are not held at the same time")
+        + read,
         f"memory: about {peak / GIB:.2f} GiB{f' in {shared_by} processes' if shared_by > 1 else ''}, {kind} {there / GIB:.1f}: "
         f"{fits}",
     ]
 
 
 def require_sampling_copy(one: Footprint, mode: Mode, engine: str, device: torch.device) -> None:
-    """Raises ConfigError where a sharded model's whole copy for sampling cannot be held beside the shards."""
-    if mode == "fsdp2" and one.resident > device_memory(device):
+    """Raises ConfigError where a sharded model's whole copy for sampling cannot be held beside the shards, or not be made."""
+    there = device_memory(device)
+    if mode == "fsdp2" and one.resident > there:
         raise ConfigError(
             f"engine {engine!r} samples from a whole copy of the model beside the shards: {one.resident / GIB:.1f} GiB in all, "
-            f"more than the {device_memory(device) / GIB:.1f} of {device}. Start more processes, set model.precision=bf16, or "
+            f"more than the {there / GIB:.1f} of {device}. Start more processes, set model.precision=bf16, or "
             "let another engine sample (engine.name=vllm, where it is installed)"
+        )
+    if mode == "fsdp2" and one.start > there:
+        raise ConfigError(
+            f"a model that is sharded is first read whole, and copied for engine {engine!r}, in float32: "
+            f"{one.start / GIB:.1f} GiB, more than the {there / GIB:.1f} of {device}. More processes do not help: take "
+            "a smaller model, or a device with more memory"
         )

@@ -157,7 +157,7 @@ def _disk(settings: RunSettings, held_out: int) -> Iterator[str]:
     yield from (f"warning: {warning}" for warning in require_room(out, room))
 
 
-def _memory(chosen: Chosen, processes: int) -> list[str]:
+def _memory(chosen: Chosen, processes: int) -> Iterator[str]:
     settings = chosen.settings
     size = count_parameters(settings.model.path, settings.model.lora)
     mode = settings.parallel.resolve(Processes(count=processes))
@@ -165,9 +165,8 @@ def _memory(chosen: Chosen, processes: int) -> list[str]:
     one = footprint(settings, size, mode=mode, count=processes, reference=reference)
     device = pick_device(settings.model.device)
     trained = "" if size["trained"] == size["parameters"] else f", {size['trained']:,} of an adapter are trained"
-    lines = [f"model: {size['parameters']:,} parameters{trained}, vocabulary {size['vocabulary']:,}"]
-    lines += describe(
+    yield f"model: {size['parameters']:,} parameters{trained}, vocabulary {size['vocabulary']:,}"
+    yield from describe(
         one, mode=mode, count=processes, device=device, shared_by=1 if device.type == "cuda" else processes
     )
     require_sampling_copy(one, mode, settings.engine.name, device)
-    return lines
