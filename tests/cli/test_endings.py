@@ -160,6 +160,20 @@ def test_ctrl_c_is_as_it_was(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert capsys.readouterr().err == "interrupted; go on with --resume\n"
 
 
+def test_a_fault_is_one_line_and_several_are_several(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def app() -> None:
+        raise ConfigError("no a; it needs\n  b:   c\n\n  d:  e\nno f")
+
+    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(cli, "own_place", lambda error: None)  # this test is no file of the user's own
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "error: no a; it needs - b: c - d: e\nerror: no f\n"
+
+
 def test_exit_of_typer_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     def app() -> None:
         raise SystemExit(typer.Exit(1).exit_code)

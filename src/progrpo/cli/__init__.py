@@ -209,7 +209,8 @@ def main() -> None:
         sys.exit(stop.exit_code)
     except ProgrpoError as error:
         place = own_place(error)
-        typer.secho(f"error: {error}" + (f" (raised at {place})" if place else ""), err=True, fg="red")
+        for line in _lines(str(error)):
+            typer.secho(f"error: {line}" + (f" (raised at {place})" if place else ""), err=True, fg="red")
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, SystemExit) as stop:
         # typer turns Ctrl-C into an exit with 130, and says nothing
@@ -229,6 +230,17 @@ def main() -> None:
         sys.exit(2)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _lines(message: str) -> list[str]:
+    """One line for each fault of a message: what is indented belongs to the line before it."""
+    lines: list[str] = []
+    for line in message.splitlines():
+        if lines and (not line or line[0].isspace()):
+            lines[-1] += f" - {' '.join(line.split())}" if line.strip() else ""
+        else:
+            lines.append(line)
+    return lines
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from progrpo.cli.patience import Patience
 from progrpo.errors import ConfigError
 from progrpo.files import require_new_file, to_json, write_whole
 
@@ -41,12 +42,15 @@ def run_score(words: Sequence[str], named: Sequence[str], model: str | None, out
     if not paths:
         raise ConfigError("score: no rollouts file; give one or more, for instance RUN/rollouts/step-000001.jsonl")
 
-    from progrpo.cli.score_apply import apply_methods, load_methods
-    from progrpo.rollout.recorded import read_rollouts
+    with Patience("loading torch") as patience:
+        from progrpo.cli.score_apply import apply_methods, load_methods
+        from progrpo.rollout.recorded import read_rollouts
 
-    methods = load_methods(named, [word for word in words if not _is_path(word)])
-    files = [read_rollouts(path) for path in dict.fromkeys(paths)]
-    scoring = apply_methods(files, methods)
+        methods = load_methods(named, [word for word in words if not _is_path(word)])
+        patience.now("reading the rollouts")
+        files = [read_rollouts(path) for path in dict.fromkeys(paths)]
+        patience.now("applying the methods")
+        scoring = apply_methods(files, methods)
     console = Console(soft_wrap=True, highlight=False)
     for table in tables(scoring, show):
         console.print(table)

@@ -41,7 +41,7 @@ _REMEDY = """To isolate, this machine needs
                                  on Ubuntu 24.04 also kernel.apparmor_restrict_unprivileged_userns=0
   in a container:                docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined \
 --security-opt systempaths=unconfined
-Programs are refused until then. `unsafe: true` in the reward's settings runs them without walls, under limits only."""
+  programs are refused until then; `unsafe: true` in the reward's settings runs them without walls, under limits only."""
 _warned = threading.Event()
 
 
