@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from progrpo.errors import DataError, ProgrpoError, StorageError
+from progrpo.errors import DataError, PluginError, ProgrpoError, StorageError
 from progrpo.model import count_parameters
 from progrpo.settings import parse
 from progrpo.train import room
@@ -19,6 +19,8 @@ from progrpo.train.settings import RunSettings
 from progrpo.train.setup import choose, resolve
 
 Make = Callable[..., dict[str, Any]]
+
+UNABLE = "./unable.py"
 
 
 def plan(settings: dict[str, Any]) -> list[str]:
@@ -109,12 +111,25 @@ def test_each_reason_is_given_and_all_at_once(settings: Make, tmp_path: Path) ->
         ({"batch": {"prompts": 40, "group": 2}}, "batch.prompts=40 exceeds the 24 training problems"),
         ({"method": {"name": "dapo", "max_rounds": 9}}, "method.max_rounds=9 times batch.prompts=4 exceeds the 24"),
         ({"data": {"max_prompt_tokens": 3}}, "prompts are longer than data.max_prompt_tokens=3"),
+        (
+            {"sampling": {"max_new_tokens": 4, "stop": [999]}},
+            "sampling.stop: the model has no token 999; expected ids below",
+        ),
+        ({"evaluate": {"every": 2, "measures": [UNABLE]}}, "this measure needs a machine of another kind"),
     ],
 )
-def test_one_reason(settings: Make, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_one_reason(
+    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
+) -> None:
     (tmp_path / "file.txt").touch()
     if "out" in changes and changes["out"][0] == "f":
         changes = {"out": str(tmp_path / changes["out"])}
+    (tmp_path / UNABLE).write_text(
+        "from progrpo.errors import ConfigError\n"
+        "def measure(judged, params): return {}\n"
+        "def prepare(params): raise ConfigError('this measure needs a machine of another kind')\n"
+    )
+    monkeypatch.chdir(tmp_path)
     made = settings(**changes)
     line, *others = stops(made)
     assert re.search(message, line)
@@ -122,6 +137,13 @@ def test_one_reason(settings: Make, tmp_path: Path, changes: dict[str, Any], mes
     # and the run itself stops for it before anything is made
     with pytest.raises(ProgrpoError, match=message):
         train(parse(RunSettings, made, where="test"))
+
+
+def test_a_mistyped_measure_is_refused_before_anything_is_read(settings: Make) -> None:
+    mistyped = settings(evaluate={"every": 2, "measures": ["pass_at_kk"]}, model={"path": "/nowhere/at/all"})
+    for go in (plan, lambda given: train(parse(RunSettings, given, where="test"))):
+        with pytest.raises(PluginError, match="measures: unknown name 'pass_at_kk'; did you mean 'pass_at_k'"):
+            go(mistyped)
 
 
 def test_what_a_resumed_run_would_stop_for(settings: Make) -> None:

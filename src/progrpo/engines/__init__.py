@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, Field, StrictInt, StrictStr
 from torch import Tensor
 
 from progrpo import plugins
-from progrpo.errors import PluginError
+from progrpo.errors import ConfigError, PluginError
 from progrpo.model import LanguageModel, pick_device
 from progrpo.settings import Choice, Settings, parse
 from progrpo.types import Completion
@@ -48,6 +48,20 @@ class Sampling(Settings):
     raw: bool = False
     """Also report log-probs and entropies at temperature 1, from the same logits: what evaluations say of the policy
     itself."""
+
+    def stop_ids(self, rows: int) -> frozenset[int]:
+        """The token ids of `stop`.
+
+        Args:
+            rows: ids that the model has.
+
+        Raises:
+            ConfigError: one is not below `rows`.
+        """
+        ids = frozenset(stop for stop in self.stop if isinstance(stop, int))
+        if unknown := sorted(token for token in ids if token >= rows):
+            raise ConfigError(f"sampling.stop: the model has no token {unknown[0]}; expected ids below {rows}")
+        return ids
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

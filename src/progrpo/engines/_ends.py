@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from progrpo.engines import Request, Sampling
-from progrpo.errors import ConfigError, DataError
+from progrpo.errors import DataError
 from progrpo.model import LanguageModel
 
 
@@ -22,11 +22,7 @@ class Ends:
 
     def __init__(self, model: LanguageModel, sampling: Sampling) -> None:
         self._model, self._sampling = model, sampling
-        stop_ids = frozenset(stop for stop in sampling.stop if isinstance(stop, int))
-        rows = model.model.config.get_text_config().vocab_size
-        if unknown := sorted(token for token in stop_ids if token >= rows):
-            raise ConfigError(f"sampling.stop: the model has no token {unknown[0]}; expected ids below {rows}")
-        self.ids = model.stop_ids | stop_ids
+        self.ids = model.stop_ids | sampling.stop_ids(model.model.config.get_text_config().vocab_size)
         self.texts = tuple(stop for stop in sampling.stop if isinstance(stop, str))
         # A token stands for one byte at least, so that these hold whatever may complete a string.
         self.window = max((len(text.encode()) for text in self.texts), default=0) + 8

@@ -41,8 +41,8 @@ def make_plan(
     """Lines of text; everything is resolved as the run would, but no weights are read and nothing is written.
 
     All that would stop the run and can be known without its weights is in lines that begin with `STOPS`: its directory and
-    disk, its trackers, device, engine and verifier, its model's configuration and tokenizer, its problems and their golds. So
-    a recipe can be read on another machine than the one it runs on.
+    disk, its trackers, device, engine, verifier and measures, its model's configuration and tokenizer, its problems and their
+    golds. So a recipe can be read on another machine than the one it runs on.
 
     Args:
         resume: whether the run is to go on where there is one. processes: that train it, each with a device.
@@ -122,6 +122,8 @@ def _golds(chosen: Chosen, splits: dict[str, Any], listen: Listener) -> Iterator
     """Take problems with a bad gold out of `splits`."""
     settings = chosen.settings
     with Verifier(chosen.reward, settings.verify) as verifier:
+        if settings.evaluate.every:
+            settings.evaluate.load_measures(verifier)
         if not splits:
             return
         train, test = splits["training"], splits.get("held-out", ())
@@ -138,6 +140,7 @@ def _prompts(chosen: Chosen, splits: dict[str, Any]) -> Iterator[str]:
     tokenizer = load_tokenizer(settings.model)
     rows = count_parameters(settings.model.path)["vocabulary"]
     require_embedded(tokenizer, rows, settings.model.path, replaced_pad(settings.model))
+    settings.sampling.stop_ids(rows)
     kept = fit_splits(settings, tokenizer, known_positions(settings.model.path), splits)
     if not kept:
         return

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from progrpo import engines, methods, rewards, tasks
+from progrpo import engines, measures, methods, rewards, tasks
 from progrpo.engines import Engine, EngineSetup
 from progrpo.environment import digest
 from progrpo.errors import ConfigError, ProgrpoError
@@ -91,7 +91,7 @@ class Chosen:
 
 
 def choose(settings: RunSettings) -> Chosen:
-    """Import the chosen method, task, reward and engine, and write out every setting of theirs.
+    """Import the chosen method, task, reward, engine and measures, and write out every setting of the first four.
 
     Raises:
         PluginError, ConfigError: a name or setting of theirs is unknown or invalid.
@@ -99,6 +99,8 @@ def choose(settings: RunSettings) -> Chosen:
     method, task = methods.load(settings.method), tasks.load(settings.task)
     reward_choice = settings.reward or task.reward()
     reward, engine = rewards.load(reward_choice), engines.choose(settings.engine)
+    if settings.evaluate.every:
+        measures.load(settings.evaluate.measures)
     written_out = {
         key: type(choice)(**{**choice.model_dump(), **params.model_dump(mode="json")})
         for key, (choice, params) in {
@@ -236,8 +238,9 @@ def _require_machine(chosen: Chosen, out: Path, listen: Listener) -> None:
     require_trackers(settings)
     chosen.engine.prepare(settings.model.device)
     listen("prepare", {"doing": "reading the model's configuration"})
-    parameters = count_parameters(settings.model.path, settings.model.lora)["trained"]
-    for warning in require_room(out, predict(settings, parameters, held_out=0)):
+    size = count_parameters(settings.model.path, settings.model.lora)
+    settings.sampling.stop_ids(size["vocabulary"])
+    for warning in require_room(out, predict(settings, size["trained"], held_out=0)):
         logger.warning("%s", warning)
 
 
