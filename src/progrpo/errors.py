@@ -72,6 +72,10 @@ class NonFiniteError(ProgrpoError, FloatingPointError):
     exit_code = 3
 
 
+class HostError(ProgrpoError, ImportError):
+    """A trainer that the package is to run inside is missing, or has another interface than the adapter knows."""
+
+
 class SandboxError(ProgrpoError, RuntimeError):
     """This machine cannot isolate untrusted programs, or a sandbox is set up in a way that cannot work."""
 
