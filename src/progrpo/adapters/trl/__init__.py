@@ -123,14 +123,14 @@ class ProGRPOTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         """TRL's, with the method's advantages."""
         self._scored = self._rewards_per_func = None
-        self._listening = self._chosen.reads_logprobs and self._host_scores
+        self._listening = self._host_scores
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         if self._listening or ("old_per_token_logps" in output) != self._host_scores:
             raise HostError(
-                f"trl {_version}: the pass for old log-probs was not made when the adapter expects it; "
+                f"trl {_version}: the pass for old log-probs was not made when the adapter expects it, or made when not; "
                 f"pip install 'trl=={host.TESTED[-1]}'"
             )
-        if self._chosen.reads_logprobs and self._scored is None:
+        if self._scored is None and self._chosen.reads_logprobs:
             self._score(output)
         mode = "train" if self.model.training else "eval"
         group = int(self.num_generations if mode == "train" else self.num_generations_eval)
