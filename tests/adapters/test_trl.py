@@ -88,7 +88,7 @@ HOSTS: dict[str, dict[str, Any]] = {
         "max_steps": 2,
     },
     "kl": {"beta": 0.1, "max_steps": 2},
-    "truncated": {"mask_truncated_completions": True, **OFF_POLICY},
+    "truncated": {"mask_truncated_completions": True, "max_completion_length": 12, **OFF_POLICY},
     "batch std, grpo": {"scale_rewards": "batch", "loss_type": "grpo", "epsilon_high": 0.3},
     "tools": {"more": {"rollout_func": tools}, **OFF_POLICY},
     "vllm": {"prepare": with_vllm, "max_steps": 2},

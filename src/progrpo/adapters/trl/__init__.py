@@ -25,7 +25,7 @@ from torch.nn.functional import pad
 
 from progrpo.adapters.trl import host, settings
 from progrpo.adapters.trl.rollout import (
-    Rollout,
+    GenerationBatch,
     Scored,
     correct_of,
     cut_scored,
@@ -77,7 +77,7 @@ class ProGRPOTrainer(GRPOTrainer):
         self._chosen = args.choose()
         self._method = self._chosen.method
         self._own_loss = self._chosen.loss_from == "method"
-        self._rollouts: dict[str, Rollout] = {}
+        self._rollouts: dict[str, GenerationBatch] = {}
         self._listening = False
         self._scored: Scored | None = None
         self._rewards_per_func: Tensor | None = None
@@ -209,7 +209,7 @@ class ProGRPOTrainer(GRPOTrainer):
         gathered: Tensor = self.accelerator.gather(padded)
         return gathered.cpu()
 
-    def _decide(self, batch: RolloutBatch, advantages: Advantages, output: dict[str, Any]) -> Rollout:
+    def _decide(self, batch: RolloutBatch, advantages: Advantages, output: dict[str, Any]) -> GenerationBatch:
         ratio = output.get("importance_sampling_ratio")  # [B, T], or [B, 1] of whole sequences
         corrections = None
         if ratio is not None:
@@ -263,7 +263,7 @@ class ProGRPOTrainer(GRPOTrainer):
         whole: Tensor = loss * (share * self.accelerator.num_processes)
         return whole
 
-    def _note(self, view: MicroView, rollout: Rollout, rows: Tensor, entropies: Tensor, mode: str) -> None:
+    def _note(self, view: MicroView, rollout: GenerationBatch, rows: Tensor, entropies: Tensor, mode: str) -> None:
         """TRL's metrics of a micro-batch, under TRL's names: means over the tokens that are trained on."""
         low, high = clip_bounds(rollout.decided, rows, view.logprobs.device)
         ratio = log_ratio(view.logprobs.detach(), view.old_logprobs).exp()

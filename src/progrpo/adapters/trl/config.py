@@ -60,7 +60,7 @@ class ProGRPOConfig(GRPOConfig):
         super().__post_init__()
         settings.refuse_later_steps(chosen.method, self.optimiser_steps)
 
-    def choose(self) -> settings.Chosen:
+    def choose(self) -> settings.HostedMethod:
         """The method, set up. Made anew on each call: TRL writes its config to disk, and a method is no data."""
         return settings.choose(
             self.method,

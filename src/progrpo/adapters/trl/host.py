@@ -10,7 +10,7 @@ from progrpo.errors import HostError
 logger = logging.getLogger(__name__)
 
 TESTED = ("1.15.0", "1.16.0")
-"""The versions that the tests were run with."""
+"""The versions that the tests were run with (docs/adapters.md)."""
 
 OVERRIDDEN: dict[str, tuple[str, ...]] = {
     "_calculate_rewards": ("self", "inputs", "prompts", "completions", "completion_ids_list"),

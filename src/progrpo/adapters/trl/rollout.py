@@ -33,7 +33,7 @@ class Scored:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Rollout:
+class GenerationBatch:
     """A generation batch and what was decided for it.
 
     Attributes:
@@ -92,7 +92,7 @@ def make_rollout(
     seed: int,
     on_policy: bool,
     corrections: Float[Tensor, "N S"] | None,
-) -> Rollout:
+) -> GenerationBatch:
     """Decide what holds for all micro-batches of a generation batch.
 
     Args:
@@ -105,12 +105,12 @@ def make_rollout(
         own = decided.reweighted.weights
         weights = corrections if own is None else own * corrections
         decided = replace(decided, reweighted=replace(decided.reweighted, weights=weights))
-    return Rollout(step=step, decided=decided, on_policy=on_policy)
+    return GenerationBatch(step=step, decided=decided, on_policy=on_policy)
 
 
 def loss_of(
     method: Method,
-    rollout: Rollout,
+    rollout: GenerationBatch,
     rows: Int[Tensor, " M"],
     logprobs: Float[Tensor, "M T"],
     entropies: Float[Tensor, "M T"],

@@ -67,7 +67,7 @@ FIELDS = (*SHARED, *_ONLY_TRL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Chosen:
+class HostedMethod:
     """A method set up for TRL.
 
     Attributes:
@@ -109,7 +109,7 @@ def choose(
     defaults: Mapping[str, Any],
     *,
     group: int,
-) -> Chosen:
+) -> HostedMethod:
     """Set up a method for TRL.
 
     Args:
@@ -132,7 +132,7 @@ def choose(
             "keep; switch that off in method_params (dcpo: smooth=False) or use progrpo's trainer"
         )
     step_hooks = _defines(method, "reweight") or _defines(method, "clip_range")
-    return Chosen(method=method, loss_from=loss_from, fields=fields, reads_logprobs=reads or step_hooks)
+    return HostedMethod(method=method, loss_from=loss_from, fields=fields, reads_logprobs=reads or step_hooks)
 
 
 def advantages_from(method: Method, batch: RolloutBatch, host: torch.Tensor) -> Advantages:
