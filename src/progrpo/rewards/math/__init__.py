@@ -174,38 +174,40 @@ def _judge(text: str, problem: Problem, params: Params, leaf: Leaf, finish: Fini
     if params.unfinished == "no_answer" and (finish == "length" or thinks_on(text)):
         why = "cut at the limit" if finish == "length" else "<think> is never closed"
         return _verdict("no_answer", params, None, f"unfinished: {why}")
-    found = extract(text, params.find)
-    if found is None:
+    extracted = extract(text, params.find)
+    if extracted is None:
         return _verdict("no_answer", params, None, f"no answer as {' or '.join(params.find)}")
-    if len(found) > params.max_characters:
-        return _verdict("wrong", params, found, f"{len(found)} characters, more than {params.max_characters}")
-    answer = clean(found)
+    if len(extracted) > params.max_characters:
+        return _verdict("wrong", params, extracted, f"{len(extracted)} characters, more than {params.max_characters}")
+    answer = clean(extracted)
     if key(gold) == key(answer):
-        return _verdict("correct", params, found)
+        return _verdict("correct", params, extracted)
     fault = _unusable(gold, params)
     if fault:
-        return _verdict("bad_gold", params, found, fault)
-    said = value_in(found)
+        return _verdict("bad_gold", params, extracted, fault)
+    said = value_in(extracted)
     if said is not None:
         answer = clean(said)
         if key(gold) == key(answer):
-            return _verdict("correct", params, found)
+            return _verdict("correct", params, extracted)
     if r"\%" in gold and r"\%" not in answer and percent_after_box(text):
         answer += r"\%"
     large = too_much(answer)
     if large:
-        return _verdict("wrong", params, found, f"not computed: {large}")
+        return _verdict("wrong", params, extracted, f"not computed: {large}")
     equal = compare(_read(gold), _read(answer), leaf, _rules(params))
     if equal is None:
         return None
     return (
-        _verdict("correct", params, found) if equal else _verdict("wrong", params, found, f"expected {problem.answer}")
+        _verdict("correct", params, extracted)
+        if equal
+        else _verdict("wrong", params, extracted, f"expected {problem.answer}")
     )
 
 
-def _verdict(status: Status, params: Params, found: str | None, detail: str = "") -> Verdict:
+def _verdict(status: Status, params: Params, extracted: str | None, detail: str = "") -> Verdict:
     reward = params.correct_reward if status == "correct" else params.wrong_reward
-    return Verdict(status=status, reward=reward, extracted=found[:200] if found else None, detail=detail)
+    return Verdict(status=status, reward=reward, extracted=extracted[:200] if extracted else None, detail=detail)
 
 
 @lru_cache(maxsize=4096)

@@ -129,13 +129,13 @@ def _compare_groups(gold: Compound, answer: Compound, leaf: Leaf, rules: Rules) 
 
 
 def _all_equal(gold: Sequence[Form], answer: Sequence[Form], leaf: Leaf, rules: Rules) -> bool | None:
-    found: bool | None = True
+    all_equal: bool | None = True
     for one, other in zip(gold, answer, strict=True):
         equal = compare(one, other, leaf, rules)
         if equal is False:
             return False
-        found = None if equal is None else found
-    return found
+        all_equal = None if equal is None else all_equal
+    return all_equal
 
 
 def _match(

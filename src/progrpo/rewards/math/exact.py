@@ -120,21 +120,21 @@ def _negated(value: Value) -> Value:
 
 
 def _subtract(one: Value, other: Value) -> Value:
-    found = dict(one)
+    difference = dict(one)
     for radical, factor in other.items():
-        found[radical] = found.get(radical, Fraction(0)) - factor
-    return _checked({radical: factor for radical, factor in found.items() if factor})
+        difference[radical] = difference.get(radical, Fraction(0)) - factor
+    return _checked({radical: factor for radical, factor in difference.items() if factor})
 
 
 def _product(one: Value, other: Value) -> Value:
-    found: Value = {}
+    product: Value = {}
     for (negative, r), p in one.items():
         for (also, s), q in other.items():
             common = gcd(r, s)
             radical = (negative != also, r * s // common**2)
             factor = p * q * common * (-1 if negative and also else 1)
-            found[radical] = found.get(radical, Fraction(0)) + factor
-    return _checked({radical: factor for radical, factor in found.items() if factor})
+            product[radical] = product.get(radical, Fraction(0)) + factor
+    return _checked({radical: factor for radical, factor in product.items() if factor})
 
 
 def _inverse(value: Value) -> Value:
@@ -174,12 +174,12 @@ def _power(base: Value, exponent: Value) -> Value:
         raise UndecidedError
     if not base and power <= 0:
         raise ZeroDivisionError
-    base, count, found = (base if power >= 0 else _inverse(base)), abs(power.numerator), {_ONE: Fraction(1)}
+    base, count, product = (base if power >= 0 else _inverse(base)), abs(power.numerator), {_ONE: Fraction(1)}
     while count:
-        found = _product(found, base) if count & 1 else found
+        product = _product(product, base) if count & 1 else product
         count >>= 1
         base = _product(base, base) if count else base
-    return found
+    return product
 
 
 def _root(value: Value, degree: object) -> Value:
@@ -256,21 +256,21 @@ def _number(tree: Tree, point: Mapping[str, float]) -> float:
         return -values[0] if kind == "neg" else abs(values[0])
     if kind in ("log", "fn"):
         function = _FUNCTIONS[str(parts[0])] if kind == "fn" else lambda x: math.log(x) / math.log(values[0])
-        found = function(values[-1])
+        function_value = function(values[-1])
         # \\sin\\pi is not 1e-16, and the sine of a large number is known to few digits.
-        if abs(found) < 1e-6 or abs(values[-1]) > 1e6:
+        if abs(function_value) < 1e-6 or abs(values[-1]) > 1e6:
             raise UndecidedError
-        return found
+        return function_value
     return _real_power(values[0], values[1] if kind == "pow" else 1 / float(parts[0]))  # type: ignore[arg-type]
 
 
 def _real_power(base: float, exponent: float) -> float:
     if base < 0 and exponent != int(exponent):
         raise UndecidedError
-    found = base**exponent
-    if not cmath.isfinite(found):
+    power = base**exponent
+    if not cmath.isfinite(power):
         raise UndecidedError
-    return float(found)
+    return float(power)
 
 
 _FUNCTIONS = {

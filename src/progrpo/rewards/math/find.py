@@ -39,11 +39,11 @@ def extract(text: str, places: Sequence[Place]) -> str | None:
     """
     tail = text.rsplit("</think>", 1)[-1][-TAIL:]
     for place in places:
-        found = _READERS[place](tail)
+        answer = _READERS[place](tail)
         # A lone surrogate cannot be written to a file later.
-        found = found.strip().encode("utf-8", "replace").decode() if found else ""
-        if found:
-            return found
+        answer = answer.strip().encode("utf-8", "replace").decode() if answer else ""
+        if answer:
+            return answer
     return None
 
 
@@ -76,7 +76,7 @@ def _last_box(text: str) -> tuple[str | None, int]:
     ones are passed over. Text that was escaped twice (\\\\boxed) is read as if once.
     """
     opened: list[tuple[int, bool] | None] = []
-    found: str | None = None
+    content: str | None = None
     end = -1
     starts = [start for start in map(text.find, _COMMANDS) if start >= 0]
     if not starts:
@@ -87,8 +87,8 @@ def _last_box(text: str) -> tuple[str | None, int]:
         if token == "}":
             box = opened.pop() if opened else None
             if box is not None and text[box[0] : match.start()].strip():
-                found, end = text[box[0] : match.start()], match.end()
-                found = found.replace("\\\\", "\\") if box[1] else found
+                content, end = text[box[0] : match.start()], match.end()
+                content = content.replace("\\\\", "\\") if box[1] else content
         elif match["box"]:
             twice = len(token) - len(token.lstrip("\\")) == 2
             opened.append((match.end(), twice))
@@ -96,8 +96,8 @@ def _last_box(text: str) -> tuple[str | None, int]:
             opened.append(None)
     for match in _BARE_BOX.finditer(text, start):
         if match.end() > end and match["bare"].strip():
-            found, end = match["bare"], match.end()
-    return found, end
+            content, end = match["bare"], match.end()
+    return content, end
 
 
 def _line(text: str) -> str | None:
@@ -105,8 +105,8 @@ def _line(text: str) -> str | None:
 
 
 def _gsm8k(text: str) -> str | None:
-    found = _last_line(_HASHES, text)
-    return found if found else _last_line(_ANSWER_IS, text)
+    after_hashes = _last_line(_HASHES, text)
+    return after_hashes if after_hashes else _last_line(_ANSWER_IS, text)
 
 
 def _last_line(pattern: re.Pattern[str], text: str) -> str | None:
@@ -118,11 +118,11 @@ def _last_line(pattern: re.Pattern[str], text: str) -> str | None:
 
 
 def _expressions(text: str) -> list[str]:
-    found = []
+    expressions = []
     for match in _EXPRESSION.finditer(text):
         *groups, scale = match.groups()
-        found.append(next(group for group in groups if group is not None).rstrip(",") + (scale or ""))
-    return found
+        expressions.append(next(group for group in groups if group is not None).rstrip(",") + (scale or ""))
+    return expressions
 
 
 def _last_expression(text: str) -> str | None:

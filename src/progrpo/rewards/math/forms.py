@@ -177,19 +177,19 @@ def _closing(text: str) -> int:
 
 def split_top(text: str, separator: re.Pattern[str]) -> tuple[list[str], list[str]]:
     """Split at separators outside all brackets: the parts and the separators."""
-    parts, found, depth, start = [], [], 0, 0
+    parts, separators, depth, start = [], [], 0, 0
     position = 0
     while position < len(text):
         character = text[position]
         match = separator.match(text, position) if depth == 0 else None
         if match:
             parts.append(text[start:position])
-            found.append(match.group())
+            separators.append(match.group())
             start = position = match.end()
             continue
         depth = max(0, depth + (character in _OPEN) - (character in _CLOSE))
         position += 1
-    return [*parts, text[start:]], found
+    return [*parts, text[start:]], separators
 
 
 def _choose(text: str, upper: bool) -> str:

@@ -85,7 +85,7 @@ def _read_decimal(text: str) -> Number | None:
     whole, places = re.sub("[ ,]", "", whole or ""), places or ""
     if not (whole or places or repeating):
         return None
-    exponent = int(next((found for found in exponents if found), "0").replace(" ", ""))
+    exponent = int(next((exponent_text for exponent_text in exponents if exponent_text), "0").replace(" ", ""))
     scale = Fraction(10) ** (exponent - len(places))
     value = Fraction(int(whole + places or "0"))
     if repeating:

@@ -114,13 +114,13 @@ def as_tuples(gold: Form, answer: Form) -> tuple[Form, Form] | None:
 def _systems(form: Form) -> list[System]:
     """The systems that a form lists; none where it is anything else, or all of one variable."""
     items = form.items if isinstance(form, Compound) and form.kind in ("list", "set") else (form,)
-    found: list[System] = []
+    systems: list[System] = []
     open_names: list[str] = []
     values: list[Form] = []
 
     def close() -> None:
         if open_names:
-            found.append((tuple(open_names), _as_tuple(values)))
+            systems.append((tuple(open_names), _as_tuple(values)))
         open_names.clear()
         values.clear()
 
@@ -128,27 +128,27 @@ def _systems(form: Form) -> list[System]:
         if (
             isinstance(item, Compound)
             and item.kind == "()"
-            and found
+            and systems
             and not open_names
-            and len(item.items) == len(found[0][0])
+            and len(item.items) == len(systems[0][0])
         ):
-            found.append((found[0][0], item))
+            systems.append((systems[0][0], item))
             continue
         whole = _named_tuple(item)
         if whole is not None:
             close()
-            found.append(whole)
+            systems.append(whole)
             continue
         if not isinstance(item, Chain) or not is_assignment(item):
             return []
-        own = name(item.parts[0])
-        if own in open_names:
+        item_name = name(item.parts[0])
+        if item_name in open_names:
             close()
-        open_names.append(own)
+        open_names.append(item_name)
         values.append(read(item.parts[-1]))
     close()
-    same = len({frozenset(names) for names, _ in found}) == 1 and len(found[0][0]) > 1
-    return found if same else []
+    same = len({frozenset(names) for names, _ in systems}) == 1 and len(systems[0][0]) > 1
+    return systems if same else []
 
 
 def _named_tuple(item: Form) -> System | None:
@@ -167,10 +167,10 @@ def _as_tuple(values: list[Form]) -> Compound:
 
 
 def _tuples(systems: list[System], order: tuple[str, ...]) -> Form:
-    found = [
+    tuples = [
         Compound("()", tuple(values.items[names.index(one)] for one in order), values.text) for names, values in systems
     ]
-    return found[0] if len(found) == 1 else Compound("list", tuple(found), ",".join(one.text for one in found))
+    return tuples[0] if len(tuples) == 1 else Compound("list", tuple(tuples), ",".join(one.text for one in tuples))
 
 
 # --- Inequalities ---
@@ -203,6 +203,6 @@ def as_union(group: Compound, wanted: str) -> Compound:
     if wanted != "union" or group.kind != "list":
         return group
     intervals = [as_interval(item) for item in group.items if isinstance(item, Chain)]
-    found = [interval for interval in intervals if interval is not None]
-    whole = len(found) == len(group.items) and len({variable for variable, _ in found}) == 1
-    return Compound("union", tuple(interval for _, interval in found), group.text) if whole else group
+    known_intervals = [interval for interval in intervals if interval is not None]
+    whole = len(known_intervals) == len(group.items) and len({variable for variable, _ in known_intervals}) == 1
+    return Compound("union", tuple(interval for _, interval in known_intervals), group.text) if whole else group

@@ -46,12 +46,12 @@ def value_in(text: str) -> str | None:
     # Formulas keep their place: their content is no prose.
     prose = _FORMULA.sub(lambda match: " " * len(match.group()), text)
     prose = _COMMAND.sub(lambda match: "0" * len(match.group()), prose)
-    found = list(_IS.finditer(prose))
-    if len(found) > 1 or (not found and len(_WORD.findall(prose)) < _MANY) or _OPEN.search(prose):
+    verbs = list(_IS.finditer(prose))
+    if len(verbs) > 1 or (not verbs and len(_WORD.findall(prose)) < _MANY) or _OPEN.search(prose):
         return None
-    if not found:
+    if not verbs:
         return _only_value(text, prose)
-    before, after = text[: found[0].start()].strip(), _FILLER.sub("", text[found[0].end() :]).strip(" *_`")
+    before, after = text[: verbs[0].start()].strip(), _FILLER.sub("", text[verbs[0].end() :]).strip(" *_`")
     if not before or not after:
         return None
     if _has_value(after):

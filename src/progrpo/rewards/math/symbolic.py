@@ -97,14 +97,14 @@ def _parse(text: str) -> Any:
     config = LatexExtractionConfig(
         boxed_match_priority=0, try_extract_without_anchor=False, normalization_config=spelling
     )
-    found = parse(
+    parsed = parse(
         f"\\boxed{{{text}}}",
         extraction_config=[config],
         fallback_mode="no_fallback",
         extraction_mode="first_match",
         parsing_timeout=None,
     )
-    return found[0] if found else None
+    return parsed[0] if parsed else None
 
 
 def _unbalanced(text: str) -> bool:
@@ -165,7 +165,9 @@ def _verify(one: Any, other: Any) -> bool:
             return True
         # i is a variable to Math-Verify; 1/(1+i) = (1-i)/2 needs the imaginary unit.
         imaginary = [{symbol: I for symbol in side.free_symbols if symbol.name == "i"} for side in (one, other)]
-        replaced = [_attempt(side.xreplace, found) for side, found in zip((one, other), imaginary, strict=True)]
+        replaced = [
+            _attempt(side.xreplace, substitution) for side, substitution in zip((one, other), imaginary, strict=True)
+        ]
         return any(imaginary) and None not in replaced and not _attempt(_differ, *replaced) and _same(*replaced)
     if _same(one, other):
         return True

@@ -101,8 +101,8 @@ def read_tail(words: str) -> Tail | None:
         words = words[: match.start()]
     tokens = _TOKEN.findall(words)
     scale = 1
-    while tokens and (found := _SCALES.get(tokens[0].lower().removesuffix("s")) or _SCALES.get(tokens[0].lower())):
-        scale *= found
+    while tokens and (factor := _SCALES.get(tokens[0].lower().removesuffix("s")) or _SCALES.get(tokens[0].lower())):
+        scale *= factor
         tokens = tokens[2:] if len(tokens) > 2 and tokens[1].lower() == "of" else tokens[1:]
     if not tokens:
         return Tail(scale)
@@ -159,12 +159,12 @@ def _unit_at(tokens: list[str], position: int) -> tuple[str | None, int]:
         plain = words[0] if used == 1 else f"{first} {words[-1]}"
         if whole.lower() in ("unit", "degree c", "degree f"):
             return {"unit": "unit", "degree c": "degree C", "degree f": "degree F"}[whole.lower()], used
-        if (found := _SYMBOLS.get(plain)) is not None:
-            return found, used
-        if len(plain) > 1 and (found := _WORDS.get(plain.lower()) or _WORDS.get(whole.lower())) is not None:
-            return found, used
-        if (found := _SYMBOLS.get(whole) or _SYMBOLS.get(plain.lower())) is not None and len(plain) > 1:
-            return found, used
+        if (short_name := _SYMBOLS.get(plain)) is not None:
+            return short_name, used
+        if len(plain) > 1 and (short_name := _WORDS.get(plain.lower()) or _WORDS.get(whole.lower())) is not None:
+            return short_name, used
+        if (short_name := _SYMBOLS.get(whole) or _SYMBOLS.get(plain.lower())) is not None and len(plain) > 1:
+            return short_name, used
     return None, 0
 
 
