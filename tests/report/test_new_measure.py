@@ -14,7 +14,7 @@ from progrpo.cli.report import benchmark_tables, tables
 from progrpo.report.comparison.results import summarise
 from progrpo.report.read import load_runs
 from progrpo.report.run_page.cost import PHASES
-from progrpo.report.run_page.figures import FIGURES
+from progrpo.report.run_page.figures import FIGURES, StepFigure
 from progrpo.report.run_page.page import make_page, make_tables
 from progrpo.settings import Choice
 from progrpo.types import ProblemResult, Sample
@@ -89,10 +89,19 @@ def test_a_new_measure_appears_from_its_one_file(make_run: MakeRun, capsys: pyte
     assert "Words" in printed  # compare's held-out table, its heading broken
 
 
+def test_a_new_figure_is_one_line(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = ("rollout/entropy", "evaluate/pass@1")
+    figure = StepFigure("Entropy beside Pass@1", "nats; share", metrics=metrics, caption="Tokens of a completion.")
+    monkeypatch.setitem(FIGURES, "length", figure)
+    page = make_page(load_runs([make_run("a")]), title="t")
+    assert "Entropy beside Pass@1" in page
+    assert "Tokens of a completion." in page
+
+
 def test_figures_stand_where_the_schema_says() -> None:
     said = {name for one in (*schema.METRICS, *schema.columns()) for name in one.drawn}
     for figure in FIGURES:
-        assert schema.drawn(figure) or schema.columns(figure)
+        assert schema.drawn(figure) or schema.columns(figure) or FIGURES[figure].metrics
     others = {"held-out", "benchmarks", "overview", "compare", "progress", "cost", "seconds", "tokens", "over-k"}
     others |= {"statistics", "table-5"}
     assert said == set(FIGURES) | others

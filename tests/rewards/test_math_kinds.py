@@ -111,6 +111,9 @@ def test_finished_completions_are_judged_either_way() -> None:
     ("gold", "says"),
     [
         ("the answer is unknown", "is no answer"),
+        ("I don't know", "is no answer"),
+        ("we are not sure", "is no answer"),
+        ("open question", "is no answer"),
         ("Unknown", "is no answer"),
         ("n/a", "is no answer"),
         ("N/A", "is no answer"),

@@ -38,6 +38,16 @@ def test_a_model_that_is_here_has_its_memory_counted(settings: Make) -> None:
     ]
 
 
+def test_weights_that_are_cut_short_stop_the_plan(
+    settings: Make, tiny_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_folder(), tmp_path / "cut")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    (line,) = [line for line in plan(settings(model={"path": str(folder)})) if line.startswith(STOPS)]
+    assert f"{weights} cannot be read" in line
+
+
 @pytest.mark.parametrize("path", ["no-such-owner/no-such-model", "/nowhere/at/all"])
 def test_a_model_that_is_not_here_stops_no_plan(settings: Make, path: str) -> None:
     lines = plan(settings(model={"path": path}))

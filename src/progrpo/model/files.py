@@ -123,6 +123,16 @@ def named_failure(path: str) -> Iterator[None]:
         raise ModelError(_failure(path, error)) from error
 
 
+def require_readable(path: str) -> None:
+    """Raises ModelError if a file of weights in a local folder is cut short; only the files' heads are read."""
+    folder = Path(resolve_path(path))
+    damaged = _damaged(folder) if folder.is_dir() else None
+    if damaged is not None:
+        raise ModelError(
+            f"model {path!r}: {damaged[0]} cannot be read ({damaged[1]}): cut short? Copy or download it again"
+        )
+
+
 def _failure(path: str, error: Exception) -> str:
     lines = str(error).strip().split("\n")
     said = lines[0].rstrip(".") or type(error).__name__

@@ -10,6 +10,7 @@ from progrpo.environment import digest
 from progrpo.errors import ProgrpoError
 from progrpo.files import require_writable
 from progrpo.model import count_parameters, known_positions, load_tokenizer, pick_device, replaced_pad
+from progrpo.model.files import require_readable
 from progrpo.model.tokenizer import require_embedded
 from progrpo.processes import Processes
 from progrpo.rollout.gold import without
@@ -162,6 +163,7 @@ def _disk(settings: RunSettings, held_out: int) -> Iterator[str]:
 
 def _memory(chosen: Chosen, processes: int) -> Iterator[str]:
     settings = chosen.settings
+    require_readable(settings.model.path)
     size = count_parameters(settings.model.path, settings.model.lora)
     mode = settings.parallel.resolve(Processes(count=processes))
     reference = "ref_logprobs" in chosen.method.needs

@@ -1,7 +1,7 @@
 """The figures of a report, in the order of the page; one without data is left out."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,15 +29,31 @@ from progrpo.report.read import Run, series
 from progrpo.report.run_page.cost import seconds_figure, tokens_figure
 from progrpo.statistics import smooth, smoothing_width
 
+
+class StepFigure(NamedTuple):
+    """A figure of metrics over the steps of a run.
+
+    Attributes:
+        title: "{k}" stands for the largest k. unit: of its axis.
+        metrics: keys of what is drawn; () leaves that to the schema, whose quantities and columns name their figure.
+        caption: "" for the macro of the figure's name in captions.jinja.
+    """
+
+    title: str
+    unit: str
+    metrics: tuple[str, ...] = ()
+    caption: str = ""
+
+
 FIGURES = {
-    "entropy": ("Training entropy", "nats per token"),
-    "reward": ("Training reward", "per completion"),
-    "pass-at-1": ("Held-out Pass@1", "% of completions"),
-    "pass-at-most": ("Held-out Pass@{k}", "% of problems"),
-    "distinct": ("Distinct correct solutions", "per problem"),
-    "confidence": ("Confidence, and the share of the advantage it makes", "probability; share"),
+    "entropy": StepFigure("Training entropy", "nats per token"),
+    "reward": StepFigure("Training reward", "per completion"),
+    "pass-at-1": StepFigure("Held-out Pass@1", "% of completions"),
+    "pass-at-most": StepFigure("Held-out Pass@{k}", "% of problems"),
+    "distinct": StepFigure("Distinct correct solutions", "per problem"),
+    "confidence": StepFigure("Confidence, and the share of the advantage it makes", "probability; share"),
 }
-"""Title and unit of each figure by its name in the schema; its caption is the macro of that name."""
+"""Each figure over steps by its name, in the order of the page; one more is a line here, with its metrics and caption."""
 _DASHES = ("-", "--", ":")
 """Of the training metrics of one figure, in the order of the schema."""
 
@@ -45,15 +61,13 @@ _DASHES = ("-", "--", ":")
 def figures(runs: Sequence[Run]) -> list[Drawing]:
     """Draw every figure of what was learned that there are data for."""
     k = largest_k(runs)
-    return _drawn(
-        over_steps(runs, "entropy"),
-        over_steps(runs, "reward"),
-        over_steps(runs, "pass-at-1"),
-        pass_at_k(runs),
-        over_steps(runs, "pass-at-most", k) if k > 1 else None,
-        over_steps(runs, "distinct"),
-        over_steps(runs, "confidence"),
-    )
+    drawings: list[Drawing | None] = []
+    for name in FIGURES:
+        if "{k}" not in FIGURES[name].title or k > 1:
+            drawings.append(over_steps(runs, name, k))
+        if name == "pass-at-1":
+            drawings.append(pass_at_k(runs))
+    return _drawn(*drawings)
 
 
 def paper_figures(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[Drawing]:
@@ -107,18 +121,21 @@ def _drawn(*drawings: Drawing | None) -> list[Drawing]:
     return [drawing for drawing in drawings if drawing is not None]
 
 
-def over_steps(runs: Sequence[Run], name: str, k: int | None = None) -> Drawing | None:
+def over_steps(runs: Sequence[Run], name: str, k: int) -> Drawing | None:
     """Draw one figure, each metric once for each run that has it; None where no run has any.
 
     Measures of evaluations are drawn as points; metrics of training as a running mean over a faint line of what was logged,
     or, beside points, as a thin running mean alone.
 
     Args:
-        k: of the Pass@k that "pass-at-most" is of.
+        k: the largest of Pass@k.
     """
-    measures = [one.at(k) if k and one.family else one for one in schema.columns(name)]
+    one = FIGURES[name]
+    measures = [column.at(k) if column.family else column for column in schema.columns(name)]
     points = [schema.HELD_OUT + measure.key for measure in measures]
+    points += [key for key in one.metrics if key.startswith(schema.HELD_OUT)]
     lines = [metric.key for metric in schema.drawn(name)]
+    lines += [key for key in one.metrics if not key.startswith(schema.HELD_OUT)]
     shown = [index for index, run in enumerate(runs) if any(len(series(run, key)) for key in (*points, *lines))]
     if not shown:
         return None
@@ -131,12 +148,11 @@ def over_steps(runs: Sequence[Run], name: str, k: int | None = None) -> Drawing 
         for key, dash in zip(lines, _DASHES, strict=False):
             for index in shown:
                 _line(axes, runs[index], key, index, width, dash, thin=bool(points))
-        title, unit = FIGURES[name]
         step_axis(axes)
-        unit_axis(axes, unit)
+        unit_axis(axes, one.unit)
         svg = to_svg(figure, name)
-    caption = prose("captions.jinja", name.replace("-", "_"), width=width, k=k)
-    return Drawing(name=name, title=title.format(k=k), svg=svg, caption=caption, runs=tuple(shown))
+    caption = one.caption or prose("captions.jinja", name.replace("-", "_"), width=width, k=k)
+    return Drawing(name=name, title=one.title.format(k=k), svg=svg, caption=caption, runs=tuple(shown))
 
 
 def _line(axes: Axes, run: Run, key: str, index: int, width: int, dash: str, *, thin: bool) -> None:

@@ -263,7 +263,8 @@ def is_words(cleaned: str) -> bool:
 
 _PLACEHOLDER = re.compile(
     r"(?i)(?:unknown|n/?a|nan|null|tbd|todo|missing|not (?:available|given|provided|known|applicable)|see (?:the )?(?:"
-    r"solution|above|below|explanation|proof)|(?:the )?proof|\?+|\.{2,}|-+)\.?"
+    r"solution|above|below|explanation|proof)|(?:i|we) (?:do not|don['’]t) know|(?:(?:i|we) (?:am|are) )?not sure|"
+    r"(?:this is )?(?:an )?open (?:question|problem)|no answer|(?:the )?proof|\?+|\.{2,}|-+)\.?"
 )
 
 
