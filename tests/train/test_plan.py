@@ -48,6 +48,17 @@ def test_weights_that_are_cut_short_stop_the_plan(
     assert f"{weights} cannot be read" in line
 
 
+def test_a_model_that_is_refused_for_its_size_has_its_memory_told(
+    settings: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("progrpo.train.footprint.device_memory", lambda device: 10_000)
+    chosen = choose(parse(RunSettings, settings(parallel="fsdp2"), where="test"))
+    found = "\n".join(make_plan(chosen, processes=2))
+    assert "memory per process (fsdp2, 2 processes), GiB: " in found
+    assert "DOES NOT FIT" in found
+    assert f"{STOPS}engine 'hf' samples from a whole copy of the model beside the shards" in found
+
+
 @pytest.mark.parametrize("path", ["no-such-owner/no-such-model", "/nowhere/at/all"])
 def test_a_model_that_is_not_here_stops_no_plan(settings: Make, path: str) -> None:
     lines = plan(settings(model={"path": path}))
