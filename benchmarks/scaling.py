@@ -7,8 +7,9 @@ The embedded model on countdown (--large: 12 M random parameters with its tokeni
 first two steps are not counted; the others are medians. Printed for each number of processes: seconds of a step and samples a
 second; seconds of the processor, of all processes together, which other work on the machine disturbs less; the share of a
 step in which the main process gathers the rollout (`time/gather_s`, waiting for the others included); likewise of all other
-exchanges between processes but gradients; from the first byte of a gradient to its last (DDP; some of it goes on behind the
-backward pass); and the balance of what the processes forward: the mean of their tokens over the largest, 1 where all are equal.
+exchanges between processes but gradients; from the first byte of a gradient to its last (of DDP alone; some of it goes on
+behind the backward pass); and the balance of what the processes forward: the mean of their tokens over the largest, 1 where
+all are equal.
 """
 
 import argparse
@@ -61,7 +62,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = random_model(Path(folder) / "model", **LARGE) if args.large else "embedded:countdown"
         for count in args.processes:
-            print(row(count, launch(count, path, Path(folder) / f"run-{count}", args)), flush=True)
+            print(row(count, launch(count, path, Path(folder) / f"run-{count}", args), args.mode), flush=True)
     print(f"{args.mode}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, link {args.rate or 'of this machine'}")
 
 
@@ -121,7 +122,7 @@ def nodes(rate: str | None) -> Iterator[tuple[str, Sequence[Sequence[str]]]]:
             call(f"ip netns del {name}")
 
 
-def row(count: int, everyone: list[dict[str, Any]]) -> str:
+def row(count: int, everyone: list[dict[str, Any]], mode: str) -> str:
     main_process = everyone[0]
     seconds = statistics.median(main_process["seconds"])
     cpu = statistics.median(sum(each) for each in zip(*(one["cpu"] for one in everyone), strict=True))
@@ -131,6 +132,8 @@ def row(count: int, everyone: list[dict[str, Any]]) -> str:
         f"{100 * statistics.median(a / b for a, b in zip(main_process[key], main_process['seconds'], strict=True)):.1f} %"
         for key in KEYS
     ]
+    if count == 1 or mode == "fsdp2":
+        shares[KEYS.index("gradient")] = ""
     return f"| {count} | {seconds:.2f} | {256 / seconds:.0f} | {cpu:.2f} | {' | '.join(shares)} | {balance:.3f} |"
 
 
