@@ -152,8 +152,8 @@ def tiny(work: Workload) -> Workload:
 def model_folder(work: Workload, folder: Path, device: str) -> str:
     """The path both sides load from: the embedded model, or random weights written to `folder` with a tokenizer.
 
-    The tokenizer makes token i of the word "ti". Its end token has the first id the model does not have: no completion
-    ever ends with it. Completions end, where they shall, by the ids that `generation_config.json` lists.
+    The tokenizer makes token i of the word "ti". Its end token is t1, the first of the ids that end a completion; where none
+    shall end before the limit, it is drawn at one token in V all the same, on both sides.
     """
     if work.shape is None:
         return resolve_path("embedded:countdown")
@@ -176,7 +176,7 @@ def model_folder(work: Workload, folder: Path, device: str) -> str:
     torch.manual_seed(0)
     with torch.device(device):
         model = LlamaForCausalLM(config)
-    model.generation_config.eos_token_id = [*range(1, work.stop_ids + 1), shape.vocabulary]
+    model.generation_config.eos_token_id = [*range(1, max(1, work.stop_ids) + 1)]
     # Large weights travel in half the bytes; both sides read the same folder, so they still start equal.
     model.to(torch.bfloat16 if device == "cuda" else torch.float32).save_pretrained(folder)
     _write_tokenizer(shape.vocabulary, folder)
@@ -187,10 +187,10 @@ def _write_tokenizer(vocabulary: int, folder: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    ids = {"<pad>": 0} | {f"t{index}": index for index in range(1, vocabulary)} | {"<eos>": vocabulary}
+    ids = {"<pad>": 0} | {f"t{index}": index for index in range(1, vocabulary)}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<pad>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>")
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="t1")
     fast.save_pretrained(folder)
 
 

@@ -11,7 +11,9 @@ import torch
 from progrpo.errors import ConfigError
 from progrpo.files import read_jsonl
 from progrpo.processes import Processes, join, leave
+from progrpo.settings import parse
 from progrpo.train.parallel import ParallelSettings
+from progrpo.train.settings import RunSettings
 from stand_ins.several_processes import start, train_together, with_gradients
 
 Make = Callable[..., dict[str, Any]]
@@ -168,6 +170,27 @@ def test_what_differs_between_processes_is_an_error() -> None:
 def test_the_mode(mode: str, count: int, expected: str) -> None:
     settings = ParallelSettings.model_validate(mode)
     assert settings.resolve(Processes(count=count)) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"parallel": "fsdp2", "model": {"load_in_4bit": True, "lora": {}}}, "4 bits are not sharded"),
+        (
+            {"parallel": {"mode": "fsdp2", "mixed_precision": True}},
+            "belongs to parallel.mode=fsdp2 and model.precision=bf16",
+        ),
+        (
+            {"parallel": {"mode": "ddp", "mixed_precision": True}, "model": {"precision": "bf16"}},
+            "belongs to parallel.mode=fsdp2",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(changes: dict[str, Any], message: str, settings: Make) -> None:
+    made = settings()
+    model = made["model"] | changes.pop("model", {})
+    with pytest.raises(ConfigError, match=message):
+        parse(RunSettings, made | changes | {"model": model}, where="test")
 
 
 def test_several_processes_must_not_train_each_for_itself() -> None:

@@ -136,6 +136,8 @@ class RunSettings(Settings):
                 )
         if self.parallel.mixed_precision and (self.model.precision != "bf16" or self.parallel.mode != "fsdp2"):
             raise ValueError("parallel.mixed_precision belongs to parallel.mode=fsdp2 and model.precision=bf16")
+        if self.parallel.mode == "fsdp2" and self.model.load_in_4bit:
+            raise ValueError("model.load_in_4bit: weights in 4 bits are not sharded; leave out parallel=fsdp2")
         if self.sampling.temperature == 0:
             raise ValueError("sampling.temperature: 0 samples nothing new; training needs a value above 0")
         return self
