@@ -79,6 +79,7 @@ def tools(prompts: list[Any], trainer: Any) -> dict[str, Any]:
 OFF_POLICY = {"num_iterations": 2, "max_steps": 4}
 HOSTS: dict[str, dict[str, Any]] = {
     "as it comes": {"max_steps": 2},
+    "dropout": {"max_steps": 2, "dropout": 0.3},  # an added pass uses up no random number
     "several iterations": OFF_POLICY,
     "a batch for several steps": {"gradient_accumulation_steps": 1, "steps_per_generation": 2, "max_steps": 3},
     "several batches for a step": {

@@ -28,8 +28,8 @@ def tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(resolve_path("embedded:countdown"))
 
 
-def tiny_model(seed: int = 0) -> Any:
-    torch.manual_seed(seed)
+def tiny_model(dropout: float = 0.0) -> Any:
+    torch.manual_seed(0)
     words = tokenizer()
     shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     model = Qwen2ForCausalLM(
@@ -39,6 +39,7 @@ def tiny_model(seed: int = 0) -> Any:
             max_position_embeddings=64,
             eos_token_id=words.eos_token_id,
             pad_token_id=words.pad_token_id,
+            attention_dropout=dropout,
             **shape,
         )
     )
@@ -82,6 +83,7 @@ def train(
     funcs: Any = reward,
     more: dict[str, Any] | None = None,
     copies: int = 1,
+    dropout: float = 0.0,
     **settings: Any,
 ) -> Seen:
     """Train a tiny model on the prompts, `copies` of them.
@@ -105,7 +107,7 @@ def train(
             "disable_tqdm": True,
             "shuffle_dataset": False,
         }
-        model = tiny_model()
+        model = tiny_model(dropout)
         if settings.get("beta"):  # TRL loads its reference from where the model is from
             model.save_pretrained(f"{folder}/model")
             model.config._name_or_path = f"{folder}/model"
