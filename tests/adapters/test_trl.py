@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections import deque
 from typing import Any
 
 import pytest
@@ -150,6 +151,7 @@ def test_progrpo_is_what_the_equations_give() -> None:
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("progrpo", {"preset": "equilibrium"}),
+    ("progrpo", {"preset": "equilibrium", "truncated": "drop"}),  # cut completions still have a c(o)
     ("progrpo", {"low_by": "entropy", "alpha": 1.0}),
     ("grpo", {"add": {"name": "progrpo", "alpha": 1.0}, "clip_high": 0.4}),
     ("grpo", {"truncated": "drop", "entropy_coef": 0.05, "aggregate": "token"}),
@@ -225,6 +227,25 @@ def test_a_tools_tokens_are_not_the_models() -> None:
     assert sum(seen.losses) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("settings", [{"mask_truncated_completions": True}, {"method_params": {"truncated": "drop"}}])
+def test_cut_completions_are_scored_and_not_trained_on(settings: dict[str, Any]) -> None:
+    seen = train(method="progrpo", **settings)
+    (batch,) = seen.batches
+    assert batch.truncated.any()
+    assert not batch.truncated.all()
+    assert (batch.lengths[batch.truncated] == 6).all()
+    assert (batch.old_logprobs[batch.truncated.flatten()] < 0).all()
+    trained = seen.trainer._rollouts["train"].decided.mask.any(dim=1).view(batch.truncated.shape)
+    assert torch.equal(trained, ~batch.truncated)
+
+
+def test_a_completion_of_which_every_token_is_masked_was_cut() -> None:
+    """Token 1 ends a completion, 0 fills it up; TRL masks the third row for its missing end."""
+    ids = torch.tensor([[5, 1, 0], [5, 6, 7], [5, 6, 1]])
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1], [0, 0, 0]])
+    assert rollout.truncated_of(ids, mask, [1, 0]).tolist() == [False, True, True]
+
+
 def test_batches_smaller_and_larger_than_a_step_have_the_same_mean() -> None:
     """Of one generation batch: the losses of its two optimiser steps average to that of one step over all of it."""
     params = {"method": "progrpo", "learning_rate": 0.0, "per_device_train_batch_size": 3}
@@ -266,8 +287,9 @@ def test_one_reward_function_may_say_what_is_correct() -> None:
     seen = train(method="progrpo", funcs=funcs)
     (batch,) = seen.batches
     assert batch.correct.all()  # 0 + 0.25 > 0
-    (batch,) = train(method="progrpo", funcs=funcs, correct_by="reward").batches
-    assert batch.correct.tolist() == (rewards_of(seen.outputs[0]) > 0).tolist()
+    for settings in ({"correct_by": "reward"}, {"correct_above": 0.5}):
+        (batch,) = train(method="progrpo", funcs=funcs, **settings).batches
+        assert batch.correct.tolist() == (rewards_of(seen.outputs[0]) > 0).tolist()
     assert batch.rewards[:2].tolist() == [[1.0, 1.25, 1.25, 1.25], [0.25] * 4]
     with pytest.raises(ConfigError, match=r"correct_by='gold'.*reward, form"):
         train(funcs=funcs, correct_by="gold")
@@ -408,8 +430,12 @@ def test_trls_loss_with_other_advantages(name: str) -> None:
 
 
 def test_advantages_in_the_table_of_completions_are_those_that_train() -> None:
-    seen = train(method="progrpo", method_params={"alpha": 3.0})
-    torch.testing.assert_close(torch.tensor(list(seen.trainer._logs["advantages"])), seen.outputs[0]["advantages"])
+    def of_many(trainer: Any) -> None:  # a longer table than one generation batch
+        trainer._logs["advantages"] = deque(maxlen=100)
+
+    seen = train(method="progrpo", method_params={"alpha": 3.0}, prepare=of_many, copies=2, max_steps=2)
+    logged = torch.tensor(list(seen.trainer._logs["advantages"]))
+    torch.testing.assert_close(logged, torch.cat([output["advantages"] for output in seen.outputs]))
 
 
 def test_evaluation_and_checkpoints_between_steps() -> None:

@@ -77,10 +77,10 @@ def correct_of(values: Float[Tensor, "P G"], judged: Bool[Tensor, "P G"], *, abo
 
 
 def truncated_of(ids: Int[Tensor, "B T"], mask: Int[Tensor, "B T"], ends: Sequence[int]) -> Bool[Tensor, " B"]:
-    """Completions without an end token at their end; those too of which TRL has masked every token for that."""
-    lengths = mask.sum(dim=1)
-    last = ids.gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0]
-    return (lengths == 0) | ~torch.isin(last, torch.tensor(ends, device=ids.device))
+    """Completions without an end token at their end; those too of which TRL has masked every token for that: their first token
+    is read, which is no end token, or they would have ended."""
+    last = ids.gather(1, (mask.sum(dim=1) - 1).clamp(min=0)[:, None])[:, 0]
+    return ~torch.isin(last, torch.tensor(ends, device=ids.device))
 
 
 def make_rollout(
