@@ -11,7 +11,7 @@ from torch import Tensor
 
 pytest.importorskip("trl", reason="trl is missing: pip install -e '.[dev]'")
 
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer, TrlParser
 
 from progrpo import methods, plugins
 from progrpo.adapters.trl import ProGRPOTrainer, host, rollout
@@ -360,6 +360,24 @@ def test_settings_may_be_json() -> None:
         config(method_params="alpha=0.7")
     with pytest.raises(ConfigError, match="expected a JSON object"):
         config(method_params="[1]")
+
+
+def test_trls_command_line_reads_the_config() -> None:
+    words = ["--output_dir", "nowhere", "--use_cpu", "true", "--bf16", "false", "--method_params", '{"alpha": 0.5}']
+    more = [
+        "--scale_rewards",
+        "none",
+        "--mask_truncated_completions",
+        "true",
+        "--epsilon",
+        "0.1",
+        "--loss_type",
+        "dapo",
+    ]
+    (args,) = TrlParser((ProGRPOConfig,)).parse_args_and_config([*words, *more])
+    params = args.choose().method.params
+    assert (params.alpha, params.scale, params.truncated, params.clip_low) == (0.5, "none", "drop", 0.1)
+    assert params.aggregate == "token"
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [

@@ -25,7 +25,7 @@ class ProGRPOConfig(GRPOConfig):
     method: str = field(
         default="progrpo", metadata={"help": "Name of a method of progrpo, or a path to a file of one."}
     )
-    method_params: dict[str, Any] | str | None = field(
+    method_params: dict[Any, Any] | str | None = field(
         default=None, metadata={"help": "Its settings, as under `method` in a recipe: {'alpha': 0.3}, {'preset': ...}."}
     )
     loss_from: str = field(
@@ -48,7 +48,7 @@ class ProGRPOConfig(GRPOConfig):
     delta: float | None = _unset("Bound of the ratio (dual_clip).")
     beta: float | None = _unset("Weight of the KL penalty (kl_coef).")
     entropy_coef: float | None = _unset("Weight of the entropy bonus.")
-    scale_rewards: str | bool | None = _unset("'group' or 'none' (scale).")
+    scale_rewards: str | None = _unset("'group' or 'none' (scale).")
     loss_type: str | None = _unset("'grpo', 'dapo', 'dr_grpo' or 'group_token' (aggregate).")
     mask_truncated_completions: bool | None = _unset("Leave cut completions out of the loss (truncated).")
     use_bias_correction_kl: bool | None = _unset("TRL's ratio in the KL penalty.")
