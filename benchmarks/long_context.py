@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from progrpo import methods
+from progrpo.files import to_json
 from progrpo.methods import Advantages
 from progrpo.model import ModelSettings, load_model
 from progrpo.model.lora import LoraSettings
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(measure(**json.loads(args.one))))
+        print(to_json(measure(**json.loads(args.one))))
         return
     shape, sizes = (SMALL, args.tokens or [1024]) if args.lora else (TINY, args.tokens or [1024, 4096, 16_384])
     print("| tokens | trained | held, MiB | step, MiB | step, KiB a token | seconds |\n|---|---|---|---|---|---|")
@@ -59,7 +60,7 @@ def main() -> None:
         for tokens in sizes:
             for adapter in (False, True) if args.lora else (False,):
                 given = {"path": path, "tokens": tokens, "adapter": adapter, "checkpointing": not args.no_checkpointing}
-                command = [sys.executable, __file__, "--one", json.dumps(given)]
+                command = [sys.executable, __file__, "--one", to_json(given)]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
                 if done.returncode:
                     raise SystemExit(done.stderr)

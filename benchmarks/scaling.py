@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 
+from progrpo.files import to_json
 from progrpo.processes import Processes, join, leave
 from progrpo.rollout.verify import Verifier
 from progrpo.settings import parse
@@ -72,7 +73,7 @@ def launch(count: int, path: str, out: Path, args: argparse.Namespace) -> list[d
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     given = {"path": path, "out": str(out), "mode": args.mode if count > 1 else "none"}
-    command = [sys.executable, __file__, "--steps", str(args.steps), "--one", json.dumps(given)]
+    command = [sys.executable, __file__, "--steps", str(args.steps), "--one", to_json(given)]
     with nodes(args.rate if count > 1 else None) as (address, prefixes):
         started = [
             subprocess.Popen(
@@ -189,7 +190,7 @@ def work(given: dict[str, str], steps: int) -> None:
         everyone = processes.gather(found)
         trainer.run.close()
     if processes.main:
-        print(json.dumps(everyone))
+        print(to_json(everyone))
     leave()
 
 

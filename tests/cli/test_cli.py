@@ -1,6 +1,7 @@
 """The verbs as a user types them."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -154,8 +155,9 @@ def test_shipped_recipes_resolve(recipe: Path, tmp_path: Path, tiny_folder: Call
     status, out, err = here("train", str(recipe), *overrides, "--dry-run", cwd=tmp_path)
     reasons = [line for line in err.splitlines() if "the run would stop" in line]
     assert status == bool(reasons)
-    # the data of these recipes are not here
-    assert all("no such file" in line or "no data for" in line for line in reasons), reasons
+    # The data of these recipes are not here, nor may be what isolates programs.
+    known = ("no such file", "no data for", *(() if shutil.which("bwrap") else ("no bubblewrap",)))
+    assert all(any(reason in line for reason in known) for line in reasons), reasons
     assert "sequences" in out
 
 
