@@ -16,8 +16,8 @@ _OPEN = re.compile(
 )
 # "the number of points that could be in it is 19" hedges nothing, "the number that could be right is 19" does.
 _CLAUSE = re.compile(
-    r"(?i)(?<![A-Za-z])(?P<noun>number|value|amount|sum|length|area|probability|[a-z]{3,40}s) (?:that|which|who) (?:could|would|may|"
-    r"might) (?!be (?:right|correct|true|wrong|false|it|the|my|what)(?![a-z]))"
+    r"(?i)(?<![A-Za-z])(?P<noun>number|value|amount|sum|length|area|probability|[a-z]{3,40}s) (?:that|which|who) "
+    r"(?:could|would|may|might) (?!be (?:right|correct|true|wrong|false|it|the|my|what)(?![a-z]))"
 )
 _OPERATION = re.compile(
     r"(?i)(?<![A-Za-z\\])(?:twice|thrice|half|double|triple|times|squared?|cubed?|root|plus|percent|negative|reciprocal|opposite|"
