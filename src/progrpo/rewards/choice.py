@@ -23,7 +23,8 @@ _WRAP = r"(?:[\s*_$({\[]|\\text(?:bf|rm)?\{|\\mathrm\{|\\mathbf\{|\\boxed\{|\\\(
 _GIVEN = rf"[A-Z](?=[)*$}}\]\\])|[A-Z]{_WORD}|(?<=\()[a-z](?=\))"
 _LINE = rf"(?i:answer)(?:\s{{1,20}}is)?\*{{0,9}}\s{{0,20}}[:：]{_WRAP}(?P<line>[A-Z](?![\w'’])|[a-z](?=[\s).*$}}\]]*(?:\n|$)))"
 _BOX = rf"\\boxed\{{{_WRAP}(?P<box>[A-Za-z])(?![\w'’])"
-_PHRASE = rf"(?i:answer)\s{{1,20}}is:?\s{{1,20}}(?:\\?\(|{_WRAP})(?P<phrase>{_GIVEN})"
+_SURELY = r"(?i:(?:for\s(?:sure|certain)|definitely|certainly|clearly|surely|obviously|indeed|therefore|thus|then)\s{1,9}){0,3}"
+_PHRASE = rf"(?i:answer)\s{{1,20}}is:?\s{{1,20}}{_SURELY}(?:\\?\(|{_WRAP})(?P<phrase>{_GIVEN})"
 _FOUND = re.compile(rf"{_LINE}|{_BOX}|{_PHRASE}")
 _HEDGE = re.compile(
     r"[\s).*$}\]]{0,20}(?:,|/|&|\bor\b|\band\b)[\s(*$]{0,20}(?:or\s|and\s)?[\s(*$]{0,20}[A-Z](?![\w'’])"

@@ -23,6 +23,7 @@ What counts, where published graders disagree (each with rows in tests/rewards/m
     base            1011_2 needs its base; an answer in a base counts by its value where the gold answer names none
     unevaluated     \\sum k, 1+1 and \\binom{10}{3} are no answers; see `evaluated`
     equations       x = 5 stands for 5, and 200+4 = 204 for 204, but 35 = 34 for nothing; x = 5 is not y = 5
+    rounding        a gold answer \\sqrt{2} \\approx 1.414 asks for \\sqrt{2}, x \\approx 1.414 for 1.414
     quantities      a gold answer |AB| = 1, f(2) = 3 or a+b = 7 stands for its value; 2x+z = 1 and x^2 = 4 do not
     systems         x = 1, y = 2 is (1,2), in the order of the names as written, and y = 2, x = 1
     order           (1,2) is a point or an open interval, never \\{1,2\\}; bare "1, 2" is a list in any order, and stands

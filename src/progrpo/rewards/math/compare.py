@@ -59,6 +59,8 @@ def compare(gold: Form, answer: Form, leaf: Leaf, rules: Rules) -> bool | None:
         if named is None:
             return False
         gold, answer = named
+    if isinstance(gold, Chain) and (exact := _exact_part(gold)) is not gold:
+        return True if key(_text(gold)) == key(_text(answer)) else compare(exact, answer, leaf, rules)
     if isinstance(gold, Chain):
         return _compare_relation(gold, answer, leaf, rules)
     if isinstance(answer, Chain):
@@ -190,6 +192,16 @@ def _without_half(time: Compound, other: Compound) -> Compound:
 def _ratio_value(ratio: Compound) -> object:
     top, bottom = (ratio.items[0], ratio.items[1]) if len(ratio.items) == 2 else (None, None)
     return top.value / bottom.value if isinstance(top, Number) and isinstance(bottom, Number) and bottom.value else None
+
+
+def _exact_part(gold: Chain) -> Form:
+    r"""Of a gold answer "\sqrt{2} \approx 1.414" what stands before the first \approx; of "x \approx 1.414" x = 1.414."""
+    if r"\approx" not in gold.signs or set(gold.signs) - {"=", r"\approx"}:
+        return gold
+    end = gold.signs.index(r"\approx") + 1
+    if end == 1 and VARIABLE.fullmatch(gold.parts[0]):
+        end = 2
+    return gold if has_variable(gold.parts[end - 1]) else read(" = ".join(gold.parts[:end]))
 
 
 def _compare_relation(gold: Chain, answer: Form, leaf: Leaf, rules: Rules) -> bool | None:

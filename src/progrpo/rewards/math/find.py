@@ -28,7 +28,9 @@ _FORMULA = r"(?<!\\)\$((?:\\.|[^$\\])+)\$|\\\((.{1,500}?)\\\)|\\\[(.{1,500}?)\\\
 _SCALED = r"(?:\s?\\?%|\s(?:percent|per cent|pct|hundred|thousand|million|billion|trillion|dozen)(?![a-z]))*"
 _DIGITS = r"(?:(?:\d{1,3}(?: \d{3})+(?![\d,])|\d[\d,]*)(?:\.\d+)?|\.\d+)"
 _FRACTION = r"\\[dt]?frac\{[^{}]{1,50}\}\{[^{}]{1,50}\}"
-_EXPRESSION = re.compile(rf"(?:{_FORMULA}|((?<![\w.])[+-]?(?:{_DIGITS}(?:/\d+)?|{_FRACTION})))({_SCALED})", re.DOTALL)
+# Part of a word ("A2") is no number; Chinese, Japanese, Korean and Thai put no space before one.
+_NO_WORD = r"(?<![^\W\u0e00-\u0e4f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])(?<!\.)"
+_EXPRESSION = re.compile(rf"(?:{_FORMULA}|({_NO_WORD}[+-]?(?:{_DIGITS}(?:/\d+)?|{_FRACTION})))({_SCALED})", re.DOTALL)
 _PERCENT = re.compile(r"\s{0,3}[$}]{0,2}\s{0,3}(?:\\?%|\\text\{\s?percent\s?\}|per ?cent(?!age point)|pct(?![a-z]))")
 
 

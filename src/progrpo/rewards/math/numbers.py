@@ -106,8 +106,8 @@ def _read_fraction(text: str) -> Number | None:
         return None
     value = over.value / under.value
     if whole:
-        # "1 1/2" is mixed; "3 7/2" is nothing anyone writes.
-        if not 0 < value < 1 or (left is not None and not re.match(r"[+-]? ?\d+ ", text)):
+        # "1 1/2" is mixed, "4 0/9" is 4; "3 7/2" is nothing anyone writes.
+        if not 0 <= value < 1 or (left is not None and not re.match(r"[+-]? ?\d+ ", text)):
             return None
         value += int(whole)
     return Number(-value if sign == "-" else value)

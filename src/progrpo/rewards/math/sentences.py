@@ -14,6 +14,11 @@ _OPEN = re.compile(
     r"except|without|wrong|incorrect|false|impossible|unclear|unknown|between|if|whether|assuming|suppose|supposing|doubt|"
     r"when|where|otherwise|instead|rather|versus|vs|sometimes|up to|minus|but)(?![A-Za-z])"
 )
+# "the number of points that could be in it is 19" hedges nothing, "the number that could be right is 19" does.
+_CLAUSE = re.compile(
+    r"(?i)(?<![A-Za-z])(?P<noun>number|value|amount|sum|length|area|probability|[a-z]{3,40}s) (?:that|which|who) "
+    r"(?:could|would|may|might) (?!be (?:right|correct|true|wrong|false|it|the|my|what)(?![a-z]))"
+)
 _OPERATION = re.compile(
     r"(?i)(?<![A-Za-z\\])(?:twice|thrice|half|double|triple|times|squared?|cubed?|root|plus|percent|negative|reciprocal|opposite|"
     r"inverse|log|power|factorial|sum|product|difference|quotient|remainder|first|last|next|every|other)(?![A-Za-z])|"
@@ -47,7 +52,8 @@ def value_in(text: str) -> str | None:
     prose = _FORMULA.sub(lambda match: " " * len(match.group()), text)
     prose = _COMMAND.sub(lambda match: "0" * len(match.group()), prose)
     verbs = list(_IS.finditer(prose))
-    if len(verbs) > 1 or (not verbs and len(_WORD.findall(prose)) < _MANY) or _OPEN.search(prose):
+    plain = _CLAUSE.sub(r"\g<noun> ", prose) if verbs else prose
+    if len(verbs) > 1 or (not verbs and len(_WORD.findall(prose)) < _MANY) or _OPEN.search(plain):
         return None
     if not verbs:
         return _only_value(text, prose)

@@ -134,6 +134,7 @@ _PLAIN = [
     (r"\^\s*\(([^()]*)\)", r"^{\1}"),
     (r"^(?:=|\\approx(?![a-z]))\s*(?=\S)", ""),
     (r"(?<!\.)[.,;]\s*$", ""),
+    (r"(?<!\\)\\+\s*$", ""),
     (r"\s+", " "),
 ]
 _LATEX_RULES = [(re.compile(pattern), replacement) for pattern, replacement in _LATEX]
