@@ -184,8 +184,7 @@ ROWS: list[tuple[str, dict[str, Any], str, str, str]] = [
 def test_table(info: dict[str, Any], program: str, status: str, reason: str) -> None:
     verdict = judged(info, program)
     assert verdict.status == status, verdict.detail
-    # Where two are given, which of a forged and a true line comes first is a race that neither wins.
-    assert any(one in verdict.detail for one in reason.split("|"))
+    assert reason in verdict.detail
 
 
 ALWAYS = "def __eq__(self, other): return True\n    def __ne__(self, other): return False\n    __hash__ = None"
@@ -236,7 +235,8 @@ CHEATS: list[tuple[str, dict[str, Any], str, str]] = [
         "            os.write(d, b\"{'passed': 3, 'gone': False}\\n\")\n        except OSError: pass\n    return 0",
         "cannot be read"),
     ("forged answers", MBPP, "import os\ndef add(a, b):\n    for d in range(3, 64):\n        try:\n"
-        "            os.write(d, b'[\"value\",true,[]]\\n')\n        except OSError: pass\n    return 0", "cannot be read|AssertionError"),
+        "            os.write(d, b'[\"value\",true,[]]\\n')\n        except OSError: pass\n    return 0",
+        "cannot be read|AssertionError"),
     ("patched driver", MBPP,
         "import sys\nsys.modules['__main__'].written = lambda *a: 'true'\ndef add(a, b): return 0", "not callable"),
     ("looks for the tests", MBPP,
@@ -266,7 +266,8 @@ CHEATS: list[tuple[str, dict[str, Any], str, str]] = [
 def test_a_pass_cannot_be_faked(info: dict[str, Any], program: str, reason: str) -> None:
     verdict = judged(info, program)
     assert verdict.status == "wrong", verdict.detail
-    assert reason in verdict.detail
+    # Where two are given, which of a forged and a true line comes first is a race that neither wins.
+    assert any(one in verdict.detail for one in reason.split("|"))
 
 
 @pytest.mark.usefixtures("box")
