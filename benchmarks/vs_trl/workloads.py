@@ -152,8 +152,8 @@ def tiny(work: Workload) -> Workload:
 def model_folder(work: Workload, folder: Path, device: str) -> str:
     """The path both sides load from: the embedded model, or random weights written to `folder` with a tokenizer.
 
-    The tokenizer makes token i of the word "ti". Its end token is t1, the first of the ids that end a completion; where none
-    shall end before the limit, it is drawn at one token in V all the same, on both sides.
+    The tokenizer makes token i of the word "ti". Its end token is t1, the first of the ids that end a completion; where no
+    completion shall end before the limit, t1 is never drawn (see `_never_draw`).
     """
     if work.shape is None:
         return resolve_path("embedded:countdown")
@@ -176,11 +176,23 @@ def model_folder(work: Workload, folder: Path, device: str) -> str:
     torch.manual_seed(0)
     with torch.device(device):
         model = LlamaForCausalLM(config)
+    if not work.stop_ids:
+        _never_draw(model, 1)
     model.generation_config.eos_token_id = [*range(1, max(1, work.stop_ids) + 1)]
     # Large weights travel in half the bytes; both sides read the same folder, so they still start equal.
     model.to(torch.bfloat16 if device == "cuda" else torch.float32).save_pretrained(folder)
     _write_tokenizer(shape.vocabulary, folder)
     return str(folder)
+
+
+@torch.no_grad()
+def _never_draw(model: Any, token: int) -> None:
+    """Give one token a logit far below all others: every token's embedding has the same large first number, which stays
+    large in the last hidden state, and the token's row of the head multiplies it by -100."""
+    model.get_input_embeddings().weight[:, 0] = 0.2
+    head = model.get_output_embeddings().weight
+    head[:, 0] = 0.2  # the same in each logit, so that it changes no probability
+    head[token, 0] = -100.0
 
 
 def _write_tokenizer(vocabulary: int, folder: Path) -> None:
