@@ -31,3 +31,16 @@ def test_what_is_done_soon_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     with Patience("loading", after_s=5.0) as patience:
         patience.now("reading")
     assert capsys.readouterr().err == ""
+
+
+def test_of_several_processes_the_main_one_tells(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        with Patience(f"as process {rank}", after_s=0.02):
+            time.sleep(0.3)
+    assert "as process 0" in (told := capsys.readouterr().err)
+    assert "as process 1" not in told

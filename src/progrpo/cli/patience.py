@@ -6,9 +6,12 @@ import threading
 from types import TracebackType
 from typing import Self, TextIO
 
+from progrpo.processes import launched
+
 
 class Patience:
-    """Tells on standard error what is being done. Use as a context manager; leaving it ends the line.
+    """Tells on standard error what is being done. Use as a context manager; leaving it ends the line. Of several processes the
+    main one tells.
 
     Args:
         after_s: seconds of silence before a line, and between its dots; what is done sooner is not told.
@@ -20,6 +23,7 @@ class Patience:
         self._doing = doing
         self._told = False
         self._over = False
+        self._quiet = not launched().main
         self._teller = threading.Thread(target=self._tell, daemon=True)
 
     def now(self, doing: str) -> None:
@@ -52,7 +56,7 @@ class Patience:
             while not self._over:
                 changed = self._changed.wait(self._after_s)
                 # It may have ended, or changed to nothing, while this thread waited for its turn.
-                if changed or self._over or not self._doing:
+                if changed or self._over or self._quiet or not self._doing:
                     continue
                 self._write("." if self._told else f"{self._doing} ")
                 self._told = True
