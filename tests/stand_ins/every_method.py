@@ -7,8 +7,8 @@ from progrpo.settings import Choice
 REQUIRED: dict[str, dict[str, object]] = {"f_grpo": {"gamma": 1.0}, "uniqueness": {"alpha": 1.0}}
 """Settings without a default: their values were never published."""
 
-OF_THREE: dict[str, dict[str, object]] = {"passk": {"k": 2}}
-"""What makes a method learn from groups of three."""
+OF_SMALL_GROUPS: dict[str, dict[str, object]] = {"passk": {"k": 2}}
+"""What makes a method learn from groups of three or four."""
 
 
 def load(name: str, **settings: object) -> Method:
@@ -17,4 +17,4 @@ def load(name: str, **settings: object) -> Method:
 
 def load_for_three(name: str, **settings: object) -> Method:
     """The same, for groups of three completions."""
-    return load(name, **{**OF_THREE.get(name, {}), **settings})
+    return load(name, **{**OF_SMALL_GROUPS.get(name, {}), **settings})
