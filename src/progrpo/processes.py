@@ -179,10 +179,12 @@ def join(environ: Mapping[str, str] = os.environ) -> Processes:
 
 
 def leave() -> None:
-    """End the exchange with the other processes."""
+    """End the exchange with the other processes; every one of them has to call it."""
     import torch.distributed as dist
 
     if dist.is_available() and dist.is_initialized():
+        # None of them may take its connections down while another is still reading from them.
+        dist.all_gather_object([None] * dist.get_world_size(), None)
         dist.destroy_process_group()
 
 
