@@ -161,12 +161,14 @@ def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Settings as dotted keys, as one would write them on the command line."""
-    flattened: dict[str, str] = {}
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings in sections as one table with dotted keys."""
+    table: dict[str, Any] = {}
     for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flattened |= flat(value, f"{prefix}{key}.")
-        else:
-            flattened[f"{prefix}{key}"] = "null" if value is None else str(value)
-    return flattened
+        table |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return table
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """The same as text, as one would write it on the command line."""
+    return {key: "null" if value is None else str(value) for key, value in flatten(settings, prefix).items()}

@@ -15,11 +15,11 @@ def test_folders_of_the_tokenizer_are_kept(policy: Policy, tmp_path: Path) -> No
     policy.model.tokenizer.chat_template = {"default": "a", "tool_use": "b"}
     folder = checkpoint.save(tmp_path, 1, policy, keep=2, method_state={})
     (extra,) = (folder / "additional_chat_templates").iterdir()
-    loaded = checkpoint.load_latest(tmp_path)
+    loaded = checkpoint.load(checkpoint.latest_folder(tmp_path))
     assert loaded is not None
     extra.write_text("damaged")
     with pytest.raises(CheckpointError):
-        checkpoint.load_latest(tmp_path)
+        checkpoint.load(checkpoint.latest_folder(tmp_path))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_restored_policy_goes_on_as_if_it_had_never_stopped(policy: Policy, tm
     checkpoint.save(tmp_path, 1, policy, keep=2, method_state={})
     step(policy)
     expected = [p.detach().clone() for p in policy.parameters]
-    loaded = checkpoint.load_latest(tmp_path)
+    loaded = checkpoint.load(checkpoint.latest_folder(tmp_path))
     assert loaded.step == 1
     model = wrap_model(
         AutoModelForCausalLM.from_pretrained(loaded.folder), policy.model.tokenizer, device=torch.device("cpu")
@@ -65,9 +65,9 @@ def test_only_the_latest_are_kept(policy: Policy, tmp_path: Path) -> None:
 def test_an_unfinished_write_is_no_checkpoint(policy: Policy, tmp_path: Path) -> None:
     checkpoint.save(tmp_path, 1, policy, keep=2, method_state={})
     (tmp_path / ".writing-step-000002").mkdir()
-    assert checkpoint.load_latest(tmp_path).step == 1
+    assert checkpoint.load(checkpoint.latest_folder(tmp_path)).step == 1
     checkpoint.save(tmp_path, 2, policy, keep=2, method_state={})
-    assert checkpoint.load_latest(tmp_path).step == 2
+    assert checkpoint.load(checkpoint.latest_folder(tmp_path)).step == 2
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "trainer_state.pt", "manifest.json", "config.json"])
@@ -84,7 +84,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(
     if damage == "remove":
         path.unlink()
     with caplog.at_level(logging.WARNING):
-        assert checkpoint.load_latest(tmp_path).step == 1
+        assert checkpoint.load(checkpoint.latest_folder(tmp_path)).step == 1
     assert "step-000002 is damaged" in caplog.text
 
 
@@ -92,8 +92,8 @@ def test_all_damaged(policy: Policy, tmp_path: Path) -> None:
     checkpoint.save(tmp_path, 1, policy, keep=2, method_state={})
     (tmp_path / "step-000001" / "manifest.json").unlink()
     with pytest.raises(CheckpointError, match="all 1 checkpoints"):
-        checkpoint.load_latest(tmp_path)
+        checkpoint.load(checkpoint.latest_folder(tmp_path))
 
 
 def test_none_yet(tmp_path: Path) -> None:
-    assert checkpoint.load_latest(tmp_path / "checkpoints") is None
+    assert checkpoint.latest_folder(tmp_path / "checkpoints") is None

@@ -68,7 +68,9 @@ def test_what_does_not_fit_is_said() -> None:
 def test_a_sampling_copy_that_cannot_be_held_is_refused() -> None:
     large = SIZE | {"parameters": 10**13, "trained": 10**13}
     one = footprint(recipe(), large, mode="fsdp2", count=8, reference=False)
-    with pytest.raises(ConfigError, match="engine 'hf' samples from a whole copy .*engine.name=vllm"):
+    with pytest.raises(
+        ConfigError, match="engine 'hf' samples from a whole copy .*more processes, or set model.precision=bf16.*vLLM"
+    ):
         require_sampling_copy(one, "fsdp2", "hf", torch.device("cpu"))
     require_sampling_copy(one, "ddp", "hf", torch.device("cpu"))
 

@@ -74,7 +74,7 @@ def test_a_checkpoint_has_it_and_the_model_folder_has_not(tiny_model: LanguageMo
     folder = checkpoint.save(tmp_path, 1, policy, keep=1, method_state={})
     saved = load_file(folder / "model.safetensors")
     assert set(saved) <= set(tiny_model.model.state_dict())
-    loaded = checkpoint.load_latest(tmp_path)
+    loaded = checkpoint.load(checkpoint.latest_folder(tmp_path))
     again = policy_of(tiny_model, lr=0.1)
     assert not torch.equal(again.net.weight, policy.net.weight)
     checkpoint.restore(loaded, again, {})

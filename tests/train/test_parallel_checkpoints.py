@@ -1,5 +1,6 @@
 """Checkpoints go from any number of processes to any other, and a process that dies ends the others."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +16,10 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from progrpo.errors import ProcessError
+from progrpo.errors import ProcessError, StorageError
 from progrpo.files import read_jsonl
 from progrpo.processes import join, leave
+from progrpo.train import checkpoint
 from progrpo.train.follower import require_shared
 from stand_ins.several_processes import free_port, start, train_together, with_gradients
 
@@ -75,6 +78,31 @@ def _blind(rank: int, count: int, port: int, folder: str) -> None:
 
 def test_nodes_without_a_common_file_system_are_refused(tmp_path: Path) -> None:
     start(_blind, 2, str(tmp_path))
+
+
+def _full_disk(rank: int, count: int, port: int, folder: str) -> None:
+    from stand_ins.several_processes import enter
+
+    enter(rank, count, port)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    module = SimpleNamespace(save_pretrained=refuse)
+    policy = SimpleNamespace(
+        processes=join(),
+        model=SimpleNamespace(model=module),
+        save_shards=lambda folder: None,
+        whole_weights=lambda: None,
+    )
+    with pytest.raises(StorageError, match="No space left on device"):
+        checkpoint.save(Path(folder), 1, policy, keep=1, method_state={})  # type: ignore[arg-type]
+    leave()
+    assert not list(Path(folder).iterdir())
+
+
+def test_a_full_disk_ends_all_processes_with_the_reason(tmp_path: Path) -> None:
+    start(_full_disk, 2, str(tmp_path))
 
 
 def torchrun(*arguments: str) -> list[str]:

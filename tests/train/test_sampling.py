@@ -248,7 +248,7 @@ def test_a_resumed_run_goes_on_with_the_same_problems_to_the_last_bit(
     assert all(torch.equal(one[name], other[name]) for name in one)
     # what the rollouts took is what the checkpoint says: four problems a round
     rows = [row for row in metrics(whole) if "tokens/generated" in row]
-    latest = checkpoint.load_latest(resumed / "checkpoints")
+    latest = checkpoint.load(checkpoint.latest_folder(resumed / "checkpoints"))
     assert latest is not None
     assert latest.state["method"] == {"sampling/taken": 4 * sum(row["rollout/rounds"] for row in rows)}
 

@@ -83,7 +83,7 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_ones_before(
     with small_files(written[fails] - 1), pytest.raises(StorageError, match="step-000002 cannot be written"):
         checkpoint.save(tmp_path, 2, policy, keep=1, method_state={})
     assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
-    assert checkpoint.load_latest(tmp_path).step == 1
+    assert checkpoint.load(checkpoint.latest_folder(tmp_path)).step == 1
 
 
 def test_an_error_of_something_else_is_not_taken_for_the_disk(tiny_model: LanguageModel, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from progrpo.settings import parse
 from progrpo.train import record, setup, trackers
 from progrpo.train.loop import train
 from progrpo.train.settings import RunSettings
-from progrpo.train.trackers import Tracked, Trackers, flatten
+from progrpo.train.trackers import Tracked, Trackers, plain
 
 Make = Callable[..., dict[str, Any]]
 NAMES = ["tensorboard", "wandb", "trackio"]
@@ -151,7 +151,7 @@ def test_no_launcher_is_asked(told: Told, tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_settings_become_one_table() -> None:
     nested = {"a": 1, "b": {"c": None, "d": {"e": 0.5}}, "f": ["x", 2], "g": {}}
-    assert flatten(nested) == {"a": 1, "b.c": None, "b.d.e": 0.5, "f": "['x', 2]"}
+    assert plain(nested) == {"a": 1, "b.c": None, "b.d.e": 0.5, "f": "['x', 2]"}
 
 
 def test_every_tracker_that_settings_allow_can_be_started() -> None:

@@ -55,30 +55,33 @@ def save(
     final = root / f"step-{step:06d}"
     aside = root / f"{_ASIDE}{final.name}"
 
+    # A disk that refuses the main process is an error in all of them: the boundary stands inside of what it alone does.
     def begin() -> None:
-        root.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
+        with storing(final):
+            root.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir()
 
     def finish() -> None:
-        _write(aside, step, policy, weights, method_state, merged)
-        if final.exists():
-            shutil.rmtree(final)
-        os.rename(aside, final)
-        _flush(root)
-        for old in folders(root)[:-keep]:
-            shutil.rmtree(old)
+        with storing(final):
+            _write(aside, step, policy, weights, method_state, merged)
+            if final.exists():
+                shutil.rmtree(final)
+            os.rename(aside, final)
+            _flush(root)
+            for old in folders(root)[:-keep]:
+                shutil.rmtree(old)
 
-    with storing(final):
-        try:
-            policy.processes.same(begin)
+    try:
+        policy.processes.same(begin)
+        with storing(final):
             policy.save_shards(aside / _SHARDS)
-            weights = policy.whole_weights()
-            policy.processes.same(finish)
-        except BaseException:
-            if policy.processes.main:
-                shutil.rmtree(aside, ignore_errors=True)
-            raise
+        weights = policy.whole_weights()
+        policy.processes.same(finish)
+    except BaseException:
+        if policy.processes.main:
+            shutil.rmtree(aside, ignore_errors=True)
+        raise
     return final
 
 
@@ -115,12 +118,6 @@ def forget_after(root: Path, step: int) -> None:
     steps, which would otherwise count among those that are kept."""
     for path in (*root.glob(f"{_ASIDE}*"), *(one for one in folders(root) if int(one.name[5:]) > step)):
         shutil.rmtree(path, ignore_errors=True)
-
-
-def load_latest(root: Path) -> Checkpoint | None:
-    """Read the latest undamaged checkpoint; None if there never was one (see `latest_folder`)."""
-    folder = latest_folder(root)
-    return None if folder is None else load(folder)
 
 
 def load(folder: Path) -> Checkpoint:

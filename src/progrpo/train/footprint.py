@@ -141,8 +141,8 @@ def require_sampling_copy(one: Footprint, mode: Mode, engine: str, device: torch
     if mode == "fsdp2" and one.resident > there:
         raise ConfigError(
             f"engine {engine!r} samples from a whole copy of the model beside the shards: {one.resident / GIB:.1f} GiB in all, "
-            f"more than the {there / GIB:.1f} of {device}. Start more processes, set model.precision=bf16, or "
-            "let another engine sample (engine.name=vllm, where it is installed)"
+            f"more than the {there / GIB:.1f} of {device}. Start more processes, or set model.precision=bf16; an engine that "
+            "samples from weights of its own on other devices, such as vLLM, is not there yet"
         )
     if mode == "fsdp2" and one.start > there:
         raise ConfigError(

@@ -5,7 +5,6 @@ weights of the sequences are those of the whole optimiser step (docs/scaling.md)
 """
 
 import copy
-import logging
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -22,8 +21,6 @@ from progrpo.errors import ConfigError
 from progrpo.model import LanguageModel
 from progrpo.processes import Processes
 from progrpo.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 _NO_BUFFERS: dict[str, Any] = {
     "forward_sync_buffers"

@@ -1,16 +1,13 @@
 """Log-probs of the sampling policy for the ratio, c(q) and c(o): one source for all three, and no pass too many."""
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from progrpo.methods import Advantages, Method
 from progrpo.methods.step import part_of_batch
-from progrpo.rollout.verify import FailedAs
 from progrpo.train.columns import column_mask
 from progrpo.train.policy import Policy
-from progrpo.train.reference import Reference
 from progrpo.train.rollout_batch import make_rollout_batch
 from progrpo.train.rows import TokenRows
 from progrpo.train.setup import Trainer
@@ -19,39 +16,15 @@ from progrpo.types import Group, RolloutBatch
 
 
 def policy_batch(trainer: Trainer, groups: tuple[Group, ...], rows: TokenRows) -> tuple[RolloutBatch, TokenCounts]:
-    """See `sampling_policy_batch`; its arguments as the run has them."""
-    settings = trainer.settings
-    return sampling_policy_batch(
-        groups,
-        rows,
-        trainer.policy,
-        trainer.method.needs,
-        from_engine=trainer.engine_scores,
-        failed=settings.verify.failed,
-        budget=settings.batch.micro_tokens,
-        state=dict(trainer.method.state),
-        reference=trainer.reference,
-    )
-
-
-def sampling_policy_batch(
-    groups: tuple[Group, ...],
-    rows: TokenRows,
-    policy: Policy,
-    needs: frozenset[str],
-    *,
-    from_engine: bool,
-    failed: FailedAs,
-    budget: int,
-    state: dict[str, Any],
-    reference: Reference | None = None,
-) -> tuple[RolloutBatch, TokenCounts]:
     """The rollout under the policy that sampled it, and what it cost to know.
 
-    With `from_engine` the log-probs kept while sampling serve and no forward pass is made; else the trainer makes one,
-    which gives the prompts' log-probs too. A reference model and a net's values cost a pass each, where they are needed.
+    Where the engine scores (`Trainer.engine_scores`) the log-probs kept while sampling serve and no forward pass is made; else
+    the trainer makes one, which gives the prompts' log-probs too. A reference model and a net's values cost a pass each, where
+    they are needed.
     """
-    if from_engine:
+    policy, needs, reference = trainer.policy, trainer.method.needs, trainer.reference
+    failed, budget = trainer.settings.verify.failed, trainer.settings.batch.micro_tokens
+    if trainer.engine_scores:
         batch, counts = make_rollout_batch(groups, needs, failed), TokenCounts()
     else:
         everything = slice(0, len(groups))
@@ -64,7 +37,7 @@ def sampling_policy_batch(
     if "values" in needs:
         scores = policy.score(rows, index, columns=columns, budget=budget, entropies=False, prompts=False, values=True)
         batch, counts = replace(batch, values=scores.values), counts + scores.token_counts
-    return replace(batch, state=state), counts
+    return replace(batch, state=dict(trainer.method.state)), counts
 
 
 def refreshed_advantages(

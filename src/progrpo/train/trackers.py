@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from progrpo.environment import installed
 from progrpo.errors import ConfigError
 from progrpo.files import storing
+from progrpo.settings import flatten
 from progrpo.train.settings import RunSettings
 
 
@@ -79,7 +80,7 @@ def start_trackers(settings: RunSettings, path: Path, *, first: int, identity: s
     """Those of `record.trackers`; None where none is chosen. See `Tracked`."""
     if not settings.record.trackers:
         return None
-    run = Tracked(path, settings.record.project, identity, flatten(settings.model_dump(mode="json")), first)
+    run = Tracked(path, settings.record.project, identity, plain(settings.model_dump(mode="json")), first)
     return Trackers(settings.record.trackers, run)
 
 
@@ -95,15 +96,12 @@ def require_trackers(settings: RunSettings) -> None:
             raise ConfigError(f"record.trackers: {name!r} is not installed; pip install 'progrpo[{name}]'")
 
 
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings as one table with dotted keys; a list becomes text."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value if value is None or isinstance(value, str | int | float) else str(value)
-    return flat
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as trackers take them: one table with dotted keys, a list as text."""
+    return {
+        key: value if value is None or isinstance(value, str | int | float) else str(value)
+        for key, value in flatten(settings).items()
+    }
 
 
 def _tensorboard(run: Tracked) -> Tracker:
