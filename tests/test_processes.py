@@ -1,5 +1,9 @@
 """Who this process is, as launchers say it, and what one process alone exchanges."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -70,3 +74,40 @@ def test_alone_gives_back_what_was_put_in() -> None:
 
     with pytest.raises(ModelError, match="broken"):
         ALONE.same(fail)
+
+
+_AFTER_AN_EXCHANGE = """
+import os, sys, time, torch
+import torch.distributed as dist
+from progrpo.processes import EndOfProcess
+
+class Slow:
+    def __del__(self):
+        time.sleep(1)
+
+end = EndOfProcess()
+other = os.fork() == 0
+dist.init_process_group("gloo", store=dist.FileStore(sys.argv[2], 2), rank=int(other), world_size=2)
+if other:
+    time.sleep(0.3)
+    dist.all_reduce(torch.ones(3))
+    time.sleep(0.3)
+    os._exit(0)
+EndOfProcess.joined = sys.argv[1] == "ours"
+group = dist.group.WORLD  # a model that was wrapped keeps it
+# What the future calls is given back by gloo's thread, here in the middle of the interpreter's end.
+dist.all_reduce(torch.ones(3), async_op=True).get_future().then(lambda done, slow=Slow(): None).wait()
+dist.destroy_process_group()
+end.status = 3
+print("said")
+sys.exit(end.status)
+"""
+
+
+@pytest.mark.parametrize(("ends", "status"), [("ours", 3), ("plainly", -6)])
+def test_a_process_of_several_ends_with_its_status_whatever_gloo_still_holds(
+    ends: str, status: int, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", _AFTER_AN_EXCHANGE, ends, str(tmp_path / "meeting")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (status, "said\n"), done.stderr

@@ -5,12 +5,15 @@ environment. What is exchanged here are Python objects and tensors on the CPU, b
 (`progrpo.train.parallel`). With one process nothing is initialised and every exchange gives back what was put in.
 """
 
+import atexit
 import os
+import sys
+import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from progrpo.errors import ConfigError, ProcessError, ProgrpoError
 
@@ -175,6 +178,7 @@ def join(environ: Mapping[str, str] = os.environ) -> Processes:
         raise ProcessError(
             f"process {processes.rank} of {processes.count} cannot join the others at {address}:{port}: {error}"
         ) from error
+    EndOfProcess.joined = True
     return processes
 
 
@@ -186,6 +190,32 @@ def leave() -> None:
         # None of them may take its connections down while another is still reading from them.
         dist.all_gather_object([None] * dist.get_world_size(), None)
         dist.destroy_process_group()
+        time.sleep(0.1)  # for gloo's threads: see `EndOfProcess`
+
+
+class EndOfProcess:
+    """Ends a process that has joined others once Python's exit handlers have run; its memory is left to the system.
+
+    Gloo's threads outlive `destroy_process_group`, and give back the Python objects of an exchange a moment after it. One that
+    does so while the interpreter is being taken down aborts the process ("terminate called without an active exception"),
+    and a run that was done would count as failed. Exit handlers run in reverse order: to be made before any other.
+
+    Attributes:
+        joined: whether this process has joined others; one alone ends as any program does.
+        status: the exit status, to be set before the interpreter ends.
+    """
+
+    joined: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self.status = 0
+        atexit.register(self._end)
+
+    def _end(self) -> None:
+        if self.joined:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(self.status)
 
 
 def _meeting_point(environ: Mapping[str, str]) -> tuple[str, int]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from progrpo.processes import ALONE, join, leave
+from progrpo.processes import ALONE, EndOfProcess, join, leave
 from progrpo.settings import parse
 from progrpo.train.loop import train
 from progrpo.train.policy import Policy
@@ -30,7 +30,15 @@ def train_together(count: int, runs: Sequence[dict[str, Any]], *, resume: bool =
 
 def start(work: Callable[..., None], count: int, *arguments: Any) -> None:
     """Call `work(rank, count, port, *arguments)` in so many new processes; what one raises is raised here."""
-    torch.multiprocessing.spawn(work, (count, free_port(), *arguments), nprocs=count)
+    torch.multiprocessing.spawn(_work_and_end, (work, count, free_port(), *arguments), nprocs=count)
+
+
+def _work_and_end(rank: int, work: Callable[..., None], count: int, port: int, *arguments: Any) -> None:
+    end = EndOfProcess()
+    EndOfProcess.joined = True  # by `work`, and not only through `join`
+    end.status = 1
+    work(rank, count, port, *arguments)
+    end.status = 0
 
 
 def enter(rank: int, count: int, port: int) -> None:

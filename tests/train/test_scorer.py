@@ -1,7 +1,6 @@
 """The scorer under DDP and FSDP2: two processes give the gradient of one."""
 
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from progrpo.train.micro_batch import MicroBatch, micro_batches
 from progrpo.train.passes import top_columns
 from progrpo.train.rows import TokenRows
 from progrpo.train.scorer import Scorer
+from stand_ins.several_processes import start
 
 GROUP, PROBLEMS = 4, 2
 TEMPERATURE = 1.3
@@ -111,11 +111,8 @@ def test_two_processes_give_the_gradient_of_one(
     wrapping: str, tiny_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = str(tiny_folder())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     out = str(tmp_path / "gradients.pt")
-    torch.multiprocessing.spawn(_process, (2, port, folder, wrapping, out), nprocs=2)
+    start(_process, 2, folder, wrapping, out)
     model = load_model(ModelSettings(path=folder, device="cpu"))
     scorer = Scorer(model, TEMPERATURE)
     rows = made_up_rows(model.model.config.vocab_size)

@@ -15,7 +15,7 @@ import typer
 
 from progrpo.cli.patience import LogHandler, Patience
 from progrpo.errors import ProgrpoError, TerminatedError, own_place
-from progrpo.processes import require_alone
+from progrpo.processes import EndOfProcess, require_alone
 
 app = typer.Typer(
     name="progrpo",
@@ -199,6 +199,18 @@ _GO_ON = {
 
 def main() -> None:
     """Run the command line; what goes wrong is one line on standard error and one of `EXIT_STATUSES`."""
+    end = EndOfProcess()
+    try:
+        _main()
+    except SystemExit as stop:
+        end.status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        raise
+    except BaseException:
+        end.status = 1
+        raise
+
+
+def _main() -> None:
     logging.basicConfig(level=_log_level(), format="%(levelname)s %(message)s", handlers=[LogHandler()])
     logging.getLogger("huggingface_hub").propagate = False  # it writes its lines itself, and ours would be the second
     before = signal.signal(signal.SIGTERM, _terminate)
