@@ -93,7 +93,7 @@ TYPOS = [
     ("rewards", "def gold_faults(problem, params): ...", "unknown function 'gold_faults'; did you mean 'gold_fault'"),
     ("rewards", "SLOWLY = True", "unknown constant 'SLOWLY'; did you mean 'SLOW'"),
     ("rewards", "warmup = lambda params: None", "unknown function 'warmup'; did you mean 'warm'"),
-    ("rewards", "PATTERN = 'x'", "unknown constant 'PATTERN'. A reward may define: Params, score, SLOW"),
+    ("rewards", "PATTERN = 'x'", "unknown constant 'PATTERN'. A reward may define: Params, score, score_all,"),
     ("tasks", "SAMPLE = {}", "unknown constant 'SAMPLE'; did you mean 'SAMPLES'"),
     ("tasks", "samples = {}", "unknown constant 'samples'; did you mean 'SAMPLES'"),
     ("tasks", "def summarize(problems, params): ...", "unknown function 'summarize'; did you mean 'summarise'"),
@@ -141,12 +141,7 @@ def test_what_is_imported_private_or_listed_is_nobodys_hook(text: str, write: Ca
         ("measures", "", r"must define measure\(judged, params\)"),
         ("engines", "", r"must define Params \(a subclass of progrpo.settings.Settings\)"),
         ("engines", GOOD["engines"].replace("make", "_make"), r"must define make\(model, params\) -> Engine"),
-        ("tasks", GOOD["tasks"].replace("load", "_load"), r"must define load\(split, params\)"),
-        (
-            "tasks",
-            GOOD["tasks"].replace("REWARD", "_REWARD"),
-            r"must define REWARD \(a reward: .*\) or reward\(params\)",
-        ),
+        ("tasks", GOOD["tasks"].replace("load", "_load"), r"must define load\(split\[, params\]\)"),
     ],
 )
 def test_a_missing_part_is_refused(package: str, text: str, message: str, write: Callable[[str], Path]) -> None:
@@ -344,7 +339,9 @@ def test_a_gold_check_gives_text_or_none(write: Callable[[str], Path]) -> None:
 @pytest.mark.parametrize(
     ("rows", "error", "message"),
     [
-        ("[{'id': '1', 'prompt': 'x'}]", PluginError, "row 0 of split 'train' is .* expected a progrpo.types.Problem"),
+        ("['x']", PluginError, "row 0 of split 'train' is 'x'; expected a progrpo.types.Problem"),
+        ("[{'prompt': 'x'}, 'y']", DataError, "split train, row 2: expected a row .*, got 'y'"),
+        ("[{'prompts': 'x'}]", DataError, "split train, row 1: no 'prompt'; the row has prompts"),
         ("[Problem(id='1', prompt='x'), Problem(id=2, prompt='x')]", PluginError, "row 1 .* whose id is text"),
         ("(Problem(id='1', prompt='x') for _ in range(2))", PluginError, "load gave a generator; expected a list"),
         ("[Problem(id='1', prompt='x')] * 2", DataError, "problem '1': the id '1' is that of another problem already"),

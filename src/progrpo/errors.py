@@ -106,8 +106,13 @@ def own_place(error: BaseException) -> str | None:
     return place
 
 
+_CELLS = ("<ipython-input", "<python-input", "<stdin>")
+
+
 def _is_own(name: str) -> bool:
     path = Path(name)
+    if name.startswith(_CELLS) or "ipykernel_" in name:  # a cell of a notebook, or a line of Python's prompt
+        return True
     library = {"site-packages", "dist-packages"}.intersection(path.parts)
     return (
         path.is_file() and not library and not any(path.resolve().is_relative_to(one) for one in (_HERE, *_INSTALLED))

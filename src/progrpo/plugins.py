@@ -9,16 +9,17 @@ import importlib
 import importlib.util
 import inspect
 import math
+import os
 import pkgutil
 import symtable
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Real
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from progrpo.errors import PluginError
@@ -57,8 +58,10 @@ def _file(package: str, name: str) -> Path:
 def load(package: str, name: str) -> ModuleType:
     """Import the variation `name` of `package`, the module at a dotted path, or a file.
 
-    A file is known by its absolute path: it is run once per process, as an import is, and finds no modules beside it that
-    Python would not find anyway.
+    A plain name that is none of the package's is that of a file `name.py` in the current folder, where there is one. A dotted
+    path is looked for in the current folder after all other places: a `math.py` there does not hide Python's. A file is known
+    by its absolute path: it is run once per process, as an import is, and finds no modules beside it that Python would not
+    find anyway.
 
     Raises:
         PluginError: no such file or module; the message names the nearest one.
@@ -71,14 +74,38 @@ def load(package: str, name: str) -> ModuleType:
     if "." in name:
         return _load_dotted(package, name)
     if name not in names(package):
+        if Path(f"{name}.py").is_file():
+            return _load_file(package, f"{name}.py")
         raise PluginError(
             f"{package}: unknown name {name!r}{_hint(name, names(package))} Expected one of: {', '.join(names(package))}"
         )
     return importlib.import_module(f"progrpo.{package}.{name}")
 
 
+def load_function(package: str, name: str) -> tuple[str, Callable[..., Any]] | None:
+    """The function that "PLACE:FUNCTION" names, with its name alone; None for any other name.
+
+    Args:
+        name: PLACE is what `load` takes, or a module that is imported already (one of a test, or of a notebook's folder).
+
+    Raises:
+        PluginError, ImportError: see `load`; or there is no such function.
+    """
+    place, colon, function = name.rpartition(":")
+    if not colon or not function.isidentifier():
+        return None
+    module = sys.modules[place] if place in sys.modules else load(package, place)
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise PluginError(f"{package}: {name!r}: {place} has no function {function!r}; expected MODULE:FUNCTION")
+    return function, found
+
+
 def label(name: str) -> str:
     """A name as it may stand in the name of a file: the last part of a dotted path, a file without folder and suffix."""
+    _, colon, function = name.rpartition(":")
+    if colon and function.isidentifier():
+        return function
     return Path(name).stem if _is_file(name) else name.rpartition(".")[2]
 
 
@@ -111,14 +138,36 @@ def _load_file(package: str, name: str) -> ModuleType:
 
 def _load_dotted(package: str, name: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
+        return _import(name)
     except ModuleNotFoundError as error:
-        if error.name is None or not name.startswith(error.name):
+        if not _is_missing(name, error):
             raise
         raise PluginError(
             f"{package}: no module {name!r} on the Python path (looked for {error.name!r}); "
             f"a dotted path must be importable, a plain name must be one of: {', '.join(names(package))}"
         ) from error
+
+
+def _import(name: str) -> ModuleType:
+    """Import a module, from the current folder where it is nowhere else; the folder then stays the last of the path, for what
+    the module imports later."""
+    here = os.getcwd()
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if not _is_missing(name, error) or {here, ""} & set(sys.path):
+            raise
+    sys.path.append(here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        sys.path.remove(here)
+        raise
+
+
+def _is_missing(name: str, error: ModuleNotFoundError) -> bool:
+    """Whether it is the module itself that was not found, or a package it stands in; not one that it imports."""
+    return error.name is not None and (name == error.name or name.startswith(f"{error.name}."))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -69,7 +69,10 @@ def plan(
     """
     task = tasks.load(choice)
     chosen = reward or task.reward()
-    full = Choice(name=chosen.name, **{**chosen.params, **rewards.load(chosen).params.model_dump(mode="json")})
+    judge = rewards.load(chosen)
+    full = Choice(name=chosen.name, **{**chosen.params, **judge.params.model_dump(mode="json")})
+    if judge.takes_columns:
+        task = tasks.load(tasks.for_columns(choice))
     default_limit: int = getattr(task.module, "MAX_NEW_TOKENS", MAX_NEW_TOKENS)
     limit = max_new_tokens or default_limit
     if preset is not None:

@@ -7,6 +7,8 @@ The contract:
                     out of its group). Anything else, nan and inf included, is `crashed`. Where it has a parameter `finish`,
                     it also gets how the completion ended: "stop" (an end token), "length" (cut at the limit), None where
                     nobody knows: score(text, problem, params, *, finish=None)
+    score_all       in its place: score_all(texts, problems[, params]) -> a list of what `score` gives, called once for a batch
+                    of completions in this process (batched(params) -> bool where that depends on the settings)
     and, where they are needed:
     SLOW            True: `score` may take long or hang; it then runs in a worker process that is killed at the time limit
                     (rollout/verify.py). A file whose answer depends on its settings defines slow(params) -> bool
@@ -27,10 +29,13 @@ The contract:
 A problem may have several accepted answers (`Problem.accepted`); a reward never sees more than one: it is asked once for each,
 and the best verdict counts.
 
-A single function will do: "mylab.rewards:length_ok" or "./my_rewards.py:length_ok" is the reward whose `score` it is.
+A single function will do: "mylab.rewards:length_ok" or "./my_rewards.py:length_ok" is the reward whose `score` it is, or, with
+a parameter `completions`, one that is called as TRL calls it (`_functions.py`). A file that defines no more than such a
+function, or calls it `reward`, is named alone.
 """
 
 import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
@@ -38,9 +43,12 @@ from typing import Any
 
 from progrpo import plugins
 from progrpo.errors import PluginError
+from progrpo.rewards._functions import SESSION, as_module, of_session, only_function, takes_columns
 from progrpo.rewards._results import as_verdict, best
 from progrpo.settings import Choice, Settings, parse
 from progrpo.types import Finish, Problem, Verdict
+
+__all__ = ["CONTRACT", "DEFAULT_LIMIT_S", "SESSION", "Params", "Reward", "load", "load_part"]
 
 DEFAULT_LIMIT_S = 10.0
 
@@ -59,6 +67,8 @@ CONTRACT = plugins.Contract(
     names={
         "Params": "a subclass of progrpo.settings.Settings",
         "score": "score(text, problem[, params]) -> Verdict | number | bool | None",
+        "score_all": "score_all(texts, problems[, params]) -> list of Verdict | number | bool | None",
+        "batched": "batched(params) -> bool",
         "SLOW": "True or False",
         "slow": "slow(params) -> bool",
         "CANONICAL": "True or False",
@@ -71,7 +81,7 @@ CONTRACT = plugins.Contract(
         "warm": "warm(params)",
         "prepare": "prepare(params)",
     },
-    required=(("score",),),
+    required=(("score", "score_all"),),
     settings=Settings,
 )
 
@@ -82,7 +92,8 @@ class Reward:
 
     Attributes:
         takes_params: whether `score` wants the settings, or text and problem alone.
-        takes_finish: those of `score` and `fast_verdict` that want to know how the completion ended.
+        takes_finish: those of `score`, `score_all` (a list there) and `fast_verdict` that want to know how a completion ended.
+        takes_columns: whether it, or a part of it, reads the columns of the problems' rows by name.
     """
 
     name: str
@@ -90,6 +101,7 @@ class Reward:
     params: Any
     takes_params: bool = True
     takes_finish: frozenset[str] = frozenset()
+    takes_columns: bool = False
 
     @property
     def choice(self) -> Choice:
@@ -114,7 +126,36 @@ class Reward:
         known = [as_verdict(one, self.params, self.name) for one in verdicts if one is not None]
         return best(known) if len(known) == len(verdicts) or any(one.correct for one in known) else None
 
+    @property
+    def batched(self) -> bool:
+        """Whether it judges many completions in one call, `score_all`."""
+        if self.has("batched"):
+            return bool(self.module.batched(self.params))
+        return self.has("score_all") and not self.slow
+
+    def score_all(self, items: Sequence[tuple[str, Problem, Finish | None]]) -> list[Verdict]:
+        """`score` of each, in as few calls as the reward allows.
+
+        Raises:
+            PluginError: its `score_all` gave no list, or one of another length.
+        """
+        if not self.has("score_all"):
+            return [self.score(*item) for item in items]
+        golds = [item[1].each_gold for item in items]
+        texts = [item[0] for item, each in zip(items, golds, strict=True) for _ in each]
+        problems = [one for each in golds for one in each]
+        told: dict[str, Any] = {}
+        if "score_all" in self.takes_finish:
+            told["finish"] = [item[2] for item, each in zip(items, golds, strict=True) for _ in each]
+        values = self.module.score_all(texts, problems, *((self.params,) if self.takes_params else ()), **told)
+        if not isinstance(values, Sequence) or len(values) != len(texts):
+            raise PluginError(f"reward {self.name!r}: score_all gave {values!r:.80}; expected a list of {len(texts)}")
+        verdicts = iter([as_verdict(value, self.params, self.name) for value in values])
+        return [best([next(verdicts) for _ in each]) for each in golds]
+
     def _score(self, text: str, problem: Problem, finish: Finish | None) -> Verdict:
+        if not self.has("score"):
+            return self.score_all([(text, problem, finish)])[0]
         arguments = (text, problem, self.params) if self.takes_params else (text, problem)
         return as_verdict(self.module.score(*arguments, **self._finish("score", finish)), self.params, self.name)
 
@@ -187,13 +228,13 @@ def load(choice: Choice) -> Reward:
     plugins.check_contract(CONTRACT, choice.name, module)
     params = parse(getattr(module, "Params", Params), choice.params, where=f"reward {choice.name}")
     wants = frozenset(
-        name for name in ("score", "fast_verdict") if plugins.takes(getattr(module, name, None), "finish")
+        name for name in ("score", "score_all", "fast_verdict") if plugins.takes(getattr(module, name, None), "finish")
     )
+    judge = module.score if hasattr(module, "score") else module.score_all
     # Of score(text, problem, finish) the third is not the settings.
-    settled = plugins.accepts(module.score, 3) and not (
-        plugins.accepts(module.score, 2) and _third(module.score) == "finish"
-    )
-    return Reward(choice.name, module, params, takes_params=settled, takes_finish=wants)
+    settled = plugins.accepts(judge, 3) and not (plugins.accepts(judge, 2) and _third(judge) == "finish")
+    columns = any(_takes_columns(name) for name in (choice.name, *_names_within(params.model_dump())))
+    return Reward(choice.name, module, params, takes_params=settled, takes_finish=wants, takes_columns=columns)
 
 
 def _third(function: object) -> str:
@@ -206,16 +247,35 @@ def _third(function: object) -> str:
 
 
 def _module(name: str) -> ModuleType:
-    """The module of that name; for "module:function" one whose `score` is the function and that defines nothing else."""
-    place, colon, function = name.rpartition(":")
-    if not colon or not function.isidentifier():
-        return plugins.load("rewards", name)
-    score = getattr(plugins.load("rewards", place), function, None)
-    if not callable(score):
-        raise PluginError(f"reward {name!r}: {place} has no function {function!r}; expected MODULE:FUNCTION")
-    module = ModuleType(name)
-    vars(module)["score"] = score
-    return module
+    """The module of that name; for a function one that consists of it."""
+    function = _function(name)
+    return plugins.load("rewards", name) if function is None else as_module(name, function)
+
+
+def _names_within(value: object) -> list[str]:
+    """The names of the rewards that a reward is made of (`combined`, `length`), at any depth."""
+    if isinstance(value, Mapping):
+        own = [value["name"]] if isinstance(value.get("name"), str) else []
+        return own + [name for one in value.values() for name in _names_within(one)]
+    return [name for one in value for name in _names_within(one)] if isinstance(value, tuple | list) else []
+
+
+def _takes_columns(name: str) -> bool:
+    function = _function(name)
+    return function is not None and takes_columns(function)
+
+
+def _function(name: str) -> Callable[..., Any] | None:
+    """The plain function that a name stands for; None for a module of the contract."""
+    if name.startswith(SESSION):
+        return of_session(name)
+    if named := plugins.load_function("rewards", name):
+        return named[1]
+    module = plugins.load("rewards", name)
+    score = getattr(module, "score", None)
+    if callable(score):
+        return score if takes_columns(score) else None
+    return None if hasattr(module, "score_all") else only_function(module, name)
 
 
 def load_part(choice: Choice) -> Reward:

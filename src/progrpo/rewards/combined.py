@@ -7,11 +7,13 @@ reward:
   parts: [{name: math, weight: 1.0}, {name: mylab.rewards.format, weight: 0.2}]
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pydantic import Field, model_validator
 
 from progrpo import rewards
+from progrpo.errors import ConfigError
 from progrpo.settings import Choice, Settings
 from progrpo.types import Finish, Problem, Verdict
 
@@ -42,6 +44,19 @@ class Params(Settings):
 def score(text: str, problem: Problem, params: Params, *, finish: Finish | None = None) -> Verdict:
     """Judge by every part. A part that fails (`bad_gold`, `crashed`, `timeout`) makes the whole fail."""
     return _sum([reward.score(text, problem, finish) for _, reward in _parts(params)], params)
+
+
+def score_all(
+    texts: Sequence[str], problems: Sequence[Problem], params: Params, *, finish: Sequence[Finish | None] | None = None
+) -> list[Verdict]:
+    """Each part judges all of them, a part that takes many at once in one call."""
+    items = list(zip(texts, problems, finish or [None] * len(texts), strict=True))
+    by_part = [reward.score_all(items) for _, reward in _parts(params)]
+    return [_sum(list(verdicts), params) for verdicts in zip(*by_part, strict=True)]
+
+
+def batched(params: Params) -> bool:
+    return not slow(params) and any(reward.batched for _, reward in _parts(params))
 
 
 def fast_verdict(text: str, problem: Problem, params: Params, *, finish: Finish | None = None) -> Verdict | None:
@@ -77,6 +92,13 @@ def limit_s(params: Params) -> float:
 
 
 def prepare(params: Params) -> None:
+    """Raises ConfigError where a worker process would have to judge by a function that only this process knows."""
+    own = [part.name for part in params.parts if part.name.startswith(rewards.SESSION)]
+    if own and slow(params):
+        raise ConfigError(
+            f"reward: {own[0].removeprefix(rewards.SESSION)} is a function of this session, but a reward beside it is judged "
+            "in worker processes, which cannot know it; put the function into a file (my_reward.py) and import it from there"
+        )
     for _, reward in _parts(params):
         reward.prepare()
 

@@ -160,7 +160,7 @@ class _Worker:
         # spawn, not fork: a forked child would inherit torch's threads in an unknown state, and its memory.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        with _safe_path() as before:
+        with _apart() as before:
             arguments = (theirs, make, memory_bytes, os.getpid(), before)
             self._process = context.Process(target=_serve, args=arguments, daemon=True)
             self._process.start()
@@ -223,8 +223,7 @@ class _Worker:
         if not self._ready:
             self._process.join(1.0)
             raise VerifierError(
-                f"a verifier process did not start (exit code {self._process.exitcode}); its error stands above. In a "
-                "script, start the run under `if __name__ == '__main__':`"
+                f"a verifier process did not start (exit code {self._process.exitcode}); its error stands above"
             )
 
 
@@ -242,15 +241,22 @@ def call_here(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outco
 
 
 @contextmanager
-def _safe_path() -> Iterator[str | None]:
-    """Processes started meanwhile do not look for modules in the current folder before they have this process's own path:
-    a `math.py` there would be imported in place of Python's. Yields what the variable was."""
+def _apart() -> Iterator[str | None]:
+    """Processes started meanwhile do not look for modules in the current folder before they have this process's own path: a
+    `math.py` there would be imported in place of Python's. Nor do they run this process's script once more, as "spawn" does to
+    find its functions: nothing that they are sent is defined there, and a script that trains would train again. Yields what
+    the variable was."""
     with _starting:
         before = os.environ.get(_SAFE_PATH)
         os.environ[_SAFE_PATH] = "1"
+        script = vars(sys.modules["__main__"])
+        kept: dict[str, Any] = {name: script[name] for name in ("__spec__", "__file__") if name in script}
+        script["__spec__"] = None
+        script.pop("__file__", None)
         try:
             yield before
         finally:
+            script.update(kept)
             _restore(before)
 
 

@@ -85,6 +85,8 @@ class Verifier:
             VerifierError: a worker cannot start.
             Stopped: `stop` was set.
         """
+        if self._reward.batched:
+            return self._together(items, on_progress)
         verdicts: list[Verdict | None] = [self._at_once(item) for item in items]
         left = [index for index, verdict in enumerate(verdicts) if verdict is None]
         known = len(items) - len(left)
@@ -130,6 +132,21 @@ class Verifier:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+    def _together(self, items: Sequence[Item], on_progress: Progress | None) -> list[Verdict]:
+        """The verdicts of a reward that takes many at once. Where it fails on the whole, each is judged by itself: one
+        completion that it cannot read costs no other its verdict."""
+        if not items:
+            return []
+        full = [(item[0], item[1], item[2] if len(item) > 2 else None) for item in items]
+        outcome = call_here(self._reward.score_all, (full,))
+        if outcome.failure is None:
+            each = [replace(outcome, value=verdict, seconds=outcome.seconds / len(full)) for verdict in outcome.value]
+        else:
+            each = [call_here(self._reward.score, item) for item in full]
+        if on_progress:
+            on_progress(len(full))
+        return [self._verdict(one) for one in each]
 
     def _at_once(self, item: Item) -> Verdict | None:
         """What needs no worker: a fast reward's verdict, or what a slow one's `fast_verdict` decides."""

@@ -1,11 +1,12 @@
 """One data set or benchmark = one file.
 
 The contract:
+    load            load(split[, params]) -> Sequence[Problem], with the splits "train" and "test"; ids are text and unique.
+                    Problems may be rows of the task `file`, too: {"prompt": ..., "answer": ..., any column for the reward}
+    and, where they are needed:
     Params          its settings, a `Settings` model; those of a published data set build on `tasks._published.PublishedParams`
-    load            load(split, params) -> Sequence[Problem], with the splits "train" and "test"; ids are text and unique
     REWARD          the reward that judges it unless the recipe names another: its name, or {"name": ..., key: value};
                     or reward(params) -> either, where that depends on its settings
-    and, where they are needed:
     MAX_NEW_TOKENS  tokens a completion may have in `progrpo evaluate` unless told otherwise; 8,192 without it
     SAMPLES         completions per problem under each preset of `progrpo evaluate` ({"paper": 32, "recommended": 64})
     summarise       summarise(problems, params) -> {name: number}: numbers of the whole task that are no mean over
@@ -21,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from progrpo import plugins
-from progrpo.errors import DataError, PluginError
+from progrpo.errors import ConfigError, DataError, PluginError
 from progrpo.settings import Choice, Settings, parse
 from progrpo.types import Problem, ProblemResult
 
@@ -29,7 +30,7 @@ CONTRACT = plugins.Contract(
     kind="task",
     names={
         "Params": "a subclass of progrpo.settings.Settings",
-        "load": "load(split, params) -> Sequence[Problem]",
+        "load": "load(split[, params]) -> Sequence[Problem | row]",
         "REWARD": "a reward: its name, or {name: ..., key: value}",
         "reward": "reward(params) -> its name, or {name: ..., key: value}",
         "MAX_NEW_TOKENS": "a number of tokens",
@@ -38,7 +39,7 @@ CONTRACT = plugins.Contract(
         "check": "check(params, problems)",
         "SOURCES": "where a published data set is read from",
     },
-    required=(("Params",), ("load",), ("REWARD", "reward")),
+    required=(("load",),),
     settings=Settings,
 )
 
@@ -55,8 +56,13 @@ class Task:
         """The reward that judges it unless another is named.
 
         Raises:
-            ConfigError: it is neither a name nor {name: ..., key: value}.
+            ConfigError: it is neither a name nor {name: ..., key: value}, or the task names none.
         """
+        if not hasattr(self.module, "reward") and not hasattr(self.module, "REWARD"):
+            raise ConfigError(
+                f"task {self.name!r} names no reward; give one with reward.name (progrpo list rewards), or write "
+                'REWARD = "math" into its file'
+            )
         chosen = self.module.reward(self.params) if hasattr(self.module, "reward") else self.module.REWARD
         named = {"name": chosen} if isinstance(chosen, str) else chosen
         return parse(Choice, named, where=f"task {self.name}: its reward")
@@ -69,9 +75,11 @@ class Task:
             DataError: the split is empty, two of its problems share an id (both lines are named), or a text holds half a
                 character.
         """
-        loaded = self.module.load(split, self.params)
+        loaded: Any = self.module.load(split, *((self.params,) if plugins.accepts(self.module.load, 2) else ()))
         if not isinstance(loaded, Sequence):
             raise PluginError(f"task {self.name!r}: load gave a {type(loaded).__name__}; expected a list of Problem")
+        if any(isinstance(row, Mapping) for row in loaded):
+            loaded = plugins.load("tasks", "file").problems_of(loaded, where=f"{self.name}, split {split}")
         for index, problem in enumerate(loaded):
             if not isinstance(problem, Problem) or not isinstance(problem.id, str):
                 raise PluginError(
@@ -83,7 +91,8 @@ class Task:
         if len(loaded) == 0:
             raise DataError(f"task {self.name!r}: split {split!r} has no problems")
         _require_readable(loaded, f"task {self.name!r}: split {split!r}")
-        return loaded
+        problems: Sequence[Problem] = loaded
+        return problems
 
     def check(self, problems: Sequence[Problem]) -> None:
         """Raises DataError where `summarise` would lack something."""
@@ -102,9 +111,28 @@ def load(choice: Choice) -> Task:
         PluginError: unknown name, or a file that does not keep the contract.
         ConfigError: unknown or invalid setting.
     """
-    module = plugins.load("tasks", choice.name)
+    module = _module(choice.name)
     plugins.check_contract(CONTRACT, choice.name, module)
-    return Task(choice.name, module, parse(module.Params, choice.params, where=f"task {choice.name}"))
+    params = parse(getattr(module, "Params", Settings), choice.params, where=f"task {choice.name}")
+    return Task(choice.name, module, params)
+
+
+def _module(name: str) -> ModuleType:
+    """The module of that name; for "MODULE:FUNCTION" one whose `load` the function is."""
+    named = plugins.load_function("tasks", name)
+    if named is None:
+        return plugins.load("tasks", name)
+    module = ModuleType(name)
+    vars(module)["load"] = named[1]
+    return module
+
+
+def for_columns(choice: Choice) -> Choice:
+    """The choice for a reward that reads columns by name: the task `file` then keeps all of them, unless the settings name
+    some."""
+    if choice.name != "file" or "info_keys" in choice.params:
+        return choice
+    return Choice(**{**choice.model_dump(), "info_keys": None})
 
 
 def reward(choice: Choice) -> Choice:

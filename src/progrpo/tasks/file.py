@@ -25,6 +25,8 @@ from progrpo.tasks._answers import read_answers
 from progrpo.tasks._rows import read_rows
 from progrpo.types import Message, Problem
 
+__all__ = ["REWARD", "Params", "load", "problems_of"]
+
 REWARD = "math"
 _LONGEST_PROMPT = 4_000_000
 """Characters: a million tokens of English. Tokenising what is longer takes minutes, only to refuse it."""
@@ -45,8 +47,8 @@ class Params(Settings):
     reward needs none (it then reads `info_keys`, for instance tests)."""
     id_key: str | None = None
     """Column of a unique id, text or a whole number; None numbers the rows."""
-    info_keys: tuple[str, ...] = ()
-    """Columns handed to the reward as they are."""
+    info_keys: tuple[str, ...] | None = ()
+    """Columns handed to the reward as they are; None: all of them, as a reward gets them that names columns itself."""
     chat: bool = True
     """A text prompt becomes one user message for the model's chat template; false gives it to the model as it stands."""
     instruction: str = ""
@@ -76,6 +78,28 @@ def load(split: str, params: Params) -> list[Problem]:
     return chosen
 
 
+def problems_of(rows: Sequence[Any], *, where: str) -> list[Problem]:
+    """Rows of another task, written as those of a file with default settings; all of their columns go to the reward.
+
+    Args:
+        where: of which task and split, for messages.
+
+    Raises:
+        DataError: a row is no mapping, or has no prompt.
+    """
+    problems = []
+    for index, row in enumerate(rows):
+        place = f"{where}, row {index + 1}"
+        if isinstance(row, Problem):
+            problems.append(row)
+            continue
+        if not isinstance(row, Mapping):
+            raise DataError(f'{place}: expected a row {{"prompt": ..., "answer": ...}}, got {row!r:.80}')
+        keys = {"id_key": "id" if "id" in row else None, "answer_key": "answer" if "answer" in row else None}
+        problems.append(_problem(row, place, index, Params(info_keys=None, **keys)))
+    return problems
+
+
 def _read(path: Path, params: Params) -> list[Problem]:
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected JSONL or Parquet rows with {params.prompt_key!r} and "
@@ -94,7 +118,7 @@ def _problem(row: Mapping[str, Any], place: str, index: int, params: Params) -> 
         accepted = tuple(others)
     prompt = _prompt(_at(row, params.prompt_key, place), place, params)
     identity = str(index) if params.id_key is None else _id(_at(row, params.id_key, place), place, params.id_key)
-    info = {key: _at(row, key, place) for key in params.info_keys}
+    info = dict(row) if params.info_keys is None else {key: _at(row, key, place) for key in params.info_keys}
     return Problem(id=identity, prompt=prompt, answer=answer, accepted=accepted, info=info, place=place)
 
 

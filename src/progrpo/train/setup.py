@@ -99,6 +99,8 @@ def choose(settings: RunSettings) -> Chosen:
     method, task = methods.load(settings.method), tasks.load(settings.task)
     reward_choice = settings.reward or task.reward()
     reward, engine = rewards.load(reward_choice), engines.choose(settings.engine)
+    if reward.takes_columns:
+        task = tasks.load(tasks.for_columns(settings.task))
     if settings.evaluate.every:
         measures.load(settings.evaluate.measures)
     written_out = {
