@@ -245,6 +245,8 @@ class RolloutBatch:
         prompt_logprobs: [P, Q] and prompt_mask: [P, Q] (False on padding and on the first token); None likewise.
         ref_logprobs: [N, S] under the model before training; None likewise. values: [N, S] of the method's net; likewise.
         entropy_gradients: [N, S] see `Completion`; None where the engine gives none.
+        certainties, raw_logits, proxy_logprobs, nucleus_entropies: [N, S] of the distribution that each token was drawn from
+            (see `progrpo.algo.distributions.Further`); None unless the method's needs name them.
         sampler_logprobs: [N, S] as the engine reported them, whoever scored since.
         verdicts: [P][G] as the verifier gave them; () unless the method's needs name it.
         problems: [P] ids. state: what the method remembers from rollout to rollout, to be written into.
@@ -262,6 +264,10 @@ class RolloutBatch:
     ref_logprobs: "Float[Tensor, 'N S'] | None" = None
     values: "Float[Tensor, 'N S'] | None" = None
     entropy_gradients: "Float[Tensor, 'N S'] | None" = None
+    certainties: "Float[Tensor, 'N S'] | None" = None
+    raw_logits: "Float[Tensor, 'N S'] | None" = None
+    proxy_logprobs: "Float[Tensor, 'N S'] | None" = None
+    nucleus_entropies: "Float[Tensor, 'N S'] | None" = None
     sampler_logprobs: "Float[Tensor, 'N S'] | None" = None
     verdicts: "tuple[tuple[Verdict, ...], ...]" = ()
     problems: tuple[str, ...] = ()

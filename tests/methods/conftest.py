@@ -30,6 +30,11 @@ def rollout_batch() -> Callable[..., RolloutBatch]:
             "prompt_logprobs": torch.tensor([[0.0, 0.1, 0.9], [0.0, 0.4, 1.0]]).clamp(min=1e-9).log()
             * torch.tensor([[0.0, 1.0, 1.0], [0.0, 1.0, 0.0]]),
             "prompt_mask": torch.tensor([[False, True, True], [False, True, False]]),
+            "entropy_gradients": torch.arange(18.0).view(6, 3) * mask - 4,
+            "certainties": torch.arange(18.0).view(6, 3).sqrt() * mask,
+            "raw_logits": torch.arange(18.0).view(6, 3) * mask - 7,
+            "proxy_logprobs": -0.1 * mask,
+            "nucleus_entropies": torch.arange(18.0).view(6, 3) * mask / 2,
             "verdicts": verdicts_of(correct.float(), [["a", "b", "c"], ["a", "a", "b"]]),
         }
         return RolloutBatch(**(fields | changes))

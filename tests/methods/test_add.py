@@ -18,7 +18,8 @@ from stand_ins.batch_steps import Table, drifted, lengths_of, random_batch, rewa
 MakeModule = Callable[[str], str]
 
 TOKEN_LEVEL = ("entropy_advantage", "ppo")
-OTHERS = [name for name in plugins.names("methods") if name not in (*TOKEN_LEVEL, "progrpo")]
+FROM_VERDICTS = ("pacs", "real")
+OTHERS = [name for name in plugins.names("methods") if name not in (*TOKEN_LEVEL, *FROM_VERDICTS, "progrpo")]
 
 
 def load(name: str, add: object = None, **settings: object) -> Method:

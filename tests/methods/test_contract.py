@@ -48,12 +48,13 @@ def test_padding_and_order_of_problems_change_nothing(name: str, rollout_batch: 
     def padded(values: torch.Tensor) -> torch.Tensor:
         return torch.cat([values, torch.zeros(len(values), 4, dtype=values.dtype)], dim=1)
 
+    by_token = {
+        field.name: padded(value)
+        for field in fields(batch)
+        if isinstance(value := getattr(batch, field.name), Tensor) and value.shape == batch.mask.shape
+    }
     wider = rollout_batch(
-        mask=padded(batch.mask),
-        old_logprobs=padded(batch.old_logprobs),
-        entropies=padded(batch.entropies),
-        prompt_logprobs=padded(batch.prompt_logprobs),
-        prompt_mask=padded(batch.prompt_mask),
+        **by_token, prompt_logprobs=padded(batch.prompt_logprobs), prompt_mask=padded(batch.prompt_mask)
     )
     assert torch.equal(method.advantages(wider).values, plain)
     swap = torch.tensor([3, 4, 5, 0, 1, 2])
@@ -213,7 +214,7 @@ def same(one: Outcome, other: Outcome, of: Callable[[Tensor], Tensor] = lambda r
 @pytest.mark.parametrize("name", NAMES)
 def test_padding_changes_no_gradient(name: str) -> None:
     method = load(name, **SETTINGS.get(name, {}))
-    for seed in range(3):
+    for seed in range(2):
         batch = random_batch(seed)
         states, logprobs = by_rows(batch), drifted(batch, seed, 0.3)
         count, width = batch.mask.shape
@@ -241,7 +242,7 @@ def test_the_order_of_problems_changes_no_gradient(name: str) -> None:
     method = load(name, **SETTINGS.get(name, {}))
     order = torch.tensor([2, 0, 1])
     sequences = (3 * order[:, None] + torch.arange(3)).flatten()
-    for seed in range(3):
+    for seed in range(2):
         batch = random_batch(seed)
         # No two rewards alike: where all covariances are 0, KL-Cov takes the first token.
         batch = replace(batch, rewards=batch.rewards + torch.arange(9).view(3, 3) / 50)
@@ -261,7 +262,7 @@ def test_the_order_of_problems_changes_no_gradient(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_micro_batches_change_no_gradient(name: str, settings: dict[str, object]) -> None:
     method = load(name, **settings, **({"dropout": 0.0} if name == "flowrl" else {}))
-    for seed in range(3):
+    for seed in range(2):
         batch = random_batch(seed)
         states, logprobs = by_rows(batch), drifted(batch, seed, 0.3)
         order = torch.randperm(9, generator=torch.Generator().manual_seed(seed))
@@ -305,7 +306,7 @@ def guarded(method: Method) -> Method:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_method_writes_into_its_arguments(name: str) -> None:
     method = guarded(load(name))
-    for seed in range(3):
+    for seed in range(2):
         batch = random_batch(seed)
         step_of(method, batch, drifted(batch, seed, 0.3), by_rows(batch))
     added = methods.load(Choice(name="grpo", add="progrpo"))

@@ -34,8 +34,10 @@ DUAL = {
     "rent": ("released", 3.0),
     "ppo": ("verl", 3.0),
     "progrpo": ("verl", 3.0),
-} | dict.fromkeys(("dapo", "high_entropy"), ("released", 10.0))
-WITHOUT_SURROGATE = ("cispo", "dppo", "flowrl", "gspo", "kl_cov", "reinforce", "rlsc")
+} | dict.fromkeys(("dapo", "high_entropy", "steer", "hapo"), ("released", 10.0))
+WITHOUT_SURROGATE = ("cispo", "dppo", "flowrl", "gspo", "kl_cov", "pacs", "real", "reinforce", "rlsc")
+COMPARED = ("pacs", "real")
+"""Each completion's loss is made of all that are left of its group."""
 
 
 # --- dual_clip ---
@@ -85,7 +87,14 @@ def test_with_any_method_a_large_ratio_counts_as_that_of_the_bound_or_it_is_refu
         with pytest.raises(ConfigError, match="which this method does not use"):
             load(name, dual_clip=2.0)
         return
-    own = {"rent": {"kl_coef": 0.0}, "ppo": {"value_coef": 0.0}, "clip_cov": {"ratio": 0.0}, "simko": {"penalty": 1.0}}
+    own = {
+        "rent": {"kl_coef": 0.0},
+        "ppo": {"value_coef": 0.0},
+        "clip_cov": {"ratio": 0.0},
+        "simko": {"penalty": 1.0},
+        "steer": {"weight_min": 1.0},
+        "hapo": {"adaptive_advantage": False},
+    }
     own = own.get(name, {})
     bounded, free = load(name, dual_clip=2.0, **own), load(name, dual_clip=None, **own)
     states = torch.zeros(9, batch.mask.shape[1], 4)
@@ -152,9 +161,14 @@ def test_cut_completions_leave_the_tokens_and_stay_in_the_counts(aggregate: str,
 def test_with_any_method_they_have_no_gradient_and_the_others_keep_theirs(name: str, settings: dict) -> None:
     # aggregate=fixed: the weights of the others do not change. Nothing is dropped by the methods themselves: all are judged
     # and both kinds are there. A net without random numbers.
-    own = {"flowrl": {"dropout": 0.0}, "clip_cov": {"ratio": 0.0}, "kl_cov": {"ratio": 0.0}}.get(name, {})
-    if name == "high_entropy":
-        own = {"fraction": 1.0}
+    own = {
+        "flowrl": {"dropout": 0.0},
+        "clip_cov": {"ratio": 0.0},
+        "kl_cov": {"ratio": 0.0},
+        "high_entropy": {"fraction": 1.0},
+        "steer": {"weight_min": 1.0},
+        "hapo": {"adaptive_advantage": False, "adaptive_clip": False},
+    }.get(name, {})
     batch = cut(random_batch(SEED, failed=0.0), (0, 1), (2, 0))
     logprobs = drifted(batch, SEED, 0.1)
     outcome = {}
@@ -180,7 +194,7 @@ def test_with_any_method_they_have_no_gradient_and_the_others_keep_theirs(name: 
         factor = (
             9 / 7 if name == "flowrl" and of == "logprobs" and not settings else 1.0
         )  # its mean is over what is trained
-        if name == "flowrl" and settings:
+        if (name == "flowrl" and settings) or name in COMPARED:
             continue
         assert torch.allclose(dropped[~gone], factor * kept[~gone], rtol=1e-4, atol=1e-7), of
     assert outcome["keep"].gradient[gone].any()

@@ -48,7 +48,7 @@ def test_a_step_holds_the_rows_of_its_problems() -> None:
         assert torch.equal(getattr(made.batch, name), getattr(batch, name)[1:2]), name
     assert made.kept.all()
     assert torch.equal(made.ref_logprobs, batch.ref_logprobs[own])
-    assert made.entropy_gradients is None
+    assert torch.equal(made.entropy_gradients, batch.entropy_gradients[own])
     assert made.group == 3
     assert made.batch.pool.tolist() == [0, 0, 0]
 
@@ -67,7 +67,7 @@ def test_advantages_of_tokens_take_the_place_of_those_of_sequences() -> None:
     own = Advantages(values=torch.ones(1, 3), tokens=tokens, carried={"values": 2 * tokens})
     made = make_step(batch, own, slice(2, 3), seed=0)
     assert torch.equal(made.batch.advantages, tokens)
-    assert torch.equal(made.carried["values"], 2 * tokens)
+    assert torch.equal(made.batch.carried["values"], 2 * tokens)
 
 
 def test_refreshed_log_probs_stand_beside_those_of_the_policy_that_sampled() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -16,6 +17,9 @@ Table = list[list[float]]
 """A number for each token of each sequence, or for each completion of each problem."""
 
 NAN = float("nan")
+
+SEEDS = [pytest.param(range(8), id="8"), pytest.param(range(8, 100), id="100", marks=pytest.mark.slow)]
+"""Of the random batches on which a method is compared with its formula as loops."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -101,7 +105,22 @@ def random_batch(
         ref_logprobs=logprobs(),
         values=torch.randn(mask.shape, generator=draw) * mask,
         problems=tuple(f"problem {p}" for p in range(problems)),
+        **_further(mask, seed),
     )
+
+
+def _further(mask: Tensor, seed: int) -> dict[str, Tensor]:
+    """What else a pass gives of each token's distribution; every third token is none of the proxy's."""
+    draw = torch.Generator().manual_seed(seed + 30_000)
+    proxy = -2 * torch.rand(mask.shape, generator=draw)
+    proxy = proxy.masked_fill(torch.rand(mask.shape, generator=draw) < 1 / 3, -torch.inf)
+    return {
+        "entropy_gradients": torch.randn(mask.shape, generator=draw) * mask,
+        "certainties": (1 + 4 * torch.rand(mask.shape, generator=draw)) * mask,
+        "raw_logits": 10 * torch.randn(mask.shape, generator=draw) * mask,
+        "nucleus_entropies": 1.5 * torch.rand(mask.shape, generator=draw) * mask,
+        "proxy_logprobs": torch.where(mask, proxy, 0.0),
+    }
 
 
 def drifted(batch: RolloutBatch, seed: int, scale: float) -> Tensor:
@@ -170,11 +189,16 @@ def take_step(
 
     Args:
         logprobs: [N, S] now. parts: sequences of each micro-batch; None for one of all.
-        inputs: entropies [N, S], states [N, S, D], prompt_states [N, D] and top_logprobs [N, S, K] of the forward pass, where
-            the method reads them; the likeliest tokens are certain where nobody says.
+        inputs: entropies and nucleus_entropies [N, S], states [N, S, D], prompt_states [N, D] and top_logprobs [N, S, K] of the
+            forward pass, where the method reads them; where nobody says, the likeliest tokens are certain, and the nucleus'
+            entropies those of the rollout.
     """
     if method.top_tokens:
         inputs = {"top_logprobs": torch.zeros(*logprobs.shape, method.top_tokens), **inputs}
+    if "nucleus_entropies" in method.needs:
+        assert batch.nucleus_entropies is not None
+        inputs = {"nucleus_entropies": batch.nucleus_entropies, **inputs}
+        batch = replace(batch, nucleus_entropies=inputs["nucleus_entropies"])
     problems, group = batch.rewards.shape
     whole = method.advantages(batch)
     method.remember(whole)
@@ -184,7 +208,8 @@ def take_step(
     def rows(index: Tensor) -> dict[str, Any]:
         named = {name: live[name][index] for name in ("entropies", "prompt_states", "top_logprobs") if name in live}
         states = {"token_states": live["states"][index][batch.mask[index]]} if "states" in live else {}
-        return named | states | {"net": net}
+        further = {name: live[name][index] for name in ("nucleus_entropies",) if name in live}
+        return named | states | {"net": net, "further": further}
 
     loss, own, _ = descend(method, batch, advantages, live["logprobs"], rows, parts=parts)
     gradients = {name: torch.zeros_like(value) if value.grad is None else value.grad for name, value in live.items()}

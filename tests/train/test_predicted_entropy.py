@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from progrpo import methods
+from progrpo.algo.distributions import Further
+from progrpo.algo.logprobs import NOTHING
 from progrpo.engines import Sampling
 from progrpo.engines.hf.sampling import sample
 from progrpo.methods import Advantages
@@ -96,7 +98,9 @@ class Table:
         ):
             yield SharedMicroBatch(micro, counts=True, last=True)
 
-    def forward(self, micro: MicroBatch, *, entropy_grad: bool = False, top: int = 0) -> Forwarded:
+    def forward(
+        self, micro: MicroBatch, *, entropy_grad: bool = False, top: int = 0, further: Further = NOTHING
+    ) -> Forwarded:
         logp = self.logits.log_softmax(dim=-1)[micro.index // 6]  # [B, V]
         return Forwarded(logprobs=logp.gather(1, micro.tokens), entropies=None, states=torch.zeros(1, 1, 1))
 

@@ -9,10 +9,12 @@ from torch import Tensor
 from torch.nn.functional import nll_loss
 from torch.utils.checkpoint import checkpoint
 
+from progrpo.algo.distributions import Further
 from progrpo.algo.shapes import require_shape
 from progrpo.errors import ShapeError
 
 Head = Callable[[Tensor], Tensor]
+NOTHING = Further()
 
 
 def token_logprobs(
@@ -57,11 +59,13 @@ class HeadValues(NamedTuple):
         logprobs: of the token itself, with gradient.
         entropies: in nats, of the distribution it was drawn from; None unless asked for.
         top_logprobs: of the likeliest tokens in its place, likeliest first, with gradient; None unless asked for.
+        further: what else was asked for, by name (see `Further`).
     """
 
     logprobs: Float[Tensor, "N S"]
     entropies: Float[Tensor, "N S"] | None
     top_logprobs: Float[Tensor, "N S K"] | None
+    further: dict[str, Float[Tensor, "N S"]]
 
 
 def head_logprobs(
@@ -101,6 +105,7 @@ def head_values(
     entropies: bool = False,
     entropy_grad: bool = False,
     top: int = 0,
+    further: Further = NOTHING,
     previous: Int[Tensor, "N S"] | None = None,
     chunk_rows: int = 4096,
 ) -> HeadValues:
@@ -117,6 +122,7 @@ def head_values(
         entropies: also give the entropy in nats of the distribution each scored token was drawn from; without gradient
             unless `entropy_grad`.
         top: also give the log-probs of so many likeliest tokens in the place of each; 0 for none.
+        further: what else to give of each distribution.
 
     Returns:
         Gradient flows into `hidden` and the head.
@@ -137,7 +143,7 @@ def head_values(
     states = hidden.flatten(0, 1).index_select(0, before)  # [M, D]
     targets = token_ids[row, column]
 
-    def chunk(states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def chunk(states: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
         logits = head(states)
         entropy = (
             distribution_entropy(logits if entropy_grad else logits.detach(), temperature) if entropies else targets
@@ -146,7 +152,8 @@ def head_values(
         if top:
             scaled = logits if temperature == 1 else logits.float() / temperature
             likeliest = scaled.log_softmax(dim=-1, dtype=torch.float32).topk(min(top, logits.shape[-1]), dim=-1).values
-        return gather_logprobs(logits, targets, temperature), entropy, likeliest
+        own = gather_logprobs(logits, targets, temperature)
+        return own, entropy, likeliest, *further.values(logits, targets, temperature)
 
     recompute = torch.is_grad_enabled() and states.shape[0] > chunk_rows
     pieces = [
@@ -159,4 +166,9 @@ def head_values(
         values = torch.cat([piece[which] for piece in pieces])
         return empty.new_zeros(*mask.shape, *values.shape[1:]).index_put((row, column), values)
 
-    return HeadValues(placed(0), placed(1) if entropies else None, placed(2) if top else None)
+    return HeadValues(
+        placed(0),
+        placed(1) if entropies else None,
+        placed(2) if top else None,
+        {name: placed(3 + place) for place, name in enumerate(further.names)},
+    )

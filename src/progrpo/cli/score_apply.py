@@ -159,6 +159,8 @@ def _batch(file: RolloutFile, label: str, method: Method) -> RolloutBatch:
     if "entropies" in method.needs and not file.tokens:
         raise DataError(f"method {label!r} reads token entropies, but {file.path} holds none; {_TOKENS}")
     batch = make_rollout_batch(file.groups, method.needs, file.failed_as)
+    if "entropy_gradients" in method.needs and batch.entropy_gradients is None:
+        raise DataError(f"method {label!r} reads the gradients of entropies, but {file.path} holds none; {_TOKENS}")
     if file.tokens:
         return batch
     return _refuse_tokens(batch, f"method {label!r} reads log-probs, but {file.path} holds none; {_TOKENS}")

@@ -67,7 +67,8 @@ class StepBatch:
         logprobs: [K, S] under the policy as it is before this step where the needs name "refresh" (or
             "refresh_advantages"), else those of the policy that sampled; the same numbers in a rollout's first step.
         old_logprobs: [K, S] under the policy that sampled.
-        entropies: [K, S] in nats, of the policy of `logprobs`; None unless the needs name "entropies".
+        entropies, nucleus_entropies: [K, S] in nats, of the policy of `logprobs`; None unless the needs name them.
+        carried: [K, S] from `Advantages.carried`.
         correct, judged, truncated: [p, G].
         pool: [K] which sequences share statistics: 0 for all, or the number of the micro-batch (see `Pool`).
         generator: random numbers of this step alone; the same in a resumed run.
@@ -83,6 +84,8 @@ class StepBatch:
     pool: Int[Tensor, " K"]
     generator: torch.Generator
     entropies: Float[Tensor, "K S"] | None = None
+    nucleus_entropies: Float[Tensor, "K S"] | None = None
+    carried: Mapping[str, Float[Tensor, "K S"]] = field(default_factory=dict)
 
     def per_pool(self, function: Callable[[Bool[Tensor, "K S"]], Tensor]) -> Tensor:
         """Evaluate `function` on the mask of each pool and put the results [K, S] together."""
@@ -104,6 +107,7 @@ class Reweighted:
         keep: [K, S] tokens that are trained on; the others leave the denominators too. The KL penalty and the entropy
             bonus go on counting all.
         marks: [K, S] tokens that `token_loss` or `extra_loss` treat otherwise.
+        carried: [K, S] values per token that `MicroView.carried` gives back, beside those of `Advantages.carried`.
         stats: metrics, as in `Advantages`.
     """
 
@@ -111,6 +115,7 @@ class Reweighted:
     weights: Float[Tensor, "K S"] | None = None
     keep: Bool[Tensor, "K S"] | None = None
     marks: Bool[Tensor, "K S"] | None = None
+    carried: Mapping[str, Float[Tensor, "K S"]] = field(default_factory=dict)
     stats: Mapping[str, WeightedMean] = field(default_factory=dict)
 
 
@@ -126,9 +131,11 @@ class MicroView:
         all_mask, all_weights: the same with the tokens that `Reweighted.keep` takes away, for what acts on every token (KL
             penalty, entropy bonus); None where it takes none.
         sequences: [M] which sequence of the step each is; sequence n belongs to problem n // group.
-        group: G. count: sequences of the whole step that are kept, for means over sequences.
-        correct: [M]. marks: [M, S] from `reweight`. carried: [M, S] from `Advantages.carried`.
-        entropies: [M, S] with gradient, where the needs name "entropy_grad". ref_logprobs: [M, S] where they name it.
+        group: G. count: sequences of the whole step that are trained on, for means over sequences; problems: those of them
+            with such a sequence, for means over problems.
+        correct: [M]. marks: [M, S] from `reweight`. carried: [M, S] from `Advantages.carried` and `Reweighted.carried`.
+        entropies: [M, S] with gradient, where the needs name "entropy_grad". nucleus_entropies: [M, S] with gradient, and
+            ref_logprobs: [M, S], where they name them.
         top_logprobs: [M, S, K] of the K likeliest tokens in the place of each, likeliest first, with gradient, where the needs
             name it.
         token_states: [n, D] the last hidden state before each of the n tokens of `mask`'s sequences, in row order, with
@@ -146,11 +153,13 @@ class MicroView:
     group: int
     count: int
     correct: Bool[Tensor, " M"]
+    problems: int = 0
     all_mask: Bool[Tensor, "M S"] | None = None
     all_weights: Float[Tensor, " M"] | None = None
     marks: Bool[Tensor, "M S"] | None = None
     carried: Mapping[str, Float[Tensor, "M S"]] = field(default_factory=dict)
     entropies: Float[Tensor, "M S"] | None = None
+    nucleus_entropies: Float[Tensor, "M S"] | None = None
     ref_logprobs: Float[Tensor, "M S"] | None = None
     top_logprobs: Float[Tensor, "M S K"] | None = None
     token_states: Float[Tensor, "n D"] | None = None

@@ -19,6 +19,39 @@ def covariance(
     return centred.masked_fill(~mask, 0.0)
 
 
+def deviation(
+    values: Float[Tensor, "K S"], mask: Bool[Tensor, "K S"]
+) -> tuple[Float[Tensor, "K S"], Float[Tensor, ""]]:
+    """Each value less the mean over `mask`, 0 where masked, and the population standard deviation; float32.
+
+    Values that are all equal deviate by exactly 0: the rounding error of their mean is of no meaning.
+    """
+    known = values.detach().float()[mask]
+    if known.numel() == 0 or bool(known.min() == known.max()):
+        return torch.zeros_like(values, dtype=torch.float32), torch.zeros((), device=values.device)
+    mean = known.double().mean()
+    centred = (values.detach().double() - mean).masked_fill(~mask, 0.0)
+    return centred.float(), (centred.square().sum() / known.numel()).sqrt().float()
+
+
+def largest(values: Float[Tensor, "K S"], mask: Bool[Tensor, "K S"], count: int) -> Bool[Tensor, "K S"]:
+    """The `count` masked tokens with the largest values, all of them if there are no more; ties to the earlier token."""
+    count = min(int(mask.sum()), count)
+    ranked = values.float().masked_fill(~mask, -math.inf).flatten().argsort(descending=True, stable=True)
+    chosen = torch.zeros(mask.numel(), dtype=torch.bool, device=mask.device)
+    chosen[ranked[:count]] = True
+    return chosen.view(mask.shape)
+
+
+def quantile_of_rows(values: Float[Tensor, "K S"], mask: Bool[Tensor, "K S"], q: float) -> Float[Tensor, " K"]:
+    """The q-quantile over the masked values of each row, between two of them by linear interpolation; inf in a row without."""
+    ordered = values.masked_fill(~mask, torch.inf).sort(dim=1).values
+    # A place such as 0.8 of 5 steps must be 4, whatever 0.8 is in binary.
+    place = ((mask.sum(dim=1).clamp(min=1) - 1).double() * q * 1e9).round() / 1e9  # [K]
+    low, high = (ordered.gather(1, end.long()[:, None])[:, 0] for end in (place.floor(), place.ceil()))
+    return torch.where(low == high, low, low + (place - place.floor()).float() * (high - low))
+
+
 def top_share(
     values: Float[Tensor, "K S"],
     mask: Bool[Tensor, "K S"],
@@ -36,8 +69,4 @@ def top_share(
     product = share * tokens
     # A share such as 0.2 of 5 tokens must be 1, whatever 0.2 is in binary.
     count = math.ceil(product - 1e-9) if rounding == "ceil" else math.floor(product + 1e-9)
-    count = min(tokens, max(at_least, count))
-    ranked = values.float().masked_fill(~mask, -math.inf).flatten().argsort(descending=True, stable=True)
-    chosen = torch.zeros(mask.numel(), dtype=torch.bool, device=mask.device)
-    chosen[ranked[:count]] = True
-    return chosen.view(mask.shape)
+    return largest(values, mask, min(tokens, max(at_least, count)))

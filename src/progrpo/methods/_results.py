@@ -61,6 +61,8 @@ def as_reweighted(value: object, step: StepBatch, hook: str) -> Reweighted:
             tensor = _tensor(one, step.mask.shape, f"{hook}: {name}", "[K, S], one for each token", dtype)
             if dtype is None:
                 _require_finite(tensor[step.mask], f"{hook}: {name}")
+    for name, one in value.carried.items():
+        _tensor(one, step.mask.shape, f"{hook}: carried[{name!r}]", "[K, S], one for each token")
     _require_stats(value.stats, hook)
     return value
 

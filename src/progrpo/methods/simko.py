@@ -17,13 +17,13 @@ entropy bonus of 0.001 has no gradient.
 """
 
 import torch
-from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
 from progrpo import methods
 from progrpo.algo.aggregate import How
 from progrpo.algo.surrogate import clipped_surrogate
+from progrpo.methods._pools import quantile_of_rows
 
 NEEDS = frozenset({"entropies", "refresh", "top_logprobs"})
 
@@ -48,7 +48,7 @@ def reweight(step: methods.StepBatch, params: Params) -> methods.Reweighted:
     """Marks the uncertain tokens."""
     if step.entropies is None:
         return methods.Reweighted()
-    threshold = _quantile_of_rows(step.entropies.float(), step.mask, params.quantile)
+    threshold = quantile_of_rows(step.entropies.float(), step.mask, params.quantile)
     return methods.Reweighted(marks=step.mask & (step.entropies.float() > threshold[:, None]))
 
 
@@ -68,12 +68,3 @@ def token_loss(micro: methods.MicroView, surrogate: Tensor, params: Params) -> T
         clip_high=params.clip_high,
         dual_clip=params.dual_clip,
     )
-
-
-def _quantile_of_rows(values: Float[Tensor, "K S"], mask: Bool[Tensor, "K S"], q: float) -> Float[Tensor, " K"]:
-    """The q-quantile over the masked values of each row, between two of them by linear interpolation; inf in a row without."""
-    ordered = values.masked_fill(~mask, torch.inf).sort(dim=1).values
-    # A place such as 0.8 of 5 steps must be 4, whatever 0.8 is in binary.
-    place = ((mask.sum(dim=1).clamp(min=1) - 1).double() * q * 1e9).round() / 1e9  # [K]
-    low, high = (ordered.gather(1, end.long()[:, None])[:, 0] for end in (place.floor(), place.ceil()))
-    return torch.where(low == high, low, low + (place - place.floor()).float() * (high - low))

@@ -9,7 +9,8 @@ p problems of the step, K = p * G sequences of it, M sequences of a micro-batch,
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -29,7 +30,6 @@ class Step:
         batch: as the method sees them.
         kept: [p, G] sequences that are not dropped.
         ref_logprobs, entropy_gradients, sampler_logprobs: [K, S] (see `RolloutBatch`), or None.
-        carried: [K, S] from the method's advantages.
     """
 
     batch: StepBatch
@@ -37,7 +37,6 @@ class Step:
     ref_logprobs: Float[Tensor, "K S"] | None = None
     entropy_gradients: Float[Tensor, "K S"] | None = None
     sampler_logprobs: Float[Tensor, "K S"] | None = None
-    carried: Mapping[str, Float[Tensor, "K S"]] = field(default_factory=dict)
 
     @property
     def group(self) -> int:
@@ -91,6 +90,8 @@ def make_step(
             logprobs=current.old_logprobs,
             old_logprobs=sampled.old_logprobs,
             entropies=current.entropies,
+            nucleus_entropies=current.nucleus_entropies,
+            carried=advantages.carried,
             correct=sampled.correct,
             judged=sampled.judged,
             truncated=sampled.truncated,
@@ -101,7 +102,6 @@ def make_step(
         ref_logprobs=sampled.ref_logprobs,
         entropy_gradients=sampled.entropy_gradients,
         sampler_logprobs=sampled.sampler_logprobs,
-        carried=advantages.carried,
     )
 
 
@@ -140,6 +140,10 @@ def part_of_batch(batch: RolloutBatch, problems: slice) -> RolloutBatch:
         "entropy_gradients",
         "ref_logprobs",
         "values",
+        "certainties",
+        "raw_logits",
+        "proxy_logprobs",
+        "nucleus_entropies",
     )
     places = dict.fromkeys(by_problem, problems) | dict.fromkeys(by_sequence, index)
     values = {name: getattr(batch, name) for name in places}
@@ -193,6 +197,7 @@ def micro_view(
     logprobs: Float[Tensor, "M S"],
     entropies: Float[Tensor, "M S"] | None = None,
     top_logprobs: Float[Tensor, "M S K"] | None = None,
+    further: Mapping[str, Float[Tensor, "M S"]] = MappingProxyType({}),
     token_states: Float[Tensor, "n D"] | None = None,
     as_columns: Callable[[Tensor], Tensor] | None = None,
     prompt_states: Float[Tensor, "M D"] | None = None,
@@ -201,12 +206,15 @@ def micro_view(
     """What the method sees of the sequences `place` of a step, on the device of their log-probs.
 
     Args:
-        logprobs: now, with gradient. The others: see `MicroView`; None where the method's needs do not name them.
+        logprobs: now, with gradient. further: fields of `MicroView` by name. The others: see `MicroView`; None where the
+            method's needs do not name them.
     """
 
     def of_micro(values: Tensor | None) -> Any:
         return None if values is None else values[place].to(logprobs.device)
 
+    trained = decided.weights > 0
+    carried = {**step.batch.carried, **decided.reweighted.carried}
     return MicroView(
         logprobs=logprobs,
         old_logprobs=of_micro(step.batch.old_logprobs),
@@ -215,12 +223,13 @@ def micro_view(
         weights=of_micro(decided.weights),
         sequences=place.to(logprobs.device),
         group=step.group,
-        count=int((decided.weights > 0).sum()),
+        count=int(trained.sum()),
+        problems=int(trained.view(step.kept.shape).any(dim=1).sum()),
         correct=of_micro(step.batch.correct.flatten()),
         all_mask=of_micro(decided.all_mask),
         all_weights=of_micro(decided.all_weights),
         marks=of_micro(decided.reweighted.marks),
-        carried={name: of_micro(values) for name, values in step.carried.items()},
+        carried={name: of_micro(values) for name, values in carried.items()},
         entropies=entropies,
         top_logprobs=top_logprobs,
         ref_logprobs=of_micro(step.ref_logprobs),
@@ -228,6 +237,7 @@ def micro_view(
         as_columns=as_columns,
         prompt_states=prompt_states,
         net=net,
+        **further,
     )
 
 

@@ -149,5 +149,13 @@ OWN = (
         rollout=True,
         method="ucpo",
     ),
+    Quantity(
+        key="steer/weight",
+        label="Weight of a token",
+        unit="",
+        digits=3,
+        meaning="mean weight of the tokens of an optimiser step; 1 is a step as without the method",
+        method="steer",
+    ),
 )
 """Logged by the method named and by no other."""

@@ -12,7 +12,10 @@ from progrpo.methods.step import Decided, Step, decide, make_step, micro_loss, m
 from progrpo.train.rows import TokenRows, pools
 from progrpo.types import RolloutBatch
 
-_NEED_A_MODEL = ("ref_logprobs", "values", "entropy_grad", "top_logprobs", "token_states", "prompt_states")
+_NEED_A_MODEL = (
+    *("ref_logprobs", "values", "entropy_grad", "top_logprobs", "token_states", "prompt_states"),
+    *("certainties", "raw_logits", "proxy_logprobs", "nucleus_entropies"),
+)
 
 
 def require_no_model(method: Method) -> None:

@@ -10,10 +10,16 @@ _BF16_NOISE = 2.0**-5
 of a number near 1, in nats. Every published clip range but GSPO's is five times larger."""
 
 
+_TRAINER_ALONE = frozenset({"certainties", "raw_logits", "proxy_logprobs", "nucleus_entropies"})
+"""What no engine gives of the distributions it draws from."""
+
+
 def engine_scores(settings: RunSettings, engine: Engine, method: Method) -> bool:
     """Whether the engine's log-probs serve as those of the sampling policy."""
     if settings.old_logprobs != "auto":
         return settings.old_logprobs == "engine"
+    if not method.needs.isdisjoint(_TRAINER_ALONE):
+        return False
     return engine.capabilities.samples_trained_weights and not near_rounding(settings, method)
 
 
@@ -45,7 +51,12 @@ def require_capable(engine: Engine, settings: RunSettings, method: Method) -> No
     """Raises ConfigError if the method reads what this engine does not give, and the trainer makes no pass of its own."""
     if not engine_scores(settings, engine, method):
         return
-    provided = {"entropies": engine.capabilities.entropies, "prompt_logprobs": engine.capabilities.prompt_logprobs}
+    provided = {
+        "entropies": engine.capabilities.entropies,
+        "entropy_gradients": engine.capabilities.entropy_gradients,
+        "prompt_logprobs": engine.capabilities.prompt_logprobs,
+        **dict.fromkeys(sorted(_TRAINER_ALONE), False),
+    }
     for name, there in provided.items():
         if name in method.needs and not there:
             raise ConfigError(

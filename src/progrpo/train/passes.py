@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from progrpo.algo.distributions import Further
+from progrpo.algo.logprobs import NOTHING
 from progrpo.model import LanguageModel
 from progrpo.processes import ALONE, Processes
 from progrpo.train.micro_batch import MicroBatch, micro_batches
@@ -20,12 +22,13 @@ from progrpo.train.token_counts import TokenCounts
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SequenceScores:
     """Log-probs of whole rollouts under a model, without gradient, on the CPU (see `RolloutBatch`), and what the pass
-    cost."""
+    cost; `further` by name (see `Further`)."""
 
     logprobs: Float[Tensor, "N S"]
     entropies: Float[Tensor, "N S"] | None
     prompt_logprobs: Float[Tensor, "P Q"] | None
     values: Float[Tensor, "N S"] | None
+    further: dict[str, Float[Tensor, "N S"]]
     token_counts: TokenCounts
 
 
@@ -100,10 +103,19 @@ class Passes:
             yield SharedMicroBatch(micro, counts=False, last=place == number - 1)
 
     def forward(
-        self, micro: MicroBatch, scored: Tensor, *, entropies: bool = False, entropy_grad: bool = False, top: int = 0
+        self,
+        micro: MicroBatch,
+        scored: Tensor,
+        *,
+        entropies: bool = False,
+        entropy_grad: bool = False,
+        top: int = 0,
+        further: Further = NOTHING,
     ) -> Forwarded:
         """See `Scorer.forward`."""
-        forwarded: Forwarded = self.scorer(micro, scored, entropies=entropies, entropy_grad=entropy_grad, top=top)
+        forwarded: Forwarded = self.scorer(
+            micro, scored, entropies=entropies, entropy_grad=entropy_grad, top=top, further=further
+        )
         return forwarded
 
     @torch.no_grad()
@@ -116,34 +128,39 @@ class Passes:
         budget: int,
         entropies: bool = False,
         prompts: bool = False,
+        further: Further = NOTHING,
         net: Any = None,
     ) -> SequenceScores:
         """Score the sequences `index` in one pass: completions, and the prompt of the first sequence of each group.
 
         Args:
+            further: what else to give of each distribution.
             net: also give its value for the hidden state before each completion token.
         """
         position = {int(n): place for place, n in enumerate(index)}
         size = (len(index), columns)
         logprobs = torch.zeros(size)
         entropy, value = (torch.zeros(size) if wanted else None for wanted in (entropies, net is not None))
+        others = {name: torch.zeros(size) for name in further.names}
         longest = max(len(rows.prompts[int(n)]) for n in index)
         prompt = torch.zeros(len(index) // rows.group, longest) if prompts else None
         counts = TokenCounts()
         for micro, counted, _ in self.shared_micro_batches(rows, index, columns, budget):
             if not counted:
-                self.forward(micro, micro.scored, entropies=entropies)
+                self.forward(micro, micro.scored, entropies=entropies, further=further)
                 continue
             firsts = [place for place in micro.prompts if prompts and place.first % rows.group == 0]
             scored = micro.scored.clone()
             for place in firsts:
                 scored[place.row, place.column + 1 : place.column + place.length] = True
             counts += replace(micro.token_counts, logit_rows=int(scored.sum()))
-            forwarded = self.forward(micro, scored, entropies=entropies)
+            forwarded = self.forward(micro, scored, entropies=entropies, further=further)
             places = torch.tensor([position[int(n)] for n in micro.index])
             logprobs[places] = micro.as_columns(forwarded.logprobs).cpu()
             if entropy is not None and forwarded.entropies is not None:
                 entropy[places] = micro.as_columns(forwarded.entropies).cpu()
+            for name, each in others.items():
+                each[places] = micro.as_columns(forwarded.further[name]).cpu()
             if value is not None:
                 net_values = net(token_states(micro, forwarded.states).float())
                 value[places] = scatter_columns(micro, net_values).cpu()
@@ -152,10 +169,15 @@ class Passes:
                     prompt_values = forwarded.logprobs[place.row, place.column : place.column + place.length].cpu()
                     prompt[position[place.first] // rows.group, : place.length] = prompt_values
         # Each sequence was scored in one process, and is 0 in the others.
-        self.processes.sum(logprobs, entropy, value, prompt)
+        self.processes.sum(logprobs, entropy, value, prompt, *others.values())
         counts = sum(self.processes.gather(counts), TokenCounts())
         return SequenceScores(
-            logprobs=logprobs, entropies=entropy, prompt_logprobs=prompt, values=value, token_counts=counts
+            logprobs=logprobs,
+            entropies=entropy,
+            prompt_logprobs=prompt,
+            values=value,
+            further=others,
+            token_counts=counts,
         )
 
 

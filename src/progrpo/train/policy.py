@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from progrpo.algo.distributions import Further
+from progrpo.algo.logprobs import NOTHING
 from progrpo.model import LanguageModel
 from progrpo.processes import ALONE
 from progrpo.train.micro_batch import MicroBatch
@@ -79,9 +81,11 @@ class Policy:
         """Log-prob of each completion token at the sampling temperature, as completion columns; with gradient."""
         return micro.as_columns(self.forward(micro).logprobs)
 
-    def forward(self, micro: MicroBatch, *, entropy_grad: bool = False, top: int = 0) -> Forwarded:
+    def forward(
+        self, micro: MicroBatch, *, entropy_grad: bool = False, top: int = 0, further: Further = NOTHING
+    ) -> Forwarded:
         """One pass with gradient over the completions of a micro-batch."""
-        return self._passes.forward(micro, micro.scored, entropy_grad=entropy_grad, top=top)
+        return self._passes.forward(micro, micro.scored, entropy_grad=entropy_grad, top=top, further=further)
 
     def keep_step(self, micro: MicroBatch) -> None:
         """A pass that adds nothing to the gradient, where other processes need one of this process."""
@@ -97,6 +101,7 @@ class Policy:
         budget: int,
         entropies: bool,
         prompts: bool,
+        further: Further = NOTHING,
         values: bool = False,
     ) -> SequenceScores:
         """See `Passes.score`; `values` are those of the method's net."""
@@ -107,6 +112,7 @@ class Policy:
             budget=budget,
             entropies=entropies,
             prompts=prompts,
+            further=further,
             net=self.net if values else None,
         )
 

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from progrpo.algo.logprobs import head_values
+from progrpo.algo.distributions import Further
+from progrpo.algo.logprobs import NOTHING, head_values
 from progrpo.model import LanguageModel
 from progrpo.train.micro_batch import MicroBatch
 
@@ -22,12 +23,14 @@ class Forwarded(NamedTuple):
         logprobs, entropies: [B, L] of the scored tokens; entropies are None unless asked for.
         states: [B, L, D] last hidden states.
         top_logprobs: [B, L, K] of the likeliest tokens in each place; None unless asked for.
+        further: [B, L] what else was asked for, by name.
     """
 
     logprobs: Float[Tensor, "B L"]
     entropies: Float[Tensor, "B L"] | None
     states: Float[Tensor, "B L D"]
     top_logprobs: Float[Tensor, "B L K"] | None = None
+    further: dict[str, Float[Tensor, "B L"]] = {}  # noqa: RUF012 - never written to
 
 
 class Scorer(torch.nn.Module):
@@ -51,12 +54,14 @@ class Scorer(torch.nn.Module):
         entropies: bool = False,
         entropy_grad: bool = False,
         top: int = 0,
+        further: Further = NOTHING,
     ) -> Forwarded:
         """Score the tokens `scored` of a micro-batch.
 
         Args:
             entropies: also give the entropy of the distribution of each scored token; with gradient if `entropy_grad`.
             top: also give the log-probs of so many likeliest tokens in each place.
+            further: what else to give of each distribution.
         """
         model = self._language_model
         with model.computing():
@@ -71,6 +76,7 @@ class Scorer(torch.nn.Module):
                 entropies=entropies or entropy_grad,
                 entropy_grad=entropy_grad,
                 top=top,
+                further=further,
                 previous=micro.previous,
             )
-        return Forwarded(values.logprobs, values.entropies, states, values.top_logprobs)
+        return Forwarded(values.logprobs, values.entropies, states, values.top_logprobs, values.further)

@@ -1,6 +1,7 @@
 """Log-probs of the sampling policy for the ratio, c(q) and c(o): one source for all three, and no pass too many."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -29,7 +30,7 @@ def policy_batch(trainer: Trainer, groups: tuple[Group, ...], rows: TokenRows) -
     else:
         everything = slice(0, len(groups))
         plain = make_rollout_batch(groups, frozenset(), failed)
-        batch, counts = rescore(plain, rows, policy, needs, problems=everything, budget=budget)
+        batch, counts = rescore(plain, rows, policy, trainer.method, problems=everything, budget=budget)
     index, columns = torch.arange(len(batch.mask)), batch.mask.shape[1]
     if reference is not None:
         scores = reference.score(rows, index, columns=columns, budget=budget)
@@ -55,15 +56,16 @@ def refreshed_advantages(
     Args:
         before: the advantages of these problems as they were computed for the rollout.
     """
-    refreshed, counts = rescore(batch, rows, policy, method.needs, problems=problems, budget=budget)
+    refreshed, counts = rescore(batch, rows, policy, method, problems=problems, budget=budget)
     return refreshed, method.renewed_advantages(before, part_of_batch(batch, problems), refreshed), counts
 
 
 def rescore(
-    batch: RolloutBatch, rows: TokenRows, policy: Policy, needs: frozenset[str], *, problems: slice, budget: int
+    batch: RolloutBatch, rows: TokenRows, policy: Policy, method: Method, *, problems: slice, budget: int
 ) -> tuple[RolloutBatch, TokenCounts]:
-    """The part `problems` of a batch with log-probs of the current policy, by one forward pass without gradient."""
-    group = rows.group
+    """The part `problems` of a batch with log-probs of the current policy, and what else the method reads of its
+    distributions, by one forward pass without gradient."""
+    group, needs = rows.group, method.needs
     index = torch.arange(problems.start * group, problems.stop * group)
     scores = policy.score(
         rows,
@@ -72,17 +74,20 @@ def rescore(
         budget=budget,
         entropies="entropies" in needs,
         prompts="prompt_logprobs" in needs,
+        further=method.further,
     )
     prompt_mask = None
     if scores.prompt_logprobs is not None:
         lengths = torch.tensor([len(rows.prompts[int(n)]) for n in index[::group]])
         prompt_mask = column_mask(lengths, scores.prompt_logprobs.shape[1])
         prompt_mask[:, 0] = False
+    found: dict[str, Any] = scores.further
     scored = replace(
         part_of_batch(batch, problems),
         old_logprobs=scores.logprobs,
         entropies=scores.entropies,
         prompt_logprobs=scores.prompt_logprobs,
         prompt_mask=prompt_mask,
+        **found,
     )
     return scored, scores.token_counts

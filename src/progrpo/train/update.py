@@ -97,7 +97,12 @@ def _view(
 ) -> tuple[MicroView, Tensor]:
     """One forward pass, as the method sees it; and which sequences of the step it holds, [M]."""
     place = micro.index - batch.first
-    forwarded = policy.forward(micro, entropy_grad="entropy_grad" in method.needs, top=method.top_tokens)
+    forwarded = policy.forward(
+        micro,
+        entropy_grad="entropy_grad" in method.needs,
+        top=method.top_tokens,
+        further=method.further.with_gradient,
+    )
     tokens, prompts = "token_states" in method.needs, "prompt_states" in method.needs
     view = micro_view(
         batch.step,
@@ -106,6 +111,7 @@ def _view(
         logprobs=micro.as_columns(forwarded.logprobs),
         entropies=None if forwarded.entropies is None else micro.as_columns(forwarded.entropies),
         top_logprobs=None if forwarded.top_logprobs is None else top_columns(micro, forwarded.top_logprobs),
+        further={name: micro.as_columns(values) for name, values in forwarded.further.items()},
         token_states=token_states(micro, forwarded.states) if tokens else None,
         as_columns=(lambda values: scatter_columns(micro, values)) if tokens else None,
         prompt_states=prompt_states(micro, forwarded.states, batch.rows.group) if prompts else None,

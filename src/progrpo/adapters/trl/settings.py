@@ -47,6 +47,11 @@ _UNMET = {
     "token_states": "the model's hidden states",
     "prompt_states": "the model's hidden states",
     "top_logprobs": "log-probs of other tokens than the sampled ones",
+    "entropy_gradients": "more of the model's distributions than log-probs and entropies",
+    "certainties": "more of the model's distributions than log-probs and entropies",
+    "raw_logits": "more of the model's distributions than log-probs and entropies",
+    "proxy_logprobs": "more of the model's distributions than log-probs and entropies",
+    "nucleus_entropies": "more of the model's distributions than log-probs and entropies",
     "verdicts": "verdicts with their solutions, and TRL's reward functions give numbers alone",
     "whole_groups": "a group's completions in one micro-batch, and TRL shuffles them over all",
 }
