@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 
 from progrpo.statistics import (
+    Interval,
     bootstrap_mean,
+    difference_over_seeds,
     holm,
     mean_of_means,
+    over_seeds,
     paired_difference,
     sign_flip_test,
     smooth,
@@ -15,7 +18,7 @@ from progrpo.statistics import (
 
 def test_identical_values_give_an_interval_of_no_width() -> None:
     found = bootstrap_mean([0.25] * 8)
-    assert (found.mean, found.low, found.high, found.problems) == (0.25, 0.25, 0.25, 8)
+    assert (found.mean, found.low, found.high, found.count) == (0.25, 0.25, 0.25, 8)
 
 
 def test_one_success_in_ten() -> None:
@@ -29,7 +32,7 @@ def test_one_success_in_ten() -> None:
 def test_each_group_has_the_same_weight() -> None:
     # Means 0.5 and 1; problems of the second all agree, so that only the first moves: by at most 0.5, half of it here.
     found = mean_of_means([[0.0, 1.0], [1.0] * 6])
-    assert (found.mean, found.low, found.high, found.problems) == (0.75, 0.5, 1.0, 8)
+    assert (found.mean, found.low, found.high, found.count) == (0.75, 0.5, 1.0, 8)
     with pytest.raises(ValueError, match=r"sizes \[2, 0\]"):
         mean_of_means([[0.0, 1.0], []])
 
@@ -127,3 +130,30 @@ def test_holm_by_hand() -> None:
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_over_seeds_is_students_interval() -> None:
+    # 1 2 3: mean 2, s = 1, t(2) at 97.5 % = 4.30265, so the half width is 4.30265 / sqrt(3)
+    found = over_seeds([1.0, 2.0, 3.0])
+    assert found is not None
+    assert (found.mean, found.count) == (2.0, 3)
+    assert (found.low, found.high) == pytest.approx((2 - 2.48414, 2 + 2.48414), abs=1e-4)
+    assert over_seeds([1.0]) is None
+    with pytest.raises(ValueError, match="finite"):
+        over_seeds([1.0, float("nan")])
+
+
+def test_means_over_other_seeds_differ_by_welchs_interval() -> None:
+    # 1 3 against 0 0: means 2 and 0, variance of the first mean 2/2 = 1, of the second 0: one degree of freedom, t = 12.7062
+    found = difference_over_seeds([1.0, 3.0], [0.0, 0.0])
+    assert found is not None
+    assert (found.mean, found.high) == (2.0, pytest.approx(2 + 12.7062, abs=1e-3))
+    same = difference_over_seeds([1.0, 1.0], [0.0, 0.0, 0.0])
+    assert same is not None
+    assert (same.low, same.high) == (1.0, 1.0)
+    assert difference_over_seeds([1.0, 2.0], [1.0]) is None
+
+
+def test_an_interval_is_clear_when_it_leaves_out_nothing() -> None:
+    ends = {(-1.0, 1.0): False, (0.0, 1.0): False, (0.1, 1.0): True, (-1.0, -0.1): True}
+    assert {one: Interval(mean=0.0, low=one[0], high=one[1], count=2).clear for one in ends} == ends

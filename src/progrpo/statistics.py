@@ -1,4 +1,4 @@
-"""Means over problems with bootstrap intervals, paired differences and tests, and the smoothing of curves."""
+"""Means over problems with bootstrap intervals, over seeds with Student's, paired differences and tests, and smoothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,21 @@ _AT_A_TIME = 4_000_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """A mean over problems, and where it would lie for other problems drawn like these."""
+    """A mean over problems (or over seeds), and where it would lie for others drawn like these.
+
+    Attributes:
+        count: problems (or seeds) that it is over.
+    """
 
     mean: float
     low: float
     high: float
-    problems: int
+    count: int
+
+    @property
+    def clear(self) -> bool:
+        """Whether it leaves out 0."""
+        return self.low > 0 or self.high < 0
 
 
 def bootstrap_mean(values: Sequence[float] | np.ndarray) -> Interval:
@@ -38,7 +47,7 @@ def bootstrap_mean(values: Sequence[float] | np.ndarray) -> Interval:
         raise ValueError(f"bootstrap_mean: expected at least one finite value per problem, got shape {data.shape}")
     means = _resampled_means(data)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(mean=float(data.mean()), low=float(low), high=float(high), problems=data.size)
+    return Interval(mean=float(data.mean()), low=float(low), high=float(high), count=data.size)
 
 
 def mean_of_means(groups: Sequence[Sequence[float]]) -> Interval:
@@ -60,7 +69,7 @@ def mean_of_means(groups: Sequence[Sequence[float]]) -> Interval:
         means += drawn @ distinct / (len(data) * len(groups))
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     mean = sum(sum(data) / len(data) for data in groups) / len(groups)
-    return Interval(mean=mean, low=float(low), high=float(high), problems=sum(map(len, groups)))
+    return Interval(mean=mean, low=float(low), high=float(high), count=sum(map(len, groups)))
 
 
 def paired_difference(values: Sequence[float] | np.ndarray, baseline: Sequence[float] | np.ndarray) -> Interval:
@@ -75,6 +84,53 @@ def paired_difference(values: Sequence[float] | np.ndarray, baseline: Sequence[f
     if len(values) != len(baseline):
         raise ValueError(f"paired_difference: expected as many values as baselines, got {len(values)}, {len(baseline)}")
     return bootstrap_mean(np.asarray(values, dtype=np.float64) - np.asarray(baseline, dtype=np.float64))
+
+
+def over_seeds(values: Sequence[float]) -> Interval | None:
+    """The mean of one value per training seed, with Student's interval: mean ± t · s / √n with n - 1 degrees of freedom.
+
+    It speaks of other seeds, on the same problems, as far as the values are normally distributed; two seeds give a very wide
+    one (t = 12.7). None for fewer than two values.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    data = _finite(values)
+    if data.size < 2:
+        return None
+    return _student(data.mean(), data.var(ddof=1) / data.size, data.size - 1, data.size)
+
+
+def difference_over_seeds(values: Sequence[float], baseline: Sequence[float]) -> Interval | None:
+    """The difference of two means over training seeds that are no pairs, with Welch's interval: variances may differ.
+
+    None where either has fewer than two values. Pairs (the same seeds on both sides) are `over_seeds` of their differences.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    ours, theirs = _finite(values), _finite(baseline)
+    if min(ours.size, theirs.size) < 2:
+        return None
+    mean = ours.mean() - theirs.mean()
+    a, b = ours.var(ddof=1) / ours.size, theirs.var(ddof=1) / theirs.size
+    freedom = (a + b) ** 2 / (a**2 / (ours.size - 1) + b**2 / (theirs.size - 1)) if a + b else ours.size - 1
+    return _student(mean, a + b, freedom, min(ours.size, theirs.size))
+
+
+def _finite(values: Sequence[float]) -> np.ndarray:
+    data = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(data).all():
+        raise ValueError(f"an interval over seeds: expected a finite value of each, got {[*values]}")
+    return data
+
+
+def _student(mean: float, variance: float, freedom: float, count: int) -> Interval:
+    """mean ± t · √variance; variance: of the mean."""
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * float(np.sqrt(variance))
+    return Interval(mean=float(mean), low=float(mean) - half, high=float(mean) + half, count=count)
 
 
 def win_tie_loss(values: Sequence[float], baseline: Sequence[float]) -> tuple[int, int, int]:

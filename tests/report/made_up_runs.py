@@ -130,6 +130,15 @@ def write_run(
     return path
 
 
+def with_seed(path: Path, seed: int, *, alpha: bool = False) -> Path:
+    """Set the seed of a run; `alpha` makes it one of ProGRPO."""
+    config = yaml.safe_load((path / "config.yaml").read_text("utf-8")) | {"seed": seed}
+    if alpha:
+        config["method"] = {"name": "progrpo", "alpha": 0.3}
+    (path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path
+
+
 def benchmark_sample(
     index: int, *, right: bool, entropy: float | None = 0.5, raw: bool = True, text: str = "so it is"
 ) -> Sample:

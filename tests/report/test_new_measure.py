@@ -42,8 +42,10 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     folder.mkdir()
     (folder / "words.py").write_text(FILE)
     monkeypatch.setattr(measures, "__path__", [*measures.__path__, str(folder)])
-    before = plugins.names("measures")
-    monkeypatch.setattr(plugins, "names", lambda _: [*before, "words"])
+    before, known = plugins.names("measures"), plugins.names
+    monkeypatch.setattr(
+        plugins, "names", lambda package: [*before, "words"] if package == "measures" else known(package)
+    )
     schema._columns.cache_clear()
     yield
     schema._columns.cache_clear()
@@ -64,9 +66,7 @@ def test_a_new_measure_appears_from_its_one_file(make_run: MakeRun, capsys: pyte
     runs = load_runs([path])
     made, summary = make_tables(runs), summarise(runs)
     page = make_page(runs, title="t", report_tables=made)
-    assert (
-        page.count("Words at first<br><small>words</small>") == 3
-    )  # held-out results, the same as a benchmark, and aime24
+    assert page.count("Words at first<br><small>words</small>") == 2  # held-out results, and aime24
     for place in (evaluation.interval("words") for evaluation in (summary.last[0], made.benchmarks[-1].evaluations[0])):
         assert place is not None
         assert place.mean in (3.0, 4.0)

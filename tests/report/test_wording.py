@@ -30,7 +30,7 @@ def test_percentages_have_one_decimal_and_a_true_minus(number: float, signed: bo
 
 
 def test_range() -> None:
-    assert SHARE.range(Interval(mean=0.0, low=-0.01, high=0.02, problems=3), signed=True) == "[−1.0, +2.0]"
+    assert SHARE.range(Interval(mean=0.0, low=-0.01, high=0.02, count=3), signed=True) == "[−1.0, +2.0]"
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ from progrpo import schema
 from progrpo.errors import ConfigError, RunDirectoryError
 from progrpo.files import make_folder, write_whole
 from progrpo.report.comparison.benchmarks import Benchmark
+from progrpo.report.comparison.headlines import headlines
 from progrpo.report.comparison.results import Paired, Summary, summarise
 from progrpo.report.evaluations import HELD_OUT, Evaluation
 from progrpo.report.paper.tables import write_tables
 from progrpo.report.read import Run, load_runs
 from progrpo.report.run_page.page import Tables, make_page, make_tables
+from progrpo.report.seeds import pool_seeds
 from progrpo.report.wording import NOTHING, p_value
 from progrpo.schema.quantity import Quantity
 from progrpo.statistics import Interval
@@ -36,8 +38,10 @@ def run_report(run: Path) -> None:
 
 
 def run_compare(runs: Sequence[Path], out: Path) -> None:
-    """Write one page for several runs, and its tables beside it (page.html: page-tables/); print their last held-out
-    results, their benchmarks, and the page's path; on stderr, what is left out or compared with itself.
+    """Write one page for several runs, and its tables beside it (page.html: page-tables/); print a sentence on each, their
+    last held-out results, their benchmarks, and the page's path; on stderr, what is left out or compared with itself.
+
+    Runs that differ by the seed alone are one run there, with intervals over seeds beside those over problems.
 
     Raises:
         ConfigError: `out` is not named like a page; a run directory's own files are never overwritten.
@@ -45,13 +49,17 @@ def run_compare(runs: Sequence[Path], out: Path) -> None:
     """
     if out.suffix not in (".html", ".htm"):
         raise ConfigError(f"--out: expected a file name that ends in .html, got {str(out)!r}")
-    loaded = load_runs(runs)
+    loaded = pool_seeds(load_runs(runs))
     report_tables = make_tables(loaded)
     title = "Comparison of runs" if len(loaded) > 1 else f"Run {loaded[0].name}"
     _write(loaded, report_tables, out, title=title)
     _say([*_nothing_to_compare(runs), *report_tables.left_out])
     console = Console(soft_wrap=True, highlight=False)
-    for table in (*tables(loaded, summarise(loaded)), *benchmark_tables(loaded, report_tables.benchmarks)):
+    summary = summarise(loaded)
+    evaluated = any(run.evaluations or run.benchmarks for run in loaded)
+    for one in () if not evaluated else headlines(loaded, summary, report_tables.benchmarks):
+        console.print(f"{loaded[one.run].name}: {one.text}", markup=False)
+    for table in (*tables(loaded, summary), *benchmark_tables(loaded, report_tables.benchmarks)):
         console.print(table)
     console.print(str(out), markup=False)
 
@@ -62,15 +70,22 @@ def tables(runs: Sequence[Run], summary: Summary) -> list[Table]:
     if summary.last:
         table = _table("held-out: mean over problems [95 % interval over problems]", summary.measures)
         for run, evaluation in summary.last.items():
-            cells = [_cell(measure, evaluation.interval(measure.key)) for measure in summary.measures]
-            table.add_row(Text(f"{runs[run].name}\nstep {evaluation.step}"), *cells)
+            cells = [
+                _cell(measure, evaluation.interval(measure.key), over_seeds=evaluation.over_seeds(measure.key))
+                for measure in summary.measures
+            ]
+            table.add_row(Text(f"{runs[run].name}{_seeds(runs[run])}\nstep {evaluation.step}"), *cells)
         shown.append(table)
     if summary.differences:
         table = _table(f"difference to {runs[0].name}, paired by problem", summary.measures, percent="points")
         for difference in summary.differences:
-            cells = [_cell(measure, difference.cells[measure.key], signed=True) for measure in summary.measures]
+            cells = [
+                _cell(measure, difference.cells[measure.key], signed=True, over_seeds=difference.seeds.get(measure.key))
+                for measure in summary.measures
+            ]
             about = f"step {difference.step}" if difference.problems else "other problems, not compared"
-            table.add_row(Text(f"{runs[difference.run].name}\n{about}"), *cells)
+            name = f"{runs[difference.run].name}{_seeds(runs[difference.run])}"
+            table.add_row(Text(f"{name}\n{about}"), *cells)
         shown.append(table)
     return shown
 
@@ -161,7 +176,16 @@ def _table(title: str, measures: Sequence[Quantity], percent: str = "%") -> Tabl
     return table
 
 
-def _cell(measure: Quantity, interval: Interval | None, *, signed: bool = False) -> Text:
+def _seeds(run: Run) -> str:
+    return f", {len(run.seeds)} seeds" if run.seeds else ""
+
+
+def _cell(
+    measure: Quantity, interval: Interval | None, *, signed: bool = False, over_seeds: Interval | None = None
+) -> Text:
     if interval is None:
         return Text(NOTHING)
-    return Text(f"{measure.value(interval.mean, signed=signed)}\n{measure.range(interval, signed=signed)}")
+    lines = [measure.value(interval.mean, signed=signed), measure.range(interval, signed=signed)]
+    if over_seeds is not None:
+        lines.append(f"seeds {measure.range(over_seeds, signed=signed)}")
+    return Text("\n".join(lines))

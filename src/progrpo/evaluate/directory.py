@@ -7,7 +7,6 @@ asked; going on with anything else is refused. `complete` stands in it once ever
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -154,11 +153,16 @@ def summary(problems: Sequence[ProblemResult]) -> dict[str, Any]:
         for name in categories
     }
     return {
-        "summary": {name: asdict(bootstrap_mean(values)) for name, values in values_of(problems).items()},
+        "summary": {name: _interval(values) for name, values in values_of(problems).items()},
         "statuses": dict(Counter(sample.status for problem in problems for sample in problem.samples).most_common()),
         "samples": sum(problem.n for problem in problems),
         **({"by_category": by_category} if len(categories) > 1 else {}),
     }
+
+
+def _interval(values: Sequence[float]) -> dict[str, float]:
+    interval = bootstrap_mean(values)
+    return {"mean": interval.mean, "low": interval.low, "high": interval.high, "problems": interval.count}
 
 
 def _without_task(header: Mapping[str, Any]) -> dict[str, Any]:

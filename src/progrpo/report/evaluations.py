@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from progrpo.measures import pass_at_k
 from progrpo.report.html import prose
 from progrpo.rows import from_row, read_header, read_results
 from progrpo.settings import flat
-from progrpo.statistics import Interval, bootstrap_mean
+from progrpo.statistics import Interval, bootstrap_mean, over_seeds
 from progrpo.types import ProblemResult
 
 HELD_OUT = "held-out"
@@ -76,6 +76,8 @@ class Evaluation:
         by_category: means of each measure by category of the problems; empty where they have none.
         environment: versions, machine and command, as recorded; empty for a held-out evaluation, which has its run's.
         step: of training, for a held-out evaluation.
+        seeds: where it stands for those of several runs (`of_seeds`): theirs by seed. Its own problems hold the completions of
+            all of them together.
     """
 
     name: str
@@ -88,11 +90,12 @@ class Evaluation:
     by_category: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     step: int | None = None
+    seeds: Mapping[int, "Evaluation"] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
-        """Completions per problem; the smallest where problems differ."""
-        return min(scores.n for scores in self.problems.values())
+        """Completions per problem; the smallest where problems differ. Of several seeds, those of one."""
+        return min([one.n for one in self.seeds.values()] or [scores.n for scores in self.problems.values()])
 
     @property
     def sampling(self) -> str:
@@ -103,7 +106,12 @@ class Evaluation:
         )
 
     def values(self, key: str) -> dict[str, float]:
-        """A measure by problem, for the problems that have it. Pass@k is computed from the verdicts, whatever was logged."""
+        """A measure by problem, for the problems that have it. Pass@k is computed from the verdicts, whatever was logged.
+        Of several seeds, its mean over them."""
+        if self.seeds:
+            of_seeds = [one.values(key) for one in self.seeds.values()]
+            shared = [name for name in self.problems if all(name in values for values in of_seeds)]
+            return {name: sum(values[name] for values in of_seeds) / len(of_seeds) for name in shared}
         if key.startswith("pass@"):
             k = int(key.removeprefix("pass@"))
             return {name: _pass_at(s.n, s.correct, k) for name, s in self.problems.items() if s.n >= k}
@@ -113,6 +121,16 @@ class Evaluation:
         """The mean of a measure over problems with its interval; None where no problem has it."""
         values = tuple(self.values(key).values())
         return _bootstrapped(values) if values else None
+
+    def over_seeds(self, key: str) -> Interval | None:
+        """The mean of a measure with its interval over seeds, that of a share within [0, 1]; None of a single seed, and where
+        a seed lacks it."""
+        means = [list(one.values(key).values()) for one in self.seeds.values()]
+        interval = over_seeds([sum(values) / len(values) for values in means]) if all(means) else None
+        measure = schema.column(key)
+        if interval is None or measure is None or not measure.percent:
+            return interval
+        return replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0))
 
     @property
     def description(self) -> str:
@@ -138,7 +156,15 @@ class Evaluation:
         return known
 
     def results(self, problems: Collection[str]) -> dict[str, ProblemResult]:
-        """Read those of these problems that it has with their completions from the file again, in the order given."""
+        """Read those of these problems that it has with their completions from the file again, in the order given; of
+        several seeds, with the completions of all of them."""
+        if self.seeds:
+            of_seeds = [one.results(problems) for one in self.seeds.values()]
+            joined = {name: [by_name[name] for by_name in of_seeds] for name in problems if name in self.problems}
+            return {
+                name: replace(parts[0], samples=tuple(sample for part in parts for sample in part.samples))
+                for name, parts in joined.items()
+            }
         results = {}
         with self.path.open("rb") as file:
             for problem in problems:
@@ -158,6 +184,12 @@ def why_apart(one: Evaluation, reference: Evaluation) -> str:
             word = _WORDS.get(name, name)
             differing.append("other problems" if name == "digest" else f"{word} {mine}, not {theirs}")
     return "; ".join(differing)
+
+
+def sampled_otherwise(one: Evaluation, reference: Evaluation) -> str:
+    """In words, the sampling settings in which an evaluation differs from the reference; "" where it has the same."""
+    pairs = [(one.conditions.get(name), reference.conditions.get(name), name) for name in _SAMPLING]
+    return "; ".join(f"{_WORDS.get(name, name)} {a}, not {b}" for a, b, name in pairs if a and b and a != b)
 
 
 def held_out(path: Path, step: int, config: Mapping[str, Any]) -> Evaluation:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,8 @@ from progrpo.files import finite_or_none
 from progrpo.report.drawing import RUN_COLOURS
 
 HERE = Path(__file__).parent
+_CONTENTS = "<!-- contents -->"
+"""Where a template wants them; text of a run cannot hold it, for its < is escaped."""
 _ESCAPED = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
@@ -36,8 +39,16 @@ def render(template: str, *, scripts: Sequence[str], data: object, **facts: Any)
         # The browser runs this script and no other, should a completion ever find a way out of its quotes.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+    page = page.replace(_CONTENTS, _contents(page))
     # A lone surrogate, legal in JSON, is no character: it could not be written as UTF-8.
     return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def _contents(page: str) -> str:
+    """Links to the sections of a page that have an id, by their headings."""
+    sections = re.findall(r'^<section id="([\w-]+)">\n<h2>(.*)</h2>', page, flags=re.MULTILINE)
+    links = "\n".join(f'<a href="#{name}">{heading}</a>' for name, heading in sections)
+    return f'<nav aria-label="contents">\n{links}\n</nav>'
 
 
 def text(template: str, part: str, **facts: Any) -> str:

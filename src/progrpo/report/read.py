@@ -43,6 +43,13 @@ class Run:
     """Why an evaluation cannot be used, in words, by its name."""
     rollouts: Mapping[int, Path]
     """Files of completions by step, ascending."""
+    seeds: tuple["Run", ...] = ()
+    """The runs that it stands for, one a seed (see `progrpo.report.seeds`); empty of a run by itself."""
+
+    @property
+    def members(self) -> tuple["Run", ...]:
+        """The runs that were made: itself, or those of its seeds."""
+        return self.seeds or (self,)
 
     @property
     def trained(self) -> bool:

@@ -1,37 +1,94 @@
-from made_up_runs import MakeRun
+from pathlib import Path
 
+from made_up_runs import MakeRun, with_seed, write_benchmark, write_model
+
+from progrpo.report.comparison.benchmarks import compare_benchmarks
+from progrpo.report.comparison.headlines import headlines, lead
 from progrpo.report.comparison.results import summarise
-from progrpo.report.html import paragraphs
-from progrpo.report.read import Run, load_runs
-from progrpo.report.run_page.page import make_page
+from progrpo.report.read import load_runs
+from progrpo.report.seeds import pool_seeds
 
 
-def headlines(runs: list[Run]) -> list[str]:
-    return paragraphs("captions.jinja", "headlines", runs=runs, summary=summarise(runs))
+def sentences(*paths: Path) -> list[str]:
+    runs = pool_seeds(load_runs(paths))
+    return [one.text for one in headlines(runs, summarise(runs), compare_benchmarks(runs))]
 
 
-def test_one_sentence_says_what_a_run_ended_with_and_what_is_clear_of_chance(make_run: MakeRun) -> None:
-    # of 4 samples 1 2 3 correct against 2 3 4: Pass@1 50 and 75 %; Pass@4 100 % both; distinct (1 + 2 + 2)/3 and 2, of which
-    # two problems in three are ties
-    runs = load_runs([make_run("a", correct=(1, 2, 3)), make_run("b", correct=(2, 3, 4))])
-    assert headlines(runs) == [
-        "`b` had 2.00 distinct correct solutions a problem (1.67), Pass@1 of 75.0 % (50.0 %) and Pass@4 of 100.0 % (100.0 %) "
-        "after 3 steps, `a` in brackets; clear of chance over problems: Pass@1."
-    ]
-    assert "<code>b</code> had 2.00 distinct correct solutions" in make_page(runs, title="x")
+def test_the_first_run_says_its_levels_and_the_others_their_differences(make_run: MakeRun) -> None:
+    # of 4 samples 1 2 3 correct against 2 3 4: Pass@1 50 and 75 %, one in four more on every problem; Pass@4 100 % both;
+    # distinct (1 + 2 + 2)/3 and 2, of which two problems in three are ties
+    first, second = sentences(make_run("a", correct=(1, 2, 3)), make_run("b", correct=(2, 3, 4)))
+    assert first == (
+        "after 3 steps: 1.67 distinct correct solutions a problem, Pass@1 50.0 %, Pass@4 100.0 %; "
+        "before training: 1.00 distinct correct solutions a problem, Pass@1 25.0 %, Pass@4 100.0 %."
+    )
+    assert second == (
+        "against a after 3 steps: +0.33 distinct correct solutions a problem [0.00, +1.00], not distinguishable; "
+        "Pass@1 +25.0 points [+25.0, +25.0], better; Pass@4 0.0 points [0.0, 0.0], not distinguishable "
+        "(one seed; intervals over problems)."
+    )
 
 
-def test_without_a_difference_it_says_so(make_run: MakeRun) -> None:
-    runs = load_runs([make_run("a"), make_run("b")])
-    (sentence,) = headlines(runs)
-    assert sentence.endswith("; no difference is clear of chance over problems.")
+def test_a_loss_is_worse(make_run: MakeRun) -> None:
+    _, second = sentences(make_run("a", correct=(2, 3, 4)), make_run("b", correct=(1, 2, 3)))
+    assert "Pass@1 −25.0 points [−25.0, −25.0], worse" in second
 
 
-def test_runs_that_share_no_problem_have_no_sentence(make_run: MakeRun) -> None:
-    paths = [make_run("a"), make_run("b")]
+def test_a_run_alone_is_set_against_its_start(make_run: MakeRun) -> None:
+    # Pass@1 of 25 % on every problem before, 50 75 100 % after
+    (sentence,) = sentences(make_run("a", correct=(2, 3, 4)))
+    assert "Training changed: " in sentence
+    assert "Pass@1 +50.0 points [+25.0, +75.0], better" in sentence
+    assert sentence.endswith("(one seed; intervals over problems).")
+
+
+def test_seeds_judge_by_their_own_interval(make_run: MakeRun) -> None:
+    # Pass@1 of the seeds: 50 and 50 % against 75 and 100 %: +25 and +50, mean 37.5, s/sqrt(2) = 12.5, t = 12.706
+    paths = [make_run(f"{name}-{seed}", correct=correct) for name, seed, correct in RUNS]
+    paths = [with_seed(path, seed, alpha=name == "b") for path, (name, seed, _) in zip(paths, RUNS, strict=True)]
+    first, second = sentences(*paths)
+    assert first.startswith("after 3 steps")
+    assert "Pass@1 +37.5 points [−121.3, +196.3], not distinguishable" in second
+    assert second.endswith("(2 seeds each; intervals over seeds).")
+
+
+RUNS = (("a", 0, (1, 2, 3)), ("a", 1, (1, 2, 3)), ("b", 0, (2, 3, 4)), ("b", 1, (4, 4, 4)))
+
+
+def test_runs_that_cannot_be_compared_say_why(make_run: MakeRun) -> None:
+    paths = [make_run("a"), make_run("other"), make_run("never"), make_run("cut")]
     for file in paths[1].glob("evaluations/*"):
         file.write_text(file.read_text().replace('"problem": "', '"problem": "x'))
-    runs = load_runs(paths)
-    assert headlines(runs) == []
-    one = load_runs([paths[0]])
-    assert headlines(one) == []
+    for file in paths[2].glob("evaluations/*"):
+        file.unlink()
+    (paths[3] / "evaluations/step-000000.jsonl").unlink()
+    (paths[3] / "evaluations/step-000003.jsonl").rename(paths[3] / "evaluations/step-000002.jsonl")
+    _, other, never, cut = sentences(*paths)
+    assert other.endswith("Not compared with a: other problems.")
+    assert never == "nothing evaluated yet (3 of 3 steps)."
+    assert cut.endswith("Not compared with a: no evaluation at the same step.")
+
+
+def test_other_sampling_is_said(make_run: MakeRun) -> None:
+    paths = [make_run("a"), make_run("b")]
+    for path, temperature in zip(paths, (1.0, 0.6), strict=True):
+        (path / "config.yaml").open("a").write(f"evaluate: {{temperature: {temperature}}}\n")
+    assert "against a after 3 steps, but sampled otherwise (temperature 0.6, not 1): " in sentences(*paths)[1]
+
+
+def test_benchmarks_alone_have_sentences_too(tmp_path: Path) -> None:
+    paths = [write_model(tmp_path / name) for name in "ab"]
+    for path, correct in zip(paths, ((0, 1, 2), (1, 2, 3)), strict=True):
+        for task in ("aime24", "aime25", "amc23", "minerva"):
+            write_benchmark(path, task, correct)
+    first, second = sentences(*paths)
+    assert first.startswith("aime24-paper: Pass@1 25.0 %; ")
+    assert first.endswith("; and 1 more below.")
+    assert second.startswith("aime24-paper: Pass@1 50.0 %, +25.0 points [+25.0, +25.0] against a, better; ")
+
+
+def test_the_lead_names_task_and_model(make_run: MakeRun) -> None:
+    assert lead(load_runs([make_run("a"), make_run("b")])) == (
+        "2 runs from the model some/model. "
+        "Task countdown: reach a target from a few numbers with + - * /; many right answers per problem."
+    )

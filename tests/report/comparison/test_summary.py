@@ -72,10 +72,10 @@ def test_a_measure_that_some_problems_lack_is_averaged_over_the_others(make_run:
     rows[1]["measures"]["entropy"] = None
     write_jsonl(file, rows)
     summary = summarise(load_runs(paths))
-    assert summary.last[1].interval("distinct_correct").problems == 2
-    assert summary.differences[0].cells["distinct_correct"].problems == 2
-    assert summary.differences[0].cells["entropy"].problems == 2
-    assert summary.differences[0].cells["pass@1"].problems == 3
+    assert summary.last[1].interval("distinct_correct").count == 2
+    assert summary.differences[0].cells["distinct_correct"].count == 2
+    assert summary.differences[0].cells["entropy"].count == 2
+    assert summary.differences[0].cells["pass@1"].count == 3
 
 
 def test_measures_nobody_has_are_empty_cells(make_run: MakeRun) -> None:

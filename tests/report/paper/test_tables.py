@@ -25,7 +25,7 @@ COLUMNS = (Column(key="aime24", label="AIME 2024", parts=(PASS_1, PASS_32)), Col
 
 
 def table(name: str = "table-2-paper") -> PaperTable:
-    third = Value.of(Interval(mean=1 / 3, low=0.25, high=0.5, problems=3), PASS_1)
+    third = Value.of(Interval(mean=1 / 3, low=0.25, high=0.5, count=3), PASS_1)
     assert third is not None
     return PaperTable(
         name=name,

@@ -5,10 +5,20 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from made_up_runs import HOSTILE, MakeRun, rollout_row, write_benchmark, write_jsonl, write_model
+from made_up_runs import (
+    HOSTILE,
+    MakeRun,
+    rollout_row,
+    with_seed,
+    write_benchmark,
+    write_jsonl,
+    write_model,
+    write_run,
+)
 
 from progrpo.report.read import load_runs
 from progrpo.report.run_page.page import make_page
+from progrpo.report.seeds import pool_seeds
 
 FLAGS = [
     "--headless",
@@ -121,3 +131,27 @@ def test_tables_fit_a_laptop_and_the_page_a_phone(tmp_path: Path, width: int) ->
     assert int(found[2]) <= 0  # nothing makes the page itself wider than the window
     if width == 1280:
         assert max(hidden) <= 0
+
+
+PRINTED = """<script>
+document.title = [...document.querySelectorAll("table, svg")].map((one) => Math.ceil(one.getBoundingClientRect().right))
+  .reduce((a, b) => Math.max(a, b)) - document.documentElement.clientWidth;
+</script></body>"""
+
+
+def test_nothing_is_cut_on_paper(tmp_path: Path) -> None:
+    """The rules for print, applied to a window as wide as a page of A4 between its margins (186 mm at 96 dpi)."""
+    paths = [
+        with_seed(write_run(tmp_path / f"{name}-{seed}", correct=(seed, 2, 3), accounted=True), seed, alpha=name == "b")
+        for name in "ab"
+        for seed in (0, 1, 2)
+    ]
+    for path in paths:
+        write_benchmark(path, "aime24", (16, 8), n=32, measures={"distinct_2": 0.25, "self_bleu_4": 0.5})
+    page = make_page(pool_seeds(load_runs(paths)), title="t").replace("</body>", PRINTED)
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page).replace(
+        "@media print", "@media screen"
+    )
+    found = re.search(r"<title>(-?\d+)</title>", dom(page, tmp_path, "--window-size=703,900"))
+    assert found is not None
+    assert int(found[1]) <= 0

@@ -5,10 +5,17 @@ from dataclasses import dataclass, field
 
 from progrpo import schema
 from progrpo.measures.pass_at_k import doublings
-from progrpo.report.evaluations import Evaluation
+from progrpo.report.evaluations import Evaluation, sampled_otherwise
 from progrpo.report.read import Run, last_shared_evaluation
 from progrpo.schema.quantity import Quantity
-from progrpo.statistics import Interval, paired_difference, sign_flip_test, win_tie_loss
+from progrpo.statistics import (
+    Interval,
+    difference_over_seeds,
+    over_seeds,
+    paired_difference,
+    sign_flip_test,
+    win_tie_loss,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +27,9 @@ class Paired:
         step: of training, at which both were evaluated; None for a benchmark.
         reason: why none is given; "" where one is.
         problems: on which both were evaluated.
+        otherwise: in words, how the two were sampled otherwise; "" where alike.
         cells: the difference by key of the measure; None where no problem has it in both.
+        seeds: the same with its interval over seeds, where both sides have two or more; paired where `same_seeds`.
         levels: the means of the run and of the first over the problems that `cells` is over.
         counts: (wins, ties, losses) in problems, of the measures that are counted.
         p: of the sign-flip test, of the measures that are tested. adjusted: by Holm's rule, for the benchmarks of one preset
@@ -30,18 +39,19 @@ class Paired:
     run: int
     step: int | None = None
     reason: str = ""
+    otherwise: str = ""
     problems: int = 0
     cells: Mapping[str, Interval | None] = field(default_factory=dict)
+    seeds: Mapping[str, Interval] = field(default_factory=dict)
+    same_seeds: bool = False
     levels: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     counts: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     p: Mapping[str, float] = field(default_factory=dict)
     adjusted: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def clear(self) -> list[str]:
-        """Measures whose difference has an interval over problems that leaves out 0."""
-        known = [(key, interval) for key, interval in self.cells.items() if interval is not None]
-        return [key for key, interval in known if interval.low > 0 or interval.high < 0]
+    def interval(self, key: str) -> Interval | None:
+        """The difference with the interval that it is judged by: over seeds where there is one, else over problems."""
+        return self.seeds.get(key) or self.cells.get(key)
 
 
 def paired(
@@ -63,21 +73,47 @@ def paired(
         for name, scores in theirs.problems.items()
         if name in ours.problems and ours.problems[name].identity == scores.identity
     ]
-    pairs: dict[str, tuple[list[float], list[float]]] = {}
+    pairs: dict[str, tuple[list[float], list[float], list[str]]] = {}
     for measure in measures:
         mine, base = ours.values(measure.key), theirs.values(measure.key)
         both = [name for name in shared if name in mine and name in base]
         if both:
-            pairs[measure.key] = [mine[name] for name in both], [base[name] for name in both]
+            pairs[measure.key] = [mine[name] for name in both], [base[name] for name in both], both
     return Paired(
         run=run,
         step=ours.step,
+        otherwise=sampled_otherwise(ours, theirs),
         problems=len(shared),
-        cells={one.key: paired_difference(*pairs[one.key]) if one.key in pairs else None for one in measures},
-        levels={key: (sum(a) / len(a), sum(b) / len(b)) for key, (a, b) in pairs.items()},
-        counts={key: win_tie_loss(*pair) for key, pair in pairs.items() if key in counted},
-        p={key: sign_flip_test(*pair) for key, pair in pairs.items() if key in tested},
+        cells={one.key: paired_difference(*pairs[one.key][:2]) if one.key in pairs else None for one in measures},
+        seeds=_over_seeds(ours, theirs, {key: names for key, (_, _, names) in pairs.items()}),
+        same_seeds=bool(ours.seeds) and ours.seeds.keys() == theirs.seeds.keys(),
+        levels={key: (sum(a) / len(a), sum(b) / len(b)) for key, (a, b, _) in pairs.items()},
+        counts={key: win_tie_loss(a, b) for key, (a, b, _) in pairs.items() if key in counted},
+        p={key: sign_flip_test(a, b) for key, (a, b, _) in pairs.items() if key in tested},
     )
+
+
+def _over_seeds(ours: Evaluation, theirs: Evaluation, names: Mapping[str, Sequence[str]]) -> dict[str, Interval]:
+    """The difference of each measure over seeds: of pairs where both sides have the same ones, else of two means.
+
+    Args:
+        names: of the problems, by measure.
+    """
+
+    def means(evaluation: Evaluation, key: str) -> list[float]:
+        of_seeds = [evaluation.seeds[seed].values(key) for seed in sorted(evaluation.seeds)]
+        return [sum(values[name] for name in names[key]) / len(names[key]) for values in of_seeds]
+
+    if min(len(ours.seeds), len(theirs.seeds)) < 2:
+        return {}
+    found: dict[str, Interval | None] = {}
+    for key in names:
+        mine, base = means(ours, key), means(theirs, key)
+        if ours.seeds.keys() == theirs.seeds.keys():
+            found[key] = over_seeds([a - b for a, b in zip(mine, base, strict=True)])
+        else:
+            found[key] = difference_over_seeds(mine, base)
+    return {key: interval for key, interval in found.items() if interval is not None}
 
 
 def measures_of(
@@ -119,6 +155,7 @@ class Summary:
         first: the first evaluation of each run; of one alone where it is the same for all (`same_start`).
         last: the last evaluation of each run; its first where it has no other.
         differences: to the first run, of the runs that share an evaluation with it.
+        own: of a run alone, its last evaluation against its first.
     """
 
     measures: tuple[Quantity, ...]
@@ -126,6 +163,7 @@ class Summary:
     same_start: bool
     last: Mapping[int, Evaluation]
     differences: tuple[Paired, ...]
+    own: Paired | None = None
 
     @property
     def named(self) -> list[Quantity]:
@@ -147,8 +185,11 @@ def summarise(runs: Sequence[Run]) -> Summary:
         if step is not None:
             both = run.evaluations[step], runs[0].evaluations[step]
             differences.append(paired(index, *both, measures, counted=COUNTED))
+    alone = runs[0].evaluations if len(runs) == 1 else {}
+    ends = (alone[max(alone)], alone[min(alone)]) if len(alone) > 1 else None
     return Summary(
         measures=measures,
+        own=paired(0, *ends, measures, counted=COUNTED) if ends else None,
         first=dict(list(first.items())[:1]) if same else first,
         same_start=same,
         last={index: evaluations[max(evaluations)] for index, evaluations in evaluated.items()},

@@ -50,6 +50,11 @@ def _solved(evaluation: Evaluation, times: int) -> list[str]:
     return [problem for problem, scores in evaluation.problems.items() if scores.correct >= times]
 
 
+def _of_one_seed(evaluation: Evaluation) -> Evaluation:
+    """Of several seeds the first: texts are compared at the number of completions that one seed has."""
+    return next(iter(evaluation.seeds.values()), evaluation)
+
+
 def _raw(runs: Sequence[Run], benchmark: Benchmark) -> PaperTable:
     evaluations = {run: benchmark.evaluations[run] for run in benchmark.comparable}
     recorded = all(evaluation.values(one.key) for evaluation in evaluations.values() for one in _LEXICAL)
@@ -68,6 +73,7 @@ def _raw(runs: Sequence[Run], benchmark: Benchmark) -> PaperTable:
             recorded=recorded,
             of_aime24=benchmark.task == "aime24",
             remark=REMARKS[5],
+            seeds=any(one.seeds for one in evaluations.values()),
         ),
         words=("run", "model"),
         columns=_COLUMNS,
@@ -82,14 +88,14 @@ def _values(evaluation: Evaluation, recorded: bool) -> Values:
         recorded: whether the lexical ones are taken from the evaluation, not computed from its completions.
     """
     values = {one.key: list(evaluation.values(one.key).values()) for one in (*_LEXICAL, _COSINE)}
-    pooled = dict(evaluation.over_task)
+    pooled, one_seed = dict(evaluation.over_task), _of_one_seed(evaluation)
     if not recorded:
         params = parse(diversity.Params, {}, where="measure diversity")
-        solved_twice = evaluation.results(_solved(evaluation, MIN_CORRECT)).values()
+        solved_twice = one_seed.results(_solved(one_seed, MIN_CORRECT)).values()
         measured = [diversity.measure(one, params) for one in solved_twice]
         values |= {one.key: [each[one.key] for each in measured if one.key in each] for one in _LEXICAL}
         pooled = {_COSINE.key + _POOLED: pooled[_COSINE.key + _POOLED]} if _COSINE.key + _POOLED in pooled else {}
-        pooled |= diversity.over_task(list(evaluation.results(_solved(evaluation, 1)).values()), params)
+        pooled |= diversity.over_task(list(one_seed.results(_solved(one_seed, 1)).values()), params)
     means = {"pass@1": evaluation.interval("pass@1")}
     means |= {key: bootstrap_mean(known) for key, known in values.items() if known}
     numbers: Values = {}
@@ -115,7 +121,7 @@ def _matched(runs: Sequence[Run], benchmark: Benchmark) -> list[PaperTable]:
         evaluation = benchmark.evaluations[run]
         solved = set(_solved(evaluation, MIN_CORRECT))
         shared = [problem for problem in _solved(base, MIN_CORRECT) if problem in solved][:MATCHED_PROBLEMS]
-        ours, theirs = (list(one.results(shared).values()) for one in (evaluation, base))
+        ours, theirs = (list(_of_one_seed(one).results(shared).values()) for one in (evaluation, base))
         matches = [_at_equal_numbers(ours, theirs, measure) for measure in _LEXICAL.values()]
         intervals = [interval for match in matches for interval in match]
         if all(matches):
@@ -123,12 +129,12 @@ def _matched(runs: Sequence[Run], benchmark: Benchmark) -> list[PaperTable]:
                 (column.key, column.parts[0].key): Value(number=one.mean, low=one.low, high=one.high)
                 for column, one in zip(columns, intervals, strict=True)
             }
-            problems = f"{intervals[0].problems} of {len(evaluation.problems)}"
+            problems = f"{intervals[0].count} of {len(evaluation.problems)}"
             rows.append(TableRow(run=run, texts=(runs[run].name, problems), values=values))
     table = PaperTable(
         name="table-5b" + (f"-{benchmark.preset}" if benchmark.preset else ""),
         title=f"Table 5, count-matched: each run against {runs[0].name} on {benchmark.name}",
-        caption=prose("captions.jinja", "table_5b", draws=DRAWS, most=MATCHED_PROBLEMS),
+        caption=prose("captions.jinja", "table_5b", draws=DRAWS, most=MATCHED_PROBLEMS, seeds=bool(base.seeds)),
         words=("run", "problems"),
         columns=tuple(columns),
         rows=tuple(rows),

@@ -14,7 +14,7 @@ from progrpo.types import ProblemResult, Sample
 
 PROBLEMS_PER_STEP = 6
 """Of training, with all their completions."""
-DISAGREEMENTS = 10
+DISAGREEMENTS = 6
 """Held-out problems taken by each of the two spreads; the table has up to twice as many."""
 
 CHARACTERS = 3_000_000

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
 from progrpo import schema
@@ -21,7 +22,7 @@ from progrpo.report.drawing import (
     to_svg,
     unit_axis,
 )
-from progrpo.report.evaluations import Evaluation
+from progrpo.report.evaluations import HELD_OUT, Evaluation
 from progrpo.report.html import prose
 from progrpo.report.paper.distributions import distribution_figures, one_problem
 from progrpo.report.paper.panels import average_panels, pass_at_k_panels
@@ -54,6 +55,8 @@ FIGURES = {
     "confidence": StepFigure("Confidence, and the share of the advantage it makes", "probability; share"),
 }
 """Each figure over steps by its name, in the order of the page; one more is a line here, with its metrics and caption."""
+_FAINT: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.35}
+"""The look of what was logged, or of a single seed, behind a mean."""
 _DASHES = ("-", "--", ":")
 """Of the training metrics of one figure, in the order of the schema."""
 
@@ -71,11 +74,15 @@ def figures(runs: Sequence[Run]) -> list[Drawing]:
 
 
 def paper_figures(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[Drawing]:
-    """Draw the paper's figures of evaluations that there are data for; its Fig. 2 is the first of `figures`."""
+    """Draw the paper's figures of evaluations that there are data for; its Fig. 2 is the first of `figures`.
+
+    Pass@k of held-out problems is drawn by `figures`, and not again.
+    """
+    others = [one for one in benchmarks if one.preset != HELD_OUT]
     return _drawn(
-        pass_at_k_panels(runs, benchmarks),
+        pass_at_k_panels(runs, others),
         *distribution_figures(runs, benchmarks),
-        average_panels(runs, shared_benchmarks(benchmarks)),
+        average_panels(runs, shared_benchmarks(others)),
         one_problem(runs, benchmarks),
     )
 
@@ -97,6 +104,8 @@ def pass_at_k(runs: Sequence[Run]) -> Drawing | None:
             colour = run_colour(index)
             if not once or index == min(evaluated):
                 axes.plot(*_over_k(evaluations[0]), color=INK if once else colour, linestyle="--", linewidth=1.2)
+            for one in evaluations[-1].seeds.values():
+                axes.plot(*_over_k(one), color=colour, **_FAINT)
             if len(evaluations) > 1:
                 axes.plot(*_over_k(evaluations[-1]), color=colour, marker=run_marker(index))
         doubling_axis(axes, ks, "k, completions per problem")
@@ -106,7 +115,9 @@ def pass_at_k(runs: Sequence[Run]) -> Drawing | None:
         name="over-k",
         title="Held-out Pass@k",
         svg=svg,
-        caption=prose("captions.jinja", "over_k", largest=ks[-1], once=once),
+        caption=prose(
+            "captions.jinja", "over_k", largest=ks[-1], once=once, seeds=any(runs[index].seeds for index in evaluated)
+        ),
         runs=tuple(evaluated),
     )
 
@@ -139,10 +150,13 @@ def over_steps(runs: Sequence[Run], name: str, k: int) -> Drawing | None:
     shown = [index for index, run in enumerate(runs) if any(len(series(run, key)) for key in (*points, *lines))]
     if not shown:
         return None
+    seeds = any(runs[index].seeds for index in shown)
     width = smoothing_width(max((len(series(runs[index], key)) for index in shown for key in lines), default=0))
     with canvas() as (figure, axes):
         for key in points:
             for index in shown:
+                for member in runs[index].seeds:
+                    axes.plot(*_points(member, key), color=run_colour(index), **_FAINT)
                 values = series(runs[index], key)
                 axes.plot(values.index, values, marker=run_marker(index), color=run_colour(index))
         for key, dash in zip(lines, _DASHES, strict=False):
@@ -151,8 +165,13 @@ def over_steps(runs: Sequence[Run], name: str, k: int) -> Drawing | None:
         step_axis(axes)
         unit_axis(axes, one.unit)
         svg = to_svg(figure, name)
-    caption = one.caption or prose("captions.jinja", name.replace("-", "_"), width=width, k=k)
+    caption = one.caption or prose("captions.jinja", name.replace("-", "_"), width=width, k=k, seeds=seeds)
     return Drawing(name=name, title=one.title.format(k=k), svg=svg, caption=caption, runs=tuple(shown))
+
+
+def _points(run: Run, key: str) -> tuple[pd.Index, pd.Series]:
+    values = series(run, key)
+    return values.index, values
 
 
 def _line(axes: Axes, run: Run, key: str, index: int, width: int, dash: str, *, thin: bool) -> None:
@@ -161,8 +180,11 @@ def _line(axes: Axes, run: Run, key: str, index: int, width: int, dash: str, *, 
     if len(values) == 1:
         axes.plot(values.index, values, marker=run_marker(index), **look)
         return
+    for member in () if thin else run.seeds:
+        of_seed = series(member, key)
+        axes.plot(of_seed.index, smooth(of_seed.to_numpy(), width), color=run_colour(index), **_FAINT)
     if thin:
         look |= {"linewidth": 0.9, "alpha": 0.6}
-    else:
-        axes.plot(values.index, values, linewidth=0.8, alpha=0.35, color=run_colour(index))
+    elif not run.seeds:
+        axes.plot(values.index, values, color=run_colour(index), **_FAINT)
     axes.plot(values.index, smooth(values.to_numpy(), width), **look)

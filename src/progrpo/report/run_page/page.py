@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from progrpo import schema
 from progrpo.report import html, wording
 from progrpo.report.comparison.benchmarks import Benchmark, compare_benchmarks
-from progrpo.report.comparison.results import summarise
+from progrpo.report.comparison.headlines import headlines, lead
+from progrpo.report.comparison.results import Summary, summarise
+from progrpo.report.evaluations import HELD_OUT
 from progrpo.report.paper import tables
 from progrpo.report.paper.ablation_tables import form_tables, strength_tables
 from progrpo.report.paper.benchmark_tables import benchmark_tables
@@ -16,9 +18,14 @@ from progrpo.report.paper.numbers import MISSING, SHAPES
 from progrpo.report.read import Run, grouped
 from progrpo.report.run_page.browsers import completions, disagreements, disputes
 from progrpo.report.run_page.cost import cost_table
-from progrpo.report.run_page.figures import cost_figures, figures, paper_figures
+from progrpo.report.run_page.figures import FIGURES, cost_figures, figures, paper_figures
+from progrpo.schema.quantity import Quantity
 from progrpo.settings import flat
 
+FIRST = ("over-k", "entropy", "benchmark-pass")
+"""Figures of the first screen; the last where nothing was trained."""
+REPEATED = {f"table-{number}-{HELD_OUT}" for number in (6, 7)}
+"""Tables that say the held-out results again; they stand beside the page."""
 _NOT_SET = "not set"
 
 
@@ -61,8 +68,14 @@ def make_page(runs: Sequence[Run], *, title: str, report_tables: Tables | None =
         report_tables: the tables of these runs' benchmarks, where the caller has them already.
     """
     report_tables = report_tables or make_tables(runs)
-    browsed = completions(runs) | {"disputes": disputes(runs, report_tables.benchmarks)}
+    # What the section of held-out results says is not said again among the benchmarks.
+    benchmarks = [one for one in report_tables.benchmarks if one.preset != HELD_OUT]
+    browsed = completions(runs) | {"disputes": disputes(runs, benchmarks)}
     summary = summarise(runs)
+    drawn, of_paper = figures(runs), paper_figures(runs, report_tables.benchmarks)
+    first = [one for name in FIRST for one in (*drawn, *of_paper) if one.name == name]
+    if drawn:
+        first = [one for one in first if one in drawn]
     return html.render(
         "run_page/page.html",
         scripts=("run_page/page.js", "run_page/disputes.js"),
@@ -72,20 +85,34 @@ def make_page(runs: Sequence[Run], *, title: str, report_tables: Tables | None =
         tables=tables,
         title=title,
         runs=runs,
-        made_with=grouped((facts, run.name) for run in runs if (facts := wording.made_with(run.environment))),
+        made_with=grouped(
+            (facts, one.name) for run in runs for one in run.members if (facts := wording.made_with(one.environment))
+        ),
         differing=differing_settings(runs),
         summary=summary,
-        headlines=html.paragraphs("captions.jinja", "headlines", runs=runs, summary=summary),
+        lead=lead(runs),
+        headlines=headlines(runs, summary, report_tables.benchmarks),
         report_tables=report_tables,
-        evaluated_by=_evaluated_by(runs, report_tables.benchmarks),
-        paper_figures=paper_figures(runs, report_tables.benchmarks),
-        figures=figures(runs),
+        benchmarks=benchmarks,
+        paper_tables=[one for one in report_tables.paper if one.name not in REPEATED],
+        evaluated_by=_evaluated_by(runs, benchmarks),
+        first_figures=first,
+        paper_figures=[one for one in of_paper if one not in first],
+        figures=[one for one in drawn if one not in first],
+        words=_words(summary, benchmarks),
         cost_figures=cost_figures(runs),
         cost=cost_table(runs),
         finals=final_values(runs),
         browsed=browsed,
         disagreements=disagreements(runs),
     )
+
+
+def _words(summary: Summary, benchmarks: Sequence[Benchmark]) -> list[Quantity]:
+    """The measures and the metrics that the page shows by their label, each once."""
+    measures = [*(summary.measures if summary.last else ()), *(one for table in benchmarks for one in table.measures)]
+    shown = [*measures, *(one for name in FIGURES for one in schema.drawn(name))]
+    return [one for one in {one.label: one for one in reversed(shown)}.values() if one.meaning][::-1]
 
 
 def differing_settings(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
