@@ -72,6 +72,13 @@ class NonFiniteError(ProgrpoError, FloatingPointError):
     exit_code = 3
 
 
+class EngineError(ProgrpoError, RuntimeError):
+    """An engine died, hangs, has no memory left, or does not hold the weights it was sent: what it would sample is not the
+    policy's."""
+
+    exit_code = 3
+
+
 class HostError(ProgrpoError, ImportError):
     """A trainer that the package is to run inside is missing, or has another interface than the adapter knows."""
 

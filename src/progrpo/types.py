@@ -120,6 +120,8 @@ class Completion:
         token_ids: the sampled tokens, the one that ended it included where `finish` is "stop".
         finish: "stop" (an end token or the last of a stop string was sampled) or "length" (cut at the limit).
         sampler_logprobs: the engine's log-probability of each sampled token at the sampling temperature, before top-p/top-k.
+        logprobs_of: which distribution that is: "tempered" as just said, or "drawn", the one the token was drawn from, what
+            top-p and top-k left and renormalised (all that vLLM gives where they truncate).
         entropies: entropy of the distribution each token was drawn from, in nats, likewise before top-p/top-k; None where
             the engine does not give them.
         entropy_gradients: dH/dη of each token's distribution when its own token is pushed up along the gradient of its
@@ -139,6 +141,7 @@ class Completion:
     raw_logprobs: "Float[Tensor, ' T'] | None" = None
     raw_entropies: "Float[Tensor, ' T'] | None" = None
     policy_version: int = 0
+    logprobs_of: Literal["tempered", "drawn"] = "tempered"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -248,6 +251,8 @@ class RolloutBatch:
         certainties, raw_logits, proxy_logprobs, nucleus_entropies: [N, S] of the distribution that each token was drawn from
             (see `progrpo.algo.distributions.Further`); None unless the method's needs name them.
         sampler_logprobs: [N, S] as the engine reported them, whoever scored since.
+        importance: [N, S] >= 0, factors of each token's objective that make up for a sampler apart from the trainer
+            (`algo.off_policy`); None without a correction.
         verdicts: [P][G] as the verifier gave them; () unless the method's needs name it.
         problems: [P] ids. state: what the method remembers from rollout to rollout, to be written into.
     """
@@ -269,6 +274,7 @@ class RolloutBatch:
     proxy_logprobs: "Float[Tensor, 'N S'] | None" = None
     nucleus_entropies: "Float[Tensor, 'N S'] | None" = None
     sampler_logprobs: "Float[Tensor, 'N S'] | None" = None
+    importance: "Float[Tensor, 'N S'] | None" = None
     verdicts: "tuple[tuple[Verdict, ...], ...]" = ()
     problems: tuple[str, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)

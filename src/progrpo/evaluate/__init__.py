@@ -248,7 +248,11 @@ def _sample(completion: Completion, verdict: Verdict) -> Sample:
         extracted=verdict.extracted,
         canonical=verdict.canonical,
         detail=verdict.detail,
-        tempered=_statistics(completion.sampler_logprobs, completion.entropies),
+        tempered=(
+            _statistics(completion.sampler_logprobs, completion.entropies)
+            if completion.logprobs_of == "tempered"
+            else None
+        ),
         raw=_statistics(completion.raw_logprobs, completion.raw_entropies),
     )
 

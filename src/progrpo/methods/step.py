@@ -29,7 +29,7 @@ class Step:
     Attributes:
         batch: as the method sees them.
         kept: [p, G] sequences that are not dropped.
-        ref_logprobs, entropy_gradients, sampler_logprobs: [K, S] (see `RolloutBatch`), or None.
+        ref_logprobs, entropy_gradients, sampler_logprobs, importance: [K, S] (see `RolloutBatch`), or None.
     """
 
     batch: StepBatch
@@ -37,6 +37,7 @@ class Step:
     ref_logprobs: Float[Tensor, "K S"] | None = None
     entropy_gradients: Float[Tensor, "K S"] | None = None
     sampler_logprobs: Float[Tensor, "K S"] | None = None
+    importance: Float[Tensor, "K S"] | None = None
 
     @property
     def group(self) -> int:
@@ -102,6 +103,7 @@ def make_step(
         ref_logprobs=sampled.ref_logprobs,
         entropy_gradients=sampled.entropy_gradients,
         sampler_logprobs=sampled.sampler_logprobs,
+        importance=sampled.importance,
     )
 
 
@@ -136,6 +138,7 @@ def part_of_batch(batch: RolloutBatch, problems: slice) -> RolloutBatch:
         "mask",
         "old_logprobs",
         "sampler_logprobs",
+        "importance",
         "entropies",
         "entropy_gradients",
         "ref_logprobs",
@@ -164,6 +167,9 @@ def decide(
     """
     batch = step.batch if pool is None else replace(step.batch, pool=pool)
     reweighted = method.reweight(batch)
+    if step.importance is not None:
+        own = reweighted.weights
+        reweighted = replace(reweighted, weights=step.importance if own is None else own * step.importance)
     advantages = batch.advantages if reweighted.advantages is None else reweighted.advantages
     mask = batch.mask if reweighted.keep is None else batch.mask & reweighted.keep
 

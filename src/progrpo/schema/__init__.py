@@ -10,13 +10,13 @@ from functools import cache
 from typing import Any
 
 from progrpo import plugins
-from progrpo.schema import methods, optimiser, rollout
+from progrpo.schema import methods, optimiser, rollout, sampler
 from progrpo.schema.quantity import Quantity, matched
 
 HELD_OUT = "evaluate/"
 """Before the key of a measure: its key in the metrics."""
 
-METRICS: tuple[Quantity, ...] = (*rollout.METRICS, *methods.CONFIDENCE, *optimiser.METRICS)
+METRICS: tuple[Quantity, ...] = (*rollout.METRICS, *methods.CONFIDENCE, *sampler.METRICS, *optimiser.METRICS)
 """In the order of docs/metrics.md."""
 OWN = methods.OWN
 """Logged by a single method each."""

@@ -78,7 +78,7 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock, keeper: Keeper
     # 2. and 3. c(q), c(o) and log-probs under the policy that sampled, and the advantages (lines 10-27).
     with clock.phase("score"):
         rows = make_rows(rollout.groups)
-        batch, scoring = policy_batch(trainer, rollout.groups, rows)
+        batch, scoring = policy_batch(trainer, done, rollout.groups, rows)
         advantages = trainer.method.advantages(batch)
         trainer.method.remember(advantages)
     of_rollout = record_rollout(trainer, done + 1, rollout.groups, batch, advantages, of_sampling, clock)

@@ -3,6 +3,7 @@
 from progrpo.engines import Engine
 from progrpo.errors import ConfigError
 from progrpo.methods import Method
+from progrpo.train.off_policy import require_correctable
 from progrpo.train.settings import RunSettings
 
 _BF16_NOISE = 2.0**-5
@@ -48,7 +49,9 @@ def rounding(settings: RunSettings, method: Method) -> list[str]:
 
 
 def require_capable(engine: Engine, settings: RunSettings, method: Method) -> None:
-    """Raises ConfigError if the method reads what this engine does not give, and the trainer makes no pass of its own."""
+    """Raises ConfigError if the method reads what this engine does not give, and the trainer makes no pass of its own; or if a
+    correction was asked for that would change nothing."""
+    require_correctable(settings.off_policy, method, engine_scores=engine_scores(settings, engine, method))
     if not engine_scores(settings, engine, method):
         return
     provided = {

@@ -5,6 +5,7 @@ import logging
 from progrpo.methods import Advantages
 from progrpo.train.clock import Clock
 from progrpo.train.metrics import default_confidence, rollout_metrics, rollout_rows
+from progrpo.train.off_policy import off_policy_metrics
 from progrpo.train.setup import Trainer
 from progrpo.types import Group, RolloutBatch, WeightedMean
 
@@ -31,6 +32,8 @@ def record_rollout(
             rollout_metrics(groups, batch, advantages, confidence=confidence, canonical=trainer.verifier.canonical)
             | of_sampling
         )
+        if not trainer.engine_scores:
+            metrics |= off_policy_metrics(batch, groups, trainer.settings.off_policy, step - 1)
     for text in trainer.alarms.hear(metrics):
         logger.warning("step %d: %s", step, text)
     record = trainer.settings.record

@@ -8,6 +8,7 @@ import torch
 from progrpo.methods import Advantages, Method
 from progrpo.methods.step import part_of_batch
 from progrpo.train.columns import column_mask
+from progrpo.train.off_policy import corrected, hear_gap
 from progrpo.train.policy import Policy
 from progrpo.train.rollout_batch import make_rollout_batch
 from progrpo.train.rows import TokenRows
@@ -16,12 +17,20 @@ from progrpo.train.token_counts import TokenCounts
 from progrpo.types import Group, RolloutBatch
 
 
-def policy_batch(trainer: Trainer, groups: tuple[Group, ...], rows: TokenRows) -> tuple[RolloutBatch, TokenCounts]:
-    """The rollout under the policy that sampled it, and what it cost to know.
+def policy_batch(
+    trainer: Trainer, done: int, groups: tuple[Group, ...], rows: TokenRows
+) -> tuple[RolloutBatch, TokenCounts]:
+    """The rollout under the policy that sampled it, or is about to learn from it, and what it cost to know.
 
     Where the engine scores (`Trainer.engine_scores`) the log-probs kept while sampling serve and no forward pass is made; else
     the trainer makes one, which gives the prompts' log-probs too. A reference model and a net's values cost a pass each, where
     they are needed.
+
+    Args:
+        done: optimiser steps made so far.
+
+    Raises:
+        EngineError: the engine's log-probs are too far from the trainer's, see `off_policy.stop`.
     """
     policy, needs, reference = trainer.policy, trainer.method.needs, trainer.reference
     failed, budget = trainer.settings.verify.failed, trainer.settings.batch.micro_tokens
@@ -31,6 +40,9 @@ def policy_batch(trainer: Trainer, groups: tuple[Group, ...], rows: TokenRows) -
         everything = slice(0, len(groups))
         plain = make_rollout_batch(groups, frozenset(), failed)
         batch, counts = rescore(plain, rows, policy, trainer.method, problems=everything, budget=budget)
+        stale = any(completion.policy_version < done for group in groups for completion in group.completions)
+        hear_gap(batch, trainer.settings.off_policy, done + 1, stale=stale)
+        batch = corrected(batch, trainer.settings.off_policy)
     index, columns = torch.arange(len(batch.mask)), batch.mask.shape[1]
     if reference is not None:
         scores = reference.score(rows, index, columns=columns, budget=budget)

@@ -11,6 +11,7 @@ from progrpo.evaluate import EvaluateSettings
 from progrpo.model import ModelSettings
 from progrpo.rollout.verify import VerifySettings
 from progrpo.settings import Choice, Settings, apply_overrides, parse, read_yaml
+from progrpo.train.off_policy import OffPolicySettings
 from progrpo.train.parallel import ParallelSettings
 
 
@@ -111,6 +112,7 @@ class RunSettings(Settings):
     """Where log-probs of the sampling policy come from: the engine, or one more forward pass of the trainer. "auto"
     takes the engine's where it samples from the very weights that are trained, unless the method tells apart what bf16 merely
     rounds (gspo's clip range, kl_cov's penalty)."""
+    off_policy: OffPolicySettings = OffPolicySettings()
     data: DataSettings = DataSettings()
     batch: BatchSettings = BatchSettings()
     optim: OptimSettings = OptimSettings()
