@@ -14,6 +14,7 @@ pytest.importorskip("trl", reason="trl is missing: pip install -e '.[dev]'")
 from trl import GRPOConfig, GRPOTrainer, TrlParser
 
 from progrpo import methods, plugins
+from progrpo.adapters._rows import correct_of
 from progrpo.adapters.trl import ProGRPOTrainer, host, rollout
 from progrpo.adapters.trl.config import ProGRPOConfig
 from progrpo.algo.advantages import group_advantages
@@ -264,10 +265,10 @@ def test_raw_rewards_decide_what_is_correct() -> None:
     """Rewards of +1 and -1 sum to 0 in a group that is half correct; equal rewards of 0.5 are all correct or all incorrect."""
     judged = torch.tensor([[True, True], [True, True], [True, False]])
     values = torch.tensor([[1.0, -1.0], [0.5, 0.5], [1.0, float("nan")]])
-    assert rollout.correct_of(values, judged, above=0.0).tolist() == [[True, False], [True, True], [True, True]]
-    assert rollout.correct_of(values, judged, above=0.5).tolist() == [[True, False], [False, False], [True, True]]
+    assert correct_of(values, judged, above=0.0).tolist() == [[True, False], [True, True], [True, True]]
+    assert correct_of(values, judged, above=0.5).tolist() == [[True, False], [False, False], [True, True]]
     # as the others of the group: one incorrect, or none judged, makes an unknown one False
-    assert rollout.correct_of(-values, judged, above=0.0)[2].tolist() == [False, False]
+    assert correct_of(-values, judged, above=0.0)[2].tolist() == [False, False]
 
 
 def test_totals_are_trls() -> None:

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from progrpo.adapters._rows import correct_of
 from progrpo.adapters.trl import host, settings
 from progrpo.adapters.trl.rollout import (
     GenerationBatch,
     Scored,
-    correct_of,
     cut_scored,
     known_prompt_tokens,
     loss_of,

@@ -68,14 +68,6 @@ def total_rewards(per_function: Float[Tensor, "N F"], weights: Float[Tensor, " F
     return total.masked_fill(per_function.isnan().all(dim=1), torch.nan)
 
 
-def correct_of(values: Float[Tensor, "P G"], judged: Bool[Tensor, "P G"], *, above: float) -> Bool[Tensor, "P G"]:
-    """Which completions are correct: those whose value is above a threshold. Where there is no verdict, what all others of the
-    group are, as `RolloutBatch` has it."""
-    known = judged & ~values.isnan()
-    right = known & (values > above)
-    return right | (~known & ((right | ~known).all(dim=1) & right.any(dim=1))[:, None])
-
-
 def truncated_of(ids: Int[Tensor, "B T"], mask: Int[Tensor, "B T"], ends: Sequence[int]) -> Bool[Tensor, " B"]:
     """Completions without an end token at their end; those too of which TRL has masked every token for that: their first token
     is read, which is no end token, or they would have ended."""

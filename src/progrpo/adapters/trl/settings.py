@@ -14,10 +14,11 @@ from typing import Any, Literal
 import torch
 
 from progrpo import methods, plugins
+from progrpo.adapters._hosted import LOSS_HOOKS, probe
 from progrpo.errors import ConfigError
 from progrpo.methods import Advantages, Method
 from progrpo.settings import Choice
-from progrpo.types import RolloutBatch, Verdict
+from progrpo.types import RolloutBatch
 
 LossFrom = Literal["method", "trl"]
 
@@ -38,9 +39,6 @@ SHARED: dict[str, tuple[str, Mapping[Any, str] | None]] = {
 
 TRL_EPS = 1e-4
 """What TRL adds to the standard deviation of a group, in units of the reward; its ddof is 1."""
-
-_OWN_LOSS = ("sequence_keep", "reweight", "clip_range", "token_loss", "extra_loss", "group_loss")
-"""Hooks that change more than advantages."""
 
 _UNMET = {
     "values": "values of a net of its own",
@@ -130,7 +128,7 @@ def choose(
         raise ConfigError(f"loss_from={loss_from!r}: expected 'method' or 'trl'")
     method, fields = (_with_own_loss if loss_from == "method" else _with_trl_loss)(name, dict(params), given, defaults)
     _refuse(method)
-    state, reads = _probe(method, group)
+    state, reads = probe(method, group)
     if state:
         raise ConfigError(
             f"method {name} remembers {', '.join(sorted(state))} from rollout to rollout, which TRL's checkpoints would not "
@@ -187,7 +185,7 @@ def _with_trl_loss(
 ) -> tuple[Method, dict[str, Any]]:
     fields = {field: defaults[field] if value is None else value for field, value in given.items()}
     module = plugins.load("methods", name)
-    if own := [hook for hook in _OWN_LOSS if hasattr(module, hook)]:
+    if own := [hook for hook in LOSS_HOOKS if hasattr(module, hook)]:
         raise ConfigError(
             f"method {name} changes more than the advantages ({', '.join(own)}), so that TRL's loss would not be its loss; "
             "leave loss_from at 'method'"
@@ -265,41 +263,3 @@ def refuse_later_steps(method: Method, steps: int) -> None:
 
 def _defines(method: Method, hook: str) -> bool:
     return hasattr(method.module, hook)
-
-
-class _Watched(torch.Tensor):
-    """A tensor that knows whether anybody computed with it."""
-
-    read = False
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for value in args:
-            if isinstance(value, _Watched):
-                value.read = True
-        return super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
-
-
-def _probe(method: Method, group: int) -> tuple[set[str], bool]:
-    """Try the method's rollout hooks on a made-up rollout: what it remembers, and whether it reads log-probs."""
-    width, count = 4, 2 * group
-    mask = torch.ones(count, width, dtype=torch.bool)
-    half = torch.arange(group).expand(2, group) % 2 == 0  # [2, G] every other completion is correct
-    watched = [torch.full((count, width), -0.5).as_subclass(_Watched) for _ in range(2)]
-    prompts = torch.full((2, width), -0.5).as_subclass(_Watched)
-    batch = RolloutBatch(
-        rewards=half.float(),
-        correct=half,
-        truncated=torch.zeros_like(half),
-        lengths=mask.sum(dim=1).view(2, group),
-        mask=mask,
-        old_logprobs=watched[0],
-        entropies=watched[1],
-        prompt_logprobs=prompts,
-        prompt_mask=torch.ones(2, width, dtype=torch.bool),
-        ref_logprobs=torch.full((count, width), -0.5),
-        verdicts=((Verdict(status="correct", reward=1.0),) * group,) * 2,
-        problems=("one", "two"),
-    )
-    found = method.advantages(batch)
-    return set(found.state or {}), any(tensor.read for tensor in (*watched, prompts))
