@@ -141,10 +141,9 @@ def test_every_trainer_mode_keeps_verls_own_ways(mode: str) -> None:
     ours = "progrpo" if mode == "sync" else f"progrpo_{mode}"
     theirs = get_trainer_cls(mode)
     assert issubclass(get_trainer_cls(ours), theirs)
-    found, plain = (
-        config(f"trainer.v1.trainer_mode={ours}"),
-        config(f"trainer.v1.trainer_mode={mode}", "algorithm.adv_estimator=grpo"),
-    )
+    more = ["actor_rollout_ref.rollout.nnodes=1"] if mode == "separate_async" else []
+    found = config(f"trainer.v1.trainer_mode={ours}", *more)
+    plain = config(f"trainer.v1.trainer_mode={mode}", "algorithm.adv_estimator=grpo", *more)
     buffers = [get_trainer_cls(one.trainer.v1.trainer_mode)(one).replay_buffer for one in (found, plain)]
     assert type(buffers[0]) is type(buffers[1])
     assert buffers[0].trainer_mode == buffers[1].trainer_mode == mode

@@ -10,7 +10,7 @@ try:
     from progrpo.adapters.verl import losses, trainer
 except Exception:
     logging.getLogger(__name__).exception(
-        "progrpo's plug-in for verl did not load: adv_estimator=progrpo, its trainer modes and its policy losses are missing in "
+        "progrpo's plug-in for verl did not load: adv_estimator=progrpo, its trainer modes and policy losses are missing in "
         "this process"
     )
     raise
