@@ -42,7 +42,11 @@ from progrpo.types import Group
 
 STEPS = 2
 """Optimiser steps of a rollout."""
-UNPUBLISHED: dict[str, dict[str, Any]] = {"f_grpo": {"gamma": 1.0}, "uniqueness": {"alpha": 1.0}}
+UNPUBLISHED: dict[str, dict[str, Any]] = {
+    "f_grpo": {"gamma": 1.0},
+    "uniqueness": {"alpha": 1.0},
+    "aepo": {"low": 0.5, "high": 1.0},
+}
 """What has no default, of which a step's cost does not depend."""
 WARM_UP = 1
 """Rounds that are not counted."""

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from progrpo.algo.distributions import Further, certainty, entropy_gradient, nucleus_entropy, proxy_logprob
+from progrpo.algo.distributions import Further, Nucleus, certainty, entropy_gradient, nucleus_entropy, proxy_logprob
 from progrpo.algo.logprobs import head_values
 
-ALL = Further(entropy_gradients=True, certainties=True, raw_logits=True, proxy_logprobs=0.2, nucleus_entropies=0.8)
+ALL = Further(
+    entropy_gradients=True, certainties=True, raw_logits=True, proxy_logprobs=0.2, nucleus_entropies=Nucleus(mass=0.8)
+)
 
 
 def of(*probabilities: float) -> Tensor:
@@ -44,7 +46,12 @@ def test_a_nucleus_by_hand() -> None:
     two = -(5 / 8 * math.log(5 / 8) + 3 / 8 * math.log(3 / 8))
     three = -sum(p * math.log(p) for p in (0.5, 0.3, 0.2))
     for mass, expected in ((0.79, two), (0.81, three), (1.0, three), (0.4, 0.0)):
-        assert nucleus_entropy(logprobs, mass=mass).item() == pytest.approx(expected, abs=1e-5)
+        assert nucleus_entropy(logprobs, Nucleus(mass=mass)).item() == pytest.approx(expected, abs=1e-5)
+
+    # without the token that crosses: 0.81 is reached by the third, 0.79 by the second, 0.4 by the first
+    for mass, expected in ((0.81, two), (0.79, 0.0), (0.4, 0.0)):
+        found = nucleus_entropy(logprobs, Nucleus(mass=mass, crossing=False)).item()
+        assert found == pytest.approx(expected, abs=1e-5)
 
 
 def naive(logits: list[float], token: int, temperature: float) -> dict[str, float]:
@@ -97,18 +104,18 @@ def test_nobody_who_does_not_ask_pays() -> None:
     mask = torch.tensor([[False, True, True]])
     assert head_values(hidden, torch.zeros(1, 3, dtype=torch.long), mask, head).further == {}
     assert not Further()
-    assert ALL.with_gradient == Further(nucleus_entropies=0.8)
+    assert ALL.with_gradient == Further(nucleus_entropies=Nucleus(mass=0.8))
 
 
 def test_the_gradient_of_a_nucleus_is_that_of_differences() -> None:
     logits = torch.randn(20, 9, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     live = logits.clone().requires_grad_()
-    nucleus_entropy(live.log_softmax(dim=-1), mass=0.7).sum().backward()
+    nucleus_entropy(live.log_softmax(dim=-1), Nucleus(mass=0.7)).sum().backward()
     step = 1e-6
     for v in range(9):
         moved = torch.zeros_like(logits)
         moved[:, v] = step
-        ends = [nucleus_entropy((logits + s * moved).log_softmax(dim=-1), mass=0.7) for s in (1, -1)]
+        ends = [nucleus_entropy((logits + s * moved).log_softmax(dim=-1), Nucleus(mass=0.7)) for s in (1, -1)]
         assert torch.allclose(live.grad[:, v], (ends[0] - ends[1]) / (2 * step), atol=1e-5)
 
 
@@ -116,7 +123,7 @@ def test_a_token_that_is_never_drawn_is_no_fault() -> None:
     logprobs = torch.tensor([[0.0, -torch.inf, -1.0]]).log_softmax(dim=-1)
     two = torch.tensor([[0.0, -1.0]]).log_softmax(dim=-1)
     assert torch.allclose(entropy_gradient(logprobs, torch.tensor([2])), entropy_gradient(two, torch.tensor([1])))
-    assert torch.allclose(nucleus_entropy(logprobs, mass=1.0), nucleus_entropy(two, mass=1.0))
+    assert torch.allclose(nucleus_entropy(logprobs, Nucleus(mass=1.0)), nucleus_entropy(two, Nucleus(mass=1.0)))
     live = torch.tensor([[0.0, -torch.inf, -1.0]], requires_grad=True)
-    nucleus_entropy(live.log_softmax(dim=-1), mass=0.9).sum().backward()
+    nucleus_entropy(live.log_softmax(dim=-1), Nucleus(mass=0.9)).sum().backward()
     assert live.grad.isfinite().all()

@@ -33,8 +33,10 @@ DUAL = {
     "maxrl": ("released", 3.0),
     "rent": ("released", 3.0),
     "ppo": ("verl", 3.0),
+    "risk_po": ("released", 3.0),
+    "siren": ("released", 3.0),
     "progrpo": ("verl", 3.0),
-} | dict.fromkeys(("dapo", "high_entropy", "steer", "hapo"), ("released", 10.0))
+} | dict.fromkeys(("dapo", "high_entropy", "steer", "hapo", "dler"), ("released", 10.0))
 WITHOUT_SURROGATE = ("cispo", "dppo", "flowrl", "gspo", "kl_cov", "pacs", "real", "reinforce", "rlsc")
 COMPARED = ("pacs", "real")
 """Each completion's loss is made of all that are left of its group."""
@@ -94,6 +96,8 @@ def test_with_any_method_a_large_ratio_counts_as_that_of_the_bound_or_it_is_refu
         "simko": {"penalty": 1.0},
         "steer": {"weight_min": 1.0},
         "hapo": {"adaptive_advantage": False},
+        "lp_reg": {"share": 0.0, "clip_low": 0.2, "clip_high": 0.2},
+        "epo": {"bonus": 0.0},
     }
     own = own.get(name, {})
     bounded, free = load(name, dual_clip=2.0, **own), load(name, dual_clip=None, **own)
@@ -168,6 +172,8 @@ def test_with_any_method_they_have_no_gradient_and_the_others_keep_theirs(name: 
         "high_entropy": {"fraction": 1.0},
         "steer": {"weight_min": 1.0},
         "hapo": {"adaptive_advantage": False, "adaptive_clip": False},
+        "lp_reg": {"share": 0.0},
+        "siren": {"beta": 0.0},
     }.get(name, {})
     batch = cut(random_batch(SEED, failed=0.0), (0, 1), (2, 0))
     logprobs = drifted(batch, SEED, 0.1)

@@ -190,11 +190,14 @@ def take_step(
     Args:
         logprobs: [N, S] now. parts: sequences of each micro-batch; None for one of all.
         inputs: entropies and nucleus_entropies [N, S], states [N, S, D], prompt_states [N, D] and top_logprobs [N, S, K] of the
-            forward pass, where the method reads them; where nobody says, the likeliest tokens are certain, and the nucleus'
-            entropies those of the rollout.
+            forward pass, where the method reads them; where nobody says, the likeliest tokens are certain, and the entropies
+            those of the rollout.
     """
     if method.top_tokens:
         inputs = {"top_logprobs": torch.zeros(*logprobs.shape, method.top_tokens), **inputs}
+    if "entropy_grad" in method.needs:
+        assert batch.entropies is not None
+        inputs = {"entropies": batch.entropies, **inputs}
     if "nucleus_entropies" in method.needs:
         assert batch.nucleus_entropies is not None
         inputs = {"nucleus_entropies": batch.nucleus_entropies, **inputs}

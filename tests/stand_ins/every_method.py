@@ -4,7 +4,11 @@ from progrpo import methods
 from progrpo.methods import Method
 from progrpo.settings import Choice
 
-REQUIRED: dict[str, dict[str, object]] = {"f_grpo": {"gamma": 1.0}, "uniqueness": {"alpha": 1.0}}
+REQUIRED: dict[str, dict[str, object]] = {
+    "f_grpo": {"gamma": 1.0},
+    "uniqueness": {"alpha": 1.0},
+    "aepo": {"low": 0.5, "high": 1.0},
+}
 """Settings without a default: their values were never published."""
 
 OF_SMALL_GROUPS: dict[str, dict[str, object]] = {"passk": {"k": 2}}

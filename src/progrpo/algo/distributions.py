@@ -9,6 +9,19 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Nucleus:
+    """The likeliest tokens of a distribution.
+
+    Attributes:
+        mass: in (0, 1], what their probabilities sum to at least, or less than.
+        crossing: with the token that reaches the mass, so that one is always in; without it the nucleus may be empty.
+    """
+
+    mass: float
+    crossing: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Further:
     """Which of the values below are wanted of each scored token, all at the sampling temperature but the raw logits.
 
@@ -16,14 +29,14 @@ class Further:
         entropy_gradients: `entropy_gradient`. certainties: `certainty`.
         raw_logits: the logit of the token itself, before the temperature.
         proxy_logprobs: `proxy_logprob` with this min-p, in (0, 1]; None for none.
-        nucleus_entropies: `nucleus_entropy` of a nucleus of this mass, in (0, 1]; None for none. With gradient.
+        nucleus_entropies: `nucleus_entropy` of this nucleus; None for none. With gradient.
     """
 
     entropy_gradients: bool = False
     certainties: bool = False
     raw_logits: bool = False
     proxy_logprobs: float | None = None
-    nucleus_entropies: float | None = None
+    nucleus_entropies: Nucleus | None = None
 
     def __bool__(self) -> bool:
         return bool(self.names)
@@ -62,7 +75,7 @@ class Further:
         if self.proxy_logprobs is not None:
             made["proxy_logprobs"] = proxy_logprob(constant, targets, min_p=self.proxy_logprobs)
         if self.nucleus_entropies is not None:
-            made["nucleus_entropies"] = nucleus_entropy(logprobs, mass=self.nucleus_entropies)
+            made["nucleus_entropies"] = nucleus_entropy(logprobs, self.nucleus_entropies)
         return tuple(made[name] for name in self.names)
 
 
@@ -119,24 +132,26 @@ def proxy_logprob(logprobs: Float[Tensor, "M V"], targets: Int[Tensor, " M"], *,
     return own.clamp(max=0.0).masked_fill(~kept.gather(1, index)[:, 0], -torch.inf)
 
 
-def nucleus_entropy(logprobs: Float[Tensor, "M V"], *, mass: float) -> Float[Tensor, " M"]:
+def nucleus_entropy(logprobs: Float[Tensor, "M V"], nucleus: Nucleus) -> Float[Tensor, " M"]:
     """Entropy of each distribution cut to its nucleus and renormalised.
 
-        H' = − Σ_{v in V'} q_v log q_v,   q_v = p_v / Σ_{u in V'} p_u,   V' the likeliest tokens whose mass reaches `mass`
+        H' = − Σ_{v in V'} q_v log q_v,   q_v = p_v / Σ_{u in V'} p_u,   V' the nucleus
 
-    Source: arXiv:2509.25133. The nucleus is the smallest set of the likeliest tokens whose probabilities sum to `mass` or
-    more; ties at its edge go to the earlier token.
+    Source: arXiv:2509.25133. Ties at the edge of the nucleus go to the earlier token.
 
     Args:
-        logprobs: log softmax of each row. mass: in (0, 1].
+        logprobs: log softmax of each row.
 
     Returns:
-        In nats, >= 0; with gradient into `logprobs`, none through the choice of the nucleus.
+        In nats, >= 0, 0 of an empty nucleus; with gradient into `logprobs`, none through the choice of the nucleus.
     """
     with torch.no_grad():
         ordered, order = logprobs.exp().sort(dim=-1, descending=True, stable=True)
-        before = ordered.cumsum(dim=-1) - ordered
-        inside = torch.zeros_like(logprobs, dtype=torch.bool).scatter(1, order, before < mass)
+        sums = ordered.cumsum(dim=-1)
+        within = (sums - ordered if nucleus.crossing else sums) < nucleus.mass
+        inside = torch.zeros_like(logprobs, dtype=torch.bool).scatter(1, order, within)
         inside = inside & (logprobs > -torch.inf)
-    cut = logprobs.masked_fill(~inside, -torch.inf).log_softmax(dim=-1)
+        empty = ~inside.any(dim=-1, keepdim=True)
+    # A row without any is taken whole, so that its softmax is one; what comes of it is not read.
+    cut = logprobs.masked_fill(~(inside | empty), -torch.inf).log_softmax(dim=-1)
     return -torch.where(inside, cut.exp() * cut.masked_fill(~inside, 0.0), 0.0).sum(dim=-1)

@@ -15,7 +15,7 @@ A method file may define, and nothing else in public:
     FROM_VERDICTS  True: its loss reads the verdicts and no advantages, so nothing can be added to them
     top_tokens   top_tokens(params) -> how many of the likeliest tokens "top_logprobs" holds
     min_p        min_p(params) -> share of the likeliest token's probability below which "proxy_logprobs" has no tokens
-    nucleus      nucleus(params) -> probability that the likeliest tokens of "nucleus_entropies" have together
+    nucleus      nucleus(params) -> the likeliest tokens of which "nucleus_entropies" are the entropies, a `Nucleus`
     pool         pool(params) -> "step" or "micro": where it takes statistics over tokens (see `Pool`)
     net          net(width, params) -> torch module of its own, trained by the same optimiser, kept in the checkpoint,
                  never seen by engines; `width` is the model's

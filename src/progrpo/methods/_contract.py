@@ -21,7 +21,7 @@ NEEDABLE = {
     "raw_logits": "[N, S] of the rollout: the tokens' own, before the temperature",
     "proxy_logprobs": "[N, S] of the rollout: log-probs once the least likely tokens are taken out; which, says `min_p`",
     "nucleus_entropies": "[N, S] of the rollout, and with gradient in the training pass: entropies of the likeliest tokens "
-    "alone; of how much mass, says `nucleus`",
+    "alone; which, says `nucleus`",
     "verdicts": "[P][G] of the rollout: canonical forms, extracted answers, parts of rewards",
     "refresh": "log-probs (and entropies) of the policy as it is before each optimiser step, in `StepBatch`",
     "refresh_advantages": "likewise, and this method's advantages, or what it adds, computed from them",
@@ -51,7 +51,7 @@ OTHERS = {
     "pool": "pool(params) -> 'step' or 'micro'",
     "top_tokens": "top_tokens(params) -> int",
     "min_p": "min_p(params) -> float",
-    "nucleus": "nucleus(params) -> float",
+    "nucleus": "nucleus(params) -> progrpo.algo.distributions.Nucleus",
     "net": "net(width, params) -> torch module",
     "net_lr_factor": "net_lr_factor(params) -> float",
     "add_to": "add_to(advantages, batch, params) -> Advantages",

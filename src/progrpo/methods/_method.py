@@ -83,9 +83,7 @@ class Method:
             certainties="certainties" in needs,
             raw_logits="raw_logits" in needs,
             proxy_logprobs=float(self._hook("min_p")(self.params)) if "proxy_logprobs" in self.own_needs else None,
-            nucleus_entropies=float(self._hook("nucleus")(self.params))
-            if "nucleus_entropies" in self.own_needs
-            else None,
+            nucleus_entropies=self._hook("nucleus")(self.params) if "nucleus_entropies" in self.own_needs else None,
         )
 
     @property

@@ -1,0 +1,77 @@
+"""DLER: short completions by truncation alone: what is cut is worth a tenth, and advantages are whitened over the batch.
+
+    r_i ← penalty · r_i of a completion cut at the limit
+    A = r − mean of its group, then (A − mean)/√(variance + 1e-8) over all tokens of the rollout
+    A ← A + bonus for completions with r >= 1
+    only groups whose r differ train: more problems are sampled until P groups do, at most `max_rounds` times
+
+Each token has its completion's A, so that long completions weigh more in the mean and in the (sample) variance. Completions
+without a verdict are in none of these and have A = 0. `scale`, `ddof` and `eps` play no part.
+
+Source: arXiv:2510.15110; NVlabs/DLER@ea7d4f7 verl-dler/dler_slurm.sh, core_algos.py, dp_actor.py and reward_manager/dapo.py.
+Evidence: code.
+Reproduce: `preset: released` (dynamic sampling, KL penalty, dual clip), a group of 16, sampling.max_new_tokens=4000.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor
+
+from progrpo import methods
+from progrpo.algo.aggregate import How
+from progrpo.types import Group, RolloutBatch
+
+PRESETS = {"released": {"max_rounds": 10, "kl_coef": 5e-4, "dual_clip": 10.0}}
+
+
+class Params(methods.Params):
+    clip_high: float = Field(0.28, ge=0)
+    aggregate: How = "token"
+    penalty: float = Field(0.1, ge=0, le=1)
+    """Factor of the reward of a completion cut at the limit; 1 for none."""
+    bonus: float = Field(0.1, ge=0)
+    """Added to the advantage of completions whose reward, after the penalty, is 1 or more."""
+    max_rounds: int = Field(1, ge=1)
+    """Rollouts that may be made for one batch of groups whose rewards differ; 1 samples once and trains on what came. The
+    released code has no bound."""
+
+
+def rounds(params: Params) -> int:
+    return params.max_rounds
+
+
+def wanted(group: Group, params: Params) -> bool:
+    """Whether the rewards differ."""
+    pairs = zip(group.verdicts, group.completions, strict=True)
+    return len({v.reward * (params.penalty if c.finish == "length" else 1.0) for v, c in pairs if not v.failed}) > 1
+
+
+def shape_reward(batch: RolloutBatch, params: Params) -> Tensor:
+    return torch.where(batch.truncated, params.penalty * batch.rewards, batch.rewards)
+
+
+def sequence_keep(batch: RolloutBatch, params: Params) -> Tensor:
+    """With dynamic sampling groups whose rewards differ alone: whitening and bonus give the others advantages, too."""
+    return (_differing(batch)[:, None] | (params.max_rounds == 1)).expand_as(batch.correct)
+
+
+def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
+    judged = batch.judged
+    rewards = batch.rewards.double().masked_fill(~judged, 0.0)
+    centred = rewards - rewards.sum(dim=1, keepdim=True) / judged.sum(dim=1, keepdim=True).clamp(min=1)
+    centred = torch.where(_differing(batch)[:, None], centred, 0.0)
+    tokens = batch.lengths.double().masked_fill(~judged, 0.0)
+    if float(tokens.sum()) < 2:
+        return methods.Advantages(values=torch.zeros_like(batch.rewards))
+    mean = (tokens * centred).sum() / tokens.sum()
+    variance = (tokens * (centred - mean).square()).sum() / (tokens.sum() - 1)
+    values = (centred - mean) / (variance + 1e-8).sqrt()
+    values = values + params.bonus * (rewards >= 1 - 1e-5)
+    return methods.Advantages(values=values.masked_fill(~judged, 0.0).float())
+
+
+def _differing(batch: RolloutBatch) -> Bool[Tensor, " P"]:
+    rewards: Float[Tensor, "P G"] = batch.rewards
+    lowest = rewards.masked_fill(~batch.judged, torch.inf).amin(dim=1)
+    return lowest < rewards.masked_fill(~batch.judged, -torch.inf).amax(dim=1)
