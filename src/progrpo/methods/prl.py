@@ -41,8 +41,7 @@ def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
 
 def _drift(batch: RolloutBatch, params: Params) -> Float[Tensor, "N S"]:
     """The sum from the end of each token's step on."""
-    if batch.ref_logprobs is None:
-        return torch.zeros(batch.mask.shape)
+    assert batch.ref_logprobs is not None
     each = (batch.old_logprobs - batch.ref_logprobs).double().masked_fill(~batch.mask, 0.0)
     from_here = each.flip(1).cumsum(dim=1).flip(1)
     columns = torch.arange(batch.mask.shape[1])

@@ -239,6 +239,11 @@ def _refuse(method: Method) -> None:
         raise ConfigError(
             f"method {method.name}: {method.rounds} rounds of sampling for one batch, and TRL samples once; set max_rounds=1"
         )
+    if "ref_logprobs" in method.needs and not method.params.kl_coef:
+        raise ConfigError(
+            f"method {method.name} reads the model as it was before training, which TRL keeps only for a KL penalty: set beta "
+            "above 0, or use progrpo's trainer"
+        )
     if method.pool == "micro":
         raise ConfigError(
             f"method {method.name}: pool=micro takes statistics within micro-batches, which TRL makes anew by shuffling; set "
