@@ -3,15 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNS ?= runs/demo
 WORKERS ?= 2
-DEMO := grpo progrpo balanced
+SEEDS ?= 2
 
 .PHONY: demo test test-slow lint benchmarks clean
 
 demo: .venv/installed
-	@for name in $(DEMO); do \
-		$(BIN)/progrpo train recipes/demo/$$name.yaml out=$(RUNS)/$$name --resume || exit 1; \
-	done
-	@$(BIN)/progrpo compare $(addprefix $(RUNS)/,$(DEMO)) --out $(RUNS)/comparison.html
+	@$(BIN)/python scripts/demo.py $(RUNS) --seeds $(SEEDS) --workers $(WORKERS)
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile

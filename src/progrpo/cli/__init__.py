@@ -41,6 +41,9 @@ def train(
     profile: Annotated[
         bool, typer.Option("--profile", help="trace rollouts 2 and 3 (record.profile_rollouts) for ui.perfetto.dev")
     ] = False,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, help="so many seeds from 0 on, into OUT-0, OUT-1, ...; or seed=0..4")
+    ] = None,
 ) -> None:
     """Train a model as a recipe says."""
     from progrpo.settings import apply_overrides, read_yaml
@@ -49,7 +52,9 @@ def train(
     with _loading():
         from progrpo.cli.train import run_train
 
-    run_train(recipe, overrides or [], dry_run=dry_run, resume=resume, profile=profile, processes=processes)
+    run_train(
+        recipe, overrides or [], dry_run=dry_run, resume=resume, profile=profile, processes=processes, seeds=seeds
+    )
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """The verb `train`: live progress, and the plan of `--dry-run`."""
 
 import logging
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,31 +16,57 @@ from transformers.utils import logging as transformers_logging
 
 from progrpo import schema
 from progrpo.cli.patience import Patience
+from progrpo.cli.seeds import seeds_asked_for, with_seed
 from progrpo.processes import launched, leave
 from progrpo.train.loop import train
 from progrpo.train.plan import STOPS, make_plan
-from progrpo.train.settings import load_settings
+from progrpo.train.record import require_free
+from progrpo.train.settings import RunSettings, load_settings
 from progrpo.train.setup import Chosen, choose
 
 
 def run_train(
-    recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: bool, profile: bool, processes: int | None
+    recipe: Path,
+    overrides: Sequence[str],
+    *,
+    dry_run: bool,
+    resume: bool,
+    profile: bool,
+    processes: int | None,
+    seeds: int | None = None,
 ) -> None:
-    """Train, or show the plan of a run in so many processes (None: those that were started)."""
+    """Train, or show the plan of a run in so many processes (None: those that were started).
+
+    Of several seeds one run after the other, each as it would be alone; the plan is that of the first.
+    """
     here = launched()
     if not here.main:
         # The main process speaks for all; what only this one meets is an error, and errors are told.
         logging.getLogger().setLevel(logging.ERROR)
     console = Console(stderr=True, quiet=not here.main)
-    settings = load_settings(recipe, overrides)
+    asked, others = seeds_asked_for(overrides, seeds)
+    base = load_settings(recipe, others)
+    each = [base] if asked is None else [load_settings(recipe, [*others, *with_seed(str(base.out), s)]) for s in asked]
     transformers_logging.disable_progress_bar()
     if dry_run:
         if here.main:
-            _show_plan(choose(settings), resume, processes or here.count, console)
+            _show_plan(choose(each[0]), resume, processes or here.count, console)
+            for settings in each[1:]:
+                typer.echo(f"# then the same with seed {settings.seed}, into {settings.out}")
         return
+    for settings in each[1:]:  # the first one's own start says it of that
+        if here.main and not resume:
+            require_free(Path(str(settings.out)))
+    for settings in each:
+        _train(settings, console, resume=resume, profile=profile)
+    leave()
+    if len(each) > 1:
+        console.print(f"compare them with: progrpo compare {shlex.join(str(settings.out) for settings in each)}")
+
+
+def _train(settings: RunSettings, console: Console, *, resume: bool, profile: bool) -> None:
     with TrainingProgress(console) as progress:
         run = train(settings, resume=resume, profile=profile, listen=progress)
-    leave()
     if profile and not progress.traced:
         first = min(settings.record.profile_rollouts, default=None)
         line = f"no trace was written: record.profile_rollouts begins with {first}, and fewer rollouts were made"
