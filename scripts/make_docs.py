@@ -2,6 +2,8 @@
 
     python scripts/make_docs.py
 
+docs/settings.md is made whole, from the settings and what stands under them.
+
 A method's docstring begins with one line that says what it does, and holds the entries "Source:", "Evidence:" and
 "Reproduce:". An entry goes on over several lines, to the next entry or a blank line. A source is parted by semicolons; each
 part is a paper or a repository, and what follows its first ", Eq.", ", Sec.", ", Alg." or ", Tab." is the place in it. Only
@@ -9,14 +11,25 @@ what stands between two markers of a page is rewritten. The metrics stand in src
 """
 
 import ast
+import json
 import re
-from collections.abc import Iterable, Sequence
+import typing
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from progrpo import plugins, schema
+from progrpo.cli.schema import VARIATIONS, params_of
 from progrpo.evaluate import EvaluateSettings
+from progrpo.methods import Params as BaseParams
 from progrpo.schema.quantity import Quantity
+from progrpo.settings import Choice, meanings
+from progrpo.train.settings import RunSettings
 
 ROOT = Path(__file__).parent.parent
 METHODS = ROOT / "src" / "progrpo" / "methods"
@@ -25,7 +38,21 @@ BEGIN = "<!-- made by scripts/make_docs.py from src/progrpo/methods/*.py: begin 
 END = "<!-- made by scripts/make_docs.py from src/progrpo/methods/*.py: end -->"
 METRICS = ROOT / "docs" / "metrics.md"
 METRICS_MARKER = "<!-- made by scripts/make_docs.py from src/progrpo/schema: {table} {end} -->"
+SETTINGS = ROOT / "docs" / "settings.md"
 ENTRIES = ("Source", "Evidence", "Reproduce")
+
+SETTINGS_HEAD = """# Settings
+
+Made by `python scripts/make_docs.py` from the settings themselves; do not edit it here.
+
+A recipe is YAML with these keys; on the command line a dot leads into a section: `progrpo train RECIPE optim.lr=3e-6`. A key
+that is not known is refused with the nearest one, and `--dry-run` prints every setting as it is resolved. Values of `_s` are in
+seconds, of `_gib` in GiB, shares and fractions lie in [0, 1], steps are optimiser steps, and sizes count problems where they
+say `prompts`. `null` is "none", or what the meaning says.
+
+For completion in an editor: `progrpo schema > progrpo.schema.json`, and as the first line of a recipe
+`# yaml-language-server: $schema=progrpo.schema.json`.
+"""
 
 _ENTRY = re.compile(rf"^({'|'.join(ENTRIES)}):[ ]*(.*)$")
 _ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
@@ -151,7 +178,101 @@ def metrics_tables() -> dict[str, str]:
     }
 
 
+def settings_page() -> str:
+    """docs/settings.md: every setting with its default, range and meaning, and what each variation has of its own."""
+    lines = [SETTINGS_HEAD]
+    sections = dict(RunSettings.model_fields)
+    plain = {name: field for name, field in sections.items() if not list(_held(field.annotation))}
+    lines += ["## Of the run itself", "", *_fields(RunSettings, "", only=plain)]
+    for name, field in sections.items():
+        for model in [one for one in _held(field.annotation) if not issubclass(one, Choice)][:1]:
+            lines += ["", f"## {name}", "", meanings(RunSettings)[name], "", *_fields(model, f"{name}.")]
+    for section, package in VARIATIONS.items():
+        lines += ["", f"## {section}", "", meanings(RunSettings)[section]]
+        if package == "methods":
+            lines += [
+                "",
+                "Every method has these; what one sets otherwise, and its own: [paper_index.md](paper_index.md).",
+            ]
+            lines += ["", *_fields(BaseParams, f"{section}.")]
+            continue
+        for name, summary in plugins.summaries(package).items():
+            params = params_of(package, name)
+            lines += ["", f"### {section}.name={name}", "", _prose(summary)]
+            lines += ["", *_fields(params, f"{section}.")] if params and params.model_fields else []
+    return "\n".join(lines) + "\n"
+
+
+def _fields(model: type[BaseModel], prefix: str, only: Collection[str] = ()) -> list[str]:
+    """A table of the fields of a model, and of the models that they hold."""
+    rows, said = [], meanings(model)
+    for name, field in model.model_fields.items():
+        if only and name not in only:
+            continue
+        default = "(needed)" if field.is_required() else f"`{_default(field)}`"
+        rows.append(_row(f"`{prefix}{name}`", default, _kind(field), _prose(said[name])))
+        for one in [one for one in _held(field.annotation) if not issubclass(one, Choice)]:
+            rows += [line for line in _fields(one, f"{prefix}{name}.") if line.startswith("| `")]
+    return ["| setting | default | value | meaning |", "|---|---|---|---|", *rows]
+
+
+def _held(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from _held(part)
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True, validated_data={})
+    return json.dumps(_plain_value(value), ensure_ascii=False, default=str)
+
+
+def _plain_value(value: Any) -> Any:
+    """A default as JSON: a choice by its name alone, a section as what it is without a word."""
+    if isinstance(value, Choice):
+        return value.name
+    if isinstance(value, BaseModel):
+        return {}
+    return [_plain_value(one) for one in value] if isinstance(value, tuple | list) else value
+
+
+def _kind(field: FieldInfo) -> str:
+    """What a value may be: its type or its words, and its range."""
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    bounds = [(sign, getattr(one, key, None)) for one in field.metadata for key, sign in signs.items()]
+    ranges = [f"{sign} {bound:g}" for sign, bound in bounds if bound is not None]
+    return ", ".join([_type(field.annotation), *ranges])
+
+
+def _type(annotation: Any) -> str:
+    words = {
+        int: "whole number",
+        float: "number",
+        bool: "true, false",
+        str: "text",
+        type(None): "null",
+        dict: "mapping",
+        Any: "any",
+    }
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in words:
+        return words[annotation]
+    if origin is Literal:
+        return ", ".join(str(part) for part in parts)
+    if origin is Annotated:
+        return _type(parts[0])
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(_type(part) for part in parts))
+    if origin in (tuple, list, frozenset):
+        return "list of " + " and ".join(dict.fromkeys(_type(part) for part in parts if part is not ...))
+    if isinstance(annotation, type) and issubclass(annotation, Choice):
+        return "name, or {name: ..., key: value}"
+    return "mapping" if origin is dict or isinstance(annotation, type) else str(annotation)
+
+
 def main() -> None:
+    SETTINGS.write_text(settings_page(), encoding="utf-8")
     methods = [read(METHODS / f"{name}.py") for name in plugins.names("methods")]
     PAGE.write_text(rewrite(PAGE.read_text("utf-8"), tables(methods)), encoding="utf-8")
     METRICS.write_text(with_metrics(METRICS.read_text("utf-8")), encoding="utf-8")

@@ -38,6 +38,17 @@ def load_script() -> ModuleType:
 make_docs = load_script()
 
 
+# --- docs/settings.md ---
+
+
+def test_the_page_of_settings_is_what_the_script_makes() -> None:
+    found = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    assert make_docs.settings_page() == found, "run `python scripts/make_docs.py`"
+    assert "| `batch.group` | `8` | whole number, ≥ 2 | G, completions per problem. |" in found
+    assert "| `model.lora.r` | `16` | whole number, ≥ 1 |" in found  # a section within a section
+    assert "| `sampling.max_new_tokens` | (needed) |" in found
+
+
 # --- docs/paper_index.md ---
 
 

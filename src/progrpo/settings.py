@@ -1,7 +1,11 @@
 """Settings: frozen models read from YAML with dotted overrides, refused with the nearest name when unknown."""
 
+import ast
+import inspect
+import textwrap
 from collections.abc import Hashable, Iterable, Mapping
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -29,7 +33,12 @@ class Choice(BaseModel):
         return dict(self.model_extra or {})
 
 
-NamedChoice = Annotated[Choice, BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)]
+NamedChoice = Annotated[
+    Choice,
+    BeforeValidator(
+        lambda value: {"name": value} if isinstance(value, str) else value, json_schema_input_type=str | Choice
+    ),
+]
 """A choice that may be written as its name alone, for lists of choices."""
 
 S = TypeVar("S", bound=BaseModel)
@@ -172,3 +181,24 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """The same as text, as one would write it on the command line."""
     return {key: "null" if value is None else str(value) for key, value in flatten(settings, prefix).items()}
+
+
+def meanings(model: type[BaseModel]) -> dict[str, str]:
+    """What the source says under each field of a settings model, on one line; "" where it says nothing."""
+    found: dict[str, str] = {}
+    for owner in reversed(model.__mro__):
+        if isinstance(owner, type) and issubclass(owner, BaseModel) and owner is not BaseModel:
+            found |= _said(owner)
+    return {name: found.get(name, "") for name in model.model_fields}
+
+
+def _said(owner: type[BaseModel]) -> dict[str, str]:
+    """The text under each annotated name in the source of a class."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+    body = tree.body if isinstance(tree, ast.ClassDef) else []
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }

@@ -177,6 +177,15 @@ def list_(package: Annotated[str, typer.Argument(help="methods, rewards, tasks, 
 
 
 @app.command()
+def schema() -> None:
+    """Print a JSON schema of a recipe, for editors that complete and check YAML."""
+    with _loading(alone="schema"):
+        from progrpo.cli.schema import run_print_schema
+
+    typer.echo(run_print_schema())
+
+
+@app.command()
 def doctor() -> None:
     """Say what this machine can do: devices, processes, versions, trackers."""
     from progrpo.cli.doctor import run_doctor

@@ -26,7 +26,10 @@ from progrpo.types import Completion
 
 Stops = Annotated[
     tuple[Annotated[StrictStr, Field(min_length=1)] | Annotated[StrictInt, Field(ge=0)], ...],
-    BeforeValidator(lambda value: (value,) if isinstance(value, str | int) else value),
+    BeforeValidator(
+        lambda value: (value,) if isinstance(value, str | int) else value,
+        json_schema_input_type=str | int | tuple[str | int, ...],
+    ),
 ]
 """Strings and token ids that end a completion."""
 

@@ -34,7 +34,9 @@ class EvaluateSettings(Settings):
     temperature: float = Field(0.6, ge=0)
     """The paper evaluates at 0.6 and top-p 0.95 (arXiv:2602.05281, Sec. 4.2)."""
     top_p: float = Field(0.95, gt=0, le=1)
+    """As in `sampling`: the likeliest tokens whose probabilities first reach this sum; 1 keeps all."""
     top_k: int = Field(0, ge=0)
+    """As in `sampling`: so many likeliest tokens; 0 keeps all."""
     stop: Stops | None = None
     """As `sampling.stop`; None takes that of the run, where a run or its checkpoint is evaluated."""
     raw: bool = False

@@ -34,9 +34,12 @@ class Params(methods.Params):
     ratio: float = Field(2e-4, ge=0, le=1)
     """Share of all tokens that lose their gradient, one at least; 0 leaves PPO's clip alone."""
     cov_low: float = 1.0
+    """See `cov_high`."""
+    """See `cov_high`."""
     cov_high: float = 5.0
     """Only tokens with a covariance between these are candidates."""
     pool: methods.Pool = "step"
+    """Over which tokens the statistic is taken: all of the optimiser step, or those of a micro-batch, as some code does."""
 
 
 def pool(params: Params) -> methods.Pool:

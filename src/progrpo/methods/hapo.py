@@ -51,6 +51,8 @@ class Params(methods.Params):
     low_sign: Literal[1, -1] = 1
     """1: h̃ is negative for the tokens of low entropy. -1: positive, the released code's slip."""
     pool: methods.Pool = "step"
+    """Over which tokens the statistic is taken: all of the optimiser step, or those of a micro-batch, as some code does."""
+    """Over which tokens the statistic is taken: all of the optimiser step, or those of a micro-batch, as some code does."""
 
 
 def pool(params: Params) -> methods.Pool:

@@ -29,6 +29,8 @@ class Params(methods.Params):
     fraction: float = Field(0.2, gt=0, le=1)
     """Share of the tokens that train; 1 trains on all."""
     pool: methods.Pool = "step"
+    """Over which tokens the statistic is taken: all of the optimiser step, or those of a micro-batch, as some code does."""
+    """Over which tokens the statistic is taken: all of the optimiser step, or those of a micro-batch, as some code does."""
 
 
 def pool(params: Params) -> methods.Pool:

@@ -41,6 +41,8 @@ class Params(methods.Params):
     coef: float = Field(1.0, ge=0)
     """Weight of the penalty, in units of the advantage per nat."""
     pool: methods.Pool = "step"
+    """Over which tokens the statistic is taken: all of the optimiser step, or those of a micro-batch, as some code does."""
+    """Over which tokens the statistic is taken: all of the optimiser step, or those of a micro-batch, as some code does."""
 
     @property
     def resolution(self) -> float:

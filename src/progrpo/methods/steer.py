@@ -42,6 +42,8 @@ class Params(methods.Params):
     clip_high: float = Field(0.28, ge=0)
     aggregate: How = "token"
     mode: Literal["exp", "linear"] = "exp"
+    """How a weight falls with Ω: exponentially, or in a straight line between `weight_max` and `weight_min`."""
+    """How a weight falls with Ω: exponentially, or in a straight line between `weight_max` and `weight_min`."""
     weight_min: float = Field(0.8, gt=0, le=1)
     """w_min; 1 with mode=exp leaves every token as it is."""
     weight_max: float = Field(1.2, ge=0)
@@ -49,6 +51,8 @@ class Params(methods.Params):
     power: Literal[1, 2] = 1
     """Of the probability in Ω, less the one that cancels with 1/π_old: 1 as released, 2 as derived."""
     pool: methods.Pool = "step"
+    """Over which tokens the statistic is taken: all of the optimiser step, or those of a micro-batch, as some code does."""
+    """Over which tokens the statistic is taken: all of the optimiser step, or those of a micro-batch, as some code does."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Params":

@@ -47,7 +47,9 @@ class Params(Settings):
     max_solutions: int | None = None
     """Keep problems with at most this many; None sets no limit."""
     train_size: int = Field(1000, ge=1)
+    """Problems to train on, all different."""
     test_size: int = Field(256, ge=1)
+    """Held-out problems, none of which is among those of training."""
     seed: int = 0
     """Of the draw of problems; the splits stay disjoint across seeds."""
     style: Literal["compact", "words"] = "compact"

@@ -35,7 +35,9 @@ class Params(Settings):
     """The defaults are the game that scripts/make_embedded_model.py makes a model for."""
 
     rows: int = Field(5, ge=2, le=8)
+    """Height of the grid, in cells."""
     columns: int = Field(5, ge=2, le=8)
+    """Width of the grid, in cells."""
     walls: int = Field(6, ge=0, le=62)
     """How many cells are walls; they are drawn at random."""
     min_moves: int = Field(4, ge=1)
@@ -47,7 +49,9 @@ class Params(Settings):
     max_solutions: int | None = Field(24, ge=1)
     """Keep problems with at most this many; None sets no limit (and counting may then take seconds in large empty grids)."""
     train_size: int = Field(1000, ge=1)
+    """Problems to train on, all different."""
     test_size: int = Field(256, ge=1)
+    """Held-out problems, none of which is among those of training."""
     seed: int = 0
     """Of the draw of problems; the splits stay disjoint across seeds."""
     style: Literal["compact", "words"] = "compact"

@@ -19,6 +19,7 @@ class DataSettings(Settings):
     max_prompt_tokens: int = Field(1024, gt=0)
     """Longer prompts are refused before the run starts, or left out."""
     long_prompts: Literal["refuse", "drop"] = "refuse"
+    """What is done with a prompt above `max_prompt_tokens`: an error before the run, or the problem is left out."""
     shuffle: bool = True
     """A new order each epoch, from the seed; false keeps the order of the file."""
 
@@ -53,8 +54,11 @@ class OptimSettings(Settings):
     lr: float = Field(1e-6, gt=0)
     """AdamW's learning rate after warm-up."""
     betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's decay of the running means of the gradient and of its square."""
     eps: float = Field(1e-8, gt=0)
+    """AdamW's addend to the root of the second mean."""
     weight_decay: float = Field(0.0, ge=0)
+    """AdamW's decoupled decay, per step a share lr * weight_decay of each weight."""
     grad_clip: float = Field(1.0, gt=0)
     """Largest norm of the whole gradient."""
     warmup_steps: int = Field(0, ge=0)
@@ -97,30 +101,44 @@ class EngineChoice(Choice):
 
 class RunSettings(Settings):
     seed: int = Field(0, ge=0)
+    """Everything random follows from it: the order of problems, samples, what a method initialises."""
     steps: int = Field(gt=0)
     """Optimiser steps of the whole run."""
     out: str | None = None
     """Run directory; None takes runs/NAME-OF-THE-RECIPE."""
     model: ModelSettings
+    """The policy."""
     task: Choice
+    """The problems: `name`, and the settings of that task."""
     reward: Choice | None = None
     """None takes the task's own."""
     method: Choice
+    """The method: `name`, `preset` where it has some, `add` for what is added to its advantages, and its settings."""
     engine: EngineChoice = EngineChoice()
+    """What generates: `name`, and the settings of that engine."""
     sampling: Sampling
+    """How completions are drawn in training."""
     old_logprobs: Literal["auto", "engine", "trainer"] = "auto"
     """Where log-probs of the sampling policy come from: the engine, or one more forward pass of the trainer. "auto"
     takes the engine's where it samples from the very weights that are trained, unless the method tells apart what bf16 merely
     rounds (gspo's clip range, kl_cov's penalty)."""
     off_policy: OffPolicySettings = OffPolicySettings()
     data: DataSettings = DataSettings()
+    """Which problems, in which order."""
     batch: BatchSettings = BatchSettings()
+    """How much at a time."""
     optim: OptimSettings = OptimSettings()
+    """The optimiser."""
     parallel: ParallelSettings = ParallelSettings()
+    """Several processes."""
     verify: VerifySettings = VerifySettings()
+    """How verdicts are made."""
     evaluate: PeriodicEvaluation = PeriodicEvaluation()
+    """Evaluations during training."""
     checkpoint: CheckpointSettings = CheckpointSettings()
+    """What is kept to go on from."""
     record: RecordSettings = RecordSettings()
+    """What is written down beside the metrics."""
 
     @model_validator(mode="after")
     def _agrees(self) -> "RunSettings":

@@ -1,0 +1,121 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from test_cli import Here
+
+from progrpo import plugins
+from progrpo.cli.schema import VARIATIONS, models_of, params_of, run_schema
+from progrpo.settings import Choice, meanings
+from progrpo.train.settings import RunSettings
+
+ROOT = Path(__file__).parent.parent.parent
+RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    return run_schema()
+
+
+def test_the_verb_prints_it(here: Here) -> None:
+    status, out, err = here("schema")
+    assert status == 0, err
+    assert json.loads(out)["properties"]["optim"]["$ref"] == "#/$defs/OptimSettings"
+
+
+def test_a_setting_has_type_range_default_and_meaning(schema: dict[str, Any]) -> None:
+    assert schema["$defs"]["OptimSettings"]["properties"]["lr"] == {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "default": 1e-6,
+        "description": "AdamW's learning rate after warm-up.",
+    }
+    assert schema["$defs"]["OptimSettings"]["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("section", VARIATIONS)
+def test_every_variation_is_there_with_its_own_settings(schema: dict[str, Any], section: str) -> None:
+    chosen = schema["properties"][section]["anyOf"][0]
+    named = {one["if"]["properties"]["name"]["const"]: one["then"]["properties"] for one in chosen["allOf"]}
+    assert list(named) == plugins.names(VARIATIONS[section])
+    for name, properties in named.items():
+        params = params_of(VARIATIONS[section], name)
+        assert set(params.model_fields if params else ()) <= properties.keys()
+
+
+def test_every_reference_leads_somewhere(schema: dict[str, Any]) -> None:
+    def references(node: Any) -> set[str]:
+        if isinstance(node, dict):
+            own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
+            return own.union(*map(references, node.values()))
+        return set().union(*map(references, node)) if isinstance(node, list) else set()
+
+    assert references(schema) <= {f"#/$defs/{name}" for name in schema["$defs"]}
+
+
+def test_every_setting_says_what_it_means() -> None:
+    models = {model.__name__: model for model in models_of(RunSettings)}
+    for package in VARIATIONS.values():
+        for name in plugins.names(package):
+            if params := params_of(package, name):
+                models |= {f"{package}.{name}": model for model in models_of(params)}
+    silent = [
+        f"{where}.{key}"
+        for where, model in models.items()
+        if not issubclass(model, Choice)
+        for key, meaning in meanings(model).items()
+        if not meaning
+    ]
+    # clip ranges, aggregations and the like that a method sets otherwise are explained once, in progrpo.methods.Params
+    assert not silent
+
+
+WRONG = [
+    ({"optim": {"lr": 0}}, "lr"),
+    ({"optim": {"learning_rate": 1e-6}}, "learning_rate"),
+    ({"method": {"name": "progrpo", "alhpa": 0.3}}, "alhpa"),
+    ({"method": {"name": "progrpo", "preset": "papre"}}, "papre"),
+    ({"task": {"name": "countdown", "numbers": "four"}}, "four"),
+    ({"parallel": "fdsp2"}, "fdsp2"),
+]
+RIGHT = [
+    {"parallel": "fsdp2"},
+    {"reward": None},
+    {"method": {"name": "./mine.py", "anything": 1}},
+    {"method": {"name": "grpo", "add": "progrpo"}},
+    {"evaluate": {"measures": ["pass_at_k", {"name": "./brevity.py", "limit": 3}]}},
+    {"sampling": {"max_new_tokens": 8, "stop": "###"}},
+]
+
+
+def recipe(changes: dict[str, Any]) -> dict[str, Any]:
+    whole = {"steps": 1, "model": {"path": "m"}, "task": {"name": "countdown"}, "method": {"name": "grpo"}}
+    return whole | {"sampling": {"max_new_tokens": 8}} | changes
+
+
+def checker(schema: dict[str, Any]) -> Any:
+    try:
+        import jsonschema
+    except ImportError:
+        pytest.skip("jsonschema is missing: pip install jsonschema")
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def test_what_the_schema_refuses_and_takes(schema: dict[str, Any]) -> None:
+    check = checker(schema)
+    for changes, word in WRONG:
+        assert word in str(next(check.iter_errors(recipe(changes)), ""))
+    for changes in RIGHT:
+        assert not [error.message for error in check.iter_errors(recipe(changes))]
+
+
+def test_every_recipe_keeps_to_the_schema(schema: dict[str, Any]) -> None:
+    check = checker(schema)
+    faults = {
+        str(path): [error.message for error in check.iter_errors(yaml.safe_load(path.read_text()))] for path in RECIPES
+    }
+    assert not {path: found for path, found in faults.items() if found}
