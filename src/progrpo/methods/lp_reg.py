@@ -43,6 +43,7 @@ class Params(methods.Params):
     beta: float = Field(1.0, ge=0)
     """β, weight of the penalty, in units of the advantage per nat."""
     pool: methods.Pool = "step"
+    """Over which tokens the statistic is taken: all of the optimiser step, or those of a micro-batch, as some code does."""
 
 
 def pool(params: Params) -> methods.Pool:

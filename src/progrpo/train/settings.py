@@ -123,6 +123,7 @@ class RunSettings(Settings):
     takes the engine's where it samples from the very weights that are trained, unless the method tells apart what bf16 merely
     rounds (gspo's clip range, kl_cov's penalty)."""
     off_policy: OffPolicySettings = OffPolicySettings()
+    """What is made of the difference between the engine's log-probs and the trainer's."""
     data: DataSettings = DataSettings()
     """Which problems, in which order."""
     batch: BatchSettings = BatchSettings()
