@@ -156,6 +156,29 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
     return write
 
 
+@pytest.fixture(scope="session")
+def tiny_stored(tiny_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A random model whose embeddings are its head, as a Hugging Face folder that holds its weights in a number format. Whoever
+    asks for the same one gets the same folder: copy it to change it."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    @cache
+    def write(stored_as: torch.dtype, *, architecture: str = "qwen2", **changes: object) -> Path:
+        folder = shutil.copytree(tiny_folder(), tmp_path_factory.mktemp("stored"), dirs_exist_ok=True)
+        sizes = AutoConfig.from_pretrained(folder).to_dict()
+        same = {key: sizes[key] for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")}
+        same |= {
+            key: sizes[key] for key in ("num_attention_heads", "num_key_value_heads", "eos_token_id", "pad_token_id")
+        }
+        config = AutoConfig.for_model(architecture, tie_word_embeddings=True, bos_token_id=None, **same, **changes)
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).to(stored_as).save_pretrained(folder)
+        return folder
+
+    return write
+
+
 @pytest.fixture
 def tiny_model(tiny_folder: Callable[..., Path]) -> "LanguageModel":
     """A random Qwen2 of two layers whose distributions are far from uniform."""

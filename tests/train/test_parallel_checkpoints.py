@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,12 +16,19 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from torch.distributed.tensor import DTensor
 
 from progrpo.errors import ProcessError, StorageError
 from progrpo.files import read_jsonl
+from progrpo.model import ModelSettings, load_model
+from progrpo.model.shards import load_to_shard
 from progrpo.processes import join, leave
+from progrpo.settings import parse
 from progrpo.train import checkpoint
 from progrpo.train.follower import require_shared
+from progrpo.train.parallel import Parallel, ParallelSettings
+from progrpo.train.policy import Policy
+from progrpo.train.settings import OptimSettings
 from stand_ins.several_processes import free_port, start, train_together, with_gradients
 
 Make = Callable[..., dict[str, Any]]
@@ -80,11 +88,51 @@ def test_nodes_without_a_common_file_system_are_refused(tmp_path: Path) -> None:
     start(_blind, 2, str(tmp_path))
 
 
-def _full_disk(rank: int, count: int, port: int, folder: str) -> None:
+def _full_disk(rank: int, count: int, port: int, folder: str, model: str) -> None:
     from stand_ins.several_processes import enter
 
     enter(rank, count, port)
+    policy = _sharded(model)
+    _weights_are_whole_in_the_main_process_alone(policy, model)
+    if rank == 1:  # the system itself refuses what the optimiser's part takes, and in one of the processes only
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+    with pytest.raises(StorageError, match="step-000001 cannot be written: "):
+        checkpoint.save(Path(folder), 1, policy, keep=1, method_state={})
+    policy.processes.wait()  # the main process removes what was written
+    assert not list(Path(folder).iterdir())
+    policy.processes.wait()  # and may go on to write only after the others have looked
+    _refused_to_the_main_process(folder)
+    leave()
 
+
+def _sharded(model: str) -> Policy:
+    settings = parse(ModelSettings, {"path": model, "device": "cpu"}, where="test")
+    trained, _ = load_to_shard(settings)
+    parallel = Parallel(ParallelSettings.model_validate("fsdp2"), join())
+    return Policy(trained, OptimSettings(), steps=1, temperature=1.0, parallel=parallel)
+
+
+def _weights_are_whole_in_the_main_process_alone(policy: Policy, model: str) -> None:
+    expected = load_model(parse(ModelSettings, {"path": model, "device": "cpu"}, where="test")).model.state_dict()
+    for parameter in policy.parameters:
+        assert parameter.dtype == torch.float32
+        assert isinstance(parameter, DTensor)
+        assert 0 < parameter.to_local().numel() < parameter.numel()
+    weights = policy.whole_weights(only_trained=False)
+    assert weights is not None
+    assert weights.keys() == (expected.keys() if policy.processes.main else set())
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, expected[name]), name
+    if weights:
+        assert weights["lm_head.weight"] is weights["model.embed_tokens.weight"]
+    policy.model.model.model.norm.weight.requires_grad_(False)
+    partly = policy.whole_weights(only_trained=True)
+    assert partly is not None
+    assert partly.keys() == weights.keys() - {"model.norm.weight"}
+    policy.model.model.model.norm.weight.requires_grad_(True)
+
+
+def _refused_to_the_main_process(folder: str) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -93,16 +141,18 @@ def _full_disk(rank: int, count: int, port: int, folder: str) -> None:
         processes=join(),
         model=SimpleNamespace(model=module),
         save_shards=lambda folder: None,
-        whole_weights=lambda: None,
+        whole_weights=lambda only_trained: None,
     )
     with pytest.raises(StorageError, match="No space left on device"):
         checkpoint.save(Path(folder), 1, policy, keep=1, method_state={})  # type: ignore[arg-type]
-    leave()
+    policy.processes.wait()
     assert not list(Path(folder).iterdir())
 
 
-def test_a_full_disk_ends_all_processes_with_the_reason(tmp_path: Path) -> None:
-    start(_full_disk, 2, str(tmp_path))
+def test_a_full_disk_ends_all_processes_with_the_reason(
+    tiny_stored: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    start(_full_disk, 2, str(tmp_path_factory.mktemp("checkpoints")), str(tiny_stored(torch.bfloat16)))
 
 
 def torchrun(*arguments: str) -> list[str]:

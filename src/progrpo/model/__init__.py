@@ -176,7 +176,7 @@ def load_model(settings: ModelSettings, *, again: bool = False, adapter: Path | 
     model_checks.require_fit(report, settings.path)
     model = model if settings.load_in_4bit else model.to(device)
     if settings.gradient_checkpointing:
-        _recompute_activations(model)
+        recompute_activations(model)
     wrapped = wrap_model(
         model,
         tokenizer,
@@ -327,7 +327,8 @@ def _stop_ids(model: Any, tokenizer: Any, name: str) -> frozenset[int]:
     return frozenset(stop_ids)
 
 
-def _recompute_activations(model: Any) -> None:
+def recompute_activations(model: Any) -> None:
+    """Keep no activations within a layer for the backward pass."""
     # Transformers 5 renames the method; the old name warns.
     enable = getattr(model, "activation_checkpointing_enable", None)
     if enable is None:

@@ -76,7 +76,7 @@ def save(
         policy.processes.same(begin)
         with storing(final):
             policy.save_shards(aside / _SHARDS)
-        weights = policy.whole_weights()
+        weights = policy.whole_weights(only_trained=is_adapted(policy.model.model) and not merged)
         policy.processes.same(finish)
     except BaseException:
         if policy.processes.main:

@@ -22,8 +22,6 @@ class Footprint:
             training, for a method that asks for it. sampler: weights that sample beside those that are trained.
         gathered: of a sharded model, the layers and embeddings that are whole while they compute.
         activations: kept for the backward pass, and logits. cache: keys and values while sampling.
-        start: before the first step, where that is more: a model that will be sharded is first read whole, and copied to
-            sample from, in float32.
         tokens: of one pass. rows: completions sampled side by side.
     """
 
@@ -35,7 +33,6 @@ class Footprint:
     gathered: float
     activations: float
     cache: float
-    start: float
     tokens: int
     rows: int
 
@@ -51,7 +48,7 @@ class Footprint:
             cache_stays: whether the sampler's cache is kept during training (engine hf on CUDA).
         """
         training = self.activations + self.gathered
-        return max(self.start, self.resident + (training + self.cache if cache_stays else max(training, self.cache)))
+        return self.resident + (training + self.cache if cache_stays else max(training, self.cache))
 
 
 def footprint(settings: RunSettings, size: Mapping[str, int], *, mode: Mode, count: int, reference: bool) -> Footprint:
@@ -78,18 +75,21 @@ def footprint(settings: RunSettings, size: Mapping[str, int], *, mode: Mode, cou
     prompts = min(here, 2 * max(1, rows // batch.group))
     embeddings = size["vocabulary"] * size["width"]
     layer = (parameters - embeddings) / max(1, size["layers"])
+    if sharded:
+        sampler = value * parameters + (4 - value) * embeddings  # a whole copy, its embeddings in float32
+    else:
+        sampler = 2 * parameters if bf16 and not settings.model.load_in_4bit else 0  # of the linear layers
     return Footprint(
         weights=(per_weight * parameters + 4 * adapter) / parts,
         gradients=4 * trained / parts,
         optimizer=8 * trained / parts,
         reference=4 * parameters / parts if reference and not adapter else 0,
-        sampler=value * parameters if sharded else 2 * parameters if bf16 and not settings.model.load_in_4bit else 0,
+        sampler=sampler,
         gathered=4 * (embeddings + 2 * layer) if sharded and count > 1 else 0,
         activations=tokens * size["layers"] * size["width"] * kept * value + head,
         cache=(rows * settings.sampling.max_new_tokens + prompts * settings.data.max_prompt_tokens)
         * size["cache_per_token"]
         * value,
-        start=8 * parameters if sharded else 0,
         tokens=tokens,
         rows=rows,
     )
@@ -119,7 +119,6 @@ def describe(one: Footprint, *, mode: Mode, count: int, device: torch.device, sh
         f"activations of {one.tokens:,} tokens a pass": one.activations,
         f"cache of {one.rows} rows": one.cache,
     }
-    read = f"; {one.start / GIB:.2f} at the start, while the model is read and copied whole" if one.start else ""
     cuda = device.type == "cuda"
     peak, there = one.peak(cache_stays=cuda) * shared_by, device_memory(device)
     spread = "one process" if count == 1 and mode == "none" else f"{mode}, {count} process{'es' * (count > 1)}"
@@ -128,25 +127,18 @@ def describe(one: Footprint, *, mode: Mode, count: int, device: torch.device, sh
     kind = "this GPU has" if cuda else "this machine has"
     return [
         f"memory per process ({spread}), GiB: {shown}; cache and activations "
-        + ("add up" if cuda else "are not held at the same time")
-        + read,
+        + ("add up" if cuda else "are not held at the same time"),
         f"memory: about {peak / GIB:.2f} GiB{f' in {shared_by} processes' if shared_by > 1 else ''}, {kind} {there / GIB:.1f}: "
         f"{fits}",
     ]
 
 
 def require_sampling_copy(one: Footprint, mode: Mode, engine: str, device: torch.device) -> None:
-    """Raises ConfigError where a sharded model's whole copy for sampling cannot be held beside the shards, or not be made."""
+    """Raises ConfigError where a sharded model's whole copy for sampling cannot be held beside the shards."""
     there = device_memory(device)
     if mode == "fsdp2" and one.resident > there:
         raise ConfigError(
             f"engine {engine!r} samples from a whole copy of the model beside the shards: {one.resident / GIB:.1f} GiB in all, "
             f"more than the {there / GIB:.1f} of {device}. Start more processes, or set model.precision=bf16; an engine that "
             "samples from weights of its own on other devices, such as vLLM, is not there yet"
-        )
-    if mode == "fsdp2" and one.start > there:
-        raise ConfigError(
-            f"a model that is sharded is first read whole, and copied for engine {engine!r}, in float32: "
-            f"{one.start / GIB:.1f} GiB, more than the {there / GIB:.1f} of {device}. More processes do not help: take "
-            "a smaller model, or a device with more memory"
         )

@@ -10,6 +10,8 @@ import torch
 from torch.distributed import checkpoint
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
 
+from progrpo.errors import CheckpointError
+
 _KEY = "optimizer"
 
 
@@ -18,15 +20,40 @@ def save_optimizer(trained: torch.nn.Module, optimizer: torch.optim.Optimizer, f
 
     Args:
         trained: holds all parameters that the optimiser steps.
+
+    Raises:
+        What the first process that could not write its part has met: an OSError, or torch's RuntimeError in its place. All
+        processes raise it.
     """
-    checkpoint.save({_KEY: get_optimizer_state_dict(trained, optimizer)}, checkpoint_id=folder)
+    state = {_KEY: get_optimizer_state_dict(trained, optimizer)}
+    try:
+        checkpoint.save(state, checkpoint_id=folder)
+    except checkpoint.CheckpointException as error:  # no Exception, and its text holds every process's traceback
+        raise _first(error) from error
 
 
 def load_optimizer(trained: torch.nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> None:
-    """Read what `save_optimizer` wrote, into an optimiser that may be sharded otherwise, or not at all."""
+    """Read what `save_optimizer` wrote, into an optimiser that may be sharded otherwise, or not at all.
+
+    Raises:
+        CheckpointError: it cannot be read, or belongs to other parameters.
+    """
     state = {_KEY: get_optimizer_state_dict(trained, optimizer)}
-    checkpoint.load(state, checkpoint_id=folder)
+    try:
+        checkpoint.load(state, checkpoint_id=folder)
+    except checkpoint.CheckpointException as error:
+        cause = _first(error)
+        said = str(cause).split("\n")[0] or "cut short"
+        raise CheckpointError(
+            f"{folder}: the optimiser's state cannot be read ({type(cause).__name__}: {said}); remove the checkpoint, to go on "
+            "from the one before it"
+        ) from error
     set_optimizer_state_dict(trained, optimizer, optim_state_dict=state[_KEY])
+
+
+def _first(error: checkpoint.CheckpointException) -> BaseException:
+    """The error of the lowest process among those that failed."""
+    return error.failures[min(error.failures)][0]
 
 
 def scatter_optimizer(trained: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

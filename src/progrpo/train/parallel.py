@@ -4,10 +4,8 @@ What is wrapped is the `Scorer`, through whose forward every pass goes. Gradient
 weights of the sequences are those of the whole optimiser step (docs/scaling.md).
 """
 
-import copy
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from inspect import signature
 from typing import Any, Literal
 
@@ -112,12 +110,16 @@ class Parallel:
             OffloadPolicy,
             fully_shard,
         )
+        from torch.distributed.tensor import DTensor
 
         _join_alone(device)
         mesh = init_device_mesh(device.type, (self.processes.count,))
         offload = CPUOffloadPolicy() if self._settings.cpu_offload else OffloadPolicy()
         rounded = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
         for module in (*layers(scorer), scorer):
+            for parameter in module.parameters():  # whole for this moment alone; those within are shards already
+                if not isinstance(parameter, DTensor) and parameter.is_floating_point():
+                    parameter.data = parameter.data.to(device, torch.float32)
             fully_shard(
                 module,
                 mesh=mesh,
@@ -178,23 +180,13 @@ def _join_alone(device: torch.device) -> None:
 class SamplingCopy:
     """The whole model beside a sharded one, for an engine that samples in this process.
 
-    Where the precision is bf16 its linear layers are kept in bf16, the numbers that autocast would make of them.
-
     Attributes:
-        model: to sample from.
+        model: to sample from (see `progrpo.model.shards.load_to_shard`).
     """
 
     def __init__(self, model: LanguageModel) -> None:
-        module = copy.deepcopy(model.model)
-        if model.precision == "bf16":
-            for part in module.modules():
-                if isinstance(part, torch.nn.Linear):
-                    for name, parameter in list(part.named_parameters(recurse=False)):
-                        rounded = parameter.detach().to(torch.bfloat16)
-                        setattr(part, name, torch.nn.Parameter(rounded, requires_grad=False))
-        module.requires_grad_(False)
-        self.model = replace(model, model=module)
-        self._targets = dict(module.named_parameters(remove_duplicate=False))
+        self.model = model
+        self._targets = dict(model.model.named_parameters(remove_duplicate=False))
 
     @torch.no_grad()
     def take(self, trained: torch.nn.Module, parallel: Parallel) -> None:

@@ -159,18 +159,23 @@ class Policy:
         net_norm = float(torch.nn.utils.clip_grad_norm_(self._net_parameters, self._grad_clip))
         return norm if net_norm < float("inf") else net_norm
 
-    def whole_weights(self) -> dict[str, Tensor] | None:
+    def whole_weights(self, *, only_trained: bool) -> dict[str, Tensor] | None:
         """The model's weights on the CPU in the main process, {} in the others; None where the model holds them whole.
 
-        Every process has to call it.
+        They are gathered one after the other, so that no process but the main one holds more than one of them whole. Every
+        process has to call it.
         """
         if not self.parallel.sharded:
             return None
-        weights = {}
-        for name, tensor in self.model.model.state_dict().items():
-            gathered = self.parallel.full_tensor(tensor)
+        weights: dict[str, Tensor] = {}
+        names: dict[int, str] = {}
+        for name, tensor in self.model.model.state_dict(keep_vars=True).items():
+            if only_trained and not tensor.requires_grad:
+                continue
+            first = names.setdefault(id(tensor), name)  # one that is tied is gathered once
+            gathered = self.parallel.full_tensor(tensor.detach()) if first == name else None
             if self.processes.main:
-                weights[name] = gathered.detach().cpu()
+                weights[name] = weights[first] if gathered is None else gathered.cpu()
         return weights
 
     def state_dict(self) -> dict[str, Any]:

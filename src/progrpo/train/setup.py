@@ -16,7 +16,8 @@ from progrpo.errors import ConfigError, ProgrpoError
 from progrpo.evaluate import require_entropies
 from progrpo.files import require_writable
 from progrpo.methods import Method
-from progrpo.model import LanguageModel, count_parameters, load_model
+from progrpo.model import LanguageModel, ModelSettings, count_parameters, load_model, pick_device
+from progrpo.model.shards import load_to_shard
 from progrpo.processes import ALONE, Processes
 from progrpo.rewards import Reward
 from progrpo.rollout.generate import fit_prompts
@@ -156,13 +157,12 @@ def prepare(
     adapter = latest.folder if latest and settings.model.lora else None
     moved = {"path": str(latest.folder.resolve())} if latest and not adapter else {}
     listen("prepare", {"doing": "loading the model"})
-    model = load_model(settings.model.model_copy(update=moved), adapter=adapter)
+    model, sampling_copy = _models(chosen, settings.model.model_copy(update=moved), adapter, parallel)
     fitting = fit_splits(settings, model.tokenizer, model.positions, {"training": problems, "test": test})
     problems, test = (kept for kept, _ in fitting.values())
     data, size = settings.data, settings.batch.prompts
     stream = ProblemStream(problems, seed=settings.seed, shuffle=data.shuffle, per_rollout=size)
     temperature = settings.sampling.temperature
-    sampling_copy = _sampling_copy(chosen, model, parallel)
     net = method.make_net(model.model.config.get_text_config().hidden_size)
     policy = Policy(
         model,
@@ -175,7 +175,8 @@ def prepare(
     )
     reference = None
     if "ref_logprobs" in method.needs:
-        reference = Reference(model, settings.model, temperature, trained=policy.scorer, parallel=parallel)
+        whole = sampling_copy.model if sampling_copy else None
+        reference = Reference(model, settings.model, temperature, trained=policy.scorer, parallel=parallel, whole=whole)
     engine = _capable_engine(chosen, sampling_copy.model if sampling_copy else model, verifier)
     if latest is not None:
         checkpoint.restore(latest, policy, method.state)
@@ -213,15 +214,18 @@ def _goes_on(out: Path, resume: bool, processes: Processes) -> bool:
     return False
 
 
-def _sampling_copy(chosen: Chosen, model: LanguageModel, parallel: Parallel) -> SamplingCopy | None:
-    """The whole model for an engine in this process, where the one that is trained will be sharded."""
+def _models(
+    chosen: Chosen, model: ModelSettings, adapter: Path | None, parallel: Parallel
+) -> tuple[LanguageModel, SamplingCopy | None]:
+    """The model to train; where it will be sharded, also the whole one for an engine in this process."""
     if not parallel.sharded:
-        return None
+        return load_model(model, adapter=adapter), None
     settings, size = chosen.settings, count_parameters(chosen.settings.model.path, chosen.settings.model.lora)
     reference = "ref_logprobs" in chosen.method.needs
     one = footprint(settings, size, mode=parallel.mode, count=parallel.processes.count, reference=reference)
-    require_sampling_copy(one, parallel.mode, settings.engine.name, model.device)
-    return SamplingCopy(model)
+    require_sampling_copy(one, parallel.mode, settings.engine.name, pick_device(model.device))
+    trained, whole = load_to_shard(model, adapter=adapter)
+    return trained, SamplingCopy(whole)
 
 
 def _latest(settings: RunSettings, out: Path, processes: Processes) -> checkpoint.Checkpoint | None:
