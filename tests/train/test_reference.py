@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from progrpo import methods
+from progrpo.methods import _method
 from progrpo.model import LanguageModel, ModelSettings, load_model
 from progrpo.settings import parse
 from progrpo.train import reference
@@ -130,13 +130,13 @@ def test_the_divergence_grows_from_zero_and_a_resumed_run_keeps_the_model_before
     settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[float] = []
-    plain = methods.kl_estimate
+    plain = _method.kl_estimate
 
     def spy(logprobs: Tensor, ref_logprobs: Tensor, *, kind: str) -> Tensor:
         found.append(float((logprobs.detach() - ref_logprobs).abs().max()))
         return plain(logprobs, ref_logprobs, kind=kind)
 
-    monkeypatch.setattr(methods, "kl_estimate", spy)
+    monkeypatch.setattr(_method, "kl_estimate", spy)
 
     def run(name: str, *, steps: int = 4, resume: bool = False, kl_coef: float = 0.5) -> Path:
         method = {"name": "grpo", "kl_coef": kl_coef}
