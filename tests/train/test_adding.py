@@ -1,6 +1,7 @@
 """The adding rule: a method, reward, task, engine or measure is one file, and nothing else has to be edited."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,71 +15,17 @@ from progrpo.settings import parse
 from progrpo.train.loop import train
 from progrpo.train.settings import RunSettings
 
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "extending.md").read_text("utf-8")
 FILES = {
-    "task": '''"""Write some letters."""
-from pydantic import Field
-from progrpo.settings import Settings
-from progrpo.types import Problem
-
-REWARD = "math"  # the recipe names another
-
-class Params(Settings):
-    size: int = Field(6, ge=1)
-
-def load(split, params):
-    return [Problem(id=f"{split}-{n}", prompt=f"{split[1]}{n}=", info={"even": n % 2 == 0}) for n in range(params.size)]
-''',
-    "reward": '''"""An even number of characters is right; judged in a worker process."""
-SLOW = True
-
-def score(text, problem):
-    return None if not text else len(text) % 2 == 0
-''',
-    "method": '''"""Rewards without a mean, times a factor."""
-from progrpo import methods
-
-class Params(methods.Params):
-    factor: float = 2.0
-
-def advantages(batch, params):
-    values = params.factor * batch.rewards.nan_to_num()
-    return methods.Advantages(values=values, columns={"toy_factor": values * 0 + params.factor})
-''',
-    "engine": '''"""The engine "hf", in capitals."""
-from dataclasses import replace
-from progrpo import engines
-from progrpo.settings import Choice, Settings
-
-class Params(Settings):
-    pass
-
-class Loud(engines.Engine):
-    def __init__(self, inner):
-        self.inner, self.capabilities = inner, inner.capabilities
-
-    def generate(self, requests, sampling, *, prompt_logprobs=False, on_done=None):
-        results = self.inner.generate(requests, sampling, prompt_logprobs=prompt_logprobs)
-        return [
-            replace(one, completions=tuple(replace(own, text=own.text.upper()) for own in one.completions))
-            for one in results
-        ]
-
-    def update_weights(self, tensors, version):
-        self.inner.update_weights(tensors, version)
-
-def make(model, params):
-    return Loud(engines.load(Choice(name="hf"), model))
-''',
-    "measure": '''"""Share of completions in capitals."""
-def measure(judged, params):
-    return {"toy_capitals": sum(sample.text == sample.text.upper() for sample in judged.samples) / judged.n}
-''',
+    kind: text for kind, text in re.findall(r"^## An? (\w+)$.*?^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 }
+"""The examples of docs/extending.md, by what they are."""
 
 
 def test_one_file_each_named_by_path(
     settings: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert set(FILES) == {"task", "reward", "method", "engine", "measure"}
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toys").mkdir()
     for kind, text in FILES.items():
