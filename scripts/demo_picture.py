@@ -1,6 +1,6 @@
 """Draw the demo's result as docs/demo.svg: Pass@k before and after training, and entropy over steps, a line for each method.
 
-    python scripts/demo_picture.py runs/demo docs/demo.svg
+python scripts/demo_picture.py runs/demo docs/demo.svg
 """
 
 import argparse
@@ -39,7 +39,9 @@ def draw(folder: Path) -> str:
             for member in run.members:
                 values = series(member, "rollout/entropy")
                 width = smoothing_width(len(values))
-                right.plot(values.index, smooth(values.to_numpy(), width), color=run_colour(index), linewidth=0.8, alpha=0.35)
+                right.plot(
+                    values.index, smooth(values.to_numpy(), width), color=run_colour(index), linewidth=0.8, alpha=0.35
+                )
             values = series(run, "rollout/entropy")
             right.plot(values.index, smooth(values.to_numpy(), smoothing_width(len(values))), color=run_colour(index))
         doubling_axis(left, ks, "k, completions per problem")

@@ -16,9 +16,7 @@ from progrpo.train.loop import train
 from progrpo.train.settings import RunSettings
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "extending.md").read_text("utf-8")
-FILES = {
-    kind: text for kind, text in re.findall(r"^## An? (\w+)$.*?^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
-}
+FILES = dict(re.findall(r"^## An? (\w+)$.*?^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL))
 """The examples of docs/extending.md, by what they are."""
 
 
