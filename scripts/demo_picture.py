@@ -9,7 +9,7 @@ from pathlib import Path
 from progrpo.files import write_whole
 from progrpo.report.drawing import INK, doubling_axis, run_colour, run_marker, sheet, step_axis, to_file, unit_axis
 from progrpo.report.evaluations import Evaluation
-from progrpo.report.read import load_runs, series
+from progrpo.report.read import Run, load_runs, series
 from progrpo.report.seeds import pool_seeds
 from progrpo.statistics import smooth, smoothing_width
 
@@ -23,9 +23,13 @@ def over_k(evaluation: Evaluation) -> tuple[list[int], list[float]]:
     return ks, [sum(values) / len(values) for values in means]
 
 
+def method(run: Run) -> str:
+    return run.name.split("-")[0]
+
+
 def draw(folder: Path) -> str:
     paths = sorted(path.parent for path in folder.glob("*/config.yaml"))
-    runs = sorted(pool_seeds(load_runs(paths)), key=lambda run: ORDER.index(run.name))
+    runs = sorted(pool_seeds(load_runs(paths)), key=lambda run: ORDER.index(method(run)))
     with sheet(3.2, 9.6) as figure:
         left, right = figure.subplots(1, 2)
         for index, run in enumerate(runs):
@@ -35,7 +39,7 @@ def draw(folder: Path) -> str:
                 left.plot(ks, shares, color=INK, linestyle="--", linewidth=1.2, label="before training")
             for one in last.seeds.values():
                 left.plot(*over_k(one), color=run_colour(index), linewidth=0.8, alpha=0.35)
-            left.plot(*over_k(last), color=run_colour(index), marker=run_marker(index), label=LABELS[run.name])
+            left.plot(*over_k(last), color=run_colour(index), marker=run_marker(index), label=LABELS[method(run)])
             for member in run.members:
                 values = series(member, "rollout/entropy")
                 width = smoothing_width(len(values))
