@@ -42,7 +42,11 @@ def jobs_of(stage: str, results: Results, seeds: Sequence[int]) -> list[Job]:
         return _jobs("on_policy", [*(Variant(f, None) for f in PLAIN), *variants], seeds, 150)
     if stage == "long":
         fixed = [Variant(f, s) for f, family in FAMILIES.items() for s in family.long]
-        more = [Variant(f, chosen(results, f, range(3))) for f in ("ucpo", "entropy") if _scanned(results, f)]
+        more = [
+            Variant(f, chosen(results, f, range(3)))
+            for f in ("ucpo", "unlikeliness", "entropy")
+            if _scanned(results, f)
+        ]
         return _jobs("on_policy", [*fixed, *more], seeds, 600)
     best = sorted(SCANNED, key=lambda family: -_level(results, family))[:3]
     variants = [Variant("dapo", None), *(Variant(family, chosen(results, family, range(3))) for family in best)]

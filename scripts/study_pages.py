@@ -47,19 +47,24 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def chosen(results: Results, family: str, seeds: Iterable[int], step: int = 150) -> float | None:
-    """The strength with the highest mean of Pass@1, 2, 4 ... 32 over seeds, on the problems that no table uses.
+    """The strength with the highest mean of Pass@1, 2, 4 ... 32, on the problems that no table uses and over the seeds that
+    every strength has.
 
     Raises:
         ValueError: a strength was not scanned.
     """
-    levels = {}
-    for strength in FAMILIES[family].strengths:
-        found = [results.values("on_policy", family, strength, seeds, step, name, "choose") for name in KS]
-        if not all(found):
-            raise ValueError(
-                f"{family}, strength {strength}: no run of the scan has reached step {step}; run the scan first"
-            )
-        levels[strength] = float(np.mean([list(values.values()) for values in found]))
+    scanned = {
+        strength: [results.values("on_policy", family, strength, seeds, step, name, "choose") for name in KS]
+        for strength in FAMILIES[family].strengths
+    }
+    common = set[int].intersection(*(set(values) for measures in scanned.values() for values in measures))
+    if not common:
+        seen = ", ".join(f"{strength} on {len(measures[0])} seeds" for strength, measures in scanned.items())
+        raise ValueError(f"{family}: no seed has reached step {step} with every strength ({seen}); run the scan first")
+    levels = {
+        strength: float(np.mean([values[seed] for values in measures for seed in sorted(common)]))
+        for strength, measures in scanned.items()
+    }
     return max(levels, key=lambda strength: levels[strength])
 
 

@@ -65,6 +65,9 @@ def test_strengths_are_chosen_on_problems_that_no_table_uses(tmp_path: Path) -> 
     better = {strengths[0]: (0.1, 0.9), strengths[1]: (0.5, 0.1), strengths[2]: (0.4, 0.8), strengths[3]: (0.3, 0.7)}
     rows = [row("log_c", s, seed, choose=c, table=t) for s, (c, t) in better.items() for seed in range(3)]
     assert chosen(results_of(tmp_path, *rows), "log_c", range(3)) == strengths[1]
+    # A seed that only one strength has, and it by far the best there, says nothing of the others.
+    lucky = row("log_c", strengths[0], 3, choose=9.0, table=0.0)
+    assert chosen(results_of(tmp_path / "lucky", *rows, lucky), "log_c", range(4)) == strengths[1]
     with pytest.raises(ValueError, match="run the scan first"):
         chosen(results_of(tmp_path / "other", *rows[:6]), "log_c", range(3))
 
@@ -103,7 +106,7 @@ def test_every_stage_trains_each_variant_once_a_seed(tmp_path: Path) -> None:
     assert all(results.has(job) for job in scan)
     long = jobs_of("long", results, range(2))
     assert {job.steps for job in long} == {600}
-    assert {"grpo", "dapo", "paper", "equilibrium", "ucpo", "entropy", "log_c", "log_prob"} == {
+    assert {"grpo", "dapo", "paper", "equilibrium", "ucpo", "unlikeliness", "entropy", "log_c", "log_prob"} == {
         job.family for job in long
     }
     robust = jobs_of("robust", results, [0])
