@@ -6,6 +6,8 @@ The contract:
 and, where it is needed:
     prepare         prepare(params, device): called before the model is loaded, with its torch device as text; raises a
                     `ProgrpoError` where this machine or its packages cannot run the engine
+    OWN_WEIGHTS     True where it samples from weights of its own, which `update_weights` brings: a sharded model is then
+                    streamed to it tensor by tensor, and training sends the weights before it samples anything
 """
 
 from abc import ABC, abstractmethod
@@ -161,6 +163,7 @@ CONTRACT = plugins.Contract(
         "Params": "a subclass of progrpo.settings.Settings",
         "make": "make(model, params) -> Engine",
         "prepare": "prepare(params, device)",
+        "OWN_WEIGHTS": "True or False",
     },
     required=(("Params",), ("make",)),
     settings=Settings,
@@ -174,6 +177,11 @@ class EngineSetup:
     name: str
     module: ModuleType
     params: Any
+
+    @property
+    def own_weights(self) -> bool:
+        """See `OWN_WEIGHTS` above."""
+        return bool(getattr(self.module, "OWN_WEIGHTS", False))
 
     def prepare(self, device: str) -> None:
         """Check that this machine can run it, before a model is loaded.

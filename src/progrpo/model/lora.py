@@ -4,7 +4,7 @@ W x becomes W x + (alpha / r) B A x, with A [r, in] drawn at random and B [out, 
 the last bit. Only A and B are trained. Switched off, the adapter leaves the base model: a method's reference costs no memory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +139,32 @@ def save_merged(model: Any, folder: Path, weights: Mapping[str, Tensor] | None =
         plain = type(model)(model.config)
     plain.generation_config = model.generation_config
     plain.save_pretrained(folder, state_dict=merged)
+
+
+def merged_tensors(model: Any, tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """A model's parameters under the names of its plain form, the updates of an adapter added; one weight at a time is held.
+
+    Args:
+        tensors: by name, in the order of the model's own parameters (a layer's weight before its adapter's A and B); all
+            pass through unchanged where there is no adapter.
+    """
+    if not is_adapted(model):
+        yield from tensors
+        return
+    from peft.tuners.lora import LoraLayer
+
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+    held: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors:
+        place = name.partition(".lora_")[0] if ".lora_" in name else name.removesuffix(".base_layer.weight")
+        if place not in layers or name.endswith(".base_layer.bias"):
+            yield name.replace(".base_layer.", "."), tensor
+            continue
+        parts = held.setdefault(place, {})
+        parts["W" if name.endswith(".base_layer.weight") else name.split(".lora_")[1][0]] = tensor.detach()
+        if len(parts) == 3:
+            layer, of = layers[place], held.pop(place)
+            update = layer.scaling[_NAME] * (of["B"].float() @ of["A"].float())
+            yield f"{place}.weight", of["W"] + (update.T if layer.fan_in_fan_out else update).to(of["W"].dtype)
+    if held:
+        raise ModelError(f"the adapter of {next(iter(held))} is not whole: expected its weight, A and B")

@@ -201,4 +201,6 @@ def sync(engine: Engine, model: LanguageModel, version: int, parallel: Parallel,
     source = model.model if sampling is None else sampling.model.model
     if sampling is not None:
         sampling.take(model.model, parallel)
-    engine.update_weights(source.named_parameters(), version=version)
+    # One whole tensor at a time; an engine that samples from the trained model itself reads none of them.
+    tensors = ((name, parallel.full_tensor(parameter)) for name, parameter in source.named_parameters())
+    engine.update_weights(tensors, version=version)

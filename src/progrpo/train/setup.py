@@ -180,7 +180,8 @@ def prepare(
     engine = _capable_engine(chosen, sampling_copy.model if sampling_copy else model, verifier)
     if latest is not None:
         checkpoint.restore(latest, policy, method.state)
-        sync(engine, model, latest.step, parallel, sampling_copy)
+    if latest is not None or chosen.engine.own_weights:
+        sync(engine, model, latest.step if latest else 0, parallel, sampling_copy)
     if run is None:
         run = open_run(processes, lambda: RunDirectory.create(settings, excluded, known), out)
     else:
@@ -225,7 +226,7 @@ def _models(
     one = footprint(settings, size, mode=parallel.mode, count=parallel.processes.count, reference=reference)
     require_sampling_copy(one, parallel.mode, settings.engine.name, pick_device(model.device))
     trained, whole = load_to_shard(model, adapter=adapter)
-    return trained, SamplingCopy(whole)
+    return trained, None if chosen.engine.own_weights else SamplingCopy(whole)
 
 
 def _latest(settings: RunSettings, out: Path, processes: Processes) -> checkpoint.Checkpoint | None:

@@ -1,0 +1,139 @@
+"""JSON over HTTP to a server that generates: connections that are kept, and one line for whatever goes wrong."""
+
+import http.client
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from progrpo.errors import ConfigError, EngineError
+
+T = TypeVar("T")
+
+_SHOWN = 300
+"""Characters of a server's own words that a message repeats."""
+
+
+class HttpServer:
+    """One server.
+
+    Args:
+        url: http://HOST:PORT, with a path before those of `call` where it has one. engine: its name, for messages.
+        timeout_s: silence after which a call fails. headers: sent with every call (a key, for instance; never shown).
+    """
+
+    def __init__(self, url: str, *, engine: str, timeout_s: float, headers: Mapping[str, str] | None = None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"engine {engine}: {url!r} is no address of a server; expected http://HOST:PORT")
+        self.url = url.rstrip("/")
+        self._parts, self._engine, self._timeout_s = parts, engine, timeout_s
+        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._local = threading.local()
+        self._open: set[http.client.HTTPConnection] = set()
+
+    def call(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, timeout_s: float | None = None
+    ) -> Any:
+        """The answer's JSON; None where it has no body.
+
+        Raises:
+            EngineError: no connection, no answer in time, or an answer that says no.
+        """
+        try:
+            status, reason, text = self._exchange(method, path, body, timeout_s or self._timeout_s)
+        except TimeoutError as error:
+            raise EngineError(
+                f"engine {self._engine}: no answer from {self.url}{path} in {timeout_s or self._timeout_s:g} s: it hangs, or "
+                "is given too much at a time"
+            ) from error
+        except (OSError, http.client.HTTPException) as error:
+            name = type(error).__name__
+            raise EngineError(
+                f"engine {self._engine}: {self.url} is gone ({name}: {error}); its own log says why"
+            ) from error
+        if status >= 400:
+            raise EngineError(f"engine {self._engine}: {self.url}{path} answered {status} {reason}: {_said(text)}")
+        if not text.strip():
+            return None
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise EngineError(f"engine {self._engine}: {self.url}{path} answered no JSON: {_said(text)}") from error
+
+    def close(self) -> None:
+        """Break all connections off; calls that wait on them fail."""
+        for connection in list(self._open):
+            if connection.sock is not None:
+                connection.sock.close()
+
+    def _exchange(
+        self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float
+    ) -> tuple[int, str, bytes]:
+        data = None if body is None else json.dumps(body).encode()
+        for attempt in (1, 2):
+            connection, fresh = self._connection()
+            connection.timeout = timeout_s
+            if connection.sock is not None:
+                connection.sock.settimeout(timeout_s)
+            try:
+                connection.request(method, self._parts.path.rstrip("/") + path, body=data, headers=self._headers)
+                answer = connection.getresponse()
+                return answer.status, answer.reason, answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                # A server may close a connection that was idle; only a new one says that it is gone.
+                if fresh or attempt == 2 or isinstance(error, TimeoutError):
+                    raise
+        raise AssertionError("two attempts end in an answer or an error")
+
+    def _connection(self) -> tuple[http.client.HTTPConnection, bool]:
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
+            assert self._parts.hostname is not None
+            connection = kind(self._parts.hostname, self._parts.port, timeout=self._timeout_s)
+            self._local.connection = connection
+            self._open.add(connection)
+        return connection, connection.sock is None
+
+
+def all_at_once(
+    work: Callable[[int], T],
+    count: int,
+    *,
+    connections: int,
+    silence_s: float,
+    engine: str,
+    servers: Sequence[HttpServer],
+) -> Iterator[tuple[int, T]]:
+    """Call `work(i)` for i below `count` in threads; index and result of each as it comes, on the calling thread.
+
+    Raises:
+        EngineError: nothing came for `silence_s`. Whatever `work` raises; the others are given up.
+    """
+    pool = ThreadPoolExecutor(max_workers=max(1, min(connections, count)), thread_name_prefix="progrpo-http")
+    pending: dict[Future[T], int] = {pool.submit(work, index): index for index in range(count)}
+    try:
+        while pending:
+            done, _ = wait(pending, timeout=silence_s, return_when=FIRST_COMPLETED)
+            if not done:
+                raise EngineError(
+                    f"engine {engine}: nothing came back for {silence_s:g} s with {len(pending)} completions outstanding: the "
+                    "server hangs"
+                )
+            for future in done:
+                yield pending.pop(future), future.result()
+    finally:
+        if pending:
+            for server in servers:
+                server.close()
+        pool.shutdown(wait=not pending, cancel_futures=True)
+
+
+def _said(text: bytes) -> str:
+    """A server's own words, in one line."""
+    words = " ".join(text.decode("utf-8", "replace").split())
+    return words if len(words) <= _SHOWN else words[:_SHOWN] + "..."

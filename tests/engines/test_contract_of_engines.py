@@ -1,0 +1,12 @@
+import pytest
+from stand_ins.engine_contract import check_all
+
+from progrpo import engines
+from progrpo.model import LanguageModel
+from progrpo.settings import Choice
+
+
+@pytest.mark.parametrize("name", ["hf", "paged"])
+def test_the_contract_of_engines(tiny_model: LanguageModel, name: str) -> None:
+    hf = engines.load(Choice(name="hf"), tiny_model)
+    check_all(engines.load(Choice(name=name), tiny_model), hf, tiny_model, atol=1e-4)
