@@ -5,7 +5,7 @@ RUNS ?= runs/demo
 WORKERS ?= 2
 SEEDS ?= 2
 
-.PHONY: demo test test-slow lint benchmarks clean
+.PHONY: demo test test-slow test-vllm lint benchmarks clean
 
 demo: .venv/installed
 	@$(BIN)/python scripts/demo.py $(RUNS) --seeds $(SEEDS) --workers $(WORKERS)
@@ -15,6 +15,14 @@ test: .venv/installed
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
+
+# Engine vllm on vLLM itself, built for CPUs, in an environment of its own (2.5 GB).
+test-vllm: .venv-vllm/installed
+	.venv-vllm/bin/python -m pytest tests/engines/test_vllm_real.py
+
+.venv-vllm/installed: scripts/vllm_environment.sh pyproject.toml
+	PYTHON=$(PYTHON) scripts/vllm_environment.sh .venv-vllm
+	@touch $@
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -37,4 +45,4 @@ benchmarks: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv $(RUNS)
+	rm -rf .venv .venv-vllm $(RUNS)

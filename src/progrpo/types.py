@@ -117,11 +117,12 @@ class Completion:
         seed: of this completion alone; the same (model, prompt, seed) gives the same tokens in any batch, up to the
             rounding of the forward pass (in bf16 a batch of another size may turn a near-tie).
         text: what the tokens spell, special tokens included, without end tokens and filler.
-        token_ids: the sampled tokens, the one that ended it included where `finish` is "stop".
+        token_ids: the sampled tokens, the one that ended it included where `finish` is "stop"; -1 where an endpoint gave the
+            text of a token alone (engine openai, for evaluations).
         finish: "stop" (an end token or the last of a stop string was sampled) or "length" (cut at the limit).
         sampler_logprobs: the engine's log-probability of each sampled token at the sampling temperature, before top-p/top-k.
         logprobs_of: which distribution that is: "tempered" as just said, or "drawn", the one the token was drawn from, what
-            top-p and top-k left and renormalised (all that vLLM gives where they truncate).
+            top-p and top-k left and renormalised (all that vLLM gives where they truncate); or "unknown": they are nan.
         entropies: entropy of the distribution each token was drawn from, in nats, likewise before top-p/top-k; None where
             the engine does not give them.
         entropy_gradients: dH/dη of each token's distribution when its own token is pushed up along the gradient of its
@@ -141,7 +142,7 @@ class Completion:
     raw_logprobs: "Float[Tensor, ' T'] | None" = None
     raw_entropies: "Float[Tensor, ' T'] | None" = None
     policy_version: int = 0
-    logprobs_of: Literal["tempered", "drawn"] = "tempered"
+    logprobs_of: Literal["tempered", "drawn", "unknown"] = "tempered"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

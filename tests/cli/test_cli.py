@@ -168,7 +168,7 @@ def test_shipped_recipes_resolve(recipe: Path, tmp_path: Path, tiny_folder: Call
         (["method.name=progpro"], "unknown name 'progpro'; did you mean 'progrpo'"),
         (["method.alpha=-1"], "alpha: input should be greater than or equal to 0, got -1"),
         (["task.name=countdwn"], "unknown name 'countdwn'; did you mean 'countdown'"),
-        (["engine.name=vlm"], "engines: unknown name 'vlm'"),
+        (["engine.name=vlm"], "engines: unknown name 'vlm'; did you mean 'vllm'"),
         (["engine.max_row=3"], "unknown key 'max_row'; did you mean 'max_rows'"),
         (["reward.name=nope"], "rewards: unknown name 'nope'"),
         (["batch.prompts=3", "batch.minibatch_prompts=2"], "minibatch_prompts=2 does not divide prompts=3"),

@@ -1,9 +1,9 @@
 import pytest
-from stand_ins.engine_contract import check_all
 
 from progrpo import engines
 from progrpo.model import LanguageModel
 from progrpo.settings import Choice
+from stand_ins.engine_contract import check_all
 
 
 @pytest.mark.parametrize("name", ["hf", "paged"])

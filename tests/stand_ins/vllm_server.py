@@ -2,15 +2,12 @@
 wire is loaded, and completions are drawn by engine hf."""
 
 import copy
-import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import torch
 
@@ -20,6 +17,7 @@ from progrpo.engines import Request, Sampling
 from progrpo.engines.vllm.transfer import InitInfo, UpdateInfo, Wire, received
 from progrpo.model import LanguageModel
 from progrpo.settings import Choice
+from stand_ins.http_server import RefusedError, answering
 
 
 class StandIn:
@@ -45,7 +43,7 @@ class StandIn:
         self._engine = engines.load(Choice(name="hf"), self.model)
         self._wire: Wire | None = None
 
-    def answer(self, path: str, query: dict[str, list[str]], body: dict[str, Any]) -> dict[str, Any] | None:
+    def answer(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
         """What a call gives."""
         self.calls.append(path)
         match path:
@@ -87,7 +85,7 @@ class StandIn:
             return {"prompt_logprobs": [None, *({str(token): {"logprob": value}} for token, value in pairs)]}
         self.bodies.append(body)
         if "refuse" in self.faults:
-            raise RuntimeError("out of memory")
+            raise RefusedError(500, "out of memory")
         stops = tuple(set(body["stop_token_ids"]) - self.model.stop_ids) + tuple(body["stop"])
         sampling = Sampling(
             temperature=body["temperature"],
@@ -113,45 +111,8 @@ class StandIn:
 def serving(model: LanguageModel) -> Iterator[StandIn]:
     """A stand-in that answers until the end of the context."""
     stand_in = StandIn(model)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _respond(self, body: dict[str, Any]) -> None:
-            parts = urlsplit(self.path)
-            try:
-                given, status = stand_in.answer(parts.path, parse_qs(parts.query), body), 200
-            except RuntimeError as error:
-                given, status = {"error": str(error)}, 500
-            text = b"" if given is None else json.dumps(given).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def do_GET(self) -> None:
-            self._respond({})
-
-        def do_POST(self) -> None:
-            self._respond(json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)) or b"{}"))
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    class Quiet(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: Any) -> None:
-            """A client that broke off is no error of this server."""
-
-    server = Quiet(("127.0.0.1", 0), Handler)
-    stand_in.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield stand_in
-    finally:
-        stand_in.faults.clear()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with answering(lambda path, body, headers: stand_in.answer(path, body)) as stand_in.url:
+        try:
+            yield stand_in
+        finally:
+            stand_in.faults.clear()

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from progrpo.evaluate.benchmark import BenchmarkPlan, evaluate_benchmark, plan
 from progrpo.evaluate.presets import PRESETS, PresetName, expand
 from progrpo.files import make_folder, require_writable, to_json, write_whole
 from progrpo.model import LanguageModel, ModelSettings, count_parameters, load_model
+from progrpo.model.description import describe_model
 from progrpo.schema.quantity import Quantity
 from progrpo.settings import apply_overrides, parse, read_yaml
 
@@ -70,15 +72,17 @@ def run_evaluate(
     transformers_logging.disable_progress_bar()
 
     loaded: list[tuple[LanguageModel, Engine]] = []
+    chosen = engines.choose(request.engine)
 
     def load() -> tuple[LanguageModel, Engine]:
         if not loaded:
-            model = load_model(about)
-            loaded.append((model, engines.load(request.engine, model)))
+            chosen.prepare(about.device)
+            model = describe_model(about) if chosen.no_weights else load_model(about)
+            loaded.append((model, ending.enter_context(closing(chosen.make(model)))))
         return loaded[0]
 
     console, headers = Console(soft_wrap=True, highlight=False), []
-    with progress_bar() as bar:
+    with ExitStack() as ending, progress_bar() as bar:
         for benchmark in benchmarks:
             line = bar.add_task(benchmark.name, total=len(benchmark.problems), doing="")
             header = evaluate_benchmark(

@@ -8,6 +8,7 @@ and, where it is needed:
                     `ProgrpoError` where this machine or its packages cannot run the engine
     OWN_WEIGHTS     True where it samples from weights of its own, which `update_weights` brings: a sharded model is then
                     streamed to it tensor by tensor, and training sends the weights before it samples anything
+    NO_WEIGHTS      True where it has use for the tokenizer alone: evaluations then read no weights
 """
 
 from abc import ABC, abstractmethod
@@ -24,7 +25,7 @@ from progrpo import plugins
 from progrpo.errors import ConfigError, PluginError
 from progrpo.model import LanguageModel, pick_device
 from progrpo.settings import Choice, Settings, parse
-from progrpo.types import Completion
+from progrpo.types import Completion, Message
 
 Stops = Annotated[
     tuple[Annotated[StrictStr, Field(min_length=1)] | Annotated[StrictInt, Field(ge=0)], ...],
@@ -71,10 +72,15 @@ class Sampling(Settings):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Request:
-    """One prompt and the seed of each completion wanted of it."""
+    """One prompt and the seed of each completion wanted of it.
+
+    Attributes:
+        prompt: what `prompt_ids` were made of, for an engine that makes its own of it; None where nobody knows.
+    """
 
     prompt_ids: Int[Tensor, " Q"]
     seeds: tuple[int, ...]
+    prompt: str | tuple[Message, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -103,6 +109,7 @@ class Capabilities:
         entropies: the entropy of each distribution it draws from. entropy_gradients: `Completion.entropy_gradients`.
         prompt_logprobs: log-probs of the prompts' tokens.
         batch_invariant: tokens and log-probs of a completion are the same to the last bit whatever else is asked.
+        beside: it may generate, called by another thread, while the trainer computes and changes its own weights.
     """
 
     samples_trained_weights: bool
@@ -110,6 +117,7 @@ class Capabilities:
     entropy_gradients: bool = True
     prompt_logprobs: bool = True
     batch_invariant: bool = False
+    beside: bool = False
 
 
 class Engine(ABC):
@@ -164,6 +172,7 @@ CONTRACT = plugins.Contract(
         "make": "make(model, params) -> Engine",
         "prepare": "prepare(params, device)",
         "OWN_WEIGHTS": "True or False",
+        "NO_WEIGHTS": "True or False",
     },
     required=(("Params",), ("make",)),
     settings=Settings,
@@ -182,6 +191,11 @@ class EngineSetup:
     def own_weights(self) -> bool:
         """See `OWN_WEIGHTS` above."""
         return bool(getattr(self.module, "OWN_WEIGHTS", False))
+
+    @property
+    def no_weights(self) -> bool:
+        """See `NO_WEIGHTS` above."""
+        return bool(getattr(self.module, "NO_WEIGHTS", False))
 
     def prepare(self, device: str) -> None:
         """Check that this machine can run it, before a model is loaded.

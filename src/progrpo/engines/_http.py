@@ -16,6 +16,18 @@ _SHOWN = 300
 """Characters of a server's own words that a message repeats."""
 
 
+class AnswerError(EngineError):
+    """A server answered, and said no.
+
+    Attributes:
+        status: HTTP's.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class HttpServer:
     """One server.
 
@@ -55,7 +67,9 @@ class HttpServer:
                 f"engine {self._engine}: {self.url} is gone ({name}: {error}); its own log says why"
             ) from error
         if status >= 400:
-            raise EngineError(f"engine {self._engine}: {self.url}{path} answered {status} {reason}: {_said(text)}")
+            raise AnswerError(
+                f"engine {self._engine}: {self.url}{path} answered {status} {reason}: {_said(text)}", status
+            )
         if not text.strip():
             return None
         try:

@@ -232,7 +232,7 @@ def wrap_model(
         unused: ids of tokens that no text will hold. quiet: say nothing of the tokenizer's conventions.
     """
     require_embedded(tokenizer, model.get_input_embeddings().weight.shape[0], name, unused)
-    stop_ids = _stop_ids(model, tokenizer, name)
+    stop_ids = stop_ids_of(model, tokenizer, name)
     if not quiet:
         for note in notes(tokenizer, stop_ids):
             logger.warning("%s: %s", name, note)
@@ -280,7 +280,7 @@ def count_parameters(path: str, adapter: LoraSettings | None = None) -> Mapping[
     """
     from transformers import AutoModelForCausalLM
 
-    config = _config(path)
+    config = config_of(path)
     with named_failure(path), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
         total = sum(parameter.numel() for parameter in model.parameters())
@@ -304,10 +304,11 @@ def known_positions(path: str) -> int | None:
     Raises:
         ModelError: no such folder or hub id.
     """
-    return model_checks.positions(_config(path))
+    return model_checks.positions(config_of(path))
 
 
-def _config(path: str) -> Any:
+def config_of(path: str) -> Any:
+    """Raises ModelError if there is no such folder or hub id."""
     from transformers import AutoConfig
 
     source_path, where = source(base_of(path))
@@ -315,7 +316,8 @@ def _config(path: str) -> Any:
         return AutoConfig.from_pretrained(source_path, **where)
 
 
-def _stop_ids(model: Any, tokenizer: Any, name: str) -> frozenset[int]:
+def stop_ids_of(model: Any, tokenizer: Any, name: str) -> frozenset[int]:
+    """The end tokens of a model and its tokenizer. Raises ModelError if there are none."""
     stop_ids: set[int] = set()
     for value in (tokenizer.eos_token_id, model.config.eos_token_id, model.generation_config.eos_token_id):
         stop_ids.update(value if isinstance(value, list | tuple) else [] if value is None else [value])

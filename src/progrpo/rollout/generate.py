@@ -75,7 +75,7 @@ def run_rollout(
     everything, share = problems, processes.share(len(problems))
     problems, seeds = problems[share], seeds[share]
     requests = [
-        Request(prompt_ids=_prompt_ids(problem, model.encode_prompt), seeds=problem_seeds)
+        Request(prompt_ids=_prompt_ids(problem, model.encode_prompt), seeds=problem_seeds, prompt=problem.prompt)
         for problem, problem_seeds in zip(problems, seeds, strict=True)
     ]
     sampled_problems = count(1)

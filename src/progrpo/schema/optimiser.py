@@ -206,6 +206,14 @@ METRICS = (
         drawn=("seconds", "cost", "progress"),
     ),
     Quantity(
+        key="time/generate_hidden_s",
+        label="Generate, hidden",
+        unit="seconds",
+        better="lower",
+        meaning="with `rollout.ahead`: seconds of sampling and verification that nobody waited for, as the rollout before "
+        "was trained meanwhile; no part of `time/step_s`'s sum",
+    ),
+    Quantity(
         key="time/verify_s",
         label="Verify",
         unit="seconds",

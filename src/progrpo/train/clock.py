@@ -11,7 +11,7 @@ from progrpo.train.memory import PeakMemory
 
 PHASES = ("generate", "verify", "gather", "score", "train", "sync", "evaluate", "write")
 """What the loop does one after another; their seconds add up to those of a step, but for a rest."""
-BESIDE = ("verify_hidden",)
+BESIDE = ("generate_hidden", "verify_hidden")
 """What went on beside them: no part of that sum."""
 
 

@@ -1,11 +1,11 @@
-"""When a checkpoint is written: as `checkpoint.every` says, after the last step, and when SIGTERM ends the run."""
+"""When a checkpoint is written: as `checkpoint.every` says, after the last step, and when SIGTERM or an engine ends the run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from progrpo.errors import TerminatedError
+from progrpo.errors import EngineError, TerminatedError
 from progrpo.train import checkpoint
 from progrpo.train.clock import Clock
 from progrpo.train.setup import Trainer
@@ -46,7 +46,7 @@ class Keeper:
             done: optimiser steps made so far.
 
         Raises:
-            TerminatedError: SIGTERM came; the steps have their checkpoint.
+            TerminatedError: SIGTERM came; the steps have their checkpoint. EngineError: see `rescued`.
         """
         if self._trainer.parallel.processes.count > 1:
             yield
@@ -56,11 +56,26 @@ class Keeper:
         try:
             with self._stop.interruptible():
                 yield
-        except Interrupted:
+        except (Interrupted, EngineError) as end:
             checkpoint.set_generators(generators)
             state.clear()
             state.update(remembered)
+            if isinstance(end, EngineError):
+                raise self._rescue(done, end) from end
             self._end(done)
+
+    @contextmanager
+    def rescued(self, done: int) -> Iterator[None]:
+        """Do what an engine may fail in, between two optimiser steps: `done` of them are made, and nothing of the next.
+
+        Raises:
+            EngineError: it did; in a run of one process the steps have their checkpoint. (Of several, the others may be waiting
+                for this one, so that none can be written.)
+        """
+        try:
+            yield
+        except EngineError as error:
+            raise (self._rescue(done, error) if self._trainer.parallel.processes.count == 1 else error) from error
 
     def __enter__(self) -> Self:
         self._stop.__enter__()
@@ -68,6 +83,12 @@ class Keeper:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._stop.__exit__(kind, value, tb)
+
+    def _rescue(self, done: int, error: EngineError) -> EngineError:
+        if self._saved < done:
+            self._save(done)
+        safe = f"step {done} has its checkpoint: go on with --resume" if done else "no step was made"
+        return EngineError(f"{error}; {safe}")
 
     def _end(self, done: int) -> None:
         if self._saved < done:

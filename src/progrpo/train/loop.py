@@ -3,6 +3,7 @@
 import logging
 from contextlib import closing
 
+from progrpo.errors import EngineError
 from progrpo.methods import Advantages
 from progrpo.methods.step import part_of
 from progrpo.processes import join
@@ -16,7 +17,7 @@ from progrpo.train.profile import Profiler
 from progrpo.train.record import RunDirectory
 from progrpo.train.rollout_record import record_rollout
 from progrpo.train.rows import TokenRows, make_rows
-from progrpo.train.sampling import sample
+from progrpo.train.sampling import Rollouts
 from progrpo.train.scoring import policy_batch, refreshed_advantages
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Listener, Trainer, choose, prepare
@@ -47,7 +48,7 @@ def train(
     settings = chosen.settings
     with Verifier(chosen.reward, settings.verify) as verifier:
         trainer = prepare(chosen, verifier, resume=resume, listen=listen, processes=processes)
-        clock = Clock(trainer.model.device)
+        clock, rollouts = Clock(trainer.model.device), Rollouts(trainer)
         with trainer.run as run, closing(trainer.engine), Keeper(trainer, clock) as keeper:
             listen("start", {"done": trainer.done, "steps": settings.steps, "out": str(run.path)})
             profiler = Profiler(run.path, settings.record.profile_rollouts if profile else (), listen)
@@ -59,24 +60,20 @@ def train(
                     listen("step", run.write_metrics(done, metrics | clock.take()))
             while done < settings.steps:
                 with profiler.rollout(done + 1):
-                    done = rollout_and_update(trainer, done, clock, keeper)
+                    done = rollout_and_update(trainer, done, clock, keeper, rollouts)
                 keeper.after(done)
         return run
 
 
-def rollout_and_update(trainer: Trainer, done: int, clock: Clock, keeper: Keeper) -> int:
+def rollout_and_update(trainer: Trainer, done: int, clock: Clock, keeper: Keeper, rollouts: Rollouts) -> int:
     """One pass of Alg. 1's while loop: a rollout, and its optimiser steps one after another. Returns the steps done."""
     # 1. Sampling phase (lines 7-9): G completions of each problem, verified.
     trainer.listen("phase", {"name": "generate"})
     with keeper.until_stopped(done):
-        rollout, of_sampling = sample(trainer, done)
-    clock.add("generate", rollout.generate_s)
-    clock.add("verify", rollout.verify_s)
-    clock.add("verify_hidden", rollout.verify_hidden_s)
-    clock.add("gather", rollout.gather_s)
+        rollout, of_sampling = rollouts.take(done, clock)
 
     # 2. and 3. c(q), c(o) and log-probs under the policy that sampled, and the advantages (lines 10-27).
-    with clock.phase("score"):
+    with clock.phase("score"), keeper.rescued(done):
         rows = make_rows(rollout.groups)
         batch, scoring = policy_batch(trainer, done, rollout.groups, rows)
         advantages = trainer.method.advantages(batch)
@@ -99,9 +96,15 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock, keeper: Keeper
         done += 1
         if part == per_rollout - 1:
             # Whatever is sampled from here on, is sampled from the policy as it is now.
-            with clock.phase("sync"):
-                trainer.sync(done)
-            metrics |= evaluate(trainer, done, clock)
+            try:
+                with keeper.rescued(done):
+                    rollouts.settle(clock)
+                    with clock.phase("sync"):
+                        trainer.sync(done)
+                    metrics |= evaluate(trainer, done, clock)
+            except EngineError:
+                trainer.run.write_metrics(done, metrics | clock.take())  # the step is made
+                raise
         trainer.listen("step", trainer.run.write_metrics(done, metrics | clock.take()))
     return done
 

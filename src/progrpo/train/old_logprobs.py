@@ -66,3 +66,21 @@ def require_capable(engine: Engine, settings: RunSettings, method: Method) -> No
                 f"method {method.name!r} needs {name.replace('_', ' ')}, which engine {settings.engine.name!r} does not give; "
                 "set old_logprobs=trainer, so that a pass of the trainer gives them"
             )
+
+
+def require_ahead(engine: Engine, settings: RunSettings, method: Method, processes: int) -> None:
+    """Raises ConfigError if this run cannot sample a rollout while it trains the one before."""
+    if not settings.rollout.ahead:
+        return
+    if not engine.capabilities.beside:
+        raise ConfigError(
+            f"rollout.ahead=1: engine {settings.engine.name!r} as it is set does not sample while the trainer computes; use "
+            "engine.name=vllm with engine.mode=server, or set rollout.ahead=0"
+        )
+    if processes > 1:
+        raise ConfigError("rollout.ahead=1 works in one process so far; set rollout.ahead=0")
+    if method.rounds > 1:
+        raise ConfigError(
+            f"rollout.ahead=1: method {method.name!r} samples again where groups are not mixed, and takes problems as it goes; "
+            "set method.max_rounds=1 or rollout.ahead=0"
+        )

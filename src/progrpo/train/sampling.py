@@ -1,12 +1,70 @@
 """The rollout of one step: P problems, G completions of each; sampled again where the method wants other groups."""
 
+import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 
 from progrpo.rollout.generate import Rollout, completion_seeds, run_rollout
+from progrpo.train.clock import Clock
 from progrpo.train.setup import Trainer
 from progrpo.types import Group, WeightedMean
 
 _TAKEN = "sampling/taken"
+
+Sampled = tuple[Rollout, dict[str, WeightedMean]]
+
+
+class Rollouts:
+    """The rollouts of a run in order; with `rollout.ahead` each is sampled by a thread while the one before is trained."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer, self._ahead = trainer, trainer.settings.rollout.ahead
+        self._next: tuple[int, Future[Sampled]] | None = None
+
+    def take(self, done: int, clock: Clock) -> Sampled:
+        """The rollout that step `done` + 1 begins with; the one after it is begun meanwhile.
+
+        Raises:
+            Whatever sampling it raised.
+        """
+        if not self._ahead:
+            rollout, metrics = sample(self._trainer, done)
+            for phase in ("generate", "verify", "verify_hidden", "gather"):
+                clock.add(phase, getattr(rollout, f"{phase}_s"))
+            return rollout, metrics
+        started = time.perf_counter()
+        begun, future = self._next or (done, self._begin(done))
+        self._next = None
+        assert begun == done, f"the rollout at hand is for step {begun + 1}, wanted is {done + 1}"
+        rollout, metrics = future.result()
+        waited = time.perf_counter() - started
+        clock.add("generate", waited)
+        clock.add("generate_hidden", max(0.0, rollout.generate_s + rollout.verify_s - waited))
+        clock.add("verify_hidden", rollout.verify_hidden_s)
+        after = done + self._trainer.settings.batch.steps_per_rollout
+        if after < self._trainer.settings.steps:
+            self._next = after, self._begin(after)
+        return rollout, metrics
+
+    def settle(self, clock: Clock) -> None:
+        """Wait until nothing is being sampled: weights may change then. A failure is raised by `take`."""
+        if self._next is not None:
+            with clock.phase("generate"):
+                self._next[1].exception()
+
+    def _begin(self, done: int) -> "Future[Sampled]":
+        future: Future[Sampled] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(sample(self._trainer, done))
+            except BaseException as failure:  # noqa: BLE001 - carried to the thread that takes the rollout
+                future.set_exception(failure)
+
+        # A daemon: it must not keep the process alive when the run has ended.
+        threading.Thread(target=work, name="progrpo-sampling", daemon=True).start()
+        return future
 
 
 def sample(trainer: Trainer, done: int) -> tuple[Rollout, dict[str, WeightedMean]]:

@@ -1,6 +1,6 @@
 """The settings of a training run: each knob once, beside its default, range and meaning."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,6 +95,13 @@ class RecordSettings(Settings):
     first is slower than the others: memory, kernels and worker processes are set up in it."""
 
 
+class RolloutSettings(Settings):
+    ahead: Literal[0, 1] = 0
+    """1: the next rollout is sampled while this one is trained, by the policy as it was before: one rollout off-policy, which
+    `off_policy.level=token`, then the default, makes up for. It takes an engine that runs beside the trainer (vllm,
+    mode=server). 0: each rollout is sampled by the policy that learns from it."""
+
+
 class EngineChoice(Choice):
     name: str = "hf"
 
@@ -124,6 +131,8 @@ class RunSettings(Settings):
     rounds (gspo's clip range, kl_cov's penalty)."""
     off_policy: OffPolicySettings = OffPolicySettings()
     """What is made of the difference between the engine's log-probs and the trainer's."""
+    rollout: RolloutSettings = RolloutSettings()
+    """How far sampling runs ahead of training."""
     data: DataSettings = DataSettings()
     """Which problems, in which order."""
     batch: BatchSettings = BatchSettings()
@@ -140,6 +149,14 @@ class RunSettings(Settings):
     """What is kept to go on from."""
     record: RecordSettings = RecordSettings()
     """What is written down beside the metrics."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _corrects_what_is_ahead(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or not _ahead(data.get("rollout")):
+            return data
+        chosen = data.get("off_policy") or {}
+        return {**data, "off_policy": {"level": "token", **chosen}} if isinstance(chosen, Mapping) else data
 
     @model_validator(mode="after")
     def _agrees(self) -> "RunSettings":
@@ -162,6 +179,10 @@ class RunSettings(Settings):
         if self.sampling.temperature == 0:
             raise ValueError("sampling.temperature: 0 samples nothing new; training needs a value above 0")
         return self
+
+
+def _ahead(rollout: Any) -> bool:
+    return bool(rollout.get("ahead")) if isinstance(rollout, Mapping) else getattr(rollout, "ahead", 0) > 0
 
 
 def load_settings(recipe: Path, overrides: Sequence[str] = ()) -> RunSettings:

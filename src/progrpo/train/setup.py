@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ import torch
 from progrpo import engines, measures, methods, rewards, tasks
 from progrpo.engines import Engine, EngineSetup
 from progrpo.environment import digest
-from progrpo.errors import ConfigError, ProgrpoError
+from progrpo.errors import ConfigError
 from progrpo.evaluate import require_entropies
 from progrpo.files import require_writable
 from progrpo.methods import Method
-from progrpo.model import LanguageModel, ModelSettings, count_parameters, load_model, pick_device
+from progrpo.model import LanguageModel, count_parameters, load_model, pick_device
 from progrpo.model.shards import load_to_shard
 from progrpo.processes import ALONE, Processes
 from progrpo.rewards import Reward
@@ -28,7 +29,7 @@ from progrpo.train import checkpoint
 from progrpo.train.alarms import Alarms
 from progrpo.train.follower import open_run, require_shared
 from progrpo.train.footprint import footprint, require_sampling_copy
-from progrpo.train.old_logprobs import engine_scores, require_capable, rounding
+from progrpo.train.old_logprobs import engine_scores, require_ahead, require_capable, rounding
 from progrpo.train.parallel import Parallel, SamplingCopy, sync
 from progrpo.train.policy import Policy
 from progrpo.train.record import RunDirectory, require_free
@@ -154,10 +155,8 @@ def prepare(
         excluded = processes.same(lambda: bad_golds(settings, verifier, *checked, listen=listen))
     problems, test = without(problems, excluded, split="train"), without(test, excluded, split="test")
     latest = _latest(settings, out, processes) if run else None
-    adapter = latest.folder if latest and settings.model.lora else None
-    moved = {"path": str(latest.folder.resolve())} if latest and not adapter else {}
     listen("prepare", {"doing": "loading the model"})
-    model, sampling_copy = _models(chosen, settings.model.model_copy(update=moved), adapter, parallel)
+    model, sampling_copy = _models(chosen, latest, parallel)
     fitting = fit_splits(settings, model.tokenizer, model.positions, {"training": problems, "test": test})
     problems, test = (kept for kept, _ in fitting.values())
     data, size = settings.data, settings.batch.prompts
@@ -177,15 +176,16 @@ def prepare(
     if "ref_logprobs" in method.needs:
         whole = sampling_copy.model if sampling_copy else None
         reference = Reference(model, settings.model, temperature, trained=policy.scorer, parallel=parallel, whole=whole)
-    engine = _capable_engine(chosen, sampling_copy.model if sampling_copy else model, verifier)
-    if latest is not None:
-        checkpoint.restore(latest, policy, method.state)
-    if latest is not None or chosen.engine.own_weights:
-        sync(engine, model, latest.step if latest else 0, parallel, sampling_copy)
-    if run is None:
-        run = open_run(processes, lambda: RunDirectory.create(settings, excluded, known), out)
-    else:
-        run.resume(settings, latest.step if latest else None)
+    engine = _capable_engine(chosen, sampling_copy.model if sampling_copy else model, verifier, parallel)
+    with _closed_on_failure(engine):
+        if latest is not None:
+            checkpoint.restore(latest, policy, method.state)
+        if latest is not None or chosen.engine.own_weights:
+            sync(engine, model, latest.step if latest else 0, parallel, sampling_copy)
+        if run is None:
+            run = open_run(processes, lambda: RunDirectory.create(settings, excluded, known), out)
+        else:
+            run.resume(settings, latest.step if latest else None)
     return Trainer(
         settings=settings,
         run=run,
@@ -205,6 +205,15 @@ def prepare(
     )
 
 
+@contextmanager
+def _closed_on_failure(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        engine.close()
+        raise
+
+
 def _goes_on(out: Path, resume: bool, processes: Processes) -> bool:
     """Whether there is a run to go on with; a new one finds its directory free, writable, and seen by all processes."""
     processes.same(lambda: require_writable(out))
@@ -216,9 +225,13 @@ def _goes_on(out: Path, resume: bool, processes: Processes) -> bool:
 
 
 def _models(
-    chosen: Chosen, model: ModelSettings, adapter: Path | None, parallel: Parallel
+    chosen: Chosen, latest: checkpoint.Checkpoint | None, parallel: Parallel
 ) -> tuple[LanguageModel, SamplingCopy | None]:
-    """The model to train; where it will be sharded, also the whole one for an engine in this process."""
+    """The model to train, as it was chosen or as a checkpoint left it; where it will be sharded, also the whole one for an
+    engine that has no weights of its own."""
+    adapter = latest.folder if latest and chosen.settings.model.lora else None
+    moved = {"path": str(latest.folder.resolve())} if latest and not adapter else {}
+    model = chosen.settings.model.model_copy(update=moved)
     if not parallel.sharded:
         return load_model(model, adapter=adapter), None
     settings, size = chosen.settings, count_parameters(chosen.settings.model.path, chosen.settings.model.lora)
@@ -278,20 +291,18 @@ def fit_splits(
     }
 
 
-def _capable_engine(chosen: Chosen, model: LanguageModel, verifier: Verifier) -> Engine:
+def _capable_engine(chosen: Chosen, model: LanguageModel, verifier: Verifier, parallel: Parallel) -> Engine:
     """The chosen engine on the model.
 
     Raises:
         ConfigError: the method, or a measure of the evaluations, reads what this engine does not give.
     """
     engine, settings = chosen.engine.make(model), chosen.settings
-    try:
+    with _closed_on_failure(engine):
         require_capable(engine, settings, chosen.method)
+        require_ahead(engine, settings, chosen.method, parallel.processes.count)
         if settings.evaluate.every:
             require_entropies(settings.evaluate.load_measures(verifier), engine, chosen.engine.name)
-    except ProgrpoError:
-        engine.close()
-        raise
     return engine
 
 

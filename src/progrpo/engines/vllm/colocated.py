@@ -1,5 +1,6 @@
 """vLLM in the trainer's process: they take turns, and weights are loaded without another copy of the model."""
 
+import logging
 import os
 import random
 import tempfile
@@ -55,9 +56,10 @@ class ColocatedEngine(Engine):
 
     def update_weights(self, tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
         sent = SentWeights(named_tensors(self._model, tensors))
-        with _named(f"could not take the weights of step {version}"):
+        with _named(f"could not take the weights of step {version}"), _without_its_doubts():
             self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(sent)})
-            totals = self._llm.apply_model(lambda loaded: (repack_tied_head(loaded), stored_total(loaded))[1])
+            self._llm.apply_model(repack_tied_head)
+            totals = self._llm.apply_model(stored_total)
             # Keys and values of the old weights.
             if not self._llm.reset_prefix_cache():
                 raise EngineError("engine vllm: its prefix cache could not be emptied: requests are still running")
@@ -169,6 +171,18 @@ def _named(what: str) -> Iterator[None]:
             f"engine vllm: {what}: {type(error).__name__}: {first}; with too little memory lower engine.memory_fraction, "
             "engine.cache_gib, engine.max_rows or engine.max_model_len"
         ) from error
+
+
+@contextmanager
+def _without_its_doubts() -> Iterator[None]:
+    """At each reload vLLM warns of layers that get no weights: those that have none, and a tied head. The probe says more."""
+    logger = logging.getLogger("vllm.model_executor.model_loader.reload.layerwise")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ class ServerEngine(Engine):
     """See `progrpo.engines.vllm`. Of several processes of a run the main one starts the server and sends weights."""
 
     capabilities = Capabilities(
-        samples_trained_weights=False, entropies=False, entropy_gradients=False, prompt_logprobs=False
+        samples_trained_weights=False, entropies=False, entropy_gradients=False, prompt_logprobs=False, beside=True
     )
 
     def __init__(self, model: LanguageModel, params: VllmParams) -> None:

@@ -1,0 +1,158 @@
+"""Engine openai, on a server in this process."""
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from progrpo import engines
+from progrpo.cli import app
+from progrpo.engines import Engine, Request, Sampling
+from progrpo.engines.openai import Params, from_answer, to_body
+from progrpo.errors import ConfigError, EngineError
+from progrpo.model import LanguageModel
+from progrpo.settings import Choice
+from stand_ins.http_server import RefusedError, answering
+
+KEY = "sk-not-to-be-written-down"
+SAMPLING = Sampling(max_new_tokens=6)
+
+
+class Endpoint:
+    """Answers every request with the same text, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.busy = 0
+        self.reason = "stop"
+
+    def answer(self, path: str, body: dict[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
+        self.bodies.append(body)
+        self.keys.append(headers.get("Authorization"))
+        if self.busy:
+            self.busy -= 1
+            raise RefusedError(429, "too many requests")
+        if path == "/v1/chat/completions":
+            content = [{"token": "1", "logprob": -0.5}, {"token": "2", "logprob": -0.25}]
+            choice = {"message": {"content": "12"}, "logprobs": {"content": content}}
+        else:
+            choice = {"text": "12", "logprobs": {"token_logprobs": [-0.5, -0.25]}}
+        return {"choices": [choice | {"finish_reason": self.reason}], "usage": {"completion_tokens": 2}}
+
+
+@pytest.fixture
+def endpoint() -> Endpoint:
+    return Endpoint()
+
+
+@pytest.fixture
+def url(endpoint: Endpoint) -> Iterator[str]:
+    with answering(endpoint.answer) as address:
+        yield f"{address}/v1"
+
+
+def engine_at(url: str, model: LanguageModel, **params: Any) -> Engine:
+    return engines.load(Choice(name="openai", url=url, model="served", **params), model)
+
+
+def test_chat_and_completions(
+    endpoint: Endpoint, url: str, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    ids = tiny_model.encode_prompt("1+1=")
+    request = Request(prompt_ids=ids, seeds=(3, 4), prompt="1+1=")
+    done: list[int] = []
+    (result,) = engine_at(url, tiny_model).generate([request], SAMPLING, on_done=lambda index, _: done.append(index))
+    assert done == [0]
+    assert [(one.seed, one.text, one.finish) for one in result.completions] == [(3, "12", "stop"), (4, "12", "stop")]
+    first = result.completions[0]
+    assert (first.token_ids.tolist(), first.sampler_logprobs.tolist()) == ([-1, -1], [-0.5, -0.25])
+    assert sorted(body["seed"] for body in endpoint.bodies) == [3, 4]
+    assert endpoint.bodies[0]["messages"] == [{"role": "user", "content": "1+1="}]
+    assert endpoint.keys == [f"Bearer {KEY}"] * 2
+    monkeypatch.delenv("OPENAI_API_KEY")
+    engine_at(url, tiny_model, api="completions", extra={"top_k": 4}).generate([request], SAMPLING)
+    assert (endpoint.bodies[-1]["prompt"], endpoint.bodies[-1]["top_k"]) == (ids.tolist(), 4)
+    assert endpoint.keys[-1] is None
+
+
+def test_which_log_probs_they_are() -> None:
+    def of(sampling: Sampling, **params: Any) -> Any:
+        answer = {"choices": [{"text": "x", "finish_reason": "length", "logprobs": {"token_logprobs": [-1.0]}}]}
+        return from_answer(answer, 1, sampling, Params(url="http://x", model="m", api="completions", **params))
+
+    plain, warm = Sampling(max_new_tokens=6, raw=True), Sampling(max_new_tokens=6, raw=True, temperature=0.6)
+    assert (of(plain).logprobs_of, of(plain).raw_logprobs.tolist()) == ("tempered", [-1.0])
+    # At temperature 0.6 the endpoint's numbers, which are at 1, are no log-probs of what was drawn from.
+    assert (of(warm).logprobs_of, of(warm).raw_logprobs.tolist()) == ("unknown", [-1.0])
+    assert bool(of(warm).sampler_logprobs.isnan().all())
+    assert (of(warm, logprobs="processed").logprobs_of, of(warm, logprobs="processed").raw_logprobs) == (
+        "tempered",
+        None,
+    )
+    assert of(Sampling(max_new_tokens=6, top_p=0.9), logprobs="processed").logprobs_of == "drawn"
+    assert (of(plain, logprobs="none").logprobs_of, of(plain, logprobs="none").raw_logprobs) == ("unknown", None)
+
+
+def test_an_endpoint_that_is_busy_is_asked_again(
+    endpoint: Endpoint, url: str, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("progrpo.engines.openai.time.sleep", waited.append)
+    endpoint.busy = 3
+    request = Request(prompt_ids=tiny_model.encode_prompt("1"), seeds=(1,), prompt="1")
+    (result,) = engine_at(url, tiny_model).generate([request], SAMPLING)
+    assert (result.completions[0].text, waited) == ("12", [1.0, 2.0, 4.0])
+    endpoint.busy = 9
+    with pytest.raises(EngineError, match="answered 429 .*too many requests"):
+        engine_at(url, tiny_model, retries=1).generate([request], SAMPLING)
+
+
+def test_what_cannot_be_asked(endpoint: Endpoint, url: str, tiny_model: LanguageModel) -> None:
+    ours = engine_at(url, tiny_model)
+    request = Request(prompt_ids=tiny_model.encode_prompt("1"), seeds=(1,))
+    with pytest.raises(EngineError, match=r"holds token ids alone; set engine.api=completions"):
+        ours.generate([request], SAMPLING)
+    with pytest.raises(ConfigError, match=r"no top_k; .* set engine.extra.top_k=5"):
+        ours.generate([request], Sampling(max_new_tokens=3, top_k=5))
+    with pytest.raises(ConfigError, match="stopped by strings, not by token ids; got 7"):
+        ours.generate([request], Sampling(max_new_tokens=3, stop=(7,)))
+    with pytest.raises(ConfigError, match="cannot be trained; use it with progrpo evaluate"):
+        ours.update_weights([], 0)
+    endpoint.reason = "content_filter"
+    with pytest.raises(EngineError, match="ended as 'content_filter'"):
+        engine_at(url, tiny_model, api="completions").generate([request], SAMPLING)
+    for answer in ({}, {"choices": []}, {"choices": [{"finish_reason": "stop"}]}, {"error": "x"}):
+        with pytest.raises(EngineError, match="the answer holds no completion"):
+            from_answer(answer, 1, SAMPLING, Params(url="http://x", model="m"))
+
+
+def test_messages_go_as_they_are(tiny_model: LanguageModel) -> None:
+    messages = ({"role": "system", "content": "be brief"}, {"role": "user", "content": "1+1="})
+    request = Request(prompt_ids=torch.tensor([5]), seeds=(1,), prompt=messages)
+    body = to_body(request, 1, Sampling(max_new_tokens=6, stop=("x",)), 4, Params(url="http://x", model="m"))
+    assert body["messages"] == [dict(message) for message in messages]
+    assert (body["max_tokens"], body["stop"], body["logprobs"]) == (4, ["x"], True)
+
+
+def test_an_evaluation_of_an_endpoint(
+    endpoint: Endpoint, url: str, tiny_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the model but its tokenizer is read, and the key is in no file."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    verb = importlib.import_module("progrpo.cli.evaluate")  # the package's name `evaluate` is the command's
+    monkeypatch.setattr(verb, "load_model", lambda *_: pytest.fail("the weights were read"))
+    words = ["evaluate", str(tiny_folder()), "--task", "countdown", "-n", "2", "--out", str(tmp_path / "e")]
+    words += ["engine.name=openai", f"engine.url={url}", "engine.model=served", "evaluate.problems=3"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert len(endpoint.bodies) == 6
+    assert endpoint.keys[0] == f"Bearer {KEY}"
+    texts = [path.read_text() for path in (tmp_path / "e").rglob("*") if path.is_file()]
+    assert any("served" in text for text in texts)
+    assert not any(KEY in text for text in texts)

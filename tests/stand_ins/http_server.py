@@ -1,0 +1,61 @@
+"""A server of JSON in a thread of the tests' process."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+
+class RefusedError(Exception):
+    """Answer with this status."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(words)
+        self.status = status
+
+
+@contextmanager
+def answering(answer: Callable[[str, dict[str, Any], Mapping[str, str]], Any]) -> Iterator[str]:
+    """Serve what `answer(path, body, headers)` gives (None: an empty answer) until the end of the context; the address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _respond(self, body: dict[str, Any]) -> None:
+            try:
+                given, status = answer(urlsplit(self.path).path, body, self.headers), 200
+            except RefusedError as error:
+                given, status = {"error": str(error)}, error.status
+            text = b"" if given is None else json.dumps(given).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def do_GET(self) -> None:
+            self._respond({})
+
+        def do_POST(self) -> None:
+            self._respond(json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)) or b"{}"))
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    class Quiet(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: Any) -> None:
+            """A client that broke off is no error of this server."""
+
+    server = Quiet(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
