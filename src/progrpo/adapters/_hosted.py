@@ -6,7 +6,7 @@ that the host has a field for is the host's. Setting it for the method too is re
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -198,6 +198,14 @@ def token_objective(
     )
     objective: Tensor = method.module.token_loss(view, surrogate, params)
     return objective
+
+
+def acts_on_equal_rewards(method: Method) -> bool:
+    """Whether a group that is all correct may have advantages, which a host's filter of groups without variance takes away."""
+    batch = _made_up(4)
+    batch = replace(batch, rewards=torch.ones_like(batch.rewards), correct=torch.ones_like(batch.correct))
+    batch.old_logprobs[0] = -1.5
+    return bool(method.advantages(batch).values.any())
 
 
 class _Watched(torch.Tensor):
