@@ -42,8 +42,8 @@ def algorithm(**more: Any) -> SimpleNamespace:
 
 
 def padded() -> tuple[Tensor, Tensor, Tensor]:
-    """The recorded rollout as one left-padded block: log-probs of all tokens but the first [16, L - 1] with nonsense on padding,
-    attention mask [16, L], response mask [16, S]."""
+    """The recorded rollout as one left-padded block: log-probs of all tokens but the first [16, L - 1], nonsense on padding;
+    attention mask [16, L]; response mask [16, S]."""
     total = PROMPT + WIDTH
     logprobs, attention = torch.full((16, total), -5.0), torch.zeros(16, total, dtype=torch.int64)
     response = torch.zeros(16, WIDTH, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Trinity-RFT's advantage function: its experiences as the methods see them. Trinity itself is needed by the last test alone."""
+"""Trinity-RFT's advantage function: its experiences as the methods see them. Trinity is needed by the last test alone."""
 
 from types import SimpleNamespace
 from typing import Any
