@@ -56,14 +56,14 @@ def test_metrics_are_means_over_the_steps_that_all_have(make_run: MakeRun) -> No
 
 
 def test_measures_are_means_over_seeds_not_of_their_completions_together(make_run: MakeRun) -> None:
-    (run,) = pooled(make_run, ("a", 0, (0, 0, 4)), ("a", 1, (0, 1, 4)))
+    (run,) = pooled(make_run, ("a", 0, (0, 0, 4)), ("a", 1, (0, 2, 4)))
     last = run.evaluations[3]
-    # Pass@4 of the second problem: 0 with the one seed, 1 with the other
+    # Pass@4 of the second problem: 0 with the one seed, 1 with the other; of all 8 together, 2 correct, it would be 11/14
     assert last.values("pass@4") == {"q0": 0.0, "q1": 0.5, "q2": 1.0}
-    assert (last.n, last.problems["q1"].n, last.problems["q1"].correct) == (4, 8, 1)
+    assert (last.n, last.problems["q1"].n, last.problems["q1"].correct) == (4, 8, 2)
     assert last.problems["q2"].forms == {"form0": 4, "form1": 4}
-    # distinct: 0 0 2 and 0 1 2
-    assert last.values("distinct_correct") == {"q0": 0.0, "q1": 0.5, "q2": 2.0}
+    # distinct: 0 0 2 and 0 2 2
+    assert last.values("distinct_correct") == {"q0": 0.0, "q1": 1.0, "q2": 2.0}
     assert len(last.results(["q1"])["q1"].samples) == 8
 
 
