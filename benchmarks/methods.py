@@ -44,6 +44,7 @@ STEPS = 2
 """Optimiser steps of a rollout."""
 UNPUBLISHED: dict[str, dict[str, Any]] = {
     "f_grpo": {"gamma": 1.0},
+    "perplexity": {"alpha": 0.2},
     "uniqueness": {"alpha": 1.0},
     "aepo": {"low": 0.5, "high": 1.0},
 }

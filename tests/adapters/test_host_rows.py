@@ -132,6 +132,7 @@ def test_every_method_is_honoured_or_refused() -> None:
         "grpo",
         "maxrl",
         "passk",
+        "perplexity",
         "progrpo",
         "rent",
         "ucpo",

@@ -127,3 +127,15 @@ def test_a_token_that_is_never_drawn_is_no_fault() -> None:
     live = torch.tensor([[0.0, -torch.inf, -1.0]], requires_grad=True)
     nucleus_entropy(live.log_softmax(dim=-1), Nucleus(mass=0.9)).sum().backward()
     assert live.grad.isfinite().all()
+
+
+def test_a_nucleus_is_that_of_the_released_code() -> None:
+    # Linn3a/siren@fa59a8d dp_actor.py: efficient_top_p_sampling(logits, k=5, p=0.8)
+    logits = [
+        [3.0, 1.0, 0.0, -1.0, 2.0],
+        [0.1, 0.0, -0.1, 0.2, 0.05],
+        [6.0, 0.0, 0.0, 0.0, 0.0],
+        [1.0, 1.5, 2.0, 2.5, -3.0],
+    ]
+    found = nucleus_entropy(torch.tensor(logits).log_softmax(dim=-1), Nucleus(mass=0.8, crossing=False))
+    assert found.tolist() == pytest.approx([0.0, 1.09664, 0.0, 0.662847], abs=1e-5)

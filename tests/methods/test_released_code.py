@@ -5,6 +5,7 @@ tokens of the step, with GRPO's advantages; gradients are those of the loss by t
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ LOSSES: dict[str, dict[str, Any]] = {
     "verl dppo_tv": DPPO,
     "verl dppo_kl": {**DPPO, "preset": "kl"},
     "simko": {"name": "simko", "alpha": 0.3, "k": 2},
+    "steer": {"name": "steer", "preset": "released"},
+    "steer linear": {"name": "steer", "preset": "linear"},
+    "lp_reg": {"name": "lp_reg", "preset": "released", "share": 0.4},
+    "hapo": {"name": "hapo", "preset": "released", "token_average": False},
+    "pacs": {"name": "pacs"},
+    "pacs, method 2": {"name": "pacs", "beta": 2.0, "score": "mean_logprob"},
 }
 ADVANTAGES: dict[str, dict[str, Any]] = {
     "maxrl": {"name": "maxrl"},
@@ -31,7 +38,17 @@ ADVANTAGES: dict[str, dict[str, Any]] = {
     "passk, k 3": {"name": "passk", "k": 3},
     "agent": {"name": "progrpo", "preset": "agent"},
     "ucpo, tau 0.2": {"name": "ucpo", "tau": 0.2, "eps": 1e-8},
+    "hapo": {"name": "hapo"},
+    "ucas": {"name": "ucas"},
+    "dler": {"name": "dler"},
 }
+RISK: dict[str, tuple[dict[str, Any], list[float] | None]] = {
+    "risk_po, first": ({}, None),
+    "risk_po, tracked": ({}, [0.4, 1.6]),
+    "risk_po, mix": ({"track": "mix", "credit": "uniform"}, [0.4, 1.6]),
+    "risk_po, sum_mean": ({"credit": "sum_mean"}, [0.4, 1.6]),
+}
+"""Bundles of two of the three problems, with rewards of their own; the quantiles tracked so far."""
 
 
 @pytest.fixture
@@ -48,6 +65,9 @@ def batch() -> RolloutBatch:
         entropies=given["entropies"],
         prompt_logprobs=torch.zeros(len(rewards), 2),
         prompt_mask=torch.tensor([[False, True]] * len(rewards)),
+        proxy_logprobs=given["proxy_logprobs"],
+        certainties=given["certainties"],
+        raw_logits=given["raw_logits"],
     )
 
 
@@ -64,10 +84,20 @@ def test_loss_and_gradient_are_those_of_the_released_code(name: str, batch: Roll
 
 @pytest.mark.parametrize("name", ADVANTAGES)
 def test_advantages_are_those_of_the_released_code(name: str, batch: RolloutBatch) -> None:
-    found = load(**ADVANTAGES[name]).advantages(batch).values.flatten()
+    made = load(**ADVANTAGES[name]).advantages(batch)
+    found = made.values.flatten() if made.tokens is None else made.tokens
     assert torch.allclose(found, torch.tensor(NUMBERS["advantages"][name]), atol=2e-6)
+
+
+@pytest.mark.parametrize("name", RISK)
+def test_a_bundle_s_advantages_are_those_of_the_released_code(name: str, batch: RolloutBatch) -> None:
+    settings, quantiles = RISK[name]
+    scores = torch.tensor(NUMBERS["inputs"]["scores"]).view(batch.rewards.shape)
+    state = {} if quantiles is None else {"quantiles": quantiles}
+    found = load("risk_po", bundle=2, **settings).advantages(replace(batch, rewards=scores, state=state)).values
+    assert torch.allclose(found.flatten(), torch.tensor(NUMBERS["advantages"][name]), atol=1e-5)
 
 
 def test_every_number_is_used() -> None:
     assert NUMBERS["losses"].keys() == LOSSES.keys()
-    assert NUMBERS["advantages"].keys() == ADVANTAGES.keys()
+    assert NUMBERS["advantages"].keys() == ADVANTAGES.keys() | RISK.keys()

@@ -6,6 +6,7 @@ from progrpo.settings import Choice
 
 REQUIRED: dict[str, dict[str, object]] = {
     "f_grpo": {"gamma": 1.0},
+    "perplexity": {"alpha": 0.2},
     "uniqueness": {"alpha": 1.0},
     "aepo": {"low": 0.5, "high": 1.0},
 }
