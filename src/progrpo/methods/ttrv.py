@@ -6,8 +6,8 @@ The released reward subtracts 0.75 times the entropy of the group's answers, whi
 it cancels in their advantages, and is left out. Answers are compared as the text that the verifier extracted. Verdicts play no
 part but for those that failed, which have no reward. Where one answer is all a group gives, nothing is learned.
 
-Source: TTRV, test-time reinforcement learning for vision language models (official code @b9cf778).
-Evidence: second-hand: notes on the released code.
+Source: arXiv:2510.06783, for models that see; its code @b9cf778.
+Evidence: second-hand: reviews of the paper and notes on the released code.
 Reproduce: the defaults.
 """
 
