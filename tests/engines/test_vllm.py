@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from progrpo import engines
+from progrpo.cli import app
 from progrpo.engines import Engine, Sampling
 from progrpo.engines._ends import Ends
 from progrpo.engines.vllm import _supervise
@@ -23,8 +26,10 @@ from progrpo.engines.vllm.started import StartedServer, environment, flags
 from progrpo.engines.vllm.transfer import announcement, chunks
 from progrpo.engines.vllm.weights import SentWeights, named_tensors, stored_total
 from progrpo.errors import ConfigError, EngineError, NonFiniteError
+from progrpo.files import read_jsonl
 from progrpo.model import LanguageModel
 from progrpo.model.lora import LoraSettings, attach
+from progrpo.processes import Processes
 from progrpo.settings import Choice
 from stand_ins.engine_contract import check_all, requests, tokens
 from stand_ins.vllm_server import StandIn, serving
@@ -103,10 +108,70 @@ def test_weights_arrive_and_the_version_with_them(stand_in: StandIn, tiny_model:
         results = ours.generate(requests(tiny_model), SAMPLING)
         assert tokens(results) == tokens(hf.generate(requests(tiny_model), SAMPLING))
         assert {one.policy_version for result in results for one in result.completions} == {version}
-    order = [
-        path for path in stand_in.calls if path in ("/pause", "/finish_weight_update", "/reset_prefix_cache", "/resume")
-    ]
-    assert order == ["/pause", "/finish_weight_update", "/reset_prefix_cache", "/resume"] * 2
+    kept = ("/pause?mode=wait", "/start_weight_update", "/finish_weight_update", "/reset_prefix_cache", "/resume")
+    assert [path for path in stand_in.calls if path in kept] == [*kept, *kept]
+    aborting = engine_on(stand_in, tiny_model, in_flight="abort")
+    aborting.update_weights(tiny_model.model.named_parameters(), 6)
+    assert "/pause?mode=abort" in stand_in.calls
+
+
+def test_several_servers_share_the_groups_and_hold_one_policy(tiny_model: LanguageModel) -> None:
+    hf = engines.load(Choice(name="hf"), tiny_model)
+    with serving(tiny_model) as one, serving(tiny_model) as two:
+        ours = engines.load(Choice(name="vllm", mode="server", urls=[one.url, two.url]), tiny_model)
+        ours.update_weights(tiny_model.model.named_parameters(), 4)
+        assert (one.version, two.version) == ("4", "4")
+        assert tokens(ours.generate(requests(tiny_model), SAMPLING)) == tokens(
+            hf.generate(requests(tiny_model), SAMPLING)
+        )
+        # Groups 0 and 2 go to the first server, 1 and 3 to the second.
+        seeds = [sorted(body["seed"] for body in server.bodies) for server in (one, two)]
+        assert seeds == [[1, 3, 6, 2**62 + 3], [4, 5, 7, 8, 9, 10]]
+        two.faults.add("ignore")
+        with torch.no_grad():
+            for parameter in tiny_model.model.parameters():
+                parameter.mul_(0.5)
+        with pytest.raises(EngineError, match="does not hold the weights that were sent"):
+            ours.update_weights(tiny_model.model.named_parameters(), 5)
+
+
+def test_of_several_processes_the_main_one_sends(
+    stand_in: StandIn, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = engine_on(stand_in, tiny_model)
+    monkeypatch.setattr("progrpo.engines.vllm.server.launched", lambda: Processes(rank=1, count=2))
+    other = engine_on(stand_in, tiny_model, start_timeout_s=60)
+    taken: list[str] = []
+
+    def tensors() -> Iterator[tuple[str, torch.Tensor]]:
+        for name, parameter in tiny_model.model.named_parameters():
+            taken.append(name)
+            yield name, parameter
+
+    thread = threading.Thread(target=other.update_weights, args=(tensors(), 3), daemon=True)
+    thread.start()
+    main.update_weights(tiny_model.model.named_parameters(), 3)
+    thread.join(60.0)
+    assert not thread.is_alive()
+    # It gathers each tensor, which takes every process, and goes on when the server holds them.
+    assert taken == [name for name, _ in tiny_model.model.named_parameters()]
+    assert stand_in.calls.count("/start_weight_update") == 1
+    assert tokens(other.generate(requests(tiny_model), SAMPLING)) == tokens(
+        main.generate(requests(tiny_model), SAMPLING)
+    )
+
+
+def test_an_evaluation_over_a_server(stand_in: StandIn, tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
+    """At the paper's top-p 0.95 the log-probs are those of what was drawn from: no statistics are made of them."""
+    words = ["evaluate", str(tiny_folder()), "--task", "countdown", "-n", "2", "--out", str(tmp_path / "e")]
+    words += ["engine.name=vllm", "engine.mode=server", f"engine.urls=[{stand_in.url}]", "evaluate.problems=2"]
+    result = CliRunner().invoke(app, [*words, "max_new_tokens=8"])
+    assert result.exit_code == 0, result.output
+    assert {body["top_p"] for body in stand_in.bodies} == {0.95}
+    (path,) = (tmp_path / "e" / "evaluations").glob("*.jsonl")
+    rows = [row for row in read_jsonl(path) if "samples" in row and isinstance(row["samples"], list)]
+    assert len(rows) == 2
+    assert {str(sample.get("tempered")) for row in rows for sample in row["samples"]} == {"None"}
 
 
 def test_a_sync_that_did_not_take_is_an_error(stand_in: StandIn, tiny_model: LanguageModel) -> None:

@@ -98,11 +98,23 @@ def test_a_new_figure_is_one_line(make_run: MakeRun, monkeypatch: pytest.MonkeyP
     assert "Tokens of a completion." in page
 
 
+def test_the_gap_is_drawn_of_runs_whose_trainer_scores(make_run: MakeRun) -> None:
+    run = make_run("a")
+    assert "Gap between sampler and trainer" not in make_page(load_runs([run]), title="t")
+    path = run / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    told = {"sampler/gap": 0.01, "sampler/gap_p95": 0.05, "sampler/staleness": 1.0}
+    path.write_text("".join(json.dumps(row | (told if row["step"] else {})) + "\n" for row in rows))
+    page = make_page(load_runs([run]), title="t")
+    assert "Gap between sampler and trainer" in page
+    assert "95th percentile" in page
+
+
 def test_figures_stand_where_the_schema_says() -> None:
     said = {name for one in (*schema.METRICS, *schema.columns()) for name in one.drawn}
     for figure in FIGURES:
         assert schema.drawn(figure) or schema.columns(figure) or FIGURES[figure].metrics
     others = {"held-out", "benchmarks", "overview", "compare", "progress", "cost", "seconds", "tokens", "over-k"}
     others |= {"statistics", "table-5"}
-    assert said == set(FIGURES) | others
+    assert said == {name for name, one in FIGURES.items() if not one.metrics} | others
     assert {one.key for one in schema.drawn("seconds")} == {f"time/{phase}_s" for phase in (*PHASES, "step")}

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
 
 
 class RefusedError(Exception):
@@ -26,7 +25,7 @@ def answering(answer: Callable[[str, dict[str, Any], Mapping[str, str]], Any]) -
 
         def _respond(self, body: dict[str, Any]) -> None:
             try:
-                given, status = answer(urlsplit(self.path).path, body, self.headers), 200
+                given, status = answer(self.path, body, self.headers), 200
             except RefusedError as error:
                 given, status = {"error": str(error)}, error.status
             text = b"" if given is None else json.dumps(given).encode()

@@ -24,7 +24,7 @@ class StandIn:
     """Args: model: copied.
 
     Attributes:
-        bodies: of the completions asked for. calls: paths in the order they came. faults: what goes wrong: "abort",
+        bodies: of the completions asked for. calls: paths with queries, in their order. faults: what goes wrong: "abort",
         "ignore" (weights come and are not loaded), "hang" (no completion is answered), "refuse" (status 500).
     """
 
@@ -46,7 +46,7 @@ class StandIn:
     def answer(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
         """What a call gives."""
         self.calls.append(path)
-        match path:
+        match path.partition("?")[0]:
             case "/v1/models":
                 return {"data": [{"id": "stand-in"}]}
             case "/get_world_size":

@@ -38,12 +38,14 @@ class StepFigure(NamedTuple):
         title: "{k}" stands for the largest k. unit: of its axis.
         metrics: keys of what is drawn; () leaves that to the schema, whose quantities and columns name their figure.
         caption: "" for the macro of the figure's name in captions.jinja.
+        beside: a metric that only runs have which the figure says something of; "" where all may have it.
     """
 
     title: str
     unit: str
     metrics: tuple[str, ...] = ()
     caption: str = ""
+    beside: str = ""
 
 
 FIGURES = {
@@ -53,6 +55,12 @@ FIGURES = {
     "pass-at-most": StepFigure("Held-out Pass@{k}", "% of problems"),
     "distinct": StepFigure("Distinct correct solutions", "per problem"),
     "confidence": StepFigure("Confidence, and the share of the advantage it makes", "probability; share"),
+    "sampler": StepFigure(
+        "Gap between sampler and trainer",
+        "nats per token",
+        metrics=("sampler/gap", "sampler/gap_p95"),
+        beside="sampler/staleness",
+    ),
 }
 """Each figure over steps by its name, in the order of the page; one more is a line here, with its metrics and caption."""
 _FAINT: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.35}
@@ -147,7 +155,8 @@ def over_steps(runs: Sequence[Run], name: str, k: int) -> Drawing | None:
     points += [key for key in one.metrics if key.startswith(schema.HELD_OUT)]
     lines = [metric.key for metric in schema.drawn(name)]
     lines += [key for key in one.metrics if not key.startswith(schema.HELD_OUT)]
-    shown = [index for index, run in enumerate(runs) if any(len(series(run, key)) for key in (*points, *lines))]
+    able = [index for index, run in enumerate(runs) if not one.beside or len(series(run, one.beside))]
+    shown = [index for index in able if any(len(series(runs[index], key)) for key in (*points, *lines))]
     if not shown:
         return None
     seeds = any(runs[index].seeds for index in shown)
