@@ -217,6 +217,20 @@ def test_a_server_that_fails_is_one_line(
     assert "\n" not in str(raised.value)
 
 
+def test_what_on_done_raises_gives_the_rest_up(stand_in: StandIn, tiny_model: LanguageModel) -> None:
+    ours = engine_on(stand_in, tiny_model, connections=1)
+    ours.update_weights(tiny_model.model.named_parameters(), 0)
+
+    def stop(index: int, result: Any) -> None:
+        raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        ours.generate(requests(tiny_model), SAMPLING, on_done=stop)
+    asked = len(stand_in.bodies)
+    assert asked < 10
+    assert len(ours.generate(requests(tiny_model), SAMPLING)) == 4  # the engine goes on
+
+
 def test_a_server_that_is_not_there(tiny_model: LanguageModel) -> None:
     with pytest.raises(EngineError, match=r"http://127.0.0.1:9 is gone \(ConnectionRefusedError"):
         engines.load(Choice(name="vllm", mode="server", urls=["http://127.0.0.1:9"]), tiny_model)

@@ -2,9 +2,11 @@
 
 import http.client
 import json
+import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -80,8 +82,10 @@ class HttpServer:
     def close(self) -> None:
         """Break all connections off; calls that wait on them fail."""
         for connection in list(self._open):
-            if connection.sock is not None:
-                connection.sock.close()
+            sock = connection.sock
+            if sock is not None:
+                with suppress(OSError):  # it is closed already
+                    sock.shutdown(socket.SHUT_RDWR)
 
     def _exchange(
         self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float
@@ -90,9 +94,9 @@ class HttpServer:
         for attempt in (1, 2):
             connection, fresh = self._connection()
             connection.timeout = timeout_s
-            if connection.sock is not None:
-                connection.sock.settimeout(timeout_s)
             try:
+                if connection.sock is not None:
+                    connection.sock.settimeout(timeout_s)
                 connection.request(method, self._parts.path.rstrip("/") + path, body=data, headers=self._headers)
                 answer = connection.getresponse()
                 return answer.status, answer.reason, answer.read()
@@ -122,7 +126,7 @@ def all_at_once(
     silence_s: float,
     engine: str,
     servers: Sequence[HttpServer],
-) -> Iterator[tuple[int, T]]:
+) -> Generator[tuple[int, T], None, None]:
     """Call `work(i)` for i below `count` in threads; index and result of each as it comes, on the calling thread.
 
     Raises:

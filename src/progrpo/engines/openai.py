@@ -6,8 +6,8 @@ its weights are not read. A key is read from the environment, sent, and never wr
 
 import os
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import Any, Literal
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from progrpo.engines import Capabilities, Done, Engine, Generated, Request, Sampling
 from progrpo.engines._ends import Ends
+from progrpo.engines._groups import gathered, places
 from progrpo.engines._http import AnswerError, HttpServer, all_at_once
 from progrpo.errors import ConfigError, EngineError
 from progrpo.model import LanguageModel
@@ -84,31 +85,23 @@ class OpenAIEngine(Engine):
         _require_known(sampling, self._params)
         ends = Ends(self._model, sampling)
         limits = [ends.limit(request) for request in requests]
-        places = [(index, place) for index, request in enumerate(requests) for place in range(len(request.seeds))]
+        wanted = places(requests)
 
         def sample(number: int) -> Completion:
-            index, place = places[number]
+            index, place = wanted[number]
             body = to_body(requests[index], requests[index].seeds[place], sampling, limits[index], self._params)
             return from_answer(self._ask(body), requests[index].seeds[place], sampling, self._params)
 
-        drawn: dict[int, dict[int, Completion]] = defaultdict(dict)
-        results: dict[int, Generated] = {}
-        for number, completion in all_at_once(
+        answers = all_at_once(
             sample,
-            len(places),
+            len(wanted),
             connections=self._params.connections,
             silence_s=2 * self._params.timeout_s + 2.0**self._params.retries,
             engine="openai",
             servers=[self._server],
-        ):
-            index, place = places[number]
-            drawn[index][place] = completion
-            if len(drawn[index]) == len(requests[index].seeds):
-                completions = tuple(one for _, one in sorted(drawn.pop(index).items()))
-                results[index] = Generated(prompt_logprobs=None, completions=completions)
-                if on_done is not None:
-                    on_done(index, results[index])
-        return [results[index] for index in range(len(requests))]
+        )
+        with closing(answers):
+            return gathered(requests, ((*wanted[number], completion) for number, completion in answers), on_done)
 
     def close(self) -> None:
         self._server.close()

@@ -4,9 +4,8 @@ import logging
 import os
 import random
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from progrpo.engines import Capabilities, Done, Engine, Generated, Request, Sampling
 from progrpo.engines._ends import Ends
+from progrpo.engines._groups import gathered, places
 from progrpo.engines.vllm.mapping import require_known, to_completion, to_sampling
 from progrpo.engines.vllm.params import VllmParams
 from progrpo.engines.vllm.start import ENVIRONMENT, arguments, write_description
@@ -82,17 +82,8 @@ class ColocatedEngine(Engine):
         if not self._loaded:
             self.update_weights(self._model.model.named_parameters(), self.version)
         ends = Ends(self._model, sampling)
-        drawn: dict[int, dict[int, Completion]] = defaultdict(dict)
-        results: dict[int, Generated] = {}
-        for index, place, completion in self._completions(requests, sampling, ends):
-            drawn[index][place] = completion
-            if len(drawn[index]) < len(requests[index].seeds):
-                continue
-            completions = tuple(completion for _, completion in sorted(drawn.pop(index).items()))
-            results[index] = Generated(prompt_logprobs=None, completions=completions)
-            if on_done is not None:
-                on_done(index, results[index])
-        return [results[index] for index in range(len(requests))]
+        with closing(self._completions(requests, sampling, ends)) as completions:
+            return gathered(requests, completions, on_done)
 
     def close(self) -> None:
         if self._llm is None:
@@ -107,34 +98,31 @@ class ColocatedEngine(Engine):
 
     def _completions(
         self, requests: Sequence[Request], sampling: Sampling, ends: Ends
-    ) -> Iterator[tuple[int, int, Completion]]:
+    ) -> Generator[tuple[int, int, Completion], None, None]:
         """Index of the request, place of the seed, and the completion, in the order in which they end."""
         from vllm import SamplingParams, TokensPrompt
 
-        engine, places = self._llm.llm_engine, {}
+        engine, waiting = self._llm.llm_engine, {}
         self._calls += 1
         try:
-            for index, request in enumerate(requests):
-                prompt, limit = request.prompt_ids.tolist(), ends.limit(request)
-                for place, seed in enumerate(request.seeds):
-                    name = f"{self._calls}-{index}-{place}"
-                    places[name] = index, place
-                    params = SamplingParams(
-                        **to_sampling(sampling, seed, limit, ends), detokenize=bool(ends.texts), flat_logprobs=True
-                    )
-                    params.output_kind = params.output_kind.FINAL_ONLY
-                    with _named("refuses a request"):
-                        engine.add_request(name, TokensPrompt(prompt_token_ids=prompt), params)
-            while places:
+            for index, place in places(requests):
+                request, name = requests[index], f"{self._calls}-{index}-{place}"
+                chosen = to_sampling(sampling, request.seeds[place], ends.limit(request), ends)
+                params = SamplingParams(**chosen, detokenize=bool(ends.texts), flat_logprobs=True)
+                params.output_kind = params.output_kind.FINAL_ONLY
+                with _named("refuses a request"):
+                    engine.add_request(name, TokensPrompt(prompt_token_ids=request.prompt_ids.tolist()), params)
+                waiting[name] = index, place
+            while waiting:
                 with _named("died while it sampled"), torch.inference_mode():
                     outputs = engine.step()
                 for output in outputs:
                     if output.finished:
-                        index, place = places.pop(output.request_id)
+                        index, place = waiting.pop(output.request_id)
                         yield index, place, self._completion(output, requests[index].seeds[place], sampling, ends)
         finally:
-            if places:  # somebody stopped: nothing of this call may stand in the next one's way
-                engine.abort_request(list(places))
+            if waiting:  # somebody stopped: nothing of this call may stand in the next one's way
+                engine.abort_request(list(waiting))
 
     def _completion(self, output: Any, seed: int, sampling: Sampling, ends: Ends) -> Completion:
         (drawn,) = output.outputs

@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from progrpo.engines import Capabilities, Done, Engine, Generated, Request, Sampling
 from progrpo.engines._ends import Ends
+from progrpo.engines._groups import gathered, places
 from progrpo.engines._http import HttpServer, all_at_once
 from progrpo.engines.vllm.mapping import require_known, to_completion, to_sampling
 from progrpo.engines.vllm.params import VllmParams
@@ -94,34 +95,26 @@ class ServerEngine(Engine):
         self._require_version(version, "before sampling")
         ends = Ends(self._model, sampling)
         limits = [ends.limit(request) for request in requests]
-        places = [(index, place) for index, request in enumerate(requests) for place in range(len(request.seeds))]
+        wanted = places(requests)
 
         def sample(number: int) -> Completion:
-            index, place = places[number]
+            index, place = wanted[number]
             return self._sample(
                 index, requests[index], requests[index].seeds[place], sampling, ends, limits[index], version
             )
 
-        drawn: dict[int, dict[int, Completion]] = defaultdict(dict)
-        results: dict[int, Generated] = {}
-        with self._dead_named():
-            for number, completion in all_at_once(
-                sample,
-                len(places),
-                connections=self._params.connections,
-                silence_s=self._params.timeout_s,
-                engine="vllm",
-                servers=self._servers,
-            ):
-                index, place = places[number]
-                drawn[index][place] = completion
-                if len(drawn[index]) == len(requests[index].seeds):
-                    completions = tuple(one for _, one in sorted(drawn.pop(index).items()))
-                    results[index] = Generated(prompt_logprobs=None, completions=completions)
-                    if on_done is not None:
-                        on_done(index, results[index])
+        answers = all_at_once(
+            sample,
+            len(wanted),
+            connections=self._params.connections,
+            silence_s=self._params.timeout_s,
+            engine="vllm",
+            servers=self._servers,
+        )
+        with self._dead_named(), closing(answers):
+            results = gathered(requests, ((*wanted[number], completion) for number, completion in answers), on_done)
         self._require_version(version, "while it sampled")
-        return [results[index] for index in range(len(requests))]
+        return results
 
     def close(self) -> None:
         for server in self._servers if hasattr(self, "_servers") else ():
