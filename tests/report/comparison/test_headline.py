@@ -84,7 +84,7 @@ def test_benchmarks_alone_have_sentences_too(tmp_path: Path) -> None:
     first, second = sentences(*paths)
     assert first.startswith("aime24-paper: Pass@1 25.0 %; ")
     assert first.endswith("; and 1 more below.")
-    assert second.startswith("aime24-paper: Pass@1 50.0 %, +25.0 points [+25.0, +25.0] against a, better; ")
+    assert second.startswith("against a: aime24-paper: Pass@1 50.0 %, +25.0 points [+25.0, +25.0], better; ")
 
 
 def test_the_lead_names_task_and_model(make_run: MakeRun) -> None:
