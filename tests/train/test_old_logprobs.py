@@ -1,6 +1,7 @@
 """Whose log-probs serve as the old ones, where rounding alone could clip."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,10 +9,12 @@ import pytest
 import torch
 
 from progrpo import methods
+from progrpo.engines import Capabilities
+from progrpo.errors import ConfigError
 from progrpo.methods import gspo
 from progrpo.settings import Choice, parse
 from progrpo.train.loop import train
-from progrpo.train.old_logprobs import engine_scores, rounding
+from progrpo.train.old_logprobs import engine_scores, require_capable, rounding
 from progrpo.train.plan import make_plan
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import choose
@@ -28,6 +31,25 @@ def chosen(
     engine: Any = SimpleNamespace(capabilities=SimpleNamespace(samples_trained_weights=same))
     loaded = methods.load(Choice(**method))
     return engine_scores(settings, engine, loaded), "".join(rounding(settings, loaded))
+
+
+@pytest.mark.parametrize("name", ["lp_reg", "ucas", "siren"])
+def test_no_engine_serves_a_method_that_reads_more_of_the_distributions(settings: Make, name: str) -> None:
+    assert chosen(settings, {"name": name}, "fp32") == (False, "")
+    engine: Any = SimpleNamespace(capabilities=Capabilities(samples_trained_weights=True))
+    own = parse(RunSettings, settings(old_logprobs="engine", method={"name": name}), where="test")
+    with pytest.raises(ConfigError, match=f"method '{name}' needs .* which engine .* old_logprobs=trainer"):
+        require_capable(engine, own, methods.load(Choice(name=name)))
+
+
+def test_an_engine_with_the_gradients_of_entropies_serves_clip_v(settings: Make) -> None:
+    method, own = methods.load(Choice(name="clip_v")), parse(RunSettings, settings(), where="test")
+    assert chosen(settings, {"name": "clip_v"}, "fp32") == (True, "")
+    with_them = Capabilities(samples_trained_weights=True)
+    require_capable(SimpleNamespace(capabilities=with_them), own, method)
+    without: Any = SimpleNamespace(capabilities=replace(with_them, entropy_gradients=False))
+    with pytest.raises(ConfigError, match="needs entropy gradients"):
+        require_capable(without, own, method)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from progrpo.algo.distributions import Further, Nucleus
 from progrpo.model import LanguageModel, ModelSettings, load_model
 from progrpo.train.policy import Policy
 from progrpo.train.rollout_batch import make_rollout_batch
@@ -32,6 +33,38 @@ def test_one_pass_gives_what_the_engine_kept(groups: tuple[Group, ...], tiny_mod
         assert torch.allclose(scores.logprobs, batch.old_logprobs, atol=1e-4)
         assert torch.allclose(scores.entropies, batch.entropies, atol=1e-4)
         assert torch.allclose(scores.prompt_logprobs, batch.prompt_logprobs, atol=1e-4)
+
+
+@pytest.mark.parametrize("budget", [30, 10_000])
+def test_what_else_a_pass_gives_of_the_distributions(
+    groups: tuple[Group, ...], tiny_model: LanguageModel, budget: int
+) -> None:
+    batch, rows = make_rollout_batch(groups, frozenset()), make_rows(groups)
+    wanted = Further(
+        entropy_gradients=True,
+        certainties=True,
+        raw_logits=True,
+        proxy_logprobs=0.2,
+        nucleus_entropies=Nucleus(mass=0.8),
+    )
+    own = policy(tiny_model)
+    scores = own.score(rows, torch.arange(12), columns=9, budget=budget, entropies=False, prompts=False, further=wanted)
+    assert tuple(scores.further) == wanted.names
+    width = batch.mask.shape[1]
+    assert torch.allclose(scores.further["entropy_gradients"][:, :width], batch.entropy_gradients, atol=1e-4)
+    for n in range(12):
+        prompt, completion = rows.prompts[n], rows.completions[n]
+        with torch.no_grad():
+            logits = tiny_model.model(torch.cat([prompt, completion])[None]).logits[0][len(prompt) - 1 : -1]
+        for name, expected in zip(wanted.names, wanted.values(logits, completion, 1.5), strict=True):
+            found = scores.further[name][n]
+            assert torch.allclose(found[: len(completion)], expected, rtol=1e-4, atol=1e-4), name
+            assert not found[len(completion) :].any()
+    # the training pass gives the nucleus' entropy again, with a gradient
+    for micro, _, _ in own.shared_micro_batches(rows, torch.arange(12), 9, budget):
+        made = micro.as_columns(own.forward(micro, further=wanted.with_gradient).further["nucleus_entropies"])
+        assert made.requires_grad
+        assert torch.allclose(made.detach(), scores.further["nucleus_entropies"][micro.index], atol=1e-4)
 
 
 def test_a_part_of_the_groups(groups: tuple[Group, ...], tiny_model: LanguageModel) -> None:
