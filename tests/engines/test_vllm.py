@@ -203,14 +203,16 @@ def test_somebody_else_s_weights_are_noticed(stand_in: StandIn, tiny_model: Lang
     [
         ("abort", "ended as 'abort'"),
         ("refuse", "answered 500 .*out of memory"),
-        ("hang", "nothing came back for 0.5 s with 10 completions outstanding: the server hangs|no answer from"),
+        ("hang", "nothing came back for 0.5 s with 10 completions outstanding: the server hangs"),
     ],
 )
 def test_a_server_that_fails_is_one_line(
     stand_in: StandIn, tiny_model: LanguageModel, fault: str, message: str
 ) -> None:
-    ours = engine_on(stand_in, tiny_model, timeout_s=0.5 if fault == "hang" else 60)
+    ours: Any = engine_on(stand_in, tiny_model)
     ours.update_weights(tiny_model.model.named_parameters(), 0)
+    if fault == "hang":
+        ours._params = ours._params.model_copy(update={"timeout_s": 0.5})
     stand_in.faults.add(fault)
     with pytest.raises(EngineError, match=message) as raised:
         ours.generate(requests(tiny_model), SAMPLING)

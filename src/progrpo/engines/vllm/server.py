@@ -15,7 +15,7 @@ from progrpo.engines._groups import gathered, places
 from progrpo.engines._http import HttpServer, all_at_once
 from progrpo.engines.vllm.mapping import require_known, to_completion, to_sampling
 from progrpo.engines.vllm.params import VllmParams
-from progrpo.engines.vllm.started import StartedServer, free_port
+from progrpo.engines.vllm.started import StartedServer
 from progrpo.engines.vllm.transfer import Wire, announcement, chunks
 from progrpo.engines.vllm.weights import Probe, named_tensors
 from progrpo.errors import EngineError
@@ -169,7 +169,7 @@ class ServerEngine(Engine):
         """Bring the workers of all servers to one broadcast."""
         sizes = [int(server.call("GET", "/get_world_size")["world_size"]) for server in self._servers]
         host, world = self._params.host, 1 + sum(sizes)
-        wire = Wire(host, free_port(host), rank=0, world=world, timeout_s=_WIRE_TIMEOUT_S)
+        wire = Wire(host, 0, rank=0, world=world, timeout_s=_WIRE_TIMEOUT_S)
         firsts = [1 + sum(sizes[:place]) for place in range(len(sizes))]
         bodies = [
             {

@@ -43,7 +43,14 @@ class UpdateInfo:
 
 
 class Wire:
-    """A broadcast from the trainer, rank 0, to the workers of all servers; apart from any group of processes of either."""
+    """A broadcast from the trainer, rank 0, to the workers of all servers; apart from any group of processes of either.
+
+    Args:
+        port: 0 takes a free one, on rank 0.
+
+    Attributes:
+        port: where the others find rank 0.
+    """
 
     def __init__(self, host: str, port: int, *, rank: int, world: int, timeout_s: float) -> None:
         timeout = timedelta(seconds=timeout_s)
