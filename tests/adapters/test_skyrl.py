@@ -1,4 +1,4 @@
-"""SkyRL's trainer with a method: its left-padded tensors and its settings; SkyRL itself is needed by the last tests alone."""
+"""SkyRL's trainer with a method: its left-padded tensors and its settings as the methods see them; SkyRL is not needed."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -11,6 +11,8 @@ from torch import Tensor
 
 pytest.importorskip("trl", reason="trl is missing: pip install -e '.[dev]'")
 
+from datasets import Dataset
+from transformers import AutoModelForCausalLM
 from trl import GRPOConfig, GRPOTrainer, TrlParser
 
 from progrpo import methods, plugins
@@ -23,7 +25,9 @@ from progrpo.algo.confidence import sequence_confidence
 from progrpo.algo.reweight import reweight_advantages
 from progrpo.algo.surrogate import clipped_surrogate
 from progrpo.errors import ConfigError, HostError
+from progrpo.model.files import resolve_path
 from progrpo.settings import Choice
+from stand_ins import host_rollouts
 from stand_ins.every_method import REQUIRED
 from stand_ins.several_processes import enter, start
 from stand_ins.trl_runs import GROUP, PROMPTS, our_loss, recorded, reward, tiny_model, tokenizer, train
@@ -256,6 +260,59 @@ def test_batches_smaller_and_larger_than_a_step_have_the_same_mean() -> None:
     assert sum(one.losses) == pytest.approx(sum(two.losses) / 2, abs=1e-6)
     many = train(gradient_accumulation_steps=8, steps_per_generation=4, copies=2, **params)  # a step of two rollouts
     assert sum(many.losses[:4]) == pytest.approx(sum(one.losses) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("spec", [{"name": "progrpo"}, {"name": "progrpo", "preset": "equilibrium"}, {"name": "maxrl"}])
+def test_the_recorded_rollout_gives_our_trainers_advantages(spec: dict[str, Any], tmp_path: Any) -> None:
+    """What our trainer sampled with the embedded model, scored by TRL: the same advantages as for every other host."""
+    groups = host_rollouts.groups()
+    prompts = [tokenizer().decode(group.prompt_ids) for group in groups]
+
+    def replay(asked: list[Any], trainer: Any) -> dict[str, Any]:
+        completions = [one.token_ids.tolist() for group in groups for one in group.completions]
+        ids = [group.prompt_ids.tolist() for group in groups for _ in group.completions]
+        assert len(asked) == len(ids)
+        return {
+            "prompt_ids": ids,
+            "completion_ids": completions,
+            "logprobs": [[-1.0] * len(one) for one in completions],
+        }
+
+    def verdicts(completions: list[str], **_: Any) -> list[float]:
+        assert len(completions) == 16
+        return host_rollouts.batch().rewards.flatten().tolist()
+
+    params = {key: value for key, value in spec.items() if key != "name"}
+    trainer = ProGRPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(resolve_path("embedded:countdown"), dtype=torch.float32),
+        reward_funcs=verdicts,
+        args=ProGRPOConfig(
+            output_dir=str(tmp_path),
+            use_cpu=True,
+            bf16=False,
+            per_device_train_batch_size=16,
+            gradient_accumulation_steps=1,
+            num_generations=4,
+            max_completion_length=host_rollouts.LIMIT,
+            max_steps=1,
+            learning_rate=0.0,
+            report_to="none",
+            save_strategy="no",
+            disable_tqdm=True,
+            shuffle_dataset=False,
+            method=spec["name"],
+            method_params=params,
+        ),
+        train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in prompts]),
+        processing_class=tokenizer(),
+        rollout_func=replay,
+    )
+    outputs = []
+    generate = trainer._generate_and_score_completions
+    trainer._generate_and_score_completions = lambda inputs: outputs.append(generate(inputs)) or outputs[-1]
+    trainer.train()
+    found = outputs[0]["advantages"]
+    torch.testing.assert_close(found, host_rollouts.advantages(spec)[:, 0], rtol=0, atol=3e-6)  # scored by another pass
 
 
 # --- rewards and verdicts ---
