@@ -141,7 +141,13 @@ def test_every_trainer_mode_keeps_verls_own_ways(mode: str) -> None:
     ours = "progrpo" if mode == "sync" else f"progrpo_{mode}"
     theirs = get_trainer_cls(mode)
     assert issubclass(get_trainer_cls(ours), theirs)
-    more = ["actor_rollout_ref.rollout.nnodes=1"] if mode == "separate_async" else []
+    apart = [
+        "actor_rollout_ref.rollout.nnodes=1",
+        "actor_rollout_ref.rollout.n_gpus_per_node=1",
+        "actor_rollout_ref.rollout.checkpoint_engine.backend=nccl",
+        "actor_rollout_ref.actor.ppo_mini_batch_size=256",
+    ]
+    more = apart if mode == "separate_async" else []
     found = config(f"trainer.v1.trainer_mode={ours}", *more)
     plain = config(f"trainer.v1.trainer_mode={mode}", "algorithm.adv_estimator=grpo", *more)
     buffers = [get_trainer_cls(one.trainer.v1.trainer_mode)(one).replay_buffer for one in (found, plain)]
