@@ -12,8 +12,8 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "progrpo"
 
 ORDER = (
-    {"errors"},
-    {"types", "settings", "plugins", "seeds", "files", "statistics", "processes"},
+    {"errors", "foreign_names"},
+    {"types", "settings", "plugins", "seeds", "files", "statistics", "processes", "recipes", "callable_package"},
     {"rows", "schema"},
     {"algo"},
     {"attention"},
@@ -27,6 +27,7 @@ ORDER = (
     {"evaluate"},
     {"train", "adapters"},
     {"report"},
+    {"api"},
     {"cli"},
     {"__main__"},
 )

@@ -4,7 +4,7 @@ import pytest
 from pydantic import Field
 
 from progrpo.errors import ConfigError
-from progrpo.settings import Choice, Settings, apply_overrides, flat, parse, read_yaml
+from progrpo.settings import Choice, Settings, apply_overrides, flat, parse, read_overrides, read_yaml
 
 
 class Inner(Settings):
@@ -89,3 +89,44 @@ def test_choice_keeps_the_plugin_s_keys() -> None:
 
 def test_flat() -> None:
     assert flat({"a": {"b": None, "c": [1]}, "d": True}) == {"a.b": "null", "a.c": "[1]", "d": "True"}
+
+
+class Lists(Settings):
+    names: tuple[str, ...] = ()
+    numbers: tuple[int, ...] | None = None
+    pair: tuple[float, float] = (0.0, 1.0)
+
+
+def test_a_single_value_is_a_list_of_one() -> None:
+    assert parse(Lists, {"names": "a", "numbers": 3}, where="x") == Lists(names=("a",), numbers=(3,))
+    assert parse(Lists, {"names": ["a", "b"], "numbers": None}, where="x").names == ("a", "b")
+    with pytest.raises(ConfigError, match="pair"):
+        parse(Lists, {"pair": 1.0}, where="x")
+    with pytest.raises(ConfigError, match=r"names.0: .*got 3"):
+        parse(Lists, {"names": 3}, where="x")
+
+
+def test_an_override_is_told_by_its_own_words() -> None:
+    data = {"inner": {"rate": "fast"}, "steps": 1}
+    changes = read_overrides(["inner.rate=slow", "steps=2", "steps=none"])
+    with pytest.raises(ConfigError) as raised:
+        parse(Outer, apply_overrides(data, changes), where="file.yaml", overrides=changes)
+    first, second = str(raised.value).split("; ")
+    assert {first.split(": ")[0], second.split(": ")[0]} == {"override 'inner.rate=slow'", "override 'steps=none'"}
+    with pytest.raises(ConfigError, match=r"^file.yaml: inner.rate: "):
+        parse(Outer, data, where="file.yaml", overrides=read_overrides(["steps=2"]))
+
+
+def test_one_value_stands_for_a_section() -> None:
+    short = {"method": "name"}
+    data = {"method": {"name": "progrpo", "alpha": 0.3}}
+    assert apply_overrides(data, ["method=grpo"], short=short) == {"method": {"name": "grpo"}}
+    assert apply_overrides(data, ["method=grpo", "method.scale=none"], short=short)["method"] == {
+        "name": "grpo",
+        "scale": "none",
+    }
+    assert apply_overrides({"method": "grpo"}, ["method.scale=none"], short=short)["method"]["name"] == "grpo"
+    assert apply_overrides(data, {"method": {"alpha": 1}, "inner.rate": 2}) == {
+        "method": {"name": "progrpo", "alpha": 1},
+        "inner": {"rate": 2},
+    }

@@ -60,6 +60,10 @@ class TerminatedError(ProgrpoError, InterruptedError):
     exit_code = 143
 
 
+class StopTraining(Exception):  # noqa: N818 - no error: a callback ends the run
+    """Raised by a callback: the run ends after the rollout it is in, with a checkpoint; the message says why."""
+
+
 class VerifierError(ProgrpoError, RuntimeError):
     """Too many verdicts were `timeout` or `crashed`: the rewards say more about the verifier than about the model."""
 

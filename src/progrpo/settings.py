@@ -3,22 +3,47 @@
 import ast
 import inspect
 import textwrap
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from types import MappingProxyType, UnionType
+from typing import Annotated, Any, NamedTuple, TypeVar, Union, cast, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from progrpo.errors import ConfigError
+from progrpo.foreign_names import ours
 
 
 class Settings(BaseModel):
     """Base of every settings model: frozen, unknown keys refused, defaults checked too."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_of_one(cls, data: Any) -> Any:
+        """A single value where a list is expected is a list of one: record.trackers=tensorboard."""
+        if not isinstance(data, Mapping):
+            return data
+        single = {
+            key: [value]
+            for key, value in data.items()
+            if isinstance(value, str | int | float)
+            and (field := cls.model_fields.get(key)) is not None
+            and _is_list(field.annotation)
+        }
+        return {**data, **single} if single else data
+
+
+def _is_list(annotation: Any) -> bool:
+    """Whether a type is a tuple of any length, or that or None, and takes no single value."""
+    kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
+    if get_origin(annotation) in (Union, UnionType) and len(kinds) == 1:
+        return _is_list(kinds[0])
+    return get_origin(annotation) is tuple and get_args(annotation)[-1:] == (Ellipsis,)
 
 
 class Choice(BaseModel):
@@ -44,11 +69,12 @@ NamedChoice = Annotated[
 S = TypeVar("S", bound=BaseModel)
 
 
-def parse(model: type[S], data: Mapping[str, Any], *, where: str) -> S:
+def parse(model: type[S], data: Mapping[str, Any], *, where: str, overrides: "Sequence[Override]" = ()) -> S:
     """Validate `data` as `model`.
 
     Args:
         where: what the user wrote, for the message ("recipes/math.yaml", "method progrpo").
+        overrides: those that were applied to it: a fault of one is told as its own.
 
     Raises:
         ConfigError: one line per problem with the dotted key, what was expected and what was got.
@@ -56,8 +82,24 @@ def parse(model: type[S], data: Mapping[str, Any], *, where: str) -> S:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        lines = [_explain(model, problem) for problem in error.errors()]
-        raise ConfigError(f"{where}: " + "; ".join(lines)) from None
+        told: dict[str, list[str]] = {}
+        for problem in error.errors():
+            place = _override_at(problem, overrides) or where
+            told.setdefault(place, []).append(_explain(model, problem))
+        raise ConfigError("; ".join(f"{place}: " + "; ".join(lines) for place, lines in told.items())) from None
+
+
+def _override_at(problem: Mapping[str, Any], overrides: "Sequence[Override]") -> str | None:
+    """The last override that a problem is about, as it was said: of this very key, of one above or below it, or, where two
+    settings do not agree, one that the message names. None where the fault stands in what was overridden."""
+    location = tuple(str(part) for part in problem["loc"])
+    for one in reversed(overrides):
+        key = tuple(one.key.split("."))
+        shared = min(len(key), len(location))
+        named = key[:shared] == location[:shared] if shared else one.key in str(problem["msg"])
+        if named:
+            return str(one.said)
+    return None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -77,28 +119,76 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Return a copy of `data` with each `dotted.key=value` set; values are read as YAML ("3e-6", "true", "[1, 2]").
+class Override(NamedTuple):
+    """One change of a setting: its dotted key, the value, and how it was said, for messages."""
+
+    key: str
+    value: Any
+    said: str
+
+
+def read_overrides(overrides: Iterable[str] | Mapping[str, Any]) -> list[Override]:
+    """Overrides in order. Text is `dotted.key=value` with the value read as YAML ("3e-6", "true", "[1, 2]"). Of a mapping each
+    key may be dotted, too; a mapping in it changes those keys of a section that it names, and with a "name" the whole section.
 
     Raises:
-        ConfigError: an override has no "=", or runs through a value that is not a mapping.
+        ConfigError: text without "=", or a value that is no YAML.
     """
+    if isinstance(overrides, Mapping):
+        return [one for key, value in overrides.items() for one in _flat_overrides(key, value)]
+    return [_read_override(override) for override in overrides]
+
+
+def apply_overrides(
+    data: Mapping[str, Any],
+    overrides: Iterable[str] | Mapping[str, Any] | Sequence[Override],
+    *,
+    short: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Return a copy of `data` with each override applied, see `read_overrides`.
+
+    Args:
+        short: sections that a single value may stand for, and the key it is of: {"method": "name"} makes `method=grpo` the
+            section {"name": "grpo"}, whatever it held before.
+
+    Raises:
+        ConfigError: see `read_overrides`; or an override runs through a value that is not a mapping.
+    """
+    given = overrides if _are_read(overrides) else read_overrides(cast("Iterable[str]", overrides))
     result: dict[str, Any] = _copy(data)
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"override {override!r}: expected key=value, for instance optim.lr=3e-6")
-        *parents, last = key.split(".")
+    for section, key in short.items():
+        if section in result and not isinstance(result[section], Mapping | None):
+            result[section] = {key: result[section]}
+    for one in cast("Sequence[Override]", given):
+        *parents, last = one.key.split(".")
         node = result
         for depth, parent in enumerate(parents):
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
-                raise ConfigError(f"override {override!r}: {'.'.join(parents[: depth + 1])} is a value, not a section")
-        try:
-            node[last] = _load_yaml(text)
-        except ValueError as error:
-            raise ConfigError(f"override {override!r}: the value is not readable as YAML: {error}") from error
+                raise ConfigError(f"{one.said}: {'.'.join(parents[: depth + 1])} is a value, not a section")
+        whole = not parents and last in short and not isinstance(one.value, Mapping | None)
+        node[last] = {short[last]: one.value} if whole else one.value
     return result
+
+
+def _are_read(overrides: Iterable[str] | Mapping[str, Any] | Sequence[Override]) -> bool:
+    return isinstance(overrides, list) and all(isinstance(one, Override) for one in overrides)
+
+
+def _read_override(override: str) -> Override:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override {override!r}: expected key=value, for instance optim.lr=3e-6")
+    try:
+        return Override(key, _load_yaml(text), f"override {override!r}")
+    except ValueError as error:
+        raise ConfigError(f"override {override!r}: the value is not readable as YAML: {error}") from error
+
+
+def _flat_overrides(key: str, value: Any) -> list[Override]:
+    if isinstance(value, Mapping) and value and "name" not in value:
+        return [one for inner, item in value.items() for one in _flat_overrides(f"{key}.{inner}", item)]
+    return [Override(key, _copy(value), f"{key}={value!r:.80}")]
 
 
 def _load_yaml(text: str) -> Any:
@@ -139,6 +229,10 @@ def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location) or "settings"
     if problem["type"] == "extra_forbidden":
+        inner = flatten(problem["input"]) if isinstance(problem["input"], Mapping) else {}
+        translated = [words for name in ([f"{key}.{one}" for one in inner] or [key]) if (words := ours(name))]
+        if translated:
+            return "; ".join(translated)
         known = _fields_at(model, location[:-1])
         elsewhere = _sections_with(model, location[-1])
         near = elsewhere or get_close_matches(location[-1], known, n=1, cutoff=0.5)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from progrpo import plugins
+from progrpo import plugins, recipes
 
 Here = Callable[..., tuple[int, str, str]]
 """The fixture of conftest.py: words to exit status, standard output and error."""
@@ -61,10 +61,44 @@ def test_list(package: str, here: Here) -> None:
     assert [line.split()[0] for line in out.splitlines()] == plugins.names(package)
 
 
-def test_list_of_nothing_known() -> None:
-    found = own_process("list", "methds")
-    assert found.returncode == 2
-    assert "expected one of methods" in found.stderr
+def test_list_of_nothing_known(here: Here) -> None:
+    status, _, err = here("list", "methds")
+    assert status == 2
+    assert "expected one of methods" in err
+
+
+def test_list_of_everything_and_recipes(here: Here) -> None:
+    status, out, _ = here("list")
+    assert status == 0
+    assert {line for line in out.splitlines() if not line.startswith(" ")} == {f"{name}:" for name in plugins.PACKAGES}
+    assert json.loads(here("list", "--json")[1])["rewards"] == plugins.summaries("rewards")
+    assert json.loads(here("list", "tasks", "--json")[1]) == plugins.summaries("tasks")
+    lines = here("recipes")[1].splitlines()
+    assert [line.split()[0] for line in lines] == recipes.names()
+    assert set(json.loads(here("recipes", "--json")[1])) == set(recipes.names())
+
+
+VERBS = ("train", "evaluate", "verify", "score", "shift", "compare", "report", "list", "recipes", "doctor")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_each_verb_has_two_examples_of_its_own(verb: str, here: Here) -> None:
+    status, out, _ = here(verb, "-h")
+    assert status == 0
+    examples = out.partition("Examples:\n")[2].strip().splitlines()
+    assert len(examples) >= 2
+    assert any(line.split()[1] == verb for line in examples)
+    assert "optim.lr" not in out or verb == "train"  # evaluate refuses it
+    assert "--json" in out
+    assert "--quiet" in out
+
+
+def test_version_and_exit_statuses(here: Here) -> None:
+    assert here("--version")[:2] == (0, "progrpo 0.1.0\n")
+    status, out, _ = here("--help")
+    assert status == 0
+    assert "Exit status: 0 done" in out
+    assert "--install-completion" in out
 
 
 def test_doctor(here: Here) -> None:
@@ -106,6 +140,30 @@ def test_train_report_and_resume(tmp_path: Path, tiny_folder: Callable[..., Path
     status, _, err = here("report", tmp_path / "run")
     assert status == 0, err
     assert (tmp_path / "run" / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_json_and_quiet(tmp_path: Path, tiny_folder: Callable[..., Path], here: Here) -> None:
+    recipe = countdown_recipe(tmp_path, tiny_folder())
+    status, out, err = here("train", recipe, "--dry-run", "--json")
+    plan = json.loads(out)
+    assert (status, err) == (0, "")
+    assert plan["settings"]["steps"] == 2
+    assert plan["stops"] == []
+    status, out, err = here("train", recipe, "--json")
+    trained = json.loads(out)
+    assert (status, err) == (0, "")
+    assert (trained["run"], trained["step"]) == (str(tmp_path / "run"), 2)
+    assert trained["metrics"]["evaluate/pass@1"] >= 0
+    assert here("train", recipe, "--resume", "--quiet")[:2] == (0, "")
+    status, out, _ = here("evaluate", tmp_path / "run", "-n", "2", "max_new_tokens=4", "--json")
+    assert status == 0
+    assert json.loads(out)["evaluations"][0]["summary"]["pass@1"]["mean"] >= 0
+    status, out, _ = here("compare", tmp_path / "run", tmp_path / "run", "--out", tmp_path / "c.html", "--json")
+    assert status == 0
+    assert {row["mean"] for row in json.loads(out)["differences"]} == {0.0}
+    status, out, _ = here("score", tmp_path / "run", "--method", "grpo", "--json")
+    assert (status, list(json.loads(out)["methods"])) == (0, ["grpo"])
+    assert json.loads(here("report", tmp_path / "run", "--json")[1]) == {"page": str(tmp_path / "run" / "report.html")}
 
 
 def test_profile_says_where_its_trace_is(tmp_path: Path, tiny_folder: Callable[..., Path], here: Here) -> None:

@@ -1,21 +1,25 @@
+import logging
 import time
 
 import pytest
 
-from progrpo.cli.patience import Patience
+from progrpo.api.patience import LogHandler, Patience
 
 
-def test_what_takes_long_is_told_once_and_dotted(capsys: pytest.CaptureFixture[str]) -> None:
-    with Patience("loading", after_s=0.05) as patience:
-        time.sleep(0.28)
-        patience.now("reading")
+def test_what_takes_long_is_told_and_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with Patience("loading", after_s=0.05, every_s=0.1) as patience:
         time.sleep(0.12)
+        patience.now("checking golds")
+        patience.count(3, 8)
+        time.sleep(0.09)
+        patience.count(7, 8)
+        time.sleep(0.2)
         patience.now("")
-        time.sleep(0.12)
-    lines = capsys.readouterr().err.split("\n")
-    assert lines[0].startswith("loading ..")
-    assert lines[1].startswith("reading ")
-    assert lines[2:] == [""]
+        time.sleep(0.2)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["loading", "checking golds 3/8"]
+    assert lines[2] == "checking golds 7/8, 0 s"
+    assert set(lines[2:]) == {"checking golds 7/8, 0 s"}  # nothing of what needs no telling
 
 
 def test_nothing_is_told_after_the_end(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,12 +28,16 @@ def test_nothing_is_told_after_the_end(capsys: pytest.CaptureFixture[str]) -> No
         with Patience("loading", after_s=0.005) as patience, patience._changed:
             time.sleep(0.01)
             patience._over = True
-        assert capsys.readouterr().err in ("", "loading \n")
+        assert capsys.readouterr().err in ("", "loading\n")
 
 
-def test_what_is_done_soon_is_not(capsys: pytest.CaptureFixture[str]) -> None:
-    with Patience("loading", after_s=5.0) as patience:
-        patience.now("reading")
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_is_done_soon_is_not_told_and_where_it_is_unwanted_nothing_is(
+    quiet: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Patience("loading", after_s=0.02 if quiet else 5.0, quiet=quiet) as patience:
+        patience.now("reading", after_s=0.02 if quiet else 5.0)
+        time.sleep(0.06 * quiet)
     assert capsys.readouterr().err == ""
 
 
@@ -44,3 +52,11 @@ def test_of_several_processes_the_main_one_tells(
             time.sleep(0.3)
     assert "as process 0" in (told := capsys.readouterr().err)
     assert "as process 1" not in told
+
+
+def test_a_warning_is_not_said_twice_in_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.Logger("made up")
+    logger.addHandler(LogHandler())
+    for words in ("same", "same", "other", "same"):
+        logger.warning(words)
+    assert capsys.readouterr().err.split() == ["same", "other", "same"]

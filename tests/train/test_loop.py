@@ -13,6 +13,7 @@ import yaml
 from safetensors.torch import load_file
 
 from progrpo import plugins, schema, tasks
+from progrpo.api.score import score
 from progrpo.engines.hf import HfEngine
 from progrpo.errors import ConfigError, DataError, ModelError, RunDirectoryError, VerifierError
 from progrpo.files import read_jsonl
@@ -208,11 +209,9 @@ def test_resume_can_go_further(settings: Make, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("own_run")
 def test_resume_with_other_settings_is_refused(settings: Make) -> None:
-    with pytest.raises(ConfigError, match=r"cannot resume with other settings: method\.name was progrpo, is now grpo"):
+    with pytest.raises(ConfigError, match=r"cannot resume with other settings: method\.name: progrpo -> grpo"):
         run(settings(method={"name": "grpo"}), resume=True)
-    with pytest.raises(
-        ConfigError, match=r"method\.alpha was 0\.3, is now 0\.5; optim\.lr was 0\.001, is now 0\.002\."
-    ):
+    with pytest.raises(ConfigError, match=r"method\.alpha: 0\.3 -> 0\.5; optim\.lr: 0\.001 -> 0\.002\."):
         run(settings(method={"name": "progrpo", "alpha": 0.5}, optim={"lr": 2e-3}), resume=True)
 
 
@@ -412,6 +411,39 @@ def test_tokens_can_be_recorded(settings: Make) -> None:
     assert len(row["prompt_ids"]) == len(row["prompt_logprobs"])
 
 
+def test_rollouts_that_lead_to_a_kept_checkpoint_keep_their_tokens(settings: Make) -> None:
+    batch = {"prompts": 4, "group": 4, "minibatch_prompts": 2, "micro_tokens": 128}
+    data = settings(
+        batch=batch,
+        steps=10,
+        evaluate={"every": 0},
+        checkpoint={"every": 4, "keep": 2},
+        record={"rollouts_every": 4},
+        method={"name": "grpo"},
+    )
+    path = run(data)
+    # Two steps a rollout. Written: the first and the fifth of the five (rollouts_every), and those that lead to the
+    # checkpoints of steps 4, 8 and 10; the last two of these are kept, and with them their rollouts' tokens.
+    files = {file.name: read_jsonl(file) for file in sorted((path / "rollouts").iterdir())}
+    assert {name: "token_ids" in rows[0] for name, rows in files.items()} == {
+        "step-000001.jsonl": False,
+        "step-000003.jsonl": False,
+        "step-000007.jsonl": True,
+        "step-000009.jsonl": True,
+    }
+    assert [file.name for file in sorted((path / "checkpoints").glob("step-*"))] == ["step-000008", "step-000010"]
+    # ... from which another method than the run's own can be scored
+    found = score(path, ["grpo", "progrpo"])
+    assert found.statistics.loc["grpo", "recorded_distance"] == pytest.approx(0.0, abs=1e-6)
+    assert found.statistics.loc["progrpo", "spread"] > 0
+
+
+def test_tokens_that_take_too_much_are_left_out(settings: Make, caplog: pytest.LogCaptureFixture) -> None:
+    path = run(settings(record={"tokens_mib": 1e-3}, steps=1, evaluate={"every": 0}))
+    assert "token_ids" not in read_jsonl(path / "rollouts" / "step-000001.jsonl")[0]
+    assert "written without tokens" in caplog.text
+
+
 def test_a_failing_verifier_stops_the_run(settings: Make, make_module: MakeModule) -> None:
     name = make_module("def score(text, problem, params): raise OSError('disk')")
     with pytest.raises(VerifierError, match=r"16 of 16 verdicts were timeout or crashed.*OSError: disk"):
@@ -507,7 +539,7 @@ def test_steps_are_fixed_where_the_learning_rate_depends_on_them(settings: Make)
     optim = {"lr": 1e-3, "schedule": "linear"}
     short = {"optim": optim, "evaluate": {"every": 0}, "checkpoint": {"every": 1}}
     run(settings(**short, steps=1))
-    with pytest.raises(ConfigError, match="cannot resume with other settings: steps was 1, is now 2"):
+    with pytest.raises(ConfigError, match="cannot resume with other settings: steps: 1 -> 2"):
         run(settings(**short, steps=2), resume=True)
 
 

@@ -176,7 +176,7 @@ def test_what_a_resumed_run_would_stop_for(settings: Make) -> None:
     assert not [line for line in make_plan(choose(whole), resume=True) if "would stop" in line]
     other = resolve(parse(RunSettings, made | {"seed": 3}, where="test"))
     (line,) = [line for line in make_plan(choose(other), resume=True) if "would stop" in line]
-    assert "cannot resume with other settings: seed was 0, is now 3" in line
+    assert "cannot resume with other settings: seed: 0 -> 3" in line
     assert path.is_dir()
 
 
@@ -203,7 +203,9 @@ def test_room_is_counted_in_checkpoints_kept_and_being_written(settings: Make) -
         RunSettings, settings(steps=10, record={"rollouts_every": 4}, evaluate={"every": 4, "n": 3}), where="test"
     )
     # rollouts 1, 5, 9 of 16 completions; evaluations at 0, 4, 8, 10 of 4 problems x 3; 1,000 + 10 tokens x 4 bytes a row
-    assert predict(made, 1000, held_out=4).rows == (3 * 16 + 4 * 4 * 3) * 1040
+    # and 75 bytes for each of the 160 tokens of the two rollouts that lead to checkpoints that are kept
+    assert predict(made, 1000, held_out=4).tokens == 2 * 75 * 16 * 10
+    assert predict(made, 1000, held_out=4).rows == (3 * 16 + 4 * 4 * 3) * 1040 + 2 * 75 * 16 * 10
 
 
 def test_no_room_for_the_checkpoints(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:

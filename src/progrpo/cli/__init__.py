@@ -7,31 +7,64 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
 
-from progrpo.cli.patience import LogHandler, Patience
+from progrpo.api.patience import LogHandler, Patience
+from progrpo.cli import output
+from progrpo.cli.output import Json, Quiet, examples
 from progrpo.errors import ProgrpoError, TerminatedError, own_place
+from progrpo.files import to_json
 from progrpo.processes import EndOfProcess, require_alone
 
 app = typer.Typer(
     name="progrpo",
     help="RLVR training of language models that keeps exploring: ProGRPO and the baselines.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit status: 0 done, 1 a plan that would stop, 2 something given must be changed, 3 broke off and can go on, "
+    "130 and 143 interrupted and terminated.",
 )
 
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from progrpo import __version__
+
+        typer.echo(f"progrpo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def progrpo(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and stop")
+    ] = False,
+) -> None:
+    """RLVR training of language models that keeps exploring: ProGRPO and the baselines."""
+
+
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings, e.g. optim.lr=3e-6")]
+EvaluateOverrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings, e.g. evaluate.temperature=1.0")
+]
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "progrpo train demo/progrpo steps=20",
+        "progrpo train math model=Qwen/Qwen2.5-0.5B-Instruct task.train=problems.jsonl --dry-run",
+        "progrpo train math method=grpo optim.lr=3e-6 reward.name=./my_reward.py --resume",
+    ),
+)
 def train(
-    recipe: Annotated[Path, typer.Argument(help="a recipe, for instance recipes/math.yaml")],
+    recipe: Annotated[str, typer.Argument(help="a recipe: its path, or the name of one that ships (progrpo recipes)")],
     overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the resolved plan and stop")] = False,
     processes: Annotated[
@@ -44,11 +77,15 @@ def train(
     seeds: Annotated[
         int | None, typer.Option("--seeds", min=1, help="so many seeds from 0 on, into OUT-0, OUT-1, ...; or seed=0..4")
     ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Train a model as a recipe says."""
+    from progrpo import recipes
     from progrpo.settings import apply_overrides, read_yaml
 
-    apply_overrides(read_yaml(recipe), overrides or [])  # what cannot be read is said before the seconds of the imports
+    # What cannot be read is said before the seconds of the imports.
+    apply_overrides(read_yaml(recipes.find(recipe)), overrides or [])
     with _loading():
         from progrpo.cli.train import run_train
 
@@ -57,10 +94,16 @@ def train(
     )
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "progrpo evaluate runs/math -n 64",
+        "progrpo evaluate Qwen/Qwen2.5-7B --task math --preset paper",
+        "progrpo evaluate runs/math --task aime24 evaluate.temperature=1.0 max_new_tokens=4096",
+    ),
+)
 def evaluate(
     model: Annotated[str, typer.Argument(help='a model folder, hub id, run directory, or "embedded:countdown"')],
-    overrides: Overrides = None,
+    overrides: EvaluateOverrides = None,
     task: Annotated[
         list[str] | None,
         typer.Option("--task", help="a task, or math, code, ood, paper (all 11); again for more; a run's own without"),
@@ -70,6 +113,8 @@ def evaluate(
         list[str] | None, typer.Option("--preset", help='"paper" or "recommended": n, sampling, limit')
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="the run directory to write into")] = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Evaluate a model or a run's latest checkpoint: Pass@k, majority vote, diversity, entropy, verdicts."""
     with _loading(alone="evaluate"):
@@ -80,7 +125,12 @@ def evaluate(
     run_evaluate(model, task or [], n, preset[0] if preset else None, overrides or [], out)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "progrpo verify answers.jsonl",
+        "progrpo verify answers.jsonl --reward math --reward dapo_math --show 20",
+    ),
+)
 def verify(
     file: Annotated[Path, typer.Argument(help='JSON lines with "id", "completion" and "answer" ("tests" for code)')],
     overrides: Annotated[
@@ -89,6 +139,8 @@ def verify(
     reward: Annotated[list[str] | None, typer.Option("--reward", help="a reward by name; again to compare")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="write one JSON line per row there")] = None,
     show: Annotated[int, typer.Option("--show", min=0, help="rows of the tables of slow and disputed verdicts")] = 10,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Grade a file of completions: statuses, the slowest rows, and where two graders disagree."""
     with _loading(alone="verify"):
@@ -97,7 +149,12 @@ def verify(
     run_verify(file, reward or ["math"], overrides or [], out, show)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "progrpo score runs/math",
+        "progrpo score runs/math/rollouts/step-000001.jsonl --method grpo --method progrpo progrpo.alpha=1 --out page.html",
+    ),
+)
 def score(
     words: Annotated[
         list[str],
@@ -115,6 +172,8 @@ def score(
         Path | None, typer.Option("--out", help="PAGE.html, or FILE.jsonl with a row per completion")
     ] = None,
     show: Annotated[int, typer.Option("--show", min=0, help="rows of the tables of differences")] = 10,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Show the advantages and token weights that several methods give to the same recorded rollouts."""
     with _loading(alone="score"):
@@ -123,7 +182,12 @@ def score(
     run_score(words, method or ["grpo", "progrpo"], model, out, show)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "progrpo shift embedded:countdown",
+        "progrpo shift Qwen/Qwen2.5-0.5B --task math500 -n 8 --problems 32",
+    ),
+)
 def shift(
     model: Annotated[str, typer.Argument(help='a model folder, hub id, run directory, or "embedded:countdown"')],
     overrides: Annotated[
@@ -133,6 +197,8 @@ def shift(
     n: Annotated[int, typer.Option("-n", "--group", min=2, help="completions per problem, as in training")] = 16,
     problems: Annotated[int, typer.Option("--problems", min=1, help="problems, drawn from the training split")] = 64,
     out: Annotated[Path | None, typer.Option("--out", help="the folder for shift.md, shift.svg, shift.json")] = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Say what each variant's shift would do to your model, before training: its share of the advantage, the alpha for
     10, 20 and 40 %, and the sign flips to expect."""
@@ -142,20 +208,41 @@ def shift(
     run_shift(model, task, overrides or [], n, problems, out)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "progrpo compare runs/grpo runs/progrpo",
+        "progrpo compare runs/a runs/b runs/c --out pages/abc.html",
+    ),
+)
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="two or more run directories, trained or evaluated")],
     out: Annotated[Path, typer.Option("--out", help="the page to write")] = Path("comparison.html"),
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Put runs side by side: tables here, one HTML page, and the paper's tables as Markdown, CSV and LaTeX."""
     with _loading(alone="compare"):
         from progrpo.cli.report import run_compare
 
-    run_compare(runs, out)
+    if output.as_json():
+        from progrpo.api.compare import compare as compare_runs
+
+        typer.echo(to_json(compare_runs(runs, out=out).as_json()))
+    else:
+        run_compare(runs, out)
 
 
-@app.command()
-def report(run: Annotated[Path, typer.Argument(help="a run directory")]) -> None:
+@app.command(
+    epilog=examples(
+        "progrpo report runs/math",
+        "progrpo report runs/math --json",
+    ),
+)
+def report(
+    run: Annotated[Path, typer.Argument(help="a run directory")],
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
     """Write report.html into a run directory: one self-contained page."""
     with _loading(alone="report"):
         from progrpo.cli.report import run_report
@@ -163,21 +250,53 @@ def report(run: Annotated[Path, typer.Argument(help="a run directory")]) -> None
     run_report(run)
 
 
-@app.command(name="list")
-def list_(package: Annotated[str, typer.Argument(help="methods, rewards, tasks, engines or measures")]) -> None:
-    """List what there is of one kind, with one line each."""
+@app.command(name="recipes", epilog=examples("progrpo recipes", "progrpo train demo/grpo"))
+def recipes_(
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """List the recipes that ship with the package; `progrpo train NAME` takes them by name."""
+    from progrpo import recipes
+
+    summaries = recipes.summaries()
+    output.show(summaries, lambda: _table(summaries))
+
+
+@app.command(name="list", epilog=examples("progrpo list", "progrpo list methods --json"))
+def list_(
+    package: Annotated[
+        str | None, typer.Argument(help="methods, rewards, tasks, engines or measures; all without")
+    ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """List what there is of one kind, or of all, with one line each."""
     from progrpo import plugins
 
-    if package not in plugins.PACKAGES:
+    if package not in (None, *plugins.PACKAGES):
         raise typer.BadParameter(f"{package!r}: expected one of {', '.join(plugins.PACKAGES)}", param_hint="PACKAGE")
-    summaries = plugins.summaries(package)
-    width = max(len(name) for name in summaries)
+    listed = {name: plugins.summaries(name) for name in ([package] if package else plugins.PACKAGES)}
+
+    def text() -> None:
+        for name, summaries in listed.items():
+            if package is None:
+                typer.echo(f"{name}:")
+            _table(summaries, indent="" if package else "  ")
+
+    output.show(listed[package] if package else listed, text)
+
+
+def _table(summaries: Mapping[str, str], indent: str = "") -> None:
+    width = max(map(len, summaries))
     for name, summary in summaries.items():
-        typer.echo(f"{name:<{width}}  {summary}")
+        typer.echo(f"{indent}{name:<{width}}  {summary}")
 
 
-@app.command()
-def schema() -> None:
+@app.command(epilog=examples("progrpo schema > recipe.schema.json", "progrpo schema | head -20"))
+def schema(
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
     """Print a JSON schema of a recipe, for editors that complete and check YAML."""
     with _loading(alone="schema"):
         from progrpo.cli.schema import run_print_schema
@@ -185,8 +304,11 @@ def schema() -> None:
     typer.echo(run_print_schema())
 
 
-@app.command()
-def doctor() -> None:
+@app.command(epilog=examples("progrpo doctor", "progrpo doctor --json"))
+def doctor(
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
     """Say what this machine can do: devices, processes, versions, trackers."""
     from progrpo.cli.doctor import run_doctor
 
@@ -225,6 +347,7 @@ def main() -> None:
 
 
 def _main() -> None:
+    output.reset()
     logging.basicConfig(level=_log_level(), format="%(levelname)s %(message)s", handlers=[LogHandler()])
     logging.getLogger("huggingface_hub").propagate = False  # it writes its lines itself, and ours would be the second
     before = signal.signal(signal.SIGTERM, _terminate)
@@ -290,4 +413,4 @@ def _loading(alone: str = "") -> Patience:
     """
     if alone:
         require_alone(alone)
-    return Patience("loading torch and transformers")
+    return Patience("loading torch and transformers", quiet=output.quiet())

@@ -8,6 +8,7 @@ import torch.distributed as dist
 import typer
 
 from progrpo import plugins
+from progrpo.cli import output
 from progrpo.errors import SandboxError
 from progrpo.processes import launched
 from progrpo.sandbox.isolation import describe, require_isolation
@@ -26,22 +27,26 @@ def run_doctor() -> None:
     here = launched()
     if not here.main:
         return
-    typer.echo(f"python       {platform.python_version()} on {platform.platform()}")
-    for name in _PACKAGES:
-        typer.echo(f"{name:<12} {_version(name) or 'missing'}")
-    versions = {name: _version(name) for name in _OPTIONAL}
-    typer.echo("optional     " + ", ".join(f"{name} {number or '-'}" for name, number in versions.items()))
-    typer.echo(f"cpu          {torch.get_num_threads()} threads")
+    facts = _facts(here.count)
+    lines = [f"{key:<12} {value}" for key, value in facts.items()]
+    output.show(facts, lambda: typer.echo("\n".join(lines)))
+
+
+def _facts(processes: int) -> dict[str, str]:
+    """What is told, by its first word."""
+    facts = {"python": f"{platform.python_version()} on {platform.platform()}"}
+    facts |= {name: _version(name) or "missing" for name in _PACKAGES}
+    facts["optional"] = ", ".join(f"{name} {_version(name) or '-'}" for name in _OPTIONAL)
+    facts["cpu"] = f"{torch.get_num_threads()} threads"
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         free, total = (size / 2**30 for size in torch.cuda.mem_get_info(index))
-        typer.echo(f"gpu {index}        {properties.name}, {total:.0f} GiB, {free:.0f} of them free")
+        facts[f"gpu {index}"] = f"{properties.name}, {total:.0f} GiB, {free:.0f} of them free"
     if not torch.cuda.is_available():
-        typer.echo("gpu          none: training runs on the CPU")
-    typer.echo(f"processes    {_processes(here.count)}")
-    typer.echo(f"sandbox      {_sandbox()}")
-    for package in plugins.PACKAGES:
-        typer.echo(f"{package:<12} {', '.join(plugins.names(package))}")
+        facts["gpu"] = "none: training runs on the CPU"
+    facts["processes"] = _processes(processes)
+    facts["sandbox"] = _sandbox()
+    return facts | {package: ", ".join(plugins.names(package)) for package in plugins.PACKAGES}
 
 
 def _processes(count: int) -> str:

@@ -9,11 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from progrpo import schema
+from progrpo.cli import output
 from progrpo.errors import ConfigError, RunDirectoryError
 from progrpo.files import make_folder, write_whole
 from progrpo.report.comparison.benchmarks import Benchmark
 from progrpo.report.comparison.headlines import headlines
-from progrpo.report.comparison.results import Paired, Summary, summarise
+from progrpo.report.comparison.results import Paired, Summary, not_compared, summarise
 from progrpo.report.evaluations import HELD_OUT, Evaluation
 from progrpo.report.paper.tables import write_tables
 from progrpo.report.read import Run, load_runs
@@ -34,7 +35,7 @@ def run_report(run: Path) -> None:
     report_tables = make_tables(runs)
     _write(runs, report_tables, out, title=f"Run {runs[0].name}")
     _say(report_tables.left_out)
-    Console(soft_wrap=True, highlight=False).print(str(out), markup=False)
+    output.show({"page": str(out)}, lambda: Console(soft_wrap=True, highlight=False).print(str(out), markup=False))
 
 
 def run_compare(runs: Sequence[Path], out: Path) -> None:
@@ -53,9 +54,9 @@ def run_compare(runs: Sequence[Path], out: Path) -> None:
     report_tables = make_tables(loaded)
     title = "Comparison of runs" if len(loaded) > 1 else f"Run {loaded[0].name}"
     _write(loaded, report_tables, out, title=title)
-    _say([*_nothing_to_compare(runs), *report_tables.left_out])
     console = Console(soft_wrap=True, highlight=False)
     summary = summarise(loaded)
+    _say([*_nothing_to_compare(runs), *report_tables.left_out, *not_compared(loaded, summary)])
     evaluated = any(run.evaluations or run.benchmarks for run in loaded)
     for one in () if not evaluated else headlines(loaded, summary, report_tables.benchmarks):
         console.print(f"{loaded[one.run].name}: {one.text}", markup=False)

@@ -1,6 +1,7 @@
 """The verb `score`: the advantages and token weights that several methods give to the same recorded rollouts."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from progrpo.cli.patience import Patience
+from progrpo.api.patience import Patience
+from progrpo.cli import output
 from progrpo.errors import ConfigError
 from progrpo.files import require_new_file, to_json, write_whole
 
@@ -38,12 +40,12 @@ def run_score(words: Sequence[str], named: Sequence[str], model: str | None, out
     if model is not None and (out is None or out.suffix not in _PAGES):
         raise ConfigError("--model: only a page shows tokens; name one with --out PAGE.html")
     require_new_file(out)
-    paths = [Path(word) for word in words if _is_path(word)]
+    paths = [file for word in words if _is_path(word) for file in _files(Path(word))]
     if not paths:
         raise ConfigError("score: no rollouts file; give one or more, for instance RUN/rollouts/step-000001.jsonl")
 
-    with Patience("loading torch") as patience:
-        from progrpo.cli.score_apply import apply_methods, load_methods
+    with Patience("loading torch", quiet=output.quiet()) as patience:
+        from progrpo.api.score_apply import apply_methods, load_methods
         from progrpo.rollout.recorded import read_rollouts
 
         methods = load_methods(named, [word for word in words if not _is_path(word)])
@@ -51,14 +53,41 @@ def run_score(words: Sequence[str], named: Sequence[str], model: str | None, out
         files = [read_rollouts(path) for path in dict.fromkeys(paths)]
         patience.now("applying the methods")
         scoring = apply_methods(files, methods)
+    notes = [*scoring.notes, *(f"{one.label}: {note}" for one in scoring.methods for note in one.notes)]
+    if out is not None:
+        write_whole(out, _page(scoring, files, model) if out.suffix in _PAGES else _rows(scoring))
+    output.show(_result(scoring, notes, out), lambda: _print(scoring, notes, out, show))
+
+
+def _result(scoring: "Scoring", notes: Sequence[str], out: Path | None) -> dict[str, Any]:
+    """What --json prints."""
+    from progrpo.evaluate.score import statistics
+
+    numbers = zip(scoring.methods, statistics(scoring), strict=True)
+    return {
+        "files": scoring.files,
+        "methods": {one.label: {"name": one.name, **asdict(row)} for one, row in numbers},
+        "notes": notes,
+        "out": None if out is None else str(out),
+    }
+
+
+def _print(scoring: "Scoring", notes: Sequence[str], out: Path | None, show: int) -> None:
     console = Console(soft_wrap=True, highlight=False)
     for table in tables(scoring, show):
         console.print(table)
-    for note in (*scoring.notes, *(f"{one.label}: {note}" for one in scoring.methods for note in one.notes)):
+    for note in notes:
         console.print(f"note: {note}", markup=False)
     if out is not None:
-        write_whole(out, _page(scoring, files, model) if out.suffix in _PAGES else _rows(scoring))
         console.print(str(out), markup=False)
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    from progrpo.api.score import rollout_files
+
+    return rollout_files(path)
 
 
 def _is_path(word: str) -> bool:

@@ -8,13 +8,15 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import typer
 from pydantic import Field
 from rich.console import Console
 from rich.markdown import Markdown
 
 from progrpo import engines
-from progrpo.cli.patience import Patience
-from progrpo.cli.subject import Subject, check_context, find_model, own_task, progress_bar, short_name, task_choice
+from progrpo.api.patience import Patience
+from progrpo.api.subject import Subject, check_context, find_model, own_task, progress_bar, short_name, task_choice
+from progrpo.cli import output
 from progrpo.engines import Sampling, Stops
 from progrpo.environment import digest, environment
 from progrpo.errors import ConfigError, PluginError, RunDirectoryError, SplitError
@@ -95,6 +97,9 @@ def run_shift(path: str, task: str | None, overrides: Sequence[str], n: int, pro
     write_whole(folder / "shift.json", to_json({**numbers, "asked": asked}, indent=1))
     write_whole(folder / "shift.md", markdown(measured, said))
     write_whole(folder / PICTURE, picture(measured))
+    if output.as_json():
+        typer.echo(to_json({**numbers, "out": str(folder)}))
+        return
     _show(measured, said)
     Console(soft_wrap=True, highlight=False).print(
         f"{folder / 'shift.md'}, with {PICTURE} and shift.json", markup=False

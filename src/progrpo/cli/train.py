@@ -2,21 +2,20 @@
 
 import logging
 import shlex
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import typer
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers.utils import logging as transformers_logging
 
-from progrpo import schema
-from progrpo.cli.patience import Patience
+from progrpo.api.progress import TrainingProgress
+from progrpo.api.run import TrainingRun
+from progrpo.cli import output
 from progrpo.cli.seeds import seeds_asked_for, with_seed
+from progrpo.files import finite_or_none, to_json
 from progrpo.processes import launched, leave
 from progrpo.train.loop import train
 from progrpo.train.plan import STOPS, make_plan
@@ -26,7 +25,7 @@ from progrpo.train.setup import Chosen, choose
 
 
 def run_train(
-    recipe: Path,
+    recipe: str | Path,
     overrides: Sequence[str],
     *,
     dry_run: bool,
@@ -43,7 +42,7 @@ def run_train(
     if not here.main:
         # The main process speaks for all; what only this one meets is an error, and errors are told.
         logging.getLogger().setLevel(logging.ERROR)
-    console = Console(stderr=True, quiet=not here.main)
+    console = Console(stderr=True, quiet=output.quiet() or not here.main)
     asked, others = seeds_asked_for(overrides, seeds)
     base = load_settings(recipe, others)
     each = [base] if asked is None else [load_settings(recipe, [*others, *with_seed(str(base.out), s)]) for s in asked]
@@ -51,7 +50,7 @@ def run_train(
     if dry_run:
         if here.main:
             _show_plan(choose(each[0]), resume, processes or here.count, console)
-            for settings in each[1:]:
+            for settings in () if output.as_json() else each[1:]:
                 typer.echo(f"# then the same with seed {settings.seed}, into {settings.out}")
         return
     for settings in each[1:]:  # the first one's own start says it of that
@@ -72,6 +71,11 @@ def _train(settings: RunSettings, console: Console, *, resume: bool, profile: bo
         line = f"no trace was written: record.profile_rollouts begins with {first}, and fewer rollouts were made"
         console.print(line, soft_wrap=True, highlight=False)
     console.print(f"done: [bold]{run.path}[/]; see it with: progrpo report {run.path}")
+    if output.as_json() and launched().main:
+        rows = TrainingRun(run.path).metrics
+        last = rows.iloc[-1].dropna().to_dict() if len(rows) else {}
+        result = {"run": str(run.path), "step": int(rows.index[-1]) if len(rows) else 0, "metrics": last}
+        typer.echo(to_json(finite_or_none(result)))
 
 
 def _show_plan(chosen: Chosen, resume: bool, processes: int, console: Console) -> None:
@@ -82,110 +86,17 @@ def _show_plan(chosen: Chosen, resume: bool, processes: int, console: Console) -
     """
     with TrainingProgress(console) as progress:
         plan = make_plan(chosen, resume=resume, processes=processes, listen=progress)
-    out = Console(soft_wrap=True, highlight=False)
-    out.print(yaml.safe_dump(chosen.settings.model_dump(mode="json"), sort_keys=False), markup=False, end="")
-    for line in plan:
-        out.print("# " + " ".join(line.split()), markup=False)
     stops = [line.removeprefix(STOPS) for line in plan if line.startswith(STOPS)]
+    settings = chosen.settings.model_dump(mode="json")
+    output.show({"settings": settings, "plan": plan, "stops": stops}, lambda: _print_plan(settings, plan))
     for reason in stops:
         typer.secho(f"error: the run would stop: {reason}", err=True, fg="red")
     if stops:
         raise typer.Exit(1)
 
 
-VIEWER = "https://ui.perfetto.dev (in the browser: nothing is uploaded) or chrome://tracing"
-
-_NUMBERS = [one for one in schema.drawn("progress") if not one.key.startswith("time/")]
-_SECONDS = [one for one in schema.drawn("progress") if one.key.startswith("time/")]
-
-
-class TrainingProgress:
-    """A live bar on a terminal; elsewhere (a log file) one line per step, at most one a second."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bar = Progress(
-            TextColumn("{task.description:<8}"),
-            BarColumn(bar_width=8),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task: Any = None
-        self._printed_at = 0.0
-        self._doing = ""
-        self._patience = Patience()
-        self._pass_at_1: float | None = None
-        self.traced = False
-        """Whether a trace was written."""
-
-    def __call__(self, event: str, data: Mapping[str, Any]) -> None:
-        if event == "prepare":
-            self._prepare(data["doing"])
-        elif event == "check":
-            self._prepare("checking the gold answers")
-            self._show("golds", done=data["done"], of=data["of"])
-        elif event == "start":
-            self._patience.now("")
-            self._print(f"run directory {data['out']}, steps {data['done']} to {data['steps']}")
-            self._show("start", done=data["done"], of=data["steps"])
-        elif event == "phase":
-            self._bar.update(self._task, description=data["name"])
-        elif event == "evaluation":
-            self._pass_at_1 = data.get("pass@1")
-            self._print(f"step {data['step']:>5}  held-out: {_held_out(data)}")
-        elif event == "profile":
-            self.traced = True
-            self._print(f"trace of step {data['step']}: {data['path']}; open it at {VIEWER}")
-        elif event == "step":
-            self._step(data)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        self._patience.__enter__()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        self._patience.__exit__(kind, value, tb)
-        self._bar.stop()
-
-    def _prepare(self, doing: str) -> None:
-        """Say what a log file would else show as silence."""
-        if self._console.is_terminal:
-            self._show(doing.split()[0], done=0, of=1)
-        elif doing != self._doing and not self._console.quiet:
-            self._patience.now(doing)
-        self._doing = doing
-
-    def _show(self, name: str, *, done: int, of: int) -> None:
-        if self._task is None:
-            self._task = self._bar.add_task(name, numbers="")
-        self._bar.update(self._task, description=name, completed=done, total=of)
-
-    def _step(self, row: Mapping[str, Any]) -> None:
-        numbers = "  ".join(
-            f"{one.label.lower()} {row[one.key]:.3f}" for one in _NUMBERS if row.get(one.key) is not None
-        )
-        if self._pass_at_1 is not None:
-            numbers += f"  Pass@1 {self._pass_at_1:.3f}"
-        seconds = " ".join(f"{one.label.lower()} {row[one.key]:.2f} s" for one in _SECONDS if row.get(one.key, 0) > 0)
-        if self._console.is_terminal:
-            if numbers and row["step"]:
-                self._bar.update(self._task, numbers=f"{numbers}  {seconds}")
-            self._bar.update(self._task, completed=row["step"])
-        elif time.monotonic() - self._printed_at >= 1.0 and row["step"]:
-            self._printed_at = time.monotonic()
-            self._print(f"step {row['step']:>5}  {numbers}  {seconds}")
-
-    def _print(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True, highlight=False)
-
-
-def _held_out(means: Mapping[str, float]) -> str:
-    """The measures one looks at while a run goes on: Pass@1, Pass@k for the largest k, and those that are no Pass@k."""
-    passes = [name for name in means if name.startswith("pass@")]
-    shown = [name for name in means if name != "step" and (name not in passes or name in (passes[0], passes[-1]))]
-    return "  ".join(f"{name} {means[name]:.3f}" for name in shown)
+def _print_plan(settings: Mapping[str, Any], plan: Sequence[str]) -> None:
+    out = Console(soft_wrap=True, highlight=False)
+    out.print(yaml.safe_dump(settings, sort_keys=False), markup=False, end="")
+    for line in plan:
+        out.print("# " + " ".join(line.split()), markup=False)

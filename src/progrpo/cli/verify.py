@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import typer
 from pydantic import Field
 from rich import box
 from rich.console import Console, JustifyMethod
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from progrpo import rewards
+from progrpo.cli import output
 from progrpo.errors import ConfigError, DataError
 from progrpo.files import json_lines, require_new_file, to_json, write_whole
 from progrpo.rollout.verify import Verifier, VerifySettings
@@ -60,6 +62,12 @@ def run_verify(path: Path, names: Sequence[str], overrides: Sequence[str], out: 
         rewards.load(choice)  # a name that is wrong must not cost the grading by those before it
     rows = read_rows(path)
     graded = {name: _grade(choice, rows, request.verify) for name, choice in choices.items()}
+    if output.as_json():
+        if out is not None:
+            _write(out, rows, graded)
+        counts = {name: dict(Counter(verdict.status for verdict in verdicts)) for name, verdicts in graded.items()}
+        typer.echo(to_json({"rows": len(rows), "statuses": counts, "out": None if out is None else str(out)}))
+        return
     console = Console(soft_wrap=True, highlight=False)
     console.print(status_table(graded))
     if show:
@@ -68,9 +76,13 @@ def run_verify(path: Path, names: Sequence[str], overrides: Sequence[str], out: 
         for other in names[1:]:
             console.print(disagreement_table(rows, graded, names[0], other, show))
     if out is not None:
-        lines = [output_row(row, graded, index) for index, row in enumerate(rows)]
-        write_whole(out, "".join(to_json(line) + "\n" for line in lines))
+        _write(out, rows, graded)
         console.print(str(out), markup=False)
+
+
+def _write(out: Path, rows: Sequence[Row], graded: Mapping[str, Sequence[Verdict]]) -> None:
+    lines = [output_row(row, graded, index) for index, row in enumerate(rows)]
+    write_whole(out, "".join(to_json(line) + "\n" for line in lines))
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from progrpo import measures
 from progrpo.algo.confidence import sequence_confidence
+from progrpo.callable_package import make_callable
 from progrpo.engines import Engine, Sampling, Stops
 from progrpo.errors import ConfigError
 from progrpo.measures import Measure
@@ -21,6 +22,8 @@ from progrpo.rollout.verify import Verifier
 from progrpo.rows import to_row
 from progrpo.settings import Choice, NamedChoice, Settings
 from progrpo.types import Completion, Group, Problem, ProblemResult, Sample, TokenStatistics, Verdict
+
+make_callable(__name__, "progrpo.api.evaluate:evaluate")
 
 logger = logging.getLogger(__name__)
 
@@ -138,12 +141,21 @@ def run_evaluation(
     max_new_tokens: int,
     seed: int,
     processes: Processes = ALONE,
+    on_sampled: Callable[[int, int], None] = lambda done, of: None,
 ) -> EvaluationResult:
-    """Sample, verify and measure (see `evaluate_parts`)."""
+    """Sample, verify and measure (see `evaluate_parts`).
+
+    Args:
+        on_sampled: called with the number of problems whose completions are all there, and of how many.
+    """
     problems = problems[: settings.problems] if settings.problems else problems
     chosen = settings.load_measures(verifier)
     results: list[ProblemResult] = []
     verdicts: list[Verdict] = []
+
+    def sampled(count: int) -> None:
+        on_sampled(len(results) + count, len(problems))
+
     for part in evaluate_parts(
         problems,
         model=model,
@@ -154,6 +166,7 @@ def run_evaluation(
         max_new_tokens=max_new_tokens,
         seed=seed,
         processes=processes,
+        on_sampled=sampled,
     ):
         results += part.problems
         verdicts += part.verdicts

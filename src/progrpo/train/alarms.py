@@ -17,6 +17,7 @@ class Alarms:
         self._alarms = alarms
         self._last: dict[str, deque[WeightedMean]] = {key: deque(maxlen=ROLLOUTS) for key in alarms}
         self._said: dict[str, str] = {}
+        self._idle = False
 
     def hear(self, metrics: Mapping[str, WeightedMean | float]) -> list[str]:
         """Take in one rollout; what is to be said now."""
@@ -34,3 +35,8 @@ class Alarms:
                 texts.append(f"{key} is {mean:.3g} over the last {len(last)} rollouts: {text}")
             self._said[key] = text
         return texts
+
+    def nothing_to_learn(self, nothing: bool) -> str:
+        """What is to be said of a step without any advantage; "" of one that follows another, or that has some."""
+        first, self._idle = nothing and not self._idle, nothing
+        return "every group is all correct or all incorrect; there was nothing to learn" if first else ""

@@ -25,6 +25,7 @@ def evaluate(trainer: Trainer, step: int, clock: Clock) -> dict[str, float]:
             max_new_tokens=sampling.max_new_tokens,
             seed=trainer.settings.seed,
             processes=trainer.parallel.processes,
+            on_sampled=lambda done, of: trainer.listen("sampled", {"done": done, "of": of}),
         )
         trainer.run.write_rows("evaluations", step, result.rows)
     trainer.verifier.require_trustworthy(result.verdicts)

@@ -1,6 +1,6 @@
 """The run directory as the processes see it that do not write it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -70,6 +70,9 @@ class FollowedRun(RunDirectory):
     def write_rows(self, folder: str, step: int, rows: Iterable[Mapping[str, Any]]) -> Path:
         """Where the main process writes them."""
         return self.path / folder / f"step-{step:06d}.jsonl"
+
+    def drop_columns(self, folder: str, step: int, columns: Sequence[str]) -> None:
+        """Nothing: the main process does it."""
 
     def dump(self, step: int, tensors: Mapping[str, Any]) -> str:
         """Write the tensors of a batch that went wrong: it may be this process's alone."""

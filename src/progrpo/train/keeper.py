@@ -1,15 +1,18 @@
 """When a checkpoint is written: as `checkpoint.every` says, after the last step, and when SIGTERM or an engine ends the run."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from progrpo.errors import EngineError, TerminatedError
+from progrpo.errors import EngineError, StopTraining, TerminatedError
 from progrpo.train import checkpoint
 from progrpo.train.clock import Clock
 from progrpo.train.setup import Trainer
 from progrpo.train.stopping import Interrupted, StopSignal
+
+logger = logging.getLogger(__name__)
 
 
 class Keeper:
@@ -20,19 +23,31 @@ class Keeper:
         self._clock = clock
         self._stop = StopSignal()
         self._saved = trainer.done
+        self.ended = False
+        """Whether the run is over before its last step, because a listener said so (`StopTraining`)."""
 
     def after(self, done: int) -> None:
-        """Write a checkpoint of `done` optimiser steps if one is due.
+        """Write a checkpoint of `done` optimiser steps if one is due, or the run ends here.
 
         Raises:
             TerminatedError: SIGTERM came meanwhile, and there are steps left; they have their checkpoint.
         """
         every, steps = self._trainer.settings.checkpoint.every, self._trainer.settings.steps
-        if done >= steps or (every and done % every == 0):
+        self.ended = any(self._trainer.parallel.processes.gather(self._told_to_stop(done)))
+        if done >= steps or self.ended or (every and done % every == 0):
             self._save(done)
         # Under several processes SIGTERM may have come to one before the others.
         if any(self._trainer.parallel.processes.gather(self._stop.requested)) and done < steps:
             self._end(done)
+
+    def _told_to_stop(self, done: int) -> bool:
+        """Whether a listener ends the run at the end of this rollout."""
+        try:
+            self._trainer.listen("rollout", {"done": done})
+        except StopTraining as stop:
+            logger.warning("the run ends after step %d: %s", done, stop)
+            return True
+        return False
 
     @contextmanager
     def until_stopped(self, done: int) -> Iterator[None]:
@@ -107,3 +122,5 @@ class Keeper:
                 method_state=self._trainer.method.state,
             )
         self._saved = done
+        folder = self._trainer.run.checkpoints / f"step-{done:06d}"
+        self._trainer.listen("checkpoint", {"step": done, "path": str(folder)})

@@ -58,7 +58,7 @@ def train(
                     metrics = evaluate(trainer, done, clock)
                 if metrics:
                     listen("step", run.write_metrics(done, metrics | clock.take()))
-            while done < settings.steps:
+            while done < settings.steps and not keeper.ended:
                 with profiler.rollout(done + 1):
                     done = rollout_and_update(trainer, done, clock, keeper, rollouts)
                 keeper.after(done)
@@ -91,8 +91,8 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock, keeper: Keeper
             key: value for key, value in of_rollout.items() if part == 0 or not key.startswith("tokens/")
         }
         metrics.update(of_step)
-        if of_step["policy/trained_share"].total == 0:
-            logger.warning("step %d: every group is all correct or all incorrect; there was nothing to learn", done + 1)
+        if idle := trainer.alarms.nothing_to_learn(of_step["policy/trained_share"].total == 0):
+            logger.warning("step %d: %s; further such steps are counted by policy/trained_share alone", done + 1, idle)
         done += 1
         if part == per_rollout - 1:
             # Whatever is sampled from here on, is sampled from the policy as it is now.

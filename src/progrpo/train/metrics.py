@@ -10,6 +10,9 @@ from progrpo.algo.confidence import sequence_confidence
 from progrpo.methods import Advantages
 from progrpo.types import STATUSES, Group, RolloutBatch, Verdict, WeightedMean
 
+TOKEN_COLUMNS = ("prompt_ids", "token_ids", "sampler_logprobs", "entropies", "entropy_gradients", "prompt_logprobs")
+"""Columns of a row with a number per token, which not every rollout is written with."""
+
 
 def rollout_metrics(
     groups: Sequence[Group], batch: RolloutBatch, advantages: Advantages, *, confidence: Tensor, canonical: bool

@@ -7,6 +7,7 @@ excluded.jsonl      problems left out because their own gold answer does not ver
 rollouts/           step-NNNNNN.jsonl, one row per completion, named after the first step they feed
 evaluations/        step-NNNNNN.jsonl, one row per problem
 checkpoints/        see checkpoint.py
+problems/           train.jsonl and test.jsonl, where they were given to `progrpo.train` as rows
 profiles/           step-NNNNNN.json.gz, with --profile: see profile.py
 tensorboard/        with record.trackers: see trackers.py
 """
@@ -41,6 +42,8 @@ _MAY_DIFFER = frozenset({"steps", "record", "checkpoint", "verify", "parallel"})
 where the learning rate does not depend on it)."""
 
 
+PROBLEMS = "problems"
+"""The folder of a run's own problems, where they were given as rows; written before the run begins."""
 _FOLDERS = ("rollouts", "evaluations", "checkpoints")
 _OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", _EXCLUDED, ".lock")
 
@@ -159,6 +162,13 @@ class RunDirectory:
         write_whole(path, "".join(to_json(row) + "\n" for row in rows))
         return path
 
+    def drop_columns(self, folder: str, step: int, columns: Sequence[str]) -> None:
+        """Write `folder/step-NNNNNN.jsonl` again without these columns, where it is there."""
+        path = self.path / folder / f"step-{step:06d}.jsonl"
+        if path.exists():
+            kept = [{key: value for key, value in row.items() if key not in columns} for row in read_jsonl(path)]
+            write_whole(path, "".join(to_json(row) + "\n" for row in kept))
+
     def dump(self, step: int, tensors: Mapping[str, Any]) -> str:
         """Write the tensors of a batch that went wrong."""
         path = self.path / f"nonfinite-step-{step:06d}.pt"
@@ -237,7 +247,7 @@ def require_same(settings: RunSettings, problems: str) -> None:
     changed = [key for key in bound if key in before and key in after and before[key] != after[key]]
     changed.sort(key=lambda key: not key.endswith(".name"))  # another method has other settings, too
     if changed:
-        shown = "; ".join(f"{key} was {before[key]}, is now {after[key]}" for key in changed[:5])
+        shown = "; ".join(f"{key}: {before[key]} -> {after[key]}" for key in changed[:5])
         raise ConfigError(
             f"{path}: cannot resume with other settings: {shown}{' ...' * (len(changed) > 5)}. "
             "Resume with the settings it was started with, or start anew with another out="
@@ -278,8 +288,11 @@ def require_free(path: Path) -> None:
 
 def _is_fresh(path: Path) -> bool:
     """Whether a directory holds nothing but what a run killed in its first moments leaves behind."""
-    known = {"rollouts", "evaluations", "checkpoints", "environment.json", _EXCLUDED}
+    known = {*_FOLDERS, PROBLEMS, "environment.json", _EXCLUDED}
     if not path.is_dir():
         return False
     entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
-    return all(entry.name in known and not (entry.is_dir() and any(entry.iterdir())) for entry in entries)
+    return all(
+        entry.name in known and (entry.name == PROBLEMS or not (entry.is_dir() and any(entry.iterdir())))
+        for entry in entries
+    )

@@ -15,8 +15,8 @@ _CHARACTERS = 4
 """Bytes of text a token stands for, about."""
 _ROW = 1000
 """Bytes of a row beyond its completion: prompt, verdict, statistics."""
-_RECORDED = 16
-"""Bytes of a token's id and log-prob in a rollouts file (`record.tokens`)."""
+TOKEN_BYTES = 75
+"""Bytes of a token in a rollouts file with tokens (`record.tokens`): its id, and three numbers of up to 22 characters."""
 _GIB = 2**30
 
 
@@ -27,13 +27,15 @@ class Room:
     Attributes:
         checkpoint: one of them, its largest file `largest`. at_once: checkpoints on the disk together: those that are kept,
             and the one being written.
-        rows: rollouts and evaluations, if every completion were as long as it may be.
+        rows: rollouts and evaluations, if every completion were as long as it may be. tokens: of the rollouts that are
+            recorded with them, likewise.
     """
 
     checkpoint: int
     largest: int
     at_once: int
     rows: int
+    tokens: int = 0
 
     @property
     def checkpoints(self) -> int:
@@ -43,6 +45,7 @@ class Room:
         return (
             f"{self.checkpoints / _GIB:.2f} GiB for {self.at_once} checkpoints of {self.checkpoint / _GIB:.2f} (weights in "
             f"float32 and AdamW's moments; kept and being written), at most {self.rows / _GIB:.2f} for rollouts and evaluations"
+            + (f", {self.tokens / _GIB:.2f} of them for tokens (record.tokens)" if self.tokens else "")
         )
 
 
@@ -55,15 +58,21 @@ def predict(settings: RunSettings, parameters: int, held_out: int) -> Room:
     every, keep = settings.checkpoint.every, settings.checkpoint.keep
     checkpoints = max(1, -(-settings.steps // every)) if every else 1
     batch, longest = settings.batch, settings.sampling.max_new_tokens
-    per_row = _ROW + longest * (_CHARACTERS + (_RECORDED if settings.record.tokens else 0))
+    per_row = _ROW + longest * _CHARACTERS
     rollouts = settings.steps // batch.steps_per_rollout
     written = -(-rollouts // settings.record.rollouts_every) if settings.record.rollouts_every else 0
+    most = min(batch.prompts * batch.group * longest * TOKEN_BYTES, int(settings.record.tokens_mib * 2**20))
+    with_tokens = (
+        {True: written, False: 0, "checkpoints": min(checkpoints, keep)}[settings.record.tokens] if written else 0
+    )
     evaluations = 1 + -(-settings.steps // settings.evaluate.every) if settings.evaluate.every else 0
     return Room(
         checkpoint=parameters * (_WEIGHT + _MOMENTS),
         largest=parameters * _MOMENTS,
         at_once=min(checkpoints, keep + 1),
-        rows=written * batch.prompts * batch.group * per_row
+        tokens=with_tokens * most,
+        rows=with_tokens * most
+        + written * batch.prompts * batch.group * per_row
         + evaluations * held_out * settings.evaluate.n * (_ROW + longest * _CHARACTERS),
     )
 

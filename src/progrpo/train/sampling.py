@@ -7,6 +7,7 @@ from concurrent.futures import Future
 
 from progrpo.rollout.generate import Rollout, completion_seeds, run_rollout
 from progrpo.train.clock import Clock
+from progrpo.train.rollout_record import keeps_tokens
 from progrpo.train.setup import Trainer
 from progrpo.types import Group, WeightedMean
 
@@ -111,6 +112,7 @@ def sample(trainer: Trainer, done: int) -> tuple[Rollout, dict[str, WeightedMean
 def _round(trainer: Trainer, done: int, start: int) -> Rollout:
     settings = trainer.settings
     taken = trainer.stream.take(start, settings.batch.prompts)
+    own = len(range(*trainer.parallel.processes.share(len(taken)).indices(len(taken))))
     rollout = run_rollout(
         [problem for _, problem in taken],
         model=trainer.model,
@@ -122,8 +124,10 @@ def _round(trainer: Trainer, done: int, start: int) -> Rollout:
             for epoch, problem in taken
         ],
         processes=trainer.parallel.processes,
+        on_sampled=lambda count: trainer.listen("sampled", {"done": count, "of": own}),
         # Recorded tokens come with their prompts', so that other methods can be scored on the same rollouts.
-        prompt_logprobs=trainer.engine_scores and ("prompt_logprobs" in trainer.method.needs or settings.record.tokens),
+        prompt_logprobs=trainer.engine_scores
+        and ("prompt_logprobs" in trainer.method.needs or keeps_tokens(settings, done + 1)),
     )
     trainer.verifier.require_trustworthy([verdict for group in rollout.groups for verdict in group.verdicts])
     return rollout

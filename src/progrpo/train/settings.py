@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+from progrpo import recipes
 from progrpo.engines import Sampling
 from progrpo.evaluate import EvaluateSettings
 from progrpo.model import ModelSettings
 from progrpo.rollout.verify import VerifySettings
-from progrpo.settings import Choice, Settings, apply_overrides, parse, read_yaml
+from progrpo.settings import Choice, Settings, apply_overrides, parse, read_overrides, read_yaml
 from progrpo.train.off_policy import OffPolicySettings
 from progrpo.train.parallel import ParallelSettings
 
@@ -84,8 +85,12 @@ class CheckpointSettings(Settings):
 class RecordSettings(Settings):
     rollouts_every: int = Field(1, ge=0)
     """Write the completions of one rollout in so many; 0 writes none."""
-    tokens: bool = False
-    """Write token ids and log-probs with them (about 16 bytes a token)."""
+    tokens: bool | Literal["checkpoints"] = "checkpoints"
+    """Write token ids, log-probs and entropies with them (about 75 bytes a token), from which `progrpo score` says what other
+    methods would make of them. "checkpoints": of the rollouts that lead to a checkpoint that is kept, the last one among them;
+    true: of all; false: of none."""
+    tokens_mib: float = Field(256, gt=0)
+    """Most that the tokens of one rollout may take, in MiB of its file; one that takes more is written without."""
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Also log to these; each needs its own package (progrpo[tensorboard], ...). With several processes the main one does."""
     project: str = "progrpo"
@@ -185,13 +190,30 @@ def _ahead(rollout: Any) -> bool:
     return bool(rollout.get("ahead")) if isinstance(rollout, Mapping) else getattr(rollout, "ahead", 0) > 0
 
 
-def load_settings(recipe: Path, overrides: Sequence[str] = ()) -> RunSettings:
-    """Read a recipe and apply `key=value` overrides.
+SHORT = {"method": "name", "task": "name", "reward": "name", "engine": "name", "model": "path", "parallel": "mode"}
+"""Sections that one value may stand for: method=grpo, model=Qwen/Qwen2.5-0.5B."""
+
+
+def load_settings(
+    recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] | Mapping[str, Any] = ()
+) -> RunSettings:
+    """Read the settings of a run.
+
+    Args:
+        recipe: the path of a recipe, the name of one that ships with the package (`progrpo recipes`), or the settings as a
+            mapping.
+        overrides: `["optim.lr=3e-6"]` or `{"optim.lr": 3e-6, "method": "grpo"}`, applied in order.
 
     Raises:
         ConfigError: see `progrpo.settings`.
     """
-    data: dict[str, Any] = apply_overrides(read_yaml(recipe), overrides)
-    if data.get("out") is None:
-        data["out"] = str(Path("runs") / recipe.stem)
-    return parse(RunSettings, data, where=str(recipe))
+    if isinstance(recipe, Mapping):
+        data, where, stem = recipe, "settings", "run"
+    else:
+        path = recipes.find(recipe)
+        data, where, stem = read_yaml(path), str(path), path.stem
+    changes = read_overrides(overrides)
+    merged: dict[str, Any] = apply_overrides(data, changes, short=SHORT)
+    if merged.get("out") is None:
+        merged["out"] = str(Path("runs") / stem)
+    return parse(RunSettings, merged, where=where, overrides=changes)

@@ -43,7 +43,8 @@ from progrpo.types import Problem
 logger = logging.getLogger(__name__)
 
 Listener = Callable[[str, Mapping[str, Any]], None]
-"""Called with "prepare", "check", "start", "phase", "step", "evaluation" or "profile" and what belongs to it."""
+"""Called with "prepare", "check", "start", "phase", "sampled", "step", "evaluation", "rollout", "checkpoint" or "profile" and
+what belongs to it; at "rollout", the end of one with all its steps, it may raise `StopTraining`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -3,7 +3,7 @@ import json
 import pytest
 from made_up_runs import MakeRun, evaluation_row, write_jsonl
 
-from progrpo.report.comparison.results import summarise
+from progrpo.report.comparison.results import not_compared, summarise
 from progrpo.report.read import load_runs
 
 
@@ -95,3 +95,25 @@ def test_no_evaluation_at_all(make_run: MakeRun) -> None:
         file.unlink()
     summary = summarise(load_runs([path]))
     assert (summary.first, summary.last, summary.differences) == ({}, {}, ())
+
+
+def test_what_is_not_compared_is_said_and_where_runs_stand(make_run: MakeRun) -> None:
+    paths = [make_run(name) for name in ("a", "b", "cut", "never", "other")]
+    assert not_compared(load_runs(paths[:2]), summarise(load_runs(paths[:2]))) == []  # both at 3 of 3, and compared
+    # cut: killed before its last step, and evaluated at step 2 where nobody else was
+    rows = (paths[2] / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (paths[2] / "metrics.jsonl").write_text("".join(rows[:3]))
+    (paths[2] / "evaluations/step-000000.jsonl").unlink()
+    (paths[2] / "evaluations/step-000003.jsonl").rename(paths[2] / "evaluations/step-000002.jsonl")
+    for file in paths[3].glob("evaluations/*"):
+        file.unlink()
+    for file in paths[4].glob("evaluations/*"):
+        file.write_text(file.read_text().replace('"problem": "', '"problem": "x'))
+    runs = load_runs(paths)
+    assert not_compared(runs, summarise(runs)) == [
+        "the runs stand at different steps, or are not finished: a at 3 of 3, b at 3 of 3, cut at 2 of 3, never at 3 of 3, "
+        "other at 3 of 3.",
+        "cut is not compared with a on held-out problems: they share no step that both were evaluated at (2 against 0, 3).",
+        "never is not compared with a on held-out problems: never was never evaluated on held-out problems (evaluate.every).",
+        "other is not compared with a on held-out problems: their held-out problems differ.",
+    ]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from made_up_runs import HOSTILE
 
-from progrpo.cli.score_apply import apply_methods, load_methods
+from progrpo.api.score_apply import apply_methods, load_methods
 from progrpo.errors import ModelError
 from progrpo.evaluate.spelling import Spelling
 from progrpo.report.score import page as score_page

@@ -197,6 +197,31 @@ def summarise(runs: Sequence[Run]) -> Summary:
     )
 
 
+def not_compared(runs: Sequence[Run], summary: Summary) -> list[str]:
+    """Where each training run stands, where they do not all stand at the end and together; and which of them are not compared
+    with the first on held-out problems, and why."""
+    trained = [run for run in runs if run.trained]
+    ends = {(run.steps_done, run.steps_planned) for run in trained}
+    notes = []
+    if len(ends) > 1 or any(done != planned for done, planned in ends):
+        stands = ", ".join(f"{run.name} at {run.steps_done} of {run.steps_planned or '?'}" for run in trained)
+        notes.append(f"the runs stand at different steps, or are not finished: {stands}.")
+    compared = {one.run for one in summary.differences if one.problems}
+    for index, run in enumerate(runs[1:], start=1):
+        if not run.trained or not runs[0].trained or index in compared:
+            continue
+        if not run.evaluations or not runs[0].evaluations:
+            blind = run if not run.evaluations else runs[0]
+            why = f"{blind.name} was never evaluated on held-out problems (evaluate.every)"
+        elif last_shared_evaluation([runs[0], run]) is None:
+            steps = (", ".join(map(str, list(one.evaluations)[-3:])) for one in (run, runs[0]))
+            why = "they share no step that both were evaluated at ({} against {})".format(*steps)
+        else:
+            why = "their held-out problems differ"
+        notes.append(f"{run.name} is not compared with {runs[0].name} on held-out problems: {why}.")
+    return notes
+
+
 def largest_k(runs: Sequence[Run]) -> int:
     """The largest power of two up to the completions that every problem of every held-out evaluation has; 1 without any."""
     counts = [evaluation.n for run in runs for evaluation in run.evaluations.values()]

@@ -101,7 +101,7 @@ def short_name(path: str) -> str:
     return "-".join(parts[-2:]) or "model"
 
 
-def progress_bar() -> Progress:
+def progress_bar(*, quiet: bool = False) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         TextColumn("{task.fields[doing]}"),
@@ -110,5 +110,5 @@ def progress_bar() -> Progress:
         TextColumn("problems"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(stderr=True, quiet=quiet),
     )

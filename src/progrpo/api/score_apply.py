@@ -14,7 +14,7 @@ from progrpo.errors import ConfigError, DataError, PluginError
 from progrpo.evaluate.score import ScoredCompletion, ScoredMethod, Scoring
 from progrpo.methods import Method
 from progrpo.rollout.recorded import RolloutFile
-from progrpo.settings import Choice, apply_overrides
+from progrpo.settings import Choice, Override, apply_overrides
 from progrpo.train.offline import entropy_changes, require_no_model, token_gradients
 from progrpo.train.rollout_batch import make_rollout_batch
 from progrpo.train.rows import make_rows
@@ -23,7 +23,7 @@ from progrpo.types import RolloutBatch
 _TOKENS = "a run records them with record.tokens=true"
 
 
-def load_methods(named: Sequence[str], overrides: Sequence[str]) -> dict[str, Method]:
+def load_methods(named: Sequence[str], overrides: Sequence[str] | Sequence[Override]) -> dict[str, Method]:
     """Methods by label: what stands before the "=" of `--method LABEL=NAME`, else the last part of the name.
 
     Raises:

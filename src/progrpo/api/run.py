@@ -1,0 +1,149 @@
+"""A run directory as Python sees it: settings, metrics, samples and checkpoints, read when they are asked for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from progrpo.errors import DataError, RunDirectoryError
+from progrpo.files import json_lines, read_jsonl
+from progrpo.rows import read_results
+from progrpo.settings import read_yaml
+from progrpo.train.checkpoint import folders
+
+_TOKENS = frozenset(
+    {"prompt_ids", "token_ids", "sampler_logprobs", "entropies", "entropy_gradients", "prompt_logprobs"}
+)
+"""Columns of a rollouts file with a list as long as the completion."""
+
+
+class TrainingRun:
+    """One run directory, finished or not; what is asked for is read anew each time.
+
+        run = progrpo.load_run("runs/math")
+        run.metrics["rollout/reward"].plot()
+
+    Args:
+        path: the run directory.
+
+    Raises:
+        RunDirectoryError: it holds no run.
+
+    Attributes:
+        path: the run directory.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not (self.path / "config.yaml").is_file():
+            raise RunDirectoryError(f"{self.path}: expected a run directory (with config.yaml in it)")
+
+    @property
+    def name(self) -> str:
+        """The directory's name."""
+        return self.path.resolve().name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting as the run used it, in sections."""
+        return read_yaml(self.path / "config.yaml")
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Versions, device, command and commit."""
+        content: dict[str, Any] = json.loads((self.path / "environment.json").read_text("utf-8"))
+        return content
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """One row per optimiser step (its index), one column per metric; step 0 holds the evaluation before training.
+
+        Each column is explained in docs/metrics.md; what a step did not measure is nan.
+        """
+        path = self.path / "metrics.jsonl"
+        rows = read_jsonl(path) if path.is_file() else []
+        table = pd.DataFrame(rows)
+        return table.set_index("step") if rows else pd.DataFrame(index=pd.Index([], name="step", dtype=int))
+
+    def samples(self, step: int | None = None, *, tokens: bool = False) -> pd.DataFrame:
+        """The completions that were trained on, a row each: step, problem, prompt, completion, status, reward, advantage, ...
+
+        Args:
+            step: the first optimiser step that a rollout feeds, as in the names of the files; None takes all there are.
+            tokens: also the columns with an entry per token, where the file holds them (`record.tokens`).
+
+        Raises:
+            DataError: there is no rollout of that step.
+        """
+        files = self.rollouts
+        if step is not None and step not in files:
+            known = f"{min(files)} to {max(files)}" if files else "none (record.rollouts_every=0)"
+            raise DataError(f"{self.path}: no rollout of step {step} was written; there are {known}")
+        rows = [
+            {"step": number} | {key: value for key, value in row.items() if tokens or key not in _TOKENS}
+            for number, path in files.items()
+            if step in (None, number)
+            for _, row in json_lines(path)
+        ]
+        return pd.DataFrame(rows)
+
+    def evaluations(self, step: int | None = None) -> pd.DataFrame:
+        """The held-out problems of each evaluation during training, a row each: step, problem, n, correct, and the measures.
+
+        Args:
+            step: None takes all there are.
+        """
+        rows = [
+            {"step": number, "problem": one.problem, "n": one.n, "correct": one.correct, **one.measures}
+            for number, path in _by_step(self.path / "evaluations").items()
+            if step in (None, number)
+            for _, one in read_results(path)
+        ]
+        return pd.DataFrame(rows)
+
+    @property
+    def rollouts(self) -> dict[int, Path]:
+        """The files of completions by the first optimiser step they feed; `progrpo.score` reads them."""
+        return _by_step(self.path / "rollouts")
+
+    @property
+    def checkpoints(self) -> dict[int, Path]:
+        """The Hugging Face folders of the checkpoints by optimiser step, ascending; whole ones only."""
+        return {int(path.name.removeprefix("step-")): path for path in folders(self.path / "checkpoints")}
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The latest checkpoint; None before there is one."""
+        return next(reversed(self.checkpoints.values()), None)
+
+    def report(self) -> Path:
+        """Write report.html into the directory; its path."""
+        from progrpo.files import write_whole
+        from progrpo.report.read import load_runs
+        from progrpo.report.run_page.page import make_page
+
+        page = self.path / "report.html"
+        write_whole(page, make_page(load_runs([self.path]), title=f"Run {self.name}"))
+        return page
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        steps = self.metrics.index
+        done = f"{steps[-1]} steps" if len(steps) else "no steps"
+        return f"{type(self).__name__}({str(self.path)!r}: {done}, {len(self.checkpoints)} checkpoints)"
+
+
+def load_run(path: str | Path) -> TrainingRun:
+    """Open a run directory, of `progrpo train` as well.
+
+    Raises:
+        RunDirectoryError: it holds no run.
+    """
+    return TrainingRun(path)
+
+
+def _by_step(folder: Path) -> dict[int, Path]:
+    return {int(path.stem.removeprefix("step-")): path for path in sorted(folder.glob("step-*.jsonl"))}
