@@ -13,7 +13,7 @@ import yaml
 
 from progrpo import cli
 from progrpo import errors as all_errors
-from progrpo.cli import EXIT_STATUSES, main
+from progrpo.cli import EXIT_STATUSES, ending, main
 from progrpo.errors import ConfigError, ProgrpoError, ShapeError, own_place
 from progrpo.settings import read_yaml
 
@@ -167,7 +167,7 @@ def test_a_fault_is_one_line_and_several_are_several(
         raise ConfigError("no a; it needs\n  b:   c\n\n  d:  e\nno f")
 
     monkeypatch.setattr(cli, "app", app)
-    monkeypatch.setattr(cli, "own_place", lambda error: None)  # this test is no file of the user's own
+    monkeypatch.setattr(ending, "own_place", lambda error: None)  # this test is no file of the user's own
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 2

@@ -3,23 +3,20 @@
 Nothing here imports torch until a verb needs it, so that `progrpo --help` answers at once.
 """
 
-import logging
-import os
-import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 
-from progrpo.api.patience import LogHandler, Patience
+from progrpo.api.patience import Patience
 from progrpo.cli import output
+from progrpo.cli.ending import EXIT_STATUSES, run
 from progrpo.cli.output import Json, Quiet, examples
-from progrpo.errors import ProgrpoError, TerminatedError, own_place
 from progrpo.files import to_json
-from progrpo.processes import EndOfProcess, require_alone
+from progrpo.processes import require_alone
+
+__all__ = ["EXIT_STATUSES", "app", "main"]
 
 app = typer.Typer(
     name="progrpo",
@@ -315,91 +312,9 @@ def doctor(
     run_doctor()
 
 
-EXIT_STATUSES = {
-    0: "done",
-    1: "`train --dry-run`: as things are the run would stop, for the reasons given",
-    2: "what was given must be changed first: settings, data, model, names, a directory that is taken, a file of yours that "
-    "raises",
-    3: "a run broke off for what happened meanwhile, and can go on with `--resume` once that is mended: a full disk, numbers "
-    "that are not finite, a verifier that fails too often",
-    130: "Ctrl-C",
-    143: "SIGTERM, as Slurm sends it: a training run has written a checkpoint of its last step",
-}
-"""Of every verb. Anything else, and a traceback, is a fault of this package."""
-
-_GO_ON = {
-    "train": "; go on with --resume",
-    "evaluate": "; what was written is kept, and the same command goes on from there",
-}
-
-
 def main() -> None:
     """Run the command line; what goes wrong is one line on standard error and one of `EXIT_STATUSES`."""
-    end = EndOfProcess()
-    try:
-        _main()
-    except SystemExit as stop:
-        end.status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        raise
-    except BaseException:
-        end.status = 1
-        raise
-
-
-def _main() -> None:
-    output.reset()
-    logging.basicConfig(level=_log_level(), format="%(levelname)s %(message)s", handlers=[LogHandler()])
-    logging.getLogger("huggingface_hub").propagate = False  # it writes its lines itself, and ours would be the second
-    before = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        app()
-    except TerminatedError as stop:
-        typer.secho(str(stop), err=True)
-        sys.exit(stop.exit_code)
-    except ProgrpoError as error:
-        place = own_place(error)
-        for line in _lines(str(error)):
-            typer.secho(f"error: {line}" + (f" (raised at {place})" if place else ""), err=True, fg="red")
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, SystemExit) as stop:
-        # typer turns Ctrl-C into an exit with 130, and says nothing
-        code = 130 if isinstance(stop, KeyboardInterrupt) else stop.code
-        if code not in (130, 143):
-            raise
-        said = "interrupted" if code == 130 else "terminated by SIGTERM"
-        typer.secho(f"{said}{_GO_ON.get(''.join(sys.argv[1:2]), '')}", err=True)
-        sys.exit(code)
-    except Exception as error:
-        # A fault in a file of the user's own is told by its line; one of this package keeps its traceback.
-        place = own_place(error)
-        if place is None:
-            raise
-        logging.getLogger(__name__).debug("the whole of it:", exc_info=error)
-        typer.secho(f"error: {place}: {type(error).__name__}: {' '.join(str(error).split())}", err=True, fg="red")
-        sys.exit(2)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _lines(message: str) -> list[str]:
-    """One line for each fault of a message: what is indented belongs to the line before it."""
-    lines: list[str] = []
-    for line in message.splitlines():
-        if lines and (not line or line[0].isspace()):
-            lines[-1] += f" - {' '.join(line.split())}" if line.strip() else ""
-        else:
-            lines.append(line)
-    return lines
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)
-
-
-def _log_level() -> str:
-    """PROGRPO_LOG, or warnings only where it names no level."""
-    level = os.environ.get("PROGRPO_LOG", "WARNING").upper()
-    return level if level in logging.getLevelNamesMapping() else "WARNING"
+    run(app)
 
 
 def _loading(alone: str = "") -> Patience:
