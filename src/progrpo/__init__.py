@@ -17,7 +17,7 @@
 train           a recipe, a mapping or keywords to a `TrainingRun`; callbacks are `Callback` objects or functions
 evaluate        a model or run on benchmarks or rows to `Evaluations`
 compare         runs side by side: `Comparison`
-score           what several methods make of the rollouts a run recorded: `Scores`
+score           what several methods make of the rollouts a run recorded: `ScoredRollouts`
 load_run        a run directory, finished or not
 load_settings   a recipe with overrides, checked: `RunSettings`
 algo, methods   the equations as pure functions of tensors, for use in any trainer
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from progrpo.api.compare import Comparison, compare
     from progrpo.api.evaluate import Evaluations, evaluate
     from progrpo.api.run import TrainingRun, load_run
-    from progrpo.api.score import Scores, score
+    from progrpo.api.score import ScoredRollouts, score
     from progrpo.api.train import Callback, train
     from progrpo.errors import ProgrpoError, StopTraining
     from progrpo.train.settings import RunSettings, load_settings
@@ -58,7 +58,7 @@ _HOMES = {
     "Evaluations": "progrpo.api.evaluate",
     "ProgrpoError": "progrpo.errors",
     "RunSettings": "progrpo.train.settings",
-    "Scores": "progrpo.api.score",
+    "ScoredRollouts": "progrpo.api.score",
     "StopTraining": "progrpo.errors",
     "TrainingRun": "progrpo.api.run",
     "compare": "progrpo.api.compare",
@@ -75,7 +75,7 @@ __all__ = [
     "Evaluations",
     "ProgrpoError",
     "RunSettings",
-    "Scores",
+    "ScoredRollouts",
     "StopTraining",
     "TrainingRun",
     "clipped_surrogate",

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,11 @@ def evaluate(
     return Evaluations(folder, headers, done)
 
 
+def _load(about: ModelSettings, engine: Choice) -> tuple[LanguageModel, Engine]:
+    model = load_model(about)
+    return model, engines.load(engine, model)
+
+
 def _own_folder(path: str, out: str | Path | None) -> Path:
     """Where the problems of an evaluation are kept."""
     run = Path(path) if (Path(path) / "config.yaml").is_file() else None
@@ -185,14 +190,7 @@ def evaluate_into(
             _claim(folder, about, request.seed)
     transformers_logging.disable_progress_bar()
 
-    loaded: list[tuple[LanguageModel, Engine]] = []
-
-    def load() -> tuple[LanguageModel, Engine]:
-        if not loaded:
-            model = load_model(about)
-            loaded.append((model, engines.load(request.engine, model)))
-        return loaded[0]
-
+    load = cache(partial(_load, about, request.engine))
     headers: list[Mapping[str, Any]] = []
     with progress_bar(quiet=not progress) as bar, Patience(quiet=not progress or bar.console.is_terminal) as patience:
 

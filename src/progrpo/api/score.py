@@ -16,7 +16,7 @@ from progrpo.rollout.recorded import RolloutFile, read_rollouts
 from progrpo.settings import read_overrides
 
 
-class Scores:
+class ScoredRollouts:
     """What `progrpo.score` found.
 
     Attributes:
@@ -73,7 +73,7 @@ def score(
     rollouts: TrainingRun | str | Path | Iterable[str | Path],
     methods: Sequence[str] = ("grpo", "progrpo"),
     **settings: Mapping[str, Any],
-) -> Scores:
+) -> ScoredRollouts:
     """Show the advantages and token weights that several methods give to the same recorded rollouts.
 
         progrpo.score(run, ["grpo", "strong=progrpo"], strong={"alpha": 1.0}).completions
@@ -87,7 +87,7 @@ def score(
         ProgrpoError: a file, method or setting cannot be used.
     """
     files = [read_rollouts(path) for path in rollout_files(rollouts)]
-    return Scores(apply_methods(files, load_methods(methods, read_overrides(settings))), files)
+    return ScoredRollouts(apply_methods(files, load_methods(methods, read_overrides(settings))), files)
 
 
 def rollout_files(rollouts: TrainingRun | str | Path | Iterable[str | Path]) -> list[Path]:

@@ -32,14 +32,14 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from progrpo import __version__
+        import progrpo
 
-        typer.echo(f"progrpo {__version__}")
+        typer.echo(f"progrpo {progrpo.__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def progrpo(
+def _all_verbs(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and stop")
     ] = False,
