@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from progrpo.api.own import RewardLike, Rows, has_rows, reward_section, task_sec
 from progrpo.api.patience import Patience
 from progrpo.api.run import TrainingRun
 from progrpo.api.subject import Subject, check_context, find_model, own_task, progress_bar, short_name, task_choice
-from progrpo.engines import Engine
+from progrpo.engines import Engine, EngineSetup
 from progrpo.environment import environment
 from progrpo.errors import ConfigError, DataError, RunDirectoryError
 from progrpo.evaluate import EvaluateSettings
@@ -24,6 +25,7 @@ from progrpo.evaluate.benchmark import BenchmarkPlan, evaluate_benchmark, plan
 from progrpo.evaluate.presets import PRESETS, PresetName, expand
 from progrpo.files import make_folder, require_writable, to_json, write_whole
 from progrpo.model import LanguageModel, ModelSettings, count_parameters, load_model
+from progrpo.model.description import describe_model
 from progrpo.rows import read_results
 from progrpo.settings import Choice, apply_overrides, parse, read_overrides, read_yaml
 from progrpo.train.settings import SHORT
@@ -131,9 +133,11 @@ def evaluate(
     return Evaluations(folder, headers, done)
 
 
-def _load(about: ModelSettings, engine: Choice) -> tuple[LanguageModel, Engine]:
-    model = load_model(about)
-    return model, engines.load(engine, model)
+def _load(about: ModelSettings, chosen: EngineSetup, ending: ExitStack) -> tuple[LanguageModel, Engine]:
+    """The model and what generates, until `ending` ends."""
+    chosen.prepare(about.device)
+    model = describe_model(about) if chosen.no_weights else load_model(about)
+    return model, ending.enter_context(closing(chosen.make(model)))
 
 
 def _own_folder(path: str, out: str | Path | None) -> Path:
@@ -190,9 +194,14 @@ def evaluate_into(
             _claim(folder, about, request.seed)
     transformers_logging.disable_progress_bar()
 
-    load = cache(partial(_load, about, request.engine))
+    chosen = engines.choose(request.engine)
     headers: list[Mapping[str, Any]] = []
-    with progress_bar(quiet=not progress) as bar, Patience(quiet=not progress or bar.console.is_terminal) as patience:
+    with (
+        ExitStack() as ending,
+        progress_bar(quiet=not progress) as bar,
+        Patience(quiet=not progress or bar.console.is_terminal) as patience,
+    ):
+        load = cache(partial(_load, about, chosen, ending))
 
         def report(line: TaskID, name: str, doing: str, done: int, of: int) -> None:
             bar.update(line, doing=doing, completed=done, total=of)
