@@ -106,6 +106,7 @@ class TrainingProgress:
         if self._pass_at_1 is not None:
             numbers += f"  Pass@1 {self._pass_at_1:.3f}"
         self._step_now = row["step"] + 1
+        self._patience.now("")
         seconds = " ".join(f"{one.label.lower()} {row[one.key]:.2f} s" for one in _SECONDS if row.get(one.key, 0) > 0)
         if self._console.is_terminal:
             if numbers and row["step"]:
