@@ -11,7 +11,6 @@ what stands between two markers of a page is rewritten. The metrics stand in src
 """
 
 import ast
-import json
 import re
 import typing
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -22,10 +21,12 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from progrpo import plugins, schema
 from progrpo.cli.schema import VARIATIONS, params_of
 from progrpo.evaluate import EvaluateSettings
+from progrpo.files import to_json
 from progrpo.methods import Params as BaseParams
 from progrpo.schema.quantity import Quantity
 from progrpo.settings import Choice, meanings
@@ -225,7 +226,7 @@ def _held(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True, validated_data={})
-    return json.dumps(_plain_value(value), ensure_ascii=False, default=str)
+    return to_json(to_jsonable_python(_plain_value(value)))
 
 
 def _plain_value(value: Any) -> Any:

@@ -34,6 +34,7 @@ def rollout_batch() -> Callable[..., RolloutBatch]:
             "certainties": torch.arange(18.0).view(6, 3).sqrt() * mask,
             "raw_logits": torch.arange(18.0).view(6, 3) * mask - 7,
             "proxy_logprobs": -0.1 * mask,
+            "ref_logprobs": (probabilities.log() - 0.1) * mask,
             "nucleus_entropies": torch.arange(18.0).view(6, 3) * mask / 2,
             "verdicts": verdicts_of(correct.float(), [["a", "b", "c"], ["a", "a", "b"]]),
         }

@@ -71,10 +71,11 @@ def test_every_logged_key_is_in_the_schema_and_every_key_of_the_schema_is_logged
     ]
     known = {one.key for one in schema.METRICS} | {f"evaluate/{one.key}" for one in measured}
     reward = {"name": "length", "over": {"name": PARITY}, "limit_tokens": 10, "buffer_tokens": 5}
-    path = run(settings(reward=reward, method={"name": "progrpo", "dual_clip": 3.0, "truncated": "drop"}))
+    method = {"name": "progrpo", "dual_clip": 3.0, "truncated": "drop"}
+    made = settings(reward=reward, method=method, off_policy={"level": "token"}, old_logprobs="trainer")
     logged = {
         re.sub(r"^reward/.*", "reward/NAME", re.sub(r"pass@(?!1$)\d+", "pass@K", key))
-        for row in read_jsonl(path / "metrics.jsonl")
+        for row in read_jsonl(run(made) / "metrics.jsonl")
         for key in row
     }
     unknown = {"memory/peak_gib"} if PeakMemory(torch.device("cpu")).gib() is None else set()

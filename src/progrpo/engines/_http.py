@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from progrpo.errors import ConfigError, EngineError
+from progrpo.files import to_json
 
 T = TypeVar("T")
 
@@ -90,7 +91,7 @@ class HttpServer:
     def _exchange(
         self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float
     ) -> tuple[int, str, bytes]:
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else to_json(body).encode()
         for attempt in (1, 2):
             connection, fresh = self._connection()
             connection.timeout = timeout_s

@@ -1,6 +1,5 @@
 """A `vllm serve` of the run's own: started, watched, and gone when the run is."""
 
-import json
 import os
 import socket
 import subprocess
@@ -16,6 +15,7 @@ from progrpo.engines.vllm import _supervise
 from progrpo.engines.vllm.params import VllmParams
 from progrpo.engines.vllm.start import BACKEND, ENVIRONMENT, arguments, write_description
 from progrpo.errors import EngineError
+from progrpo.files import to_json
 from progrpo.model import LanguageModel
 
 _PROGRAM = ("-m", "vllm.entrypoints.cli.main", "serve")
@@ -39,7 +39,7 @@ class StartedServer:
         given = {**arguments(model, params), "tensor_parallel_size": params.tensor_parallel}
         command = [sys.executable, *program, str(folder / "model"), "--host", params.host, "--port", str(port)]
         command += ["--served-model-name", "policy", "--generation-config", "vllm"]
-        command += ["--weight-transfer-config", json.dumps({"backend": BACKEND}), *flags(given)]
+        command += ["--weight-transfer-config", to_json({"backend": BACKEND}), *flags(given)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, _supervise.__file__, str(os.getpid()), *command],
@@ -99,7 +99,7 @@ def flags(given: Mapping[str, Any]) -> list[str]:
         if isinstance(value, bool):
             made.append(f"--{flag}" if value else f"--no-{flag}")
         elif value is not None:
-            made += [f"--{flag}", json.dumps(value) if isinstance(value, dict | list) else str(value)]
+            made += [f"--{flag}", to_json(value) if isinstance(value, dict | list) else str(value)]
     return made
 
 
