@@ -118,3 +118,19 @@ def test_the_workflow_runs_what_a_change_must_pass() -> None:
     oldest = re.search(r'requires-python = ">=([\d.]+)"', (ROOT / "pyproject.toml").read_text("utf-8"))
     assert oldest is not None
     assert suite["strategy"]["matrix"]["python"][0] == oldest[1]
+
+
+def test_the_page_on_python_calls_what_there_is() -> None:
+    text = (ROOT / "docs" / "python.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    names = {node.attr for block in blocks for node in ast.walk(ast.parse(block)) if _of(node, "progrpo")}
+    assert {"train", "evaluate", "compare", "score", "load_run", "Callback", "StopTraining"} <= names
+    assert names <= set(dir(progrpo))
+    run = {node.attr for block in blocks for node in ast.walk(ast.parse(block)) if _of(node, "run")}
+    assert run <= set(dir(progrpo.TrainingRun))
+    hooks = {node.name for block in blocks for node in ast.walk(ast.parse(block)) if isinstance(node, ast.FunctionDef)}
+    assert hooks - {"reward"} <= set(dir(progrpo.Callback))
+
+
+def _of(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name
