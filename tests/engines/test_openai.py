@@ -145,7 +145,7 @@ def test_an_evaluation_of_an_endpoint(
 ) -> None:
     """Nothing of the model but its tokenizer is read, and the key is in no file."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    verb = importlib.import_module("progrpo.cli.evaluate")  # the package's name `evaluate` is the command's
+    verb = importlib.import_module("progrpo.api.evaluate")
     monkeypatch.setattr(verb, "load_model", lambda *_: pytest.fail("the weights were read"))
     words = ["evaluate", str(tiny_folder()), "--task", "countdown", "-n", "2", "--out", str(tmp_path / "e")]
     words += ["engine.name=openai", f"engine.url={url}", "engine.model=served", "evaluate.problems=3"]
