@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from progrpo.algo.distributions import Further, Nucleus
 from progrpo.model import LanguageModel, ModelSettings, load_model
 from progrpo.train.micro_batch import MicroBatch, micro_batches
 from progrpo.train.passes import top_columns
@@ -63,9 +64,10 @@ def test_the_likeliest_tokens_stand_in_the_columns_of_their_completions(tiny_mod
 
 
 def loss_of(scorer: torch.nn.Module, micro: MicroBatch, weights: Tensor) -> Tensor:
-    """A loss that reads log-probs and entropies, with a weight of its own for each sequence."""
-    made = scorer(micro, micro.scored, entropy_grad=True)
+    """A loss that reads log-probs, entropies and those of the nuclei, with a weight of its own for each sequence."""
+    made = scorer(micro, micro.scored, entropy_grad=True, further=Further(nucleus_entropies=Nucleus(mass=0.7)))
     values = micro.as_columns(made.logprobs) + 0.1 * micro.as_columns(made.entropies)
+    values = values + 0.2 * micro.as_columns(made.further["nucleus_entropies"])
     return (values * weights[micro.index][:, None]).sum()
 
 
