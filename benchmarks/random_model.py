@@ -8,7 +8,16 @@ import torch
 from progrpo.model.files import resolve_path
 
 
-def random_model(folder: Path, *, hidden: int, layers: int, heads: int, intermediate: int, vocabulary: int) -> str:
+def random_model(
+    folder: Path,
+    *,
+    hidden: int,
+    layers: int,
+    heads: int,
+    intermediate: int,
+    vocabulary: int,
+    stored_as: torch.dtype = torch.float32,
+) -> str:
     """Write it to `folder`, which must not be there; its path. Heads share keys and values two by two."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -29,5 +38,5 @@ def random_model(folder: Path, *, hidden: int, layers: int, heads: int, intermed
         }
     )
     torch.manual_seed(0)
-    Qwen2ForCausalLM(config).save_pretrained(folder)
+    Qwen2ForCausalLM(config).to(stored_as).save_pretrained(folder)
     return str(folder)

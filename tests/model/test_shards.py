@@ -63,9 +63,12 @@ def test_it_is_the_model_that_is_read_whole(
     halves = {name for name, value in parameters(sampler).items() if value.dtype == torch.bfloat16}
     linear = {name for name in parameters(sampler) if "proj" in name or "lm_head" in name}
     assert halves == (linear if precision == "bf16" else set())
-    reference = parameters(load_reference(made, sampler))
-    for name, value in parameters(whole).items():
-        assert torch.equal(value.data, reference[name].data.float())
+    for like in (trained, sampler):
+        reference = load_reference(made, like)
+        for name, value in parameters(whole).items():
+            assert torch.equal(value.data, parameters(reference)[name].data.float())
+            assert not parameters(reference)[name].requires_grad
+        assert not reference.model.training
     tokens = torch.arange(8)[None]
     with torch.no_grad(), whole.computing():
         logits = whole.model.eval()(input_ids=tokens).logits

@@ -87,7 +87,7 @@ def load_reference(settings: ModelSettings, like: LanguageModel) -> LanguageMode
     """A frozen model for `Parallel.frozen`: weights as the files hold them, in what has been checked of `like`.
 
     Args:
-        like: a copy to sample from that `load_to_shard` made of a model of the same architecture; it is left as it is.
+        like: what `load_to_shard` made of a model of the same architecture, not sharded yet; it is left as it is.
 
     Raises:
         ModelError: as `load_model`.

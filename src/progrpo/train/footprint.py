@@ -140,5 +140,5 @@ def require_sampling_copy(one: Footprint, mode: Mode, engine: str, device: torch
         raise ConfigError(
             f"engine {engine!r} samples from a whole copy of the model beside the shards: {one.resident / GIB:.1f} GiB in all, "
             f"more than the {there / GIB:.1f} of {device}. Start more processes, or set model.precision=bf16; an engine that "
-            "samples from weights of its own on other devices, such as vLLM, is not there yet"
+            "samples from weights of its own on other devices is vLLM's server: engine.name=vllm engine.mode=server"
         )

@@ -174,4 +174,5 @@ def _memory(chosen: Chosen, processes: int) -> Iterator[str]:
     yield from describe(
         one, mode=mode, count=processes, device=device, shared_by=1 if device.type == "cuda" else processes
     )
-    require_sampling_copy(one, mode, settings.engine.name, device)
+    if not chosen.engine.own_weights:
+        require_sampling_copy(one, mode, settings.engine.name, device)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from progrpo.model import LanguageModel, ModelSettings, load_model
 from progrpo.model.lora import is_adapted
-from progrpo.model.shards import load_reference
 from progrpo.processes import ALONE
 from progrpo.train.parallel import Parallel, ParallelSettings
 from progrpo.train.passes import Passes, SequenceScores
@@ -25,8 +24,8 @@ class Reference:
 
     Args:
         settings: of the model before training, not of a checkpoint.
-        trained: the policy's own scorer, as it is spread over several processes. parallel: how; None for one. whole: the
-            copy of a sharded policy to sample from.
+        trained: the policy's own scorer, as it is spread over several processes. parallel: how; None for one. before:
+            the model before training, frozen, where it has been read to be sharded.
     """
 
     def __init__(
@@ -37,17 +36,16 @@ class Reference:
         *,
         trained: torch.nn.Module | None = None,
         parallel: Parallel | None = None,
-        whole: LanguageModel | None = None,
+        before: LanguageModel | None = None,
     ) -> None:
         parallel = parallel or Parallel(ParallelSettings(), ALONE)
         model, scorer = policy, trained or Scorer(policy, temperature)
         self._adapted = model.model if is_adapted(model.model) else None
         if self._adapted is None:
-            if whole is None:
-                model = load_model(settings.model_copy(update={"gradient_checkpointing": False}), again=True)
-                model.model.requires_grad_(False).eval()
-            else:
-                model = load_reference(settings, whole)
+            if before is None:
+                before = load_model(settings.model_copy(update={"gradient_checkpointing": False}), again=True)
+                before.model.requires_grad_(False).eval()
+            model = before
             scorer = parallel.frozen(Scorer(model, temperature), model.device)
         self._passes = Passes(model, scorer, parallel.processes)
 

@@ -18,7 +18,8 @@ from progrpo.evaluate import require_entropies
 from progrpo.files import require_writable
 from progrpo.methods import Method
 from progrpo.model import LanguageModel, count_parameters, load_model, pick_device
-from progrpo.model.shards import load_to_shard
+from progrpo.model.lora import is_adapted
+from progrpo.model.shards import load_reference, load_to_shard
 from progrpo.processes import ALONE, Processes
 from progrpo.rewards import Reward
 from progrpo.rollout.generate import fit_prompts
@@ -157,26 +158,26 @@ def prepare(
     problems, test = without(problems, excluded, split="train"), without(test, excluded, split="test")
     latest = _latest(settings, out, processes) if run else None
     listen("prepare", {"doing": "loading the model"})
-    model, sampling_copy = _models(chosen, latest, parallel)
+    model, sampling_copy, before = _models(chosen, latest, parallel)
     fitting = fit_splits(settings, model.tokenizer, model.positions, {"training": problems, "test": test})
     problems, test = (kept for kept, _ in fitting.values())
-    data, size = settings.data, settings.batch.prompts
-    stream = ProblemStream(problems, seed=settings.seed, shuffle=data.shuffle, per_rollout=size)
+    shuffle, size = settings.data.shuffle, settings.batch.prompts
+    stream = ProblemStream(problems, seed=settings.seed, shuffle=shuffle, per_rollout=size)
     temperature = settings.sampling.temperature
-    net = method.make_net(model.model.config.get_text_config().hidden_size)
     policy = Policy(
         model,
         settings.optim,
         steps=settings.steps,
         temperature=temperature,
-        net=net,
+        net=method.make_net(model.model.config.get_text_config().hidden_size),
         net_lr_factor=method.net_lr_factor,
         parallel=parallel,
     )
     reference = None
     if "ref_logprobs" in method.needs:
-        whole = sampling_copy.model if sampling_copy else None
-        reference = Reference(model, settings.model, temperature, trained=policy.scorer, parallel=parallel, whole=whole)
+        reference = Reference(
+            model, settings.model, temperature, trained=policy.scorer, parallel=parallel, before=before
+        )
     engine = _capable_engine(chosen, sampling_copy.model if sampling_copy else model, verifier, parallel)
     with _closed_on_failure(engine):
         if latest is not None:
@@ -227,20 +228,24 @@ def _goes_on(out: Path, resume: bool, processes: Processes) -> bool:
 
 def _models(
     chosen: Chosen, latest: checkpoint.Checkpoint | None, parallel: Parallel
-) -> tuple[LanguageModel, SamplingCopy | None]:
+) -> tuple[LanguageModel, SamplingCopy | None, LanguageModel | None]:
     """The model to train, as it was chosen or as a checkpoint left it; where it will be sharded, also the whole one for an
-    engine that has no weights of its own."""
+    engine that has no weights of its own, and the one before training for a method that asks for it."""
     adapter = latest.folder if latest and chosen.settings.model.lora else None
     moved = {"path": str(latest.folder.resolve())} if latest and not adapter else {}
     model = chosen.settings.model.model_copy(update=moved)
     if not parallel.sharded:
-        return load_model(model, adapter=adapter), None
+        return load_model(model, adapter=adapter), None, None
     settings, size = chosen.settings, count_parameters(chosen.settings.model.path, chosen.settings.model.lora)
     reference = "ref_logprobs" in chosen.method.needs
     one = footprint(settings, size, mode=parallel.mode, count=parallel.processes.count, reference=reference)
-    require_sampling_copy(one, parallel.mode, settings.engine.name, pick_device(model.device))
+    if not chosen.engine.own_weights:
+        require_sampling_copy(one, parallel.mode, settings.engine.name, pick_device(model.device))
     trained, whole = load_to_shard(model, adapter=adapter)
-    return trained, None if chosen.engine.own_weights else SamplingCopy(whole)
+    # Made like the one that is trained, which therefore must not be sharded yet.
+    asked = reference and not is_adapted(trained.model)
+    before = load_reference(settings.model, trained) if asked else None
+    return trained, None if chosen.engine.own_weights else SamplingCopy(whole), before
 
 
 def _latest(settings: RunSettings, out: Path, processes: Processes) -> checkpoint.Checkpoint | None:
