@@ -112,7 +112,11 @@ def sample(trainer: Trainer, done: int) -> tuple[Rollout, dict[str, WeightedMean
 def _round(trainer: Trainer, done: int, start: int) -> Rollout:
     settings = trainer.settings
     taken = trainer.stream.take(start, settings.batch.prompts)
-    own = len(range(*trainer.parallel.processes.share(len(taken)).indices(len(taken))))
+
+    def sampled(count: int) -> None:
+        own = range(len(taken))[trainer.parallel.processes.share(len(taken))]
+        trainer.listen("sampled", {"done": count, "of": len(own)})
+
     rollout = run_rollout(
         [problem for _, problem in taken],
         model=trainer.model,
@@ -124,7 +128,7 @@ def _round(trainer: Trainer, done: int, start: int) -> Rollout:
             for epoch, problem in taken
         ],
         processes=trainer.parallel.processes,
-        on_sampled=lambda count: trainer.listen("sampled", {"done": count, "of": own}),
+        on_sampled=sampled,
         # Recorded tokens come with their prompts', so that other methods can be scored on the same rollouts.
         prompt_logprobs=trainer.engine_scores
         and ("prompt_logprobs" in trainer.method.needs or keeps_tokens(settings, done + 1)),
