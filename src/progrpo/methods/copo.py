@@ -38,7 +38,7 @@ class Params(methods.Params):
 def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
     values = methods.base_advantages(batch, params)
     group = batch.rewards.shape[1]
-    entropy = torch.tensor([_disagreement(row) for row in batch.verdicts])  # [P]
+    entropy = torch.tensor([_disagreement(row) for row in batch.verdicts], dtype=torch.float32)  # [P]
     known = batch.judged.any(dim=1)
     mean = batch.rewards.masked_fill(~batch.judged, 0.0).sum(dim=1) / batch.judged.sum(dim=1).clamp(min=1)
     slope = (1 - 1 / group) / math.log2(group) if group > 1 else 0.0
@@ -71,4 +71,4 @@ def _disagreement(row: tuple[Verdict, ...]) -> float:
     """Entropy of a group's answers, in bits."""
     counts = Counter(verdict.extracted for verdict in row if not verdict.failed)
     total = sum(counts.values())
-    return -sum(count / total * math.log2(count / total) for count in counts.values())
+    return -sum((count / total * math.log2(count / total) for count in counts.values()), start=0.0)
