@@ -32,10 +32,10 @@ from progrpo import plugins
 from progrpo.rollout.generate import Rollout
 from progrpo.rollout.verify import Verifier
 from progrpo.settings import parse
-from progrpo.train import loop
+from progrpo.train import loop, sampling
 from progrpo.train.clock import Clock
 from progrpo.train.keeper import Keeper
-from progrpo.train.sampling import sample
+from progrpo.train.sampling import Rollouts
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Trainer, choose, prepare, resolve
 from progrpo.types import Group
@@ -87,7 +87,9 @@ class Side:
         """Learn from the rollout; the seconds that took."""
         self._seconds = 0.0
         clock = Clock(self.trainer.model.device)
-        self._done = loop.rollout_and_update(self.trainer, self._done, clock, Keeper(self.trainer, clock))
+        self._done = loop.rollout_and_update(
+            self.trainer, self._done, clock, Keeper(self.trainer, clock), Rollouts(self.trainer)
+        )
         return self._seconds
 
     def close(self) -> None:
@@ -106,7 +108,7 @@ class Bench:
         self._made = 0
         # progrpo asks for all that any method reads of a rollout.
         side = self._side({"method": {"name": "progrpo"}})
-        self.rollout, _ = sample(side.trainer, 0)
+        self.rollout, _ = sampling.sample(side.trainer, 0)
         side.close()
 
     def seconds(self, changes: Mapping[str, Any]) -> list[tuple[float, float]]:
@@ -172,12 +174,12 @@ def _cuda_peak(work: Callable[[], None]) -> float:
 @contextmanager
 def always(rollout: Rollout) -> Iterator[None]:
     """The training loop is given this rollout in place of a new one."""
-    own = loop.sample
-    loop.sample = lambda trainer, done: (rollout, {})
+    own = sampling.sample
+    sampling.sample = lambda trainer, done: (rollout, {})
     try:
         yield
     finally:
-        loop.sample = own
+        sampling.sample = own
 
 
 def _is_mixed(group: Group) -> bool:

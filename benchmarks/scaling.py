@@ -37,6 +37,7 @@ from progrpo.train.clock import Clock
 from progrpo.train.keeper import Keeper
 from progrpo.train.loop import rollout_and_update
 from progrpo.train.passes import Passes
+from progrpo.train.sampling import Rollouts
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import choose, prepare
 from random_model import random_model
@@ -178,7 +179,7 @@ def work(given: dict[str, str], steps: int) -> None:
             now.update(dict.fromkeys(now, 0.0))
             processes.wait()
             started, cpu = time.perf_counter(), time.process_time()
-            rollout_and_update(trainer, step, clock, Keeper(trainer, clock))
+            rollout_and_update(trainer, step, clock, Keeper(trainer, clock), Rollouts(trainer))
             if step < WARM_UP:
                 continue
             found["seconds"].append(time.perf_counter() - started)

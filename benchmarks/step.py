@@ -22,6 +22,7 @@ from progrpo.settings import parse
 from progrpo.train.clock import Clock
 from progrpo.train.keeper import Keeper
 from progrpo.train.loop import rollout_and_update
+from progrpo.train.sampling import Rollouts
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Trainer, choose, prepare
 from progrpo.types import RolloutBatch
@@ -85,7 +86,7 @@ def main() -> None:
             for name in order:
                 started = time.perf_counter()
                 clock = Clock(trainers[name].model.device)
-                rollout_and_update(trainers[name], step, clock, Keeper(trainers[name], clock))
+                rollout_and_update(trainers[name], step, clock, Keeper(trainers[name], clock), Rollouts(trainers[name]))
                 seconds[name].append(time.perf_counter() - started)
         tokens = {name: sampled_text(Path(folder) / name) for name in METHODS}
     for verifier in verifiers:

@@ -12,6 +12,7 @@ from progrpo.settings import apply_overrides, parse
 from progrpo.train.clock import Clock
 from progrpo.train.keeper import Keeper
 from progrpo.train.loop import rollout_and_update
+from progrpo.train.sampling import Rollouts
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import choose, prepare
 from progrpo.types import RolloutBatch
@@ -39,7 +40,9 @@ class Ours:
         self._memory.start()
         started, cpu_started = time.perf_counter(), time.process_time()
         clock = Clock(self.trainer.model.device)
-        self._done = rollout_and_update(self.trainer, self._done, clock, Keeper(self.trainer, clock))
+        self._done = rollout_and_update(
+            self.trainer, self._done, clock, Keeper(self.trainer, clock), Rollouts(self.trainer)
+        )
         synchronize(self._device)
         seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
         # The loop measures its peak, too, and resets the mark when it has.

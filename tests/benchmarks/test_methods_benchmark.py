@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from progrpo.rollout.verify import Verifier
-from progrpo.train import loop
+from progrpo.train import sampling
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +54,7 @@ def test_the_script_says_what_it_measured(capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_round_is_the_same_work_each_time(tmp_path: Path) -> None:
     settings = script.make_settings(script.GRPO, size=4, rounds=3, out=tmp_path / "unused")
-    own = loop.sample
+    own = sampling.sample
     with Verifier(settings.reward, settings.verify) as verifier:
         bench = script.Bench(verifier, tmp_path, size=4, rounds=3)
         side = bench._side(script.GRPO)
@@ -67,7 +67,7 @@ def test_a_round_is_the_same_work_each_time(tmp_path: Path) -> None:
             assert side.round() > 0
         after = list(side.trainer.model.model.parameters())
         side.close()
-    assert loop.sample is own
+    assert sampling.sample is own
     assert all(torch.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(before, after, strict=True))
     assert len(rows) == 4  # two optimiser steps a round
     for key in ("rollout/reward", "tokens/trained", "tokens/forwarded", "policy/objective", "policy/grad_norm"):
