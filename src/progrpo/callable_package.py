@@ -14,8 +14,8 @@ def make_callable(name: str, home: str) -> None:
     module, _, function = home.partition(":")
 
     def target() -> Callable[..., Any]:
-        found: Callable[..., Any] = getattr(import_module(module), function)
-        return found
+        callee: Callable[..., Any] = getattr(import_module(module), function)
+        return callee
 
     class CallablePackage(ModuleType):
         """A package that is also the function of its name."""

@@ -95,10 +95,10 @@ def load_function(package: str, name: str) -> tuple[str, Callable[..., Any]] | N
     if not colon or not function.isidentifier():
         return None
     module = sys.modules[place] if place in sys.modules else load(package, place)
-    found = getattr(module, function, None)
-    if not callable(found):
+    attribute = getattr(module, function, None)
+    if not callable(attribute):
         raise PluginError(f"{package}: {name!r}: {place} has no function {function!r}; expected MODULE:FUNCTION")
-    return function, found
+    return function, attribute
 
 
 def label(name: str) -> str:

@@ -154,12 +154,12 @@ def apply_overrides(
     Raises:
         ConfigError: see `read_overrides`; or an override runs through a value that is not a mapping.
     """
-    given = overrides if _are_read(overrides) else read_overrides(cast("Iterable[str]", overrides))
+    parsed = overrides if _are_read(overrides) else read_overrides(cast("Iterable[str]", overrides))
     result: dict[str, Any] = _copy(data)
     for section, key in short.items():
         if section in result and not isinstance(result[section], Mapping | None):
             result[section] = {key: result[section]}
-    for one in cast("Sequence[Override]", given):
+    for one in cast("Sequence[Override]", parsed):
         *parents, last = one.key.split(".")
         node = result
         for depth, parent in enumerate(parents):
@@ -279,11 +279,11 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 def meanings(model: type[BaseModel]) -> dict[str, str]:
     """What the source says under each field of a settings model, on one line; "" where it says nothing."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for owner in reversed(model.__mro__):
         if isinstance(owner, type) and issubclass(owner, BaseModel) and owner is not BaseModel:
-            found |= _said(owner)
-    return {name: found.get(name, "") for name in model.model_fields}
+            texts |= _said(owner)
+    return {name: texts.get(name, "") for name in model.model_fields}
 
 
 def _said(owner: type[BaseModel]) -> dict[str, str]:

@@ -89,11 +89,11 @@ def _agree(host: HostLimits, name: str, key: str, value: Any, loss: Loss) -> Non
             f"method {name}: {key}={value!r}: the loss is {host.name}'s own, which has no such setting; leave it out (a preset "
             "may bring it: then give the preset's other settings one by one), or use progrpo's trainer"
         )
-    theirs, found = loss.fields[key]
-    if found != value:
+    theirs, setting = loss.fields[key]
+    if setting != value:
         raise ConfigError(
-            f"method {name}: {key}={value!r}, and {host.name}'s loss has {found!r} ({theirs}); set {theirs} to match, or leave "
-            f"{key} out"
+            f"method {name}: {key}={value!r}, and {host.name}'s loss has {setting!r} ({theirs}); set {theirs} to match, or "
+            f"leave {key} out"
         )
 
 
@@ -101,12 +101,12 @@ def _tell(host: HostLimits, plain: Method, loss: Loss) -> None:
     """Say where the host's loss is not the method's by default."""
     others = []
     surrogate = getattr(plain.module, "SURROGATE", True)
-    for key, (theirs, found) in loss.fields.items():
-        own = getattr(plain.params, key)
+    for key, (theirs, setting) in loss.fields.items():
+        default = getattr(plain.params, key)
         if key == "dual_clip" and not surrogate:
             continue
-        if own != found:
-            others.append(f"{key}: {found!r} ({theirs}) where the method has {own!r}")
+        if default != setting:
+            others.append(f"{key}: {setting!r} ({theirs}) where the method has {default!r}")
     if others:
         logger.warning("method %s with the loss of %s: %s", plain.name, host.name, "; ".join(others))
 
@@ -224,9 +224,9 @@ class _Watched(torch.Tensor):
 def probe(method: Method, group: int = 4) -> tuple[set[str], bool]:
     """Try the method's rollout hooks on a made-up rollout: what it remembers, and whether it reads log-probs."""
     batch = _made_up(group, watched=True)
-    found = method.advantages(batch)
+    result = method.advantages(batch)
     tensors = (batch.old_logprobs, batch.entropies, batch.prompt_logprobs)
-    return set(found.state or {}), any(isinstance(tensor, _Watched) and tensor.read for tensor in tensors)
+    return set(result.state or {}), any(isinstance(tensor, _Watched) and tensor.read for tensor in tensors)
 
 
 def _made_up(group: int, *, watched: bool = False) -> RolloutBatch:

@@ -81,17 +81,17 @@ def advantages_of(method: Method, rows: HostRows) -> RowAdvantages:
     No gradient; computed on the CPU in float32, as in progrpo's trainer.
     """
     batch, place = gathered(rows)
-    found = method.advantages(batch)
+    result = method.advantages(batch)
     mask = rows.mask.cpu()
-    values = found.values.flatten()[place]
-    tokens = values[:, None].expand(mask.shape) if found.tokens is None else found.tokens[place]
-    kept = torch.ones_like(found.values, dtype=torch.bool) if found.keep is None else found.keep
-    kept = kept if found.left_out is None else kept & ~found.left_out
+    values = result.values.flatten()[place]
+    tokens = values[:, None].expand(mask.shape) if result.tokens is None else result.tokens[place]
+    kept = torch.ones_like(result.values, dtype=torch.bool) if result.keep is None else result.keep
+    kept = kept if result.left_out is None else kept & ~result.left_out
     return RowAdvantages(
         values=tokens.masked_fill(~mask, 0.0),
-        per_sequence=values if found.tokens is None else None,
+        per_sequence=values if result.tokens is None else None,
         kept=kept.flatten()[place],
-        whole=found,
+        whole=result,
     )
 
 

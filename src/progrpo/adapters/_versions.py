@@ -27,10 +27,11 @@ def check_host(
         function = getattr(owner, name, None)
         if function is None:
             raise HostError(f"{host} {version}: {label} is missing, which the adapter needs; {remedy}")
-        found = tuple(inspect.signature(function).parameters)
-        if found[: len(expected)] != tuple(expected):
+        parameters = tuple(inspect.signature(function).parameters)
+        if parameters[: len(expected)] != tuple(expected):
             raise HostError(
-                f"{host} {version}: {label}: expected the parameters {', '.join(expected)}, got {', '.join(found)}; {remedy}"
+                f"{host} {version}: {label}: expected the parameters {', '.join(expected)}, got {', '.join(parameters)}; "
+                f"{remedy}"
             )
     if _minor(version) not in {_minor(one) for one in tested}:
         logger.warning(

@@ -55,9 +55,9 @@ def reward_post_process(args: Any, samples: Sequence[Any]) -> tuple[list[float],
         raise ConfigError(
             f"method {method.name} computes from log-probs of completions, and slime's samples have none (rollout_log_probs)"
         )
-    found = advantages_of(method, rows)
-    assert found.per_sequence is not None
-    return raw, found.per_sequence.tolist()
+    advantages = advantages_of(method, rows)
+    assert advantages.per_sequence is not None
+    return raw, advantages.per_sequence.tolist()
 
 
 def _method(args: Any) -> tuple[Method, float]:
@@ -112,21 +112,21 @@ def _rows(args: Any, samples: Sequence[Any], above: float, *, prompts: bool) -> 
 
 def _prompts(args: Any, samples: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Log-probs that a generate function of the user's own has left; an engine's are of temperature 1 and all tokens."""
-    found: list[Sequence[float | None]] = []
+    prompt_rows: list[Sequence[float | None]] = []
     for sample in samples:
         metadata: Mapping[str, Any] = sample.metadata or {}
         if "prompt_logprobs" not in metadata:
             return None
-        found.append(metadata["prompt_logprobs"])
+        prompt_rows.append(metadata["prompt_logprobs"])
     if float(args.rollout_temperature) != 1.0 or float(args.rollout_top_p) != 1.0:
         raise ConfigError(
             f"--rollout-temperature {args.rollout_temperature}, --rollout-top-p {args.rollout_top_p}: the engine's log-probs "
             "of prompts are of temperature 1 and the whole vocabulary, those of responses are not, so that c(q) and c(o) would "
             "not be comparable; set both to 1, or take baseline=group_mean"
         )
-    width = max(len(row) for row in found)
-    values, mask = torch.zeros(len(found), width), torch.zeros(len(found), width, dtype=torch.bool)
-    for number, row in enumerate(found):
+    width = max(len(row) for row in prompt_rows)
+    values, mask = torch.zeros(len(prompt_rows), width), torch.zeros(len(prompt_rows), width, dtype=torch.bool)
+    for number, row in enumerate(prompt_rows):
         for place, value in enumerate(row):
             if value is not None and place > 0:
                 values[number, place], mask[number, place] = value, True

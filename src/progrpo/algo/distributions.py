@@ -65,18 +65,18 @@ class Further:
             return ()
         logprobs = (logits.float() / temperature).log_softmax(dim=-1)
         constant = logprobs.detach()
-        made: dict[str, Tensor] = {}
+        values_by_name: dict[str, Tensor] = {}
         if self.entropy_gradients:
-            made["entropy_gradients"] = entropy_gradient(constant, targets)
+            values_by_name["entropy_gradients"] = entropy_gradient(constant, targets)
         if self.certainties:
-            made["certainties"] = certainty(constant)
+            values_by_name["certainties"] = certainty(constant)
         if self.raw_logits:
-            made["raw_logits"] = logits.detach().float().gather(1, targets[:, None])[:, 0]
+            values_by_name["raw_logits"] = logits.detach().float().gather(1, targets[:, None])[:, 0]
         if self.proxy_logprobs is not None:
-            made["proxy_logprobs"] = proxy_logprob(constant, targets, min_p=self.proxy_logprobs)
+            values_by_name["proxy_logprobs"] = proxy_logprob(constant, targets, min_p=self.proxy_logprobs)
         if self.nucleus_entropies is not None:
-            made["nucleus_entropies"] = nucleus_entropy(logprobs, self.nucleus_entropies)
-        return tuple(made[name] for name in self.names)
+            values_by_name["nucleus_entropies"] = nucleus_entropy(logprobs, self.nucleus_entropies)
+        return tuple(values_by_name[name] for name in self.names)
 
 
 def entropy_gradient(logprobs: Float[Tensor, "M V"], targets: Int[Tensor, " M"]) -> Float[Tensor, " M"]:
@@ -128,8 +128,8 @@ def proxy_logprob(logprobs: Float[Tensor, "M V"], targets: Int[Tensor, " M"], *,
     kept = logprobs >= logprobs.amax(dim=-1, keepdim=True) + math.log(min_p)
     mass = logprobs.masked_fill(~kept, -torch.inf).logsumexp(dim=-1)
     index = targets[:, None]
-    own = logprobs.gather(1, index)[:, 0] - mass
-    return own.clamp(max=0.0).masked_fill(~kept.gather(1, index)[:, 0], -torch.inf)
+    renormalised = logprobs.gather(1, index)[:, 0] - mass
+    return renormalised.clamp(max=0.0).masked_fill(~kept.gather(1, index)[:, 0], -torch.inf)
 
 
 def nucleus_entropy(logprobs: Float[Tensor, "M V"], nucleus: Nucleus) -> Float[Tensor, " M"]:

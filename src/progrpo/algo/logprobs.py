@@ -152,8 +152,8 @@ def head_values(
         if top:
             scaled = logits if temperature == 1 else logits.float() / temperature
             likeliest = scaled.log_softmax(dim=-1, dtype=torch.float32).topk(min(top, logits.shape[-1]), dim=-1).values
-        own = gather_logprobs(logits, targets, temperature)
-        return own, entropy, likeliest, *further.values(logits, targets, temperature)
+        of_targets = gather_logprobs(logits, targets, temperature)
+        return of_targets, entropy, likeliest, *further.values(logits, targets, temperature)
 
     recompute = torch.is_grad_enabled() and states.shape[0] > chunk_rows
     pieces = [

@@ -122,11 +122,11 @@ def evaluate(
         names = [str(one) for one in task]
     elif task is not None and not isinstance(task, str):
         folder = _own_folder(path, out)
-        given = {"test": task} if not isinstance(task, Mapping) else task
-        if not has_rows(given):
+        task_settings = {"test": task} if not isinstance(task, Mapping) else task
+        if not has_rows(task_settings):
             raise ConfigError(f"task: expected names, or problems as a list of mappings, got {task!r:.80}")
         names = ["file"]
-        changes["task"] = {"file": {k: v for k, v in task_section(given, folder).items() if k != "name"}}
+        changes["task"] = {"file": {k: v for k, v in task_section(task_settings, folder).items() if k != "name"}}
     folder, headers, done = evaluate_into(
         path, names, n, preset, changes, None if out is None else Path(out), progress=progress
     )

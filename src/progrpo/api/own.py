@@ -32,8 +32,8 @@ def _part(reward: str | Mapping[str, Any] | Callable[..., Any]) -> dict[str, Any
     if isinstance(reward, str):
         return {"name": reward}
     if isinstance(reward, Mapping):
-        own = reward.get("name")
-        return {**reward, "name": name_of(own)} if callable(own) else dict(reward)
+        name = reward.get("name")
+        return {**reward, "name": name_of(name)} if callable(name) else dict(reward)
     return {"name": name_of(reward)}
 
 

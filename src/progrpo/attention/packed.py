@@ -262,8 +262,8 @@ def _rectangle(bucket: Sequence[Segment]) -> tuple[Tensor, Tensor, Tensor | None
     )
     if _with_prefix(bucket[0]):
         place = torch.arange(_width(bucket))[None]
-        own = torch.where(place < prefix + length, start + place - prefix, 0)
-        both = torch.where(place < prefix, prefix_start + place, own)
+        in_sequence = torch.where(place < prefix + length, start + place - prefix, 0)
+        both = torch.where(place < prefix, prefix_start + place, in_sequence)
         return both, both, None
     offsets = torch.arange(int(length.max()))[None]  # [1, T]
     queries = torch.where(offsets < length, start + offsets, 0)

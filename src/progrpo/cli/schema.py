@@ -93,12 +93,12 @@ def _variation(package: str, definitions: dict[str, Any]) -> dict[str, Any]:
     named = []
     for name in summaries:
         params = params_of(package, name)
-        own = params.model_json_schema(ref_template=f"#/$defs/{package}.{name}.{{model}}") if params else {}
-        inner = own.pop("$defs", {})
+        schema = params.model_json_schema(ref_template=f"#/$defs/{package}.{name}.{{model}}") if params else {}
+        inner = schema.pop("$defs", {})
         if params:
-            _describe(own, inner, params)
+            _describe(schema, inner, params)
         definitions.update({f"{package}.{name}.{key}": definition for key, definition in inner.items()})
-        properties = {"name": {"const": name}} | own.get("properties", {})
+        properties = {"name": {"const": name}} | schema.get("properties", {})
         if package == "methods":
             presets = list(getattr(plugins.load(package, name), "PRESETS", {}))
             properties |= {"add": {"description": "A method whose shift is added to the advantages."}}

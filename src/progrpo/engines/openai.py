@@ -155,11 +155,11 @@ def from_answer(answer: Any, seed: int, sampling: Sampling, params: Params) -> C
     try:
         choice = answer["choices"][0]
         text = choice["text"] if params.api == "completions" else (choice["message"]["content"] or "")
-        reason, given = choice["finish_reason"], choice.get("logprobs") or {}
+        reason, details = choice["finish_reason"], choice.get("logprobs") or {}
         if params.api == "completions":
-            values = given.get("token_logprobs") or []
+            values = details.get("token_logprobs") or []
         else:
-            values = [one["logprob"] for one in given.get("content") or []]
+            values = [one["logprob"] for one in details.get("content") or []]
         ids = choice.get("token_ids") or []
         count = len(ids) or len(values) or int((answer.get("usage") or {}).get("completion_tokens") or 0)
     except (KeyError, IndexError, TypeError, AttributeError) as error:

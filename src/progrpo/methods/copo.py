@@ -44,14 +44,14 @@ def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
     slope = (1 - 1 / group) / math.log2(group) if group > 1 else 0.0
     scores = (mean * (1 - slope * entropy)).masked_fill(~known, torch.nan)
     among_problems = group_advantages(scores[None], scale=params.scale, ddof=params.ddof, eps=params.eps)[0]  # [P]
-    own = (params.steepness * (entropy - params.middle)).sigmoid()
-    own = torch.where((values != 0).any(dim=1), own, 0.0)
+    within = (params.steepness * (entropy - params.middle)).sigmoid()
+    within = torch.where((values != 0).any(dim=1), within, 0.0)
 
     def each_token(of_problem: Tensor) -> Tensor:
         flat = torch.where(batch.judged, of_problem[:, None], 0.0).flatten()
         return flat[:, None].expand(batch.mask.shape)
 
-    return methods.Advantages(values=values, carried={"among": each_token(among_problems), "own": each_token(own)})
+    return methods.Advantages(values=values, carried={"among": each_token(among_problems), "own": each_token(within)})
 
 
 def token_loss(micro: methods.MicroView, surrogate: Tensor, params: Params) -> Tensor:
@@ -63,8 +63,8 @@ def token_loss(micro: methods.MicroView, surrogate: Tensor, params: Params) -> T
         clip_high=params.clip_high,
         dual_clip=params.dual_clip,
     )
-    own = micro.carried["own"]
-    return own * surrogate + (1 - own) * among
+    within = micro.carried["own"]
+    return within * surrogate + (1 - within) * among
 
 
 def _disagreement(row: tuple[Verdict, ...]) -> float:

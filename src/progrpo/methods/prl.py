@@ -33,8 +33,8 @@ class Params(methods.Params):
 
 def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
     values = methods.base_advantages(batch, params)
-    own = values.flatten()[:, None].expand(batch.mask.shape)  # [N, S]
-    tokens = own - _drift(batch, params) / params.eta
+    per_token = values.flatten()[:, None].expand(batch.mask.shape)  # [N, S]
+    tokens = per_token - _drift(batch, params) / params.eta
     tokens = torch.where(batch.judged.flatten()[:, None], tokens, 0.0)
     return methods.Advantages(values=values, tokens=tokens.masked_fill(~batch.mask, 0.0))
 

@@ -62,9 +62,9 @@ def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
     known = batch.state.get("quantiles")
     parts, papers = [], []
     for rows in torch.arange(len(rewards)).split(params.bundle):
-        own = rewards[rows]
-        papers.append(own.sum(dim=0))
-        parts.append(_of_bundle(own, known, params))
+        group_rewards = rewards[rows]
+        papers.append(group_rewards.sum(dim=0))
+        parts.append(_of_bundle(group_rewards, known, params))
     values = torch.cat(parts).float().masked_fill(~batch.judged, 0.0)
     quantiles = _tracked(torch.cat(papers), known, params)
     return methods.Advantages(
@@ -90,7 +90,7 @@ def _of_bundle(rewards: Float[Tensor, "B G"], known: Any, params: Params) -> Flo
     low, high = (_quantile(score, level) for level in (params.level_low, params.level_high))
     if known is not None and params.track != "bundle":
         share = 1.0 if params.track == "track" else 0.5
-        low, high = (share * k + (1 - share) * own for k, own in zip(known, (low, high), strict=True))
+        low, high = (share * k + (1 - share) * now for k, now in zip(known, (low, high), strict=True))
     between = (score - low).clamp(min=0) - (score - high).clamp(min=0) + low - high
     between = between / (params.level_high - params.level_low + params.eps)
     tail = -(low - score).clamp(min=0) / (params.level_low + params.eps)

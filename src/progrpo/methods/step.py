@@ -168,8 +168,10 @@ def decide(
     batch = step.batch if pool is None else replace(step.batch, pool=pool)
     reweighted = method.reweight(batch)
     if step.importance is not None:
-        own = reweighted.weights
-        reweighted = replace(reweighted, weights=step.importance if own is None else own * step.importance)
+        token_weights = reweighted.weights
+        reweighted = replace(
+            reweighted, weights=step.importance if token_weights is None else token_weights * step.importance
+        )
     advantages = batch.advantages if reweighted.advantages is None else reweighted.advantages
     mask = batch.mask if reweighted.keep is None else batch.mask & reweighted.keep
 

@@ -71,14 +71,14 @@ def _certainty(batch: RolloutBatch, params: Params) -> Float[Tensor, "P G"]:
 def _held_back(
     batch: RolloutBatch, values: Float[Tensor, "P G"], acted_on: Bool[Tensor, "P G"], params: Params
 ) -> Float[Tensor, "N S"]:
-    own = values.flatten()[:, None].expand(batch.mask.shape)  # [N, S]
+    per_token = values.flatten()[:, None].expand(batch.mask.shape)  # [N, S]
     if batch.raw_logits is None or not bool(batch.mask.any()):
-        return own.masked_fill(~batch.mask, 0.0)
+        return per_token.masked_fill(~batch.mask, 0.0)
     logits = batch.raw_logits.float()
     least, most = logits[batch.mask].min(), logits[batch.mask].max()
     # torch.isclose, as in the released code: a range of rounding errors is none
     level = torch.isclose(least, most)
     place = torch.full_like(logits, 0.5) if bool(level) else (logits - least) / (most - least + 1e-6)
-    moved = own - params.gamma * place
-    moved = torch.where(own > 0, moved.clamp(min=0.0), moved)
-    return torch.where(acted_on.flatten()[:, None], moved, own).masked_fill(~batch.mask, 0.0)
+    moved = per_token - params.gamma * place
+    moved = torch.where(per_token > 0, moved.clamp(min=0.0), moved)
+    return torch.where(acted_on.flatten()[:, None], moved, per_token).masked_fill(~batch.mask, 0.0)

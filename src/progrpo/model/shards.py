@@ -93,8 +93,8 @@ def load_reference(settings: ModelSettings, like: LanguageModel) -> LanguageMode
         ModelError: as `load_model`.
     """
     stored = dict(_read_stored(settings).requires_grad_(False).named_parameters(remove_duplicate=False))
-    own = {id(value): stored[name] for name, value in like.model.named_parameters(remove_duplicate=False)}
-    return replace(like, model=copy.deepcopy(like.model, own).eval())
+    shared = {id(value): stored[name] for name, value in like.model.named_parameters(remove_duplicate=False)}
+    return replace(like, model=copy.deepcopy(like.model, shared).eval())
 
 
 def _read_stored(settings: ModelSettings) -> Any:

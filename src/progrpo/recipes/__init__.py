@@ -10,8 +10,8 @@ _HERE = Path(__file__).parent
 
 def names() -> list[str]:
     """The names of all of them, those of no folder first."""
-    found = [path.relative_to(_HERE).with_suffix("").as_posix() for path in _HERE.rglob("*.yaml")]
-    return sorted(found, key=lambda name: ("/" in name, name))
+    names = [path.relative_to(_HERE).with_suffix("").as_posix() for path in _HERE.rglob("*.yaml")]
+    return sorted(names, key=lambda name: ("/" in name, name))
 
 
 def summaries() -> dict[str, str]:

@@ -255,8 +255,8 @@ def _module(name: str) -> ModuleType:
 def _names_within(value: object) -> list[str]:
     """The names of the rewards that a reward is made of (`combined`, `length`), at any depth."""
     if isinstance(value, Mapping):
-        own = [value["name"]] if isinstance(value.get("name"), str) else []
-        return own + [name for one in value.values() for name in _names_within(one)]
+        named = [value["name"]] if isinstance(value.get("name"), str) else []
+        return named + [name for one in value.values() for name in _names_within(one)]
     return [name for one in value for name in _names_within(one)] if isinstance(value, tuple | list) else []
 
 

@@ -94,16 +94,17 @@ def only_function(module: ModuleType, name: str) -> Callable[..., Any] | None:
     Raises:
         PluginError: it defines several, and none is called `reward`.
     """
-    own = {
+    functions = {
         key: value
         for key, value in vars(module).items()
         if inspect.isfunction(value) and value.__module__ == module.__name__ and not key.startswith("_")
     }
-    if "reward" in own or len(own) == 1:
-        return own.get("reward") or next(iter(own.values()))
-    if len(own) > 1 and any(takes_columns(value) for value in own.values()):
+    if "reward" in functions or len(functions) == 1:
+        return functions.get("reward") or next(iter(functions.values()))
+    if len(functions) > 1 and any(takes_columns(value) for value in functions.values()):
         raise PluginError(
-            f"reward {name!r} defines {', '.join(own)}; name the one that is meant: reward.name={name}:{next(iter(own))}"
+            f"reward {name!r} defines {', '.join(functions)}; name the one that is meant: "
+            f"reward.name={name}:{next(iter(functions))}"
         )
     return None
 
@@ -114,15 +115,15 @@ def _with_columns(name: str, function: Callable[..., Any]) -> Callable[[Sequence
         known = dict.fromkeys(key for row in rows for key in row)
         if not _takes_any(function):
             known = {key: None for key in known if plugins.takes(function, key)}
-        given: dict[str, list[Any]] = {key: [row.get(key) for row in rows] for key in known}
+        columns: dict[str, list[Any]] = {key: [row.get(key) for row in rows] for key in known}
         prompts = [_prompt(problem) for problem in problems]
-        given["completions"] = [
+        columns["completions"] = [
             text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
             for text, prompt in zip(texts, prompts, strict=True)
         ]
         if _takes_any(function) or plugins.takes(function, "prompts"):
-            given["prompts"] = prompts
-        rewards = function(**given)
+            columns["prompts"] = prompts
+        rewards = function(**columns)
         if not isinstance(rewards, Sequence) or isinstance(rewards, str) or len(rewards) != len(texts):
             count = f"{len(rewards)} of them" if isinstance(rewards, Sequence) else type(rewards).__name__
             raise PluginError(
@@ -141,8 +142,8 @@ def columns_of(problem: Problem) -> dict[str, Any]:
 
 def _prompt(problem: Problem) -> Any:
     """The prompt as its row has it; where the row was not kept, as the model is given it."""
-    own = problem.info.get("prompt", problem.prompt)
-    return own if isinstance(own, str) else [dict(message) for message in own]
+    row_prompt = problem.info.get("prompt", problem.prompt)
+    return row_prompt if isinstance(row_prompt, str) else [dict(message) for message in row_prompt]
 
 
 def _missing(function: Callable[..., Any], problem: Problem) -> str | None:

@@ -93,11 +93,12 @@ def limit_s(params: Params) -> float:
 
 def prepare(params: Params) -> None:
     """Raises ConfigError where a worker process would have to judge by a function that only this process knows."""
-    own = [part.name for part in params.parts if part.name.startswith(rewards.SESSION)]
-    if own and slow(params):
+    of_session = [part.name for part in params.parts if part.name.startswith(rewards.SESSION)]
+    if of_session and slow(params):
         raise ConfigError(
-            f"reward: {own[0].removeprefix(rewards.SESSION)} is a function of this session, but a reward beside it is judged "
-            "in worker processes, which cannot know it; put the function into a file (my_reward.py) and import it from there"
+            f"reward: {of_session[0].removeprefix(rewards.SESSION)} is a function of this session, but a reward beside it is "
+            "judged in worker processes, which cannot know it; put the function into a file (my_reward.py) and import it from "
+            "there"
         )
     for _, reward in _parts(params):
         reward.prepare()

@@ -114,8 +114,8 @@ def _round(trainer: Trainer, done: int, start: int) -> Rollout:
     taken = trainer.stream.take(start, settings.batch.prompts)
 
     def sampled(count: int) -> None:
-        own = range(len(taken))[trainer.parallel.processes.share(len(taken))]
-        trainer.listen("sampled", {"done": count, "of": len(own)})
+        share = range(len(taken))[trainer.parallel.processes.share(len(taken))]
+        trainer.listen("sampled", {"done": count, "of": len(share)})
 
     rollout = run_rollout(
         [problem for _, problem in taken],

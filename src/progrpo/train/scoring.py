@@ -93,13 +93,13 @@ def rescore(
         lengths = torch.tensor([len(rows.prompts[int(n)]) for n in index[::group]])
         prompt_mask = column_mask(lengths, scores.prompt_logprobs.shape[1])
         prompt_mask[:, 0] = False
-    found: dict[str, Any] = scores.further
+    further: dict[str, Any] = scores.further
     scored = replace(
         part_of_batch(batch, problems),
         old_logprobs=scores.logprobs,
         entropies=scores.entropies,
         prompt_logprobs=scores.prompt_logprobs,
         prompt_mask=prompt_mask,
-        **found,
+        **further,
     )
     return scored, scores.token_counts

@@ -68,10 +68,10 @@ def progrpo_loss(
     Raises:
         ConfigError: what a loss of one sequence cannot honour; at the first call.
     """
-    found = _settings(two_rewards, tuple(sorted(params.items())))
+    chosen = _settings(two_rewards, tuple(sorted(params.items())))
     changed = replace(
         inputs,
-        advantages=shifted_advantages(inputs.trainer_logprobs, inputs.advantages, inputs.loss_mask, found),
+        advantages=shifted_advantages(inputs.trainer_logprobs, inputs.advantages, inputs.loss_mask, chosen),
     )
     if base == "default":
         outputs = host.default_loss_fn(changed, DefaultLossConfig(**(base_kwargs or {})))
@@ -79,7 +79,7 @@ def progrpo_loss(
         outputs = host.ipo_loss_fn(changed, IPOLossConfig(**(base_kwargs or {})))
     else:
         raise ConfigError(f"base={base!r}: expected 'default' or 'ipo'")
-    own = inputs.loss_mask
-    moved = (changed.advantages - inputs.advantages)[own].abs().sum() / own.sum().clamp(min=1)
+    trained = inputs.loss_mask
+    moved = (changed.advantages - inputs.advantages)[trained].abs().sum() / trained.sum().clamp(min=1)
     outputs.metrics["progrpo/shift_abs"] = moved
     return outputs

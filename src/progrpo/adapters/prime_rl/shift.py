@@ -29,25 +29,25 @@ def settings_of(two_rewards: bool, **params: Any) -> Any:
         raise ConfigError(
             f"{', '.join(idle)}: advantages and loss are prime-rl's; set them there, and here the shift alone"
         )
-    found = methods.load(Choice(name="progrpo", **params)).params
-    if found.baseline not in _BASELINES:
+    chosen = methods.load(Choice(name="progrpo", **params)).params
+    if chosen.baseline not in _BASELINES:
         raise ConfigError(
-            f"baseline={found.baseline!r} needs all completions of the group, and a loss of prime-rl sees one; expected one of "
-            f"{', '.join(_BASELINES)}"
+            f"baseline={chosen.baseline!r} needs all completions of the group, and a loss of prime-rl sees one; expected one "
+            f"of {', '.join(_BASELINES)}"
         )
-    if found.low_by == "entropy":
+    if chosen.low_by == "entropy":
         raise ConfigError("low_by='entropy': prime-rl hands its loss no entropies; take low_by='prob'")
-    if found.skip == "all_wrong":
+    if chosen.skip == "all_wrong":
         raise ConfigError(
             "skip='all_wrong': a loss of prime-rl cannot tell all wrong from all correct; 'degenerate' or 'never'"
         )
-    if (found.skip == "degenerate" or found.apply_to != "all") and not two_rewards:
+    if (chosen.skip == "degenerate" or chosen.apply_to != "all") and not two_rewards:
         raise ConfigError(
-            f"skip={found.skip!r}, apply_to={found.apply_to!r}: a loss of prime-rl sees no group: an advantage of 0 has "
+            f"skip={chosen.skip!r}, apply_to={chosen.apply_to!r}: a loss of prime-rl sees no group: an advantage of 0 has "
             "to stand for one that is all correct or all incorrect, and its sign for the verdict; that is right where rewards "
             "have two values: say so with two_rewards=true, or set skip='never', apply_to='all'"
         )
-    return found
+    return chosen
 
 
 def shifted_advantages(
@@ -64,13 +64,13 @@ def shifted_advantages(
         float32 without gradient. The prompt is the run of tokens before the first of `mask`; later gaps are an environment's.
     """
     values = advantages.detach().float()
-    own = mask.nonzero()[:, 0]
-    if not len(own):
+    trained = mask.nonzero()[:, 0]
+    if not len(trained):
         return values
-    plain = values[own[0]]
+    plain = values[trained[0]]
     if params.skip == "degenerate" and plain == 0:
         return values
-    first = int(own[0])
+    first = int(trained[0])
     prompt = torch.zeros_like(mask)
     prompt[1:first] = True
     correct = (plain > 0)[None, None]

@@ -55,13 +55,13 @@ _found: ContextVar[RowAdvantages | None] = ContextVar("found", default=None)
 
 def estimate(token_level_rewards: Tensor, response_mask: Tensor, **_: Any) -> tuple[Tensor, Tensor]:
     """SkyRL's advantage estimator `progrpo`: what the trainer below has computed; alone it knows too little."""
-    found = _found.get()
-    if found is None:
+    result = _found.get()
+    if result is None:
         raise ConfigError(
             "advantage_estimator=progrpo: SkyRL's own trainer shows an estimator rewards alone; return "
             "progrpo.adapters.skyrl.trainer.ProGRPORayTrainer from get_trainer"
         )
-    values = found.values.to(token_level_rewards.device) * response_mask
+    values = result.values.to(token_level_rewards.device) * response_mask
     return values, values
 
 
@@ -116,18 +116,18 @@ class ProGRPORayTrainer(RayPPOTrainer):
         total = data_fwd_pass["sequences"].shape[1]
         data_fwd_pass.metadata["response_length"] = total - 1
         try:
-            found = super()._execute_forward_pass(model, data_fwd_pass, key, mini_batch_boundaries)
+            result = super()._execute_forward_pass(model, data_fwd_pass, key, mini_batch_boundaries)
         finally:
             data_fwd_pass.metadata["response_length"] = narrow
-        if found.shape[1] != total - 1:
+        if result.shape[1] != total - 1:
             raise HostError(
-                f"skyrl {version('skyrl')}: a pass over {total} columns gave {found.shape[1]} log-probs, expected {total - 1}; "
-                f"pip install skyrl=={TESTED[-1]}"
+                f"skyrl {version('skyrl')}: a pass over {total} columns gave {result.shape[1]} log-probs, expected {total - 1}"
+                f"; pip install skyrl=={TESTED[-1]}"
             )
         known = self._listening
         count = len(known["response_mask"])
-        self._wide = rollout.taken_apart(found[:count], known["attention_mask"], known["response_mask"])
-        return found[:, -narrow:]
+        self._wide = rollout.taken_apart(result[:count], known["attention_mask"], known["response_mask"])
+        return result[:, -narrow:]
 
     def compute_advantages_and_returns(self, data: Any) -> Any:
         """SkyRL's, whose estimator gives the method's."""
@@ -135,14 +135,14 @@ class ProGRPORayTrainer(RayPPOTrainer):
             raise HostError(
                 "skyrl: advantages were asked for before the pass that scores; the adapter knows them after it"
             )
-        found = advantages_of(self._chosen, self._rows(data))
-        token = _found.set(found)
+        result = advantages_of(self._chosen, self._rows(data))
+        token = _found.set(result)
         try:
             data = super().compute_advantages_and_returns(data)
         finally:
             _found.reset(token)
         self.all_metrics.update(
-            {name: mean.value for name, mean in found.whole.stats.items() if mean.value is not None}
+            {name: mean.value for name, mean in result.whole.stats.items() if mean.value is not None}
         )
         return data
 

@@ -50,13 +50,13 @@ class ProGRPOAdvantage(GroupAdvantage):
         """The experiences with advantages and returns, and the method's metrics."""
         if not exps:
             return [], {}
-        found = experience_advantages(self._method, exps, above=self._above)
-        for row, experience in zip(found.values, exps, strict=True):
+        result = experience_advantages(self._method, exps, above=self._above)
+        for row, experience in zip(result.values, exps, strict=True):
             mask = experience.action_mask
             count = len(experience.tokens) - experience.prompt_length if mask is None else len(mask)
             experience.advantages = row[:count].clone()
             experience.returns = experience.advantages.clone()
-        return exps, {name: mean.value for name, mean in found.whole.stats.items() if mean.value is not None}
+        return exps, {name: mean.value for name, mean in result.whole.stats.items() if mean.value is not None}
 
     @classmethod
     def default_args(cls) -> dict[str, Any]:

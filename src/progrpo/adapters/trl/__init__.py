@@ -99,9 +99,9 @@ class ProGRPOTrainer(GRPOTrainer):
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
         """TRL's, kept: [N, F] of all processes, nan where a function returned None."""
-        found = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        self._rewards_per_func = found.detach()
-        return found
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        self._rewards_per_func = rewards.detach()
+        return rewards
 
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *more: Any, **named: Any

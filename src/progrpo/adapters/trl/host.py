@@ -62,11 +62,11 @@ def check(trainer: type, config: type, version: str) -> None:
             raise HostError(
                 f"trl {version}: {trainer.__name__}.{name} is missing, which the adapter overrides; {remedy}"
             )
-        found = tuple(inspect.signature(function).parameters)
-        if found[: len(known)] != known:
+        parameters = tuple(inspect.signature(function).parameters)
+        if parameters[: len(known)] != known:
             raise HostError(
                 f"trl {version}: {trainer.__name__}.{name}: expected the parameters {', '.join(known)}, got "
-                f"{', '.join(found)}; {remedy}"
+                f"{', '.join(parameters)}; {remedy}"
             )
     there = {field.name for field in dataclasses.fields(config)}
     if missing := [name for name in CONFIG_FIELDS if name not in there]:

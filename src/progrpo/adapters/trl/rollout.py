@@ -94,8 +94,8 @@ def make_rollout(
     step = make_step(batch, advantages, slice(0, len(batch.rewards)), seed=seed)
     decided = decide(method, step, longest=longest, skip_zero=False)
     if corrections is not None:
-        own = decided.reweighted.weights
-        weights = corrections if own is None else own * corrections
+        method_weights = decided.reweighted.weights
+        weights = corrections if method_weights is None else method_weights * corrections
         decided = replace(decided, reweighted=replace(decided.reweighted, weights=weights))
     return GenerationBatch(step=step, decided=decided, on_policy=on_policy)
 

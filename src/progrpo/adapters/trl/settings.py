@@ -108,7 +108,7 @@ def choose(
     name: str,
     params: Mapping[str, Any],
     loss_from: LossFrom,
-    given: Mapping[str, Any],
+    config: Mapping[str, Any],
     defaults: Mapping[str, Any],
     *,
     group: int,
@@ -126,7 +126,7 @@ def choose(
     """
     if loss_from not in ("method", "trl"):
         raise ConfigError(f"loss_from={loss_from!r}: expected 'method' or 'trl'")
-    method, fields = (_with_own_loss if loss_from == "method" else _with_trl_loss)(name, dict(params), given, defaults)
+    method, fields = (_with_own_loss if loss_from == "method" else _with_trl_loss)(name, dict(params), config, defaults)
     _refuse(method)
     state, reads = probe(method, group)
     if state:
@@ -154,21 +154,21 @@ def advantages_from(method: Method, batch: RolloutBatch, host: torch.Tensor) -> 
 
 
 def _with_own_loss(
-    name: str, params: dict[str, Any], given: Mapping[str, Any], defaults: Mapping[str, Any]
+    name: str, params: dict[str, Any], config: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> tuple[Method, dict[str, Any]]:
     for field, (off, instead) in _ONLY_TRL.items():
-        if given[field] not in (None, off):
+        if config[field] not in (None, off):
             raise ConfigError(
-                f"{field}={given[field]!r} is part of TRL's loss and not of this method's: {instead}; leave it out, or take "
+                f"{field}={config[field]!r} is part of TRL's loss and not of this method's: {instead}; leave it out, or take "
                 "TRL's loss with loss_from='trl'"
             )
     for field, (setting, values) in SHARED.items():
-        if given[field] is None:
+        if config[field] is None:
             continue
-        value = _translated(field, given[field], values)
+        value = _translated(field, config[field], values)
         if setting in params and params[setting] != value:
             raise ConfigError(
-                f"{field}={given[field]!r} and method_params[{setting!r}]={params[setting]!r} set the same thing differently; "
+                f"{field}={config[field]!r} and method_params[{setting!r}]={params[setting]!r} set the same thing differently; "
                 "leave one out"
             )
         params[setting] = value
@@ -181,13 +181,13 @@ def _with_own_loss(
 
 
 def _with_trl_loss(
-    name: str, params: dict[str, Any], given: Mapping[str, Any], defaults: Mapping[str, Any]
+    name: str, params: dict[str, Any], config: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> tuple[Method, dict[str, Any]]:
-    fields = {field: defaults[field] if value is None else value for field, value in given.items()}
+    fields = {field: defaults[field] if value is None else value for field, value in config.items()}
     module = plugins.load("methods", name)
-    if own := [hook for hook in LOSS_HOOKS if hasattr(module, hook)]:
+    if hooks := [hook for hook in LOSS_HOOKS if hasattr(module, hook)]:
         raise ConfigError(
-            f"method {name} changes more than the advantages ({', '.join(own)}), so that TRL's loss would not be its loss; "
+            f"method {name} changes more than the advantages ({', '.join(hooks)}), so that TRL's loss would not be its loss; "
             "leave loss_from at 'method'"
         )
     preset = getattr(module, "PRESETS", {}).get(params.get("preset"), {})

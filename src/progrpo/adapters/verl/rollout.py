@@ -128,8 +128,8 @@ def method_advantages(
         prompt_logprobs=prompts,
         prompt_mask=prompt_mask,
     )
-    found = advantages_of(method, rows)
-    if found.per_sequence is None:
+    result = advantages_of(method, rows)
+    if result.per_sequence is None:
         if len(finals) != len(groups):
             raise ConfigError(
                 f"method {method.name} gives each token an advantage of its own, and an agent's answers consist of several "
@@ -137,11 +137,11 @@ def method_advantages(
             )
         back = torch.empty(len(finals), dtype=torch.long)
         back[torch.tensor(finals)] = torch.arange(len(finals))
-        return replace(found, values=found.values[back], kept=found.kept[back])
-    per_sequence = found.per_sequence[owner]
+        return replace(result, values=result.values[back], kept=result.kept[back])
+    per_sequence = result.per_sequence[owner]
     return replace(
-        found,
+        result,
         values=per_sequence[:, None] * rollout.mask.cpu(),
         per_sequence=per_sequence,
-        kept=found.kept[owner],
+        kept=result.kept[owner],
     )

@@ -102,10 +102,10 @@ def _fits(name: str, mode: str, spec: Mapping[str, Any]) -> None:
             f"{_ACTOR}.policy_loss.loss_mode={mode} is the loss of another method than {name}; set +algorithm.progrpo.name="
             f"{mode.removeprefix('progrpo_')}, or loss_mode=vanilla"
         )
-    if wanted is not None and (own := sorted(spec.keys() - {"name", "scale", "ddof", "eps", "add"})):
+    if wanted is not None and (extra := sorted(spec.keys() - {"name", "scale", "ddof", "eps", "add"})):
         raise ConfigError(
-            f"method {name}: {', '.join(own)}: verl hands a policy loss its own settings alone, so that the workers would not "
-            "know; leave it at its default, and give the clip range as clip_ratio_low and clip_ratio_high"
+            f"method {name}: {', '.join(extra)}: verl hands a policy loss its own settings alone, so that the workers would "
+            "not know; leave it at its default, and give the clip range as clip_ratio_low and clip_ratio_high"
         )
 
 

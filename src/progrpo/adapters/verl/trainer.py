@@ -60,9 +60,9 @@ _results: ContextVar[list[rollout.RowAdvantages]] = ContextVar("results")
 
 
 @contextmanager
-def _known(chosen: settings.VerlMethod, found: VerlRollout) -> Iterator[list[rollout.RowAdvantages]]:
+def _known(chosen: settings.VerlMethod, sampled: VerlRollout) -> Iterator[list[rollout.RowAdvantages]]:
     """Within, the estimator sees `found`; what it computed is put into the list."""
-    token, results = _rollout.set((chosen, found)), _results.set([])
+    token, results = _rollout.set((chosen, sampled)), _results.set([])
     try:
         yield _results.get()
     finally:
@@ -84,12 +84,12 @@ def estimate(
     if known is None:
         chosen = settings.from_estimator(_plain(config))
         rows = HostRows(groups=list(index), rewards=rewards, mask=response_mask.bool(), correct_above=chosen.above)
-        found = advantages_of(chosen.method, rows)
+        result = advantages_of(chosen.method, rows)
     else:
         chosen, seen = known
-        found = rollout.method_advantages(chosen.method, seen, rewards.cpu(), above=chosen.above)
-        _results.get().append(found)
-    values = found.values.to(token_level_rewards.device) * response_mask
+        result = rollout.method_advantages(chosen.method, seen, rewards.cpu(), above=chosen.above)
+        _results.get().append(result)
+    values = result.values.to(token_level_rewards.device) * response_mask
     return values, values
 
 
@@ -125,10 +125,10 @@ class _WithMethod:
         """verl's, whose estimator is told what it does not get."""
         with _known(self._chosen, self._seen(batch)) as results:
             batch = super()._compute_advantage(batch, metrics)  # type: ignore[misc]
-        (found,) = results
-        metrics.update({name: mean.value for name, mean in found.whole.stats.items() if mean.value is not None})
-        if not bool(found.kept.all()):
-            batch = _drop(batch, found.kept)
+        (result,) = results
+        metrics.update({name: mean.value for name, mean in result.whole.stats.items() if mean.value is not None})
+        if not bool(result.kept.all()):
+            batch = _drop(batch, result.kept)
         return batch
 
     def _seen(self, batch: Any) -> VerlRollout:

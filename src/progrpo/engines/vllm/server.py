@@ -224,10 +224,10 @@ class ServerEngine(Engine):
 
     def _require_version(self, version: int, when: str) -> None:
         with self._dead_named():
-            if (found := self._versions()) != {str(version)}:
+            if (versions := self._versions()) != {str(version)}:
                 raise EngineError(
-                    f"engine vllm: {when} the server holds the weights of step {', '.join(sorted(found))}; expected {version}: "
-                    "does another run send it weights?"
+                    f"engine vllm: {when} the server holds the weights of step {', '.join(sorted(versions))}; expected "
+                    f"{version}: does another run send it weights?"
                 )
 
     def _prompt_logprobs(self, place: int, tokens: list[int]) -> list[float]:

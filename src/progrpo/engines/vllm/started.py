@@ -36,10 +36,10 @@ class StartedServer:
         self._log = folder / "server.log"
         port = params.port or free_port(params.host)
         self.url = f"http://{params.host}:{port}"
-        given = {**arguments(model, params), "tensor_parallel_size": params.tensor_parallel}
+        engine_settings = {**arguments(model, params), "tensor_parallel_size": params.tensor_parallel}
         command = [sys.executable, *program, str(folder / "model"), "--host", params.host, "--port", str(port)]
         command += ["--served-model-name", "policy", "--generation-config", "vllm"]
-        command += ["--weight-transfer-config", to_json({"backend": BACKEND}), *flags(given)]
+        command += ["--weight-transfer-config", to_json({"backend": BACKEND}), *flags(engine_settings)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, _supervise.__file__, str(os.getpid()), *command],
@@ -84,23 +84,23 @@ class StartedServer:
         self._folder.cleanup()
 
 
-def environment(own: Mapping[str, str]) -> dict[str, str]:
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """The variables a server is started with: ours, its calls for weights open, and none that makes it one of our processes."""
     several = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-    kept = {name: value for name, value in own.items() if name not in several}
+    kept = {name: value for name, value in variables.items() if name not in several}
     return {**ENVIRONMENT, **kept, "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_SERVER_DEV_MODE": "1"}
 
 
-def flags(given: Mapping[str, Any]) -> list[str]:
+def flags(settings: Mapping[str, Any]) -> list[str]:
     """Arguments of vLLM's engine as those of `vllm serve`: --max-num-seqs 8, --no-enable-chunked-prefill; None is left out."""
-    made: list[str] = []
-    for name, value in given.items():
+    words: list[str] = []
+    for name, value in settings.items():
         flag = name.replace("_", "-")
         if isinstance(value, bool):
-            made.append(f"--{flag}" if value else f"--no-{flag}")
+            words.append(f"--{flag}" if value else f"--no-{flag}")
         elif value is not None:
-            made += [f"--{flag}", to_json(value) if isinstance(value, dict | list) else str(value)]
-    return made
+            words += [f"--{flag}", to_json(value) if isinstance(value, dict | list) else str(value)]
+    return words
 
 
 def free_port(host: str) -> int:

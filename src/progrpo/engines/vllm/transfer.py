@@ -82,12 +82,12 @@ def chunks(tensors: Iterable[tuple[str, Tensor]], size: int = CHUNK_BYTES) -> It
     chunk: list[tuple[str, Tensor]] = []
     held = 0
     for name, tensor in tensors:
-        own = tensor.detach().to("cpu").contiguous()
-        if chunk and held + own.nbytes > size:
+        on_cpu = tensor.detach().to("cpu").contiguous()
+        if chunk and held + on_cpu.nbytes > size:
             yield chunk
             chunk, held = [], 0
-        chunk.append((name, own))
-        held += own.nbytes
+        chunk.append((name, on_cpu))
+        held += on_cpu.nbytes
     if chunk:
         yield chunk
 

@@ -22,9 +22,9 @@ def __getattr__(name: str) -> Any:
 
         def init_transfer_engine(self, init_info: InitInfo) -> None:
             self.shutdown()
-            own = self.parallel_config
-            replica = getattr(own, "data_parallel_index", 0) or 0
-            rank = init_info.first_rank + replica * own.world_size + own.rank
+            layout = self.parallel_config
+            replica = getattr(layout, "data_parallel_index", 0) or 0
+            rank = init_info.first_rank + replica * layout.world_size + layout.rank
             wire = Wire(init_info.host, init_info.port, rank=rank, world=init_info.world, timeout_s=init_info.timeout_s)
             wire.meet()
             self._wire = wire

@@ -106,14 +106,14 @@ def _over_seeds(ours: Evaluation, theirs: Evaluation, names: Mapping[str, Sequen
 
     if min(len(ours.seeds), len(theirs.seeds)) < 2:
         return {}
-    found: dict[str, Interval | None] = {}
+    intervals: dict[str, Interval | None] = {}
     for key in names:
         mine, base = means(ours, key), means(theirs, key)
         if ours.seeds.keys() == theirs.seeds.keys():
-            found[key] = over_seeds([a - b for a, b in zip(mine, base, strict=True)])
+            intervals[key] = over_seeds([a - b for a, b in zip(mine, base, strict=True)])
         else:
-            found[key] = difference_over_seeds(mine, base)
-    return {key: interval for key, interval in found.items() if interval is not None}
+            intervals[key] = difference_over_seeds(mine, base)
+    return {key: interval for key, interval in intervals.items() if interval is not None}
 
 
 def measures_of(
