@@ -646,7 +646,7 @@ def _(here: Path) -> Given:
 
 @case(OWN, "a reward without `score`")
 def _(here: Path) -> Given:
-    return Given(words=reward(here, "def scroe(text, problem):\n    return 1\n"))
+    return Given(words=reward(here, "def clean(text):\n    return text\n\ndef scroe(text, problem):\n    return 1\n"))
 
 
 @case(OWN, "a task that raises while it loads")
