@@ -149,7 +149,7 @@ def test_each_request_is_announced_once_and_before_the_others_end(tiny_model: La
         results = engine(tiny_model, max_rows=2).generate(asked, SAMPLING, on_done=on_done)
     assert sorted(index for index, _, _ in announced) == [0, 1, 2, 3]
     assert all(result is results[index] for index, result, _ in announced)
-    assert announced[0][2] < passes[0] / 2
+    assert announced[0][2] < passes[0]  # while others were still being sampled
 
 
 def replace_seeds(request: Request) -> Request:
