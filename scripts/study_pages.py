@@ -140,14 +140,16 @@ def signal_table(results: Results, setup: str, variants: Sequence[Variant], seed
 
 
 def draw_over_steps(results: Results, variants: Sequence[Variant], seeds: Sequence[int], out: Path) -> None:
-    """Pass@1, Pass@32, distinct solutions and entropy over the steps of the long runs; bands are intervals over seeds."""
+    """Pass@1, Pass@32, distinct solutions and entropy over the steps of the long runs; bands are intervals over seeds.
+    Of a variant only the seeds that went to the end, so that a line is of the same runs throughout."""
     names = ("pass@1", "pass@32", "distinct_correct", "entropy")
     figure = _figure(11, 6.2)
     for axes, name in zip(figure.subplots(2, 2).flat, names, strict=True):
         for variant in variants:
             steps = sorted({p["step"] for curve in results.curves("on_policy", *variant, seeds) for p in curve})
+            whole = list(results.values("on_policy", *variant, seeds, steps[-1], name))
             columns = [
-                np.array(list(results.values("on_policy", *variant, seeds, step, name).values())) for step in steps
+                np.array(list(results.values("on_policy", *variant, whole, step, name).values())) for step in steps
             ]
             means, halves = np.array([interval(column) for column in columns]).T * _scale(name)
             colour, line = STYLES[variant.family]
@@ -223,18 +225,31 @@ def page(results: Results, seeds: Sequence[int]) -> str:
     parts = []
     for setup, title, step in (
         ("on_policy", "600 steps, on-policy", 600),
-        ("on_policy", "150 steps, on-policy", 150),
+        ("on_policy", "150 steps, on-policy, each family at the strength that was chosen", 150),
         *((setup, setup, SETUPS[setup].unit) for setup in SETUPS if setup != "on_policy"),
     ):
         variants = in_setup(results, setup, step)
+        if (setup, step) == ("on_policy", 150):
+            variants = _at_their_best(results, variants, seeds)
         if not variants:
             continue
         parts += [f"### {title}", level_table(results, setup, variants, seeds, step)]
         parts.append(difference_table(results, setup, variants, seeds, step, TESTED))
-        if (setup, step) != ("on_policy", 150):
-            parts.append(difference_table(results, setup, variants, seeds, step, KS))
+        parts.append(difference_table(results, setup, variants, seeds, step, KS))
         parts.append(signal_table(results, setup, variants, seeds, step))
+    every = in_setup(results, "on_policy", 150)
+    parts += ["### 150 steps, on-policy, every strength", level_table(results, "on_policy", every, seeds, 150)]
     return "\n\n".join(parts)
+
+
+def _at_their_best(results: Results, variants: Sequence[Variant], seeds: Sequence[int]) -> list[Variant]:
+    """Of each family the strength that the scan chose; none of a family that was not scanned whole."""
+    there = set(variants)
+    best = []
+    for family, about in FAMILIES.items():
+        if all(Variant(family, strength) in there for strength in about.strengths):
+            best.append(Variant(family, chosen(results, family, seeds)))
+    return best
 
 
 def _shade(variant: Variant) -> float:
