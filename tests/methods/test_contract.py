@@ -198,11 +198,9 @@ def test_loss_and_gradient_are_finite(name: str, settings: dict[str, object]) ->
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_method_learns_something(name: str) -> None:
-    def learns(seed: int) -> bool:
-        batch = random_batch(seed)
-        return bool(step_of(load(name), batch, drifted(batch, 5, 0.05), by_rows(batch)).gradient.norm() > 1e-5)
-
-    assert any(learns(seed) for seed in (11, 12, 13))
+    batch = random_batch(12 if name == "ttrv" else 11)  # ttrv: the answers of batch 11 agree as well in every group
+    found = step_of(load(name), batch, drifted(batch, 5, 0.05), by_rows(batch))
+    assert found.gradient.norm() > 1e-5
 
 
 def same(one: Outcome, other: Outcome, of: Callable[[Tensor], Tensor] = lambda rows: rows) -> None:
@@ -216,7 +214,7 @@ def same(one: Outcome, other: Outcome, of: Callable[[Tensor], Tensor] = lambda r
 @pytest.mark.parametrize("name", NAMES)
 def test_padding_changes_no_gradient(name: str) -> None:
     method = load(name, **SETTINGS.get(name, {}))
-    for seed in range(2):
+    for seed in range(3):
         batch = random_batch(seed)
         states, logprobs = by_rows(batch), drifted(batch, seed, 0.3)
         count, width = batch.mask.shape
@@ -244,7 +242,7 @@ def test_the_order_of_problems_changes_no_gradient(name: str) -> None:
     method = load(name, **SETTINGS.get(name, {}))
     order = torch.tensor([2, 0, 1])
     sequences = (3 * order[:, None] + torch.arange(3)).flatten()
-    for seed in range(2):
+    for seed in range(3):
         batch = random_batch(seed)
         # No two rewards alike: where all covariances are 0, KL-Cov takes the first token.
         batch = replace(batch, rewards=batch.rewards + torch.arange(9).view(3, 3) / 50)
@@ -264,7 +262,7 @@ def test_the_order_of_problems_changes_no_gradient(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_micro_batches_change_no_gradient(name: str, settings: dict[str, object]) -> None:
     method = load(name, **settings, **({"dropout": 0.0} if name == "flowrl" else {}))
-    for seed in range(2):
+    for seed in range(3):
         batch = random_batch(seed)
         states, logprobs = by_rows(batch), drifted(batch, seed, 0.3)
         order = torch.randperm(9, generator=torch.Generator().manual_seed(seed))
@@ -308,7 +306,7 @@ def guarded(method: Method) -> Method:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_method_writes_into_its_arguments(name: str) -> None:
     method = guarded(load(name))
-    for seed in range(2):
+    for seed in range(3):
         batch = random_batch(seed)
         step_of(method, batch, drifted(batch, seed, 0.3), by_rows(batch))
     added = methods.load(Choice(name="grpo", add="progrpo"))
