@@ -1,13 +1,10 @@
 """What the adapter takes for granted of TRL, and the refusal where it is otherwise."""
 
 import dataclasses
-import inspect
-import logging
 from typing import Any
 
+from progrpo.adapters._versions import check_host
 from progrpo.errors import HostError
-
-logger = logging.getLogger(__name__)
 
 TESTED = ("1.15.0", "1.16.0")
 """The versions that the tests were run with (docs/adapters.md)."""
@@ -56,33 +53,13 @@ def check(trainer: type, config: type, version: str) -> None:
         HostError: a name is missing, or a method has other parameters; the message names them and the remedy.
     """
     remedy = f"install a version the adapter knows: pip install 'trl=={TESTED[-1]}'"
-    for name, known in OVERRIDDEN.items():
-        function = getattr(trainer, name, None)
-        if function is None:
-            raise HostError(
-                f"trl {version}: {trainer.__name__}.{name} is missing, which the adapter overrides; {remedy}"
-            )
-        parameters = tuple(inspect.signature(function).parameters)
-        if parameters[: len(known)] != known:
-            raise HostError(
-                f"trl {version}: {trainer.__name__}.{name}: expected the parameters {', '.join(known)}, got "
-                f"{', '.join(parameters)}; {remedy}"
-            )
     there = {field.name for field in dataclasses.fields(config)}
     if missing := [name for name in CONFIG_FIELDS if name not in there]:
         raise HostError(f"trl {version}: {config.__name__} has no field {', '.join(missing)}; {remedy}")
-    if _minor(version) not in {_minor(tested) for tested in TESTED}:
-        logger.warning(
-            "trl %s: the adapter was tested with %s; the names it overrides are there and look the same",
-            version,
-            ", ".join(TESTED),
-        )
+    known = {f"{trainer.__name__}.{name}": (trainer, name, parameters) for name, parameters in OVERRIDDEN.items()}
+    check_host("trl", version, TESTED, known, remedy=remedy)
 
 
 def defaults(config: type, names: tuple[str, ...] = CONFIG_FIELDS) -> dict[str, Any]:
     """The defaults of GRPOConfig itself: what a field means that nobody set."""
     return {field.name: field.default for field in dataclasses.fields(config) if field.name in names}
-
-
-def _minor(version: str) -> tuple[str, ...]:
-    return tuple(version.split(".")[:2])
