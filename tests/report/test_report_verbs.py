@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from made_up_runs import MakeRun, write_benchmark, write_model
+from made_up_runs import MakeRun, with_seed, write_benchmark, write_model
 from typer.testing import CliRunner
 
 from progrpo.cli import app
@@ -154,3 +154,17 @@ def test_other_problems_are_not_compared(make_run: MakeRun, tmp_path: Path) -> N
     row = page[page.index("<h3>Difference to") : page.index("Intervals over problems do not")]
     assert 'colspan="6">Other problems, not compared.</td>' in row
     assert "Each run minus" not in row
+
+
+def test_runs_of_several_seeds_fit_a_terminal_of_80_columns(make_run: MakeRun, tmp_path: Path) -> None:
+    correct = {"grpo-0": (0, 2, 4), "grpo-1": (0, 2, 3), "balanced-0": (1, 3, 4), "balanced-1": (1, 2, 4)}
+    paths = [with_seed(make_run(name, correct=of), int(name[-1]), alpha=name < "c") for name, of in correct.items()]
+    arguments = ["compare", *map(str, paths), "--out", str(tmp_path / "page.html")]
+    shown = CliRunner().invoke(app, arguments, env={"COLUMNS": "80"}, catch_exceptions=False).stdout
+    lines = shown.split("held-out: mean over problems")[1].splitlines()
+    assert max(map(len, lines[:-1])) <= 80  # the last is the page's path
+    assert "…" not in shown
+    names = [line.split()[0] for line in lines if re.match(r" (grpo|balanced) ", line)]
+    assert names == ["grpo", "balanced", "balanced"]
+    # 6 and 5 of 12: 45.8 on the mean; the interval over 2 seeds is ± 12.706 * 4.17, cut to what a share can be
+    assert re.search(r"over 2 seeds +\[0\.0, 98\.8\]", shown)

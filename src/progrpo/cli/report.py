@@ -26,6 +26,8 @@ from progrpo.statistics import Interval
 
 PERCENT = schema.metric("evaluate/pass@1")
 """Writes shares and their differences."""
+NAME_WIDTH = 12
+"""Characters that a table leaves to the names of runs, where the terminal is narrow."""
 
 
 def run_report(run: Path) -> None:
@@ -75,7 +77,7 @@ def tables(runs: Sequence[Run], summary: Summary) -> list[Table]:
                 _cell(measure, evaluation.interval(measure.key), over_seeds=evaluation.over_seeds(measure.key))
                 for measure in summary.measures
             ]
-            table.add_row(Text(f"{runs[run].name}{_seeds(runs[run])}\nstep {evaluation.step}"), *cells)
+            table.add_row(_heading(runs[run], f"step {evaluation.step}"), *cells)
         shown.append(table)
     if summary.differences:
         table = _table(f"difference to {runs[0].name}, paired by problem", summary.measures, percent="points")
@@ -85,8 +87,7 @@ def tables(runs: Sequence[Run], summary: Summary) -> list[Table]:
                 for measure in summary.measures
             ]
             about = f"step {difference.step}" if difference.problems else "other problems, not compared"
-            name = f"{runs[difference.run].name}{_seeds(runs[difference.run])}"
-            table.add_row(Text(f"{name}\n{about}"), *cells)
+            table.add_row(_heading(runs[difference.run], about), *cells)
         shown.append(table)
     return shown
 
@@ -97,8 +98,8 @@ def benchmark_tables(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> li
     if not compared:
         return []
     title = f"benchmarks: % of completions or problems; difference in Pass@1 to {runs[0].name} [95 % interval]"
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("run", overflow="fold", min_width=14)
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("run", overflow="fold", min_width=NAME_WIDTH)
     columns = [one for one in schema.columns("compare") if any(_member(one, benchmark) for benchmark in compared)]
     for heading in (*(one.at("k").heading for one in columns), "difference", "Holm's p"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -168,8 +169,8 @@ def _nothing_to_compare(runs: Sequence[Path]) -> list[str]:
 
 
 def _table(title: str, measures: Sequence[Quantity], percent: str = "%") -> Table:
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("run", overflow="fold")
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("run", overflow="fold", min_width=NAME_WIDTH)
     for measure in measures:
         label = measure.label.replace(" ", "\n")
         unit = percent if measure.percent else measure.unit
@@ -177,8 +178,9 @@ def _table(title: str, measures: Sequence[Quantity], percent: str = "%") -> Tabl
     return table
 
 
-def _seeds(run: Run) -> str:
-    return f", {len(run.seeds)} seeds" if run.seeds else ""
+def _heading(run: Run, about: str) -> Text:
+    """A run's name, what stands in its row, and, with several seeds, what its second interval is over."""
+    return Text("\n".join([run.name, about, *([f"over {len(run.seeds)} seeds"] if run.seeds else [])]))
 
 
 def _cell(
@@ -188,5 +190,5 @@ def _cell(
         return Text(NOTHING)
     lines = [measure.value(interval.mean, signed=signed), measure.range(interval, signed=signed)]
     if over_seeds is not None:
-        lines.append(f"seeds {measure.range(over_seeds, signed=signed)}")
+        lines.append(measure.range(over_seeds, signed=signed))
     return Text("\n".join(lines))
