@@ -82,6 +82,39 @@ def load(package: str, name: str) -> ModuleType:
     return importlib.import_module(f"progrpo.{package}.{name}")
 
 
+def of_another(package: str, chosen: str, *, kind: str) -> Callable[[str], str]:
+    """What is to be said of a setting that a variation does not have: that it is of another one of the package, and how to
+    leave it behind. "" of a setting that none has.
+
+    Args:
+        chosen: the name of the variation. kind: the section that chooses it ("method"), for the remedy.
+    """
+
+    def hint(key: str) -> str:
+        owners = [name for name in names(package) if key in getattr(_params(package, name), "model_fields", {})]
+        return _left_behind(f"a setting of {_some(owners)}", kind, chosen) if owners else ""
+
+    return hint
+
+
+def preset_of_another(package: str, chosen: str, preset: str, *, kind: str) -> str:
+    """The same of a preset."""
+    owners = [name for name in names(package) if preset in getattr(load(package, name), "PRESETS", {})]
+    return _left_behind(f"a preset of {_some(owners)}", kind, chosen) if owners else ""
+
+
+def _params(package: str, name: str) -> object:
+    return getattr(load(package, name), "Params", None)
+
+
+def _some(owners: list[str]) -> str:
+    return ", ".join(owners[:8]) + (", ..." if len(owners) > 8 else "")
+
+
+def _left_behind(what: str, kind: str, chosen: str) -> str:
+    return f"it is {what}: {kind}={chosen} replaces the whole section, and {kind}.name={chosen} keeps its other keys"
+
+
 def load_function(package: str, name: str) -> tuple[str, Callable[..., Any]] | None:
     """The function that "PLACE:FUNCTION" names, with its name alone; None for any other name.
 

@@ -3,7 +3,7 @@
 import ast
 import inspect
 import textwrap
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
@@ -33,16 +33,16 @@ class Settings(BaseModel):
             for key, value in data.items()
             if isinstance(value, str | int | float)
             and (field := cls.model_fields.get(key)) is not None
-            and _is_list(field.annotation)
+            and is_list(field.annotation)
         }
         return {**data, **single} if single else data
 
 
-def _is_list(annotation: Any) -> bool:
+def is_list(annotation: Any) -> bool:
     """Whether a type is a tuple of any length, or that or None, and takes no single value."""
     kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
     if get_origin(annotation) in (Union, UnionType) and len(kinds) == 1:
-        return _is_list(kinds[0])
+        return is_list(kinds[0])
     return get_origin(annotation) is tuple and get_args(annotation)[-1:] == (Ellipsis,)
 
 
@@ -69,12 +69,20 @@ NamedChoice = Annotated[
 S = TypeVar("S", bound=BaseModel)
 
 
-def parse(model: type[S], data: Mapping[str, Any], *, where: str, overrides: "Sequence[Override]" = ()) -> S:
+def parse(
+    model: type[S],
+    data: Mapping[str, Any],
+    *,
+    where: str,
+    overrides: "Sequence[Override]" = (),
+    hint: Callable[[str], str] = lambda key: "",
+) -> S:
     """Validate `data` as `model`.
 
     Args:
         where: what the user wrote, for the message ("recipes/math.yaml", "method progrpo").
         overrides: those that were applied to it: a fault of one is told as its own.
+        hint: what is to be said of an unknown key; "" where nothing is, and the nearest known key stands in its place.
 
     Raises:
         ConfigError: one line per problem with the dotted key, what was expected and what was got.
@@ -85,7 +93,7 @@ def parse(model: type[S], data: Mapping[str, Any], *, where: str, overrides: "Se
         told: dict[str, list[str]] = {}
         for problem in error.errors():
             place = _override_at(problem, overrides) or where
-            told.setdefault(place, []).append(_explain(model, problem))
+            told.setdefault(place, []).append(_explain(model, problem, hint))
         raise ConfigError("; ".join(f"{place}: " + "; ".join(lines) for place, lines in told.items())) from None
 
 
@@ -224,7 +232,7 @@ def _copy(value: Any) -> Any:
     return {key: _copy(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
-def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
+def _explain(model: type[BaseModel], problem: Mapping[str, Any], hint: Callable[[str], str]) -> str:
     """One sentence for one pydantic error: key, rule, value, remedy."""
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location) or "settings"
@@ -233,11 +241,13 @@ def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
         translated = [words for name in ([f"{key}.{one}" for one in inner] or [key]) if (words := ours(name))]
         if translated:
             return "; ".join(translated)
+        if said := hint(key):
+            return f"unknown key {key!r}; {said}"
         known = _fields_at(model, location[:-1])
         elsewhere = _sections_with(model, location[-1])
         near = elsewhere or get_close_matches(location[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
-        return f"unknown key {key!r}; {hint}"
+        remedy = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+        return f"unknown key {key!r}; {remedy}"
     if problem["type"] == "missing":
         return f"{key}: missing; it has no default"
     message = problem["msg"].removeprefix("Value error, ")

@@ -237,6 +237,14 @@ def test_shipped_recipes_resolve(recipe: Path, tmp_path: Path, tiny_folder: Call
         (["task.numbers"], "expected key=value"),
         (["task.numbers=[1"], "the value is not readable as YAML"),
         (["optim={lr: 1, lr: 2}"], "key 'lr' stands twice"),
+        (
+            ["method.alpha=1", "method.name=grpo"],
+            "unknown key 'alpha'; it is a setting of entropy_advantage, epo, perplexity, progrpo, simko, uniqueness: "
+            "method=grpo replaces the whole section",
+        ),
+        (["method.preset=paper", "method.name=grpo"], "it is a preset of progrpo: method=grpo replaces"),
+        (["task.name=grid_path"], "unknown key 'numbers'; it is a setting of countdown: task=grid_path replaces"),
+        (["engine.utilisation=0.5"], "unknown key 'utilisation'"),
         (["device=cpu"], "unknown key 'device'; did you mean 'model.device'"),
     ],
 )

@@ -8,8 +8,9 @@ from test_cli import Here
 
 from progrpo import plugins
 from progrpo.cli.schema import VARIATIONS, models_of, params_of, run_schema
+from progrpo.errors import ConfigError
 from progrpo.settings import Choice, meanings
-from progrpo.train.settings import RunSettings
+from progrpo.train.settings import SHORT, RunSettings, load_settings
 
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
@@ -80,10 +81,17 @@ WRONG = [
     ({"method": {"name": "progrpo", "preset": "papre"}}, "papre"),
     ({"task": {"name": "countdown", "numbers": "four"}}, "four"),
     ({"parallel": "fdsp2"}, "fdsp2"),
+    ({"method": 3}, "3"),
+    ({"record": {"trackers": "tensorbaord"}}, "tensorbaord"),
 ]
 RIGHT = [
     {"parallel": "fsdp2"},
+    {"method": "grpo", "task": "countdown", "reward": "expression", "engine": "hf", "model": "embedded:countdown"},
+    {"reward": "./mine.py"},
     {"reward": None},
+    {"record": {"trackers": "tensorboard", "profile_rollouts": 3}},
+    {"evaluate": {"measures": "pass_at_k"}},
+    {"model": {"path": "m", "lora": {"target": "q_proj"}}},
     {"method": {"name": "./mine.py", "anything": 1}},
     {"method": {"name": "grpo", "add": "progrpo"}},
     {"evaluate": {"measures": ["pass_at_k", {"name": "./brevity.py", "limit": 3}]}},
@@ -111,6 +119,30 @@ def test_what_the_schema_refuses_and_takes(schema: dict[str, Any]) -> None:
         assert word in str(next(check.iter_errors(recipe(changes)), ""))
     for changes in RIGHT:
         assert not [error.message for error in check.iter_errors(recipe(changes))]
+
+
+@pytest.mark.parametrize("changes", [*RIGHT, *(changes for changes, _ in WRONG)])
+def test_the_reader_takes_what_the_schema_takes(schema: dict[str, Any], changes: dict[str, Any]) -> None:
+    """A section given as its name alone, a list of one given as its entry: `load_settings` and the schema agree."""
+    whole = recipe(changes)
+    refused = bool(list(checker(schema).iter_errors(whole)))
+    try:
+        load_settings(whole)
+    except ConfigError:
+        assert refused
+    else:
+        # the settings of a variation are known once it is loaded
+        assert not refused or {"method", "task"} & changes.keys()
+
+
+def test_every_section_may_be_its_name_alone(schema: dict[str, Any]) -> None:
+    for section, key in SHORT.items():
+        kinds = schema["properties"][section]["anyOf"]
+        assert any(kind.get("type") == "string" or "anyOf" in kind or "enum" in kind for kind in kinds), (section, key)
+    (entry,) = [
+        kind for kind in schema["$defs"]["RecordSettings"]["properties"]["trackers"]["anyOf"] if "allOf" in kind
+    ]
+    assert entry["allOf"][0]["enum"] == ["tensorboard", "wandb", "trackio"]
 
 
 def test_every_recipe_keeps_to_the_schema(schema: dict[str, Any]) -> None:

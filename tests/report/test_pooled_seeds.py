@@ -1,9 +1,11 @@
 import json
+import math
 import re
 
 import pytest
 from made_up_runs import MakeRun, evaluation_row, metrics_row, with_seed, write_benchmark, write_jsonl
 
+from progrpo.api.compare import compare
 from progrpo.report.comparison.results import summarise
 from progrpo.report.read import Run, load_runs
 from progrpo.report.run_page.page import make_page
@@ -89,6 +91,24 @@ def test_the_same_seeds_are_pairs_and_others_are_not(make_run: MakeRun, seeds: t
     half = 0.0 if seeds == (0, 1) else 0.125 * 2**0.5 * 4.30265
     assert difference.same_seeds is (seeds == (0, 1))
     assert (found.mean, found.high - found.mean) == (pytest.approx(0.25), pytest.approx(half, abs=1e-4))
+
+
+def test_the_tables_of_compare_have_intervals_over_seeds(make_run: MakeRun) -> None:
+    seeds = (("a", 0, (1, 1, 1)), ("a", 1, (2, 2, 2)), ("b", 5, (2, 2, 2)), ("b", 6, (3, 3, 3)))
+    paths = [with_seed(make_run(f"{name}-{seed}", correct=c), seed, alpha=name == "b") for name, seed, c in seeds]
+    # 25 and 50 % against 50 and 75 % with other seeds: Welch's half width is 12.5 sqrt(2) t(2)
+    found = compare(paths)
+    row = found.differences.set_index("measure").loc["pass@1"]
+    assert (row["mean"], row["low"], row["high"], row["seeds"]) == (0.25, 0.25, 0.25, 2)
+    assert row["seeds_high"] - 0.25 == pytest.approx(0.125 * 2**0.5 * 4.30265, abs=1e-4)
+    assert 0.25 - row["seeds_low"] == pytest.approx(0.125 * 2**0.5 * 4.30265, abs=1e-4)
+    first = found.held_out.set_index(["run", "measure"]).loc[("a", "distinct_correct")]
+    assert (first["seeds"], first["seeds_low"]) == (2, pytest.approx(1.5 - 12.7062 * 0.5, abs=1e-3))
+    alone = compare([paths[0], *paths[2:]])
+    row = alone.differences.set_index("measure").loc["pass@1"]
+    assert row["seeds"] == 1
+    assert math.isnan(row["seeds_low"])
+    assert alone.as_json()["differences"][0]["seeds_high"] is None
 
 
 def test_one_seed_against_several_has_no_interval_over_seeds(make_run: MakeRun) -> None:

@@ -590,6 +590,10 @@ def test_more_problems_per_rollout_than_there_are(settings: Make) -> None:
         ),
         ({"batch": {"prompts": 4, "group": 1}}, "batch.group: input should be greater than or equal to 2, got 1"),
         ({"sampling": {"max_new_tokens": 5, "temperature": 0}}, "training needs a value above 0"),
+        (
+            {"model": {"path": "m", "precision": "fp16"}},
+            r"model.precision: fp16 \(float16\) is refused.*bf16 has the range",
+        ),
         ({"optim": {"lr": -1}}, "optim.lr: input should be greater than 0, got -1"),
         ({"optim": {"learning_rate": 1}}, "'optim.learning_rate' is TRL's name; here it is optim.lr"),
         ({"methd": {"name": "grpo"}}, "unknown key 'methd'; did you mean 'method'"),

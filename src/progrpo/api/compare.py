@@ -1,6 +1,7 @@
 """`progrpo.compare`: runs side by side as tables, and the page."""
 
 from collections.abc import Sequence
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +10,27 @@ import pandas as pd
 from progrpo.api.evaluate import Evaluations
 from progrpo.api.run import TrainingRun
 from progrpo.errors import ConfigError
-from progrpo.files import make_folder, write_whole
+from progrpo.files import finite_or_none, make_folder, write_whole
 from progrpo.report.comparison.results import not_compared, summarise
 from progrpo.report.paper.tables import write_tables
-from progrpo.report.read import load_runs
+from progrpo.report.read import Run, load_runs
 from progrpo.report.run_page.page import make_page, make_tables
 from progrpo.report.seeds import pool_seeds
 from progrpo.statistics import Interval
 
 
 class Comparison:
-    """What `progrpo.compare` found. Intervals are of 95 %, over problems.
+    """What `progrpo.compare` found. Intervals are of 95 %: "low" and "high" over problems; "seeds_low" and "seeds_high" over
+    the "seeds" of runs that differ by the seed alone (Student's; Welch's for a difference of runs with other seeds), nan
+    with fewer than two on a side.
 
     Attributes:
-        held_out: a row per run and measure: the last evaluation during training; "mean", "low", "high", "step".
-        differences: a row per run and measure: run minus the first run, paired by problem, at the last step that both were
-            evaluated at; "mean", "low", "high", "step", "problems".
-        benchmarks: a row per benchmark, run and measure of what `evaluate` made.
+        held_out: a row per run and measure: the last evaluation during training; "mean", "low", "high", "step", and those
+            over seeds.
+        differences: a row per run and measure: run minus the first run, paired by problem (and by seed where both have the
+            same ones), at the last step that both were evaluated at; "mean", "low", "high", "step", "problems", and those
+            over seeds.
+        benchmarks: a row per benchmark, run and measure of what `evaluate` made; "mean", "low", "high", and those over seeds.
         notes: what was left out of the comparison, and why.
         page: the HTML page; None where none was asked for.
     """
@@ -46,7 +51,10 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """Everything as plain values."""
-        tables = {name: getattr(self, name).to_dict("records") for name in ("held_out", "differences", "benchmarks")}
+        tables = {
+            name: finite_or_none(getattr(self, name).to_dict("records"))
+            for name in ("held_out", "differences", "benchmarks")
+        }
         return {**tables, "notes": list(self.notes), "page": None if self.page is None else str(self.page)}
 
     def __repr__(self) -> str:
@@ -73,30 +81,52 @@ def compare(runs: Sequence[str | Path | TrainingRun | Evaluations], *, out: str 
         write_whole(page, make_page(loaded, title="Comparison of runs", report_tables=tables))
         write_tables(tables.paper, page.with_name(f"{page.stem}-tables"))
     held_out = [
-        _row(one.interval(measure.key), run=loaded[run].name, measure=measure.key, step=one.step)
+        _row(one.interval(key), one.over_seeds(key), len(one.seeds), run=loaded[run].name, measure=key, step=one.step)
         for run, one in summary.last.items()
-        for measure in summary.measures
+        for key in (measure.key for measure in summary.measures)
     ]
     differences = [
         _row(
-            one.cells[measure.key], run=loaded[one.run].name, measure=measure.key, step=one.step, problems=one.problems
+            one.cells[key],
+            one.seeds.get(key),
+            _least_seeds(loaded, one.run),
+            run=loaded[one.run].name,
+            measure=key,
+            step=one.step,
+            problems=one.problems,
         )
         for one in summary.differences
-        for measure in summary.measures
+        for key in (measure.key for measure in summary.measures)
     ]
     benchmarks = [
-        _row(one.interval(measure.key), benchmark=benchmark.name, run=loaded[run].name, measure=measure.key)
+        _row(
+            one.interval(key),
+            one.over_seeds(key),
+            len(one.seeds),
+            benchmark=benchmark.name,
+            run=loaded[run].name,
+            measure=key,
+        )
         for benchmark in tables.benchmarks
         for run, one in benchmark.evaluations.items()
-        for measure in benchmark.measures
+        for key in (measure.key for measure in benchmark.measures)
     ]
     notes = [*tables.left_out, *not_compared(loaded, summary)]
     return Comparison(_frame(held_out), _frame(differences), _frame(benchmarks), notes, page)
 
 
-def _row(interval: Interval | None, **names: Any) -> dict[str, Any] | None:
+def _least_seeds(runs: Sequence[Run], run: int) -> int:
+    """The seeds of a difference to the first run: of the side that has fewer."""
+    return min(max(1, len(one.seeds)) for one in (runs[0], runs[run]))
+
+
+def _row(interval: Interval | None, seeds: Interval | None, count: int, **names: Any) -> dict[str, Any] | None:
     """None where no problem has the measure."""
-    return None if interval is None else names | {"mean": interval.mean, "low": interval.low, "high": interval.high}
+    if interval is None:
+        return None
+    low, high = (nan, nan) if seeds is None else (seeds.low, seeds.high)
+    over_seeds = {"seeds": max(1, count), "seeds_low": low, "seeds_high": high}
+    return names | {"mean": interval.mean, "low": interval.low, "high": interval.high} | over_seeds
 
 
 def _frame(rows: Sequence[dict[str, Any] | None]) -> pd.DataFrame:

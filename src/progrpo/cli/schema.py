@@ -7,13 +7,11 @@ from pydantic import BaseModel
 
 from progrpo import methods, plugins
 from progrpo.files import to_json
-from progrpo.settings import Choice, meanings
-from progrpo.train.settings import RunSettings
+from progrpo.settings import Choice, is_list, meanings
+from progrpo.train.settings import SHORT, RunSettings
 
 VARIATIONS = {"task": "tasks", "reward": "rewards", "method": "methods", "engine": "engines"}
 """Sections that choose a variation, and its package."""
-_SHORT = {"parallel": "mode"}
-"""Sections that may be written as the value of this key alone."""
 
 
 def run_schema() -> dict[str, Any]:
@@ -27,15 +25,17 @@ def run_schema() -> dict[str, Any]:
     for section, package in VARIATIONS.items():
         variation = _variation(package, definitions)
         meaning = schema["properties"][section].get("description", "")
+        named = variation["properties"][SHORT[section]]
         optional = [{"type": "null"}] if section == "reward" else []
-        schema["properties"][section] = {"description": meaning, "anyOf": [variation, *optional]}
-    for section, key in _SHORT.items():
+        schema["properties"][section] = {"description": meaning, "anyOf": [variation, named, *optional]}
+    for section, key in SHORT.items():
         whole = schema["properties"][section]
-        short = definitions[whole["$ref"].rsplit("/", 1)[-1]]["properties"][key]
-        schema["properties"][section] = {
-            "description": whole.get("description", ""),
-            "anyOf": [{"$ref": whole["$ref"]}, short],
-        }
+        if section not in VARIATIONS:
+            short = definitions[whole["$ref"].rsplit("/", 1)[-1]]["properties"][key]
+            schema["properties"][section] = {
+                "description": whole.get("description", ""),
+                "anyOf": [{"$ref": whole["$ref"]}, short],
+            }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A recipe of progrpo",
@@ -79,12 +79,22 @@ def _inner(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _describe(schema: dict[str, Any], definitions: dict[str, Any], model: type[BaseModel]) -> None:
-    """Write the meaning of each field into its place."""
+    """Write the meaning of each field into its place, and that a list of one may be written as its entry."""
     for one in models_of(model):
         place = schema if one is model else definitions.get(one.__name__, {})
+        for name, field in one.model_fields.items():
+            if is_list(field.annotation) and name in place.get("properties", {}):
+                _take_single(place["properties"][name])
         for name, meaning in meanings(one).items():
             if meaning and name in place.get("properties", {}):
                 place["properties"][name]["description"] = meaning
+
+
+def _take_single(field: dict[str, Any]) -> None:
+    """Let a list, or a list or null, be given as its only entry, where that is a text or a number."""
+    kinds = field.get("anyOf") or [{key: field.pop(key) for key in ("type", "items") if key in field}]
+    entry: dict[str, Any] = next((kind["items"] for kind in kinds if kind.get("type") == "array"), {})
+    field["anyOf"] = [*kinds, {"allOf": [entry, {"type": ["string", "number", "boolean"]}]}]
 
 
 def _variation(package: str, definitions: dict[str, Any]) -> dict[str, Any]:

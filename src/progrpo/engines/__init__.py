@@ -235,7 +235,10 @@ def choose(choice: Choice) -> EngineSetup:
     """
     module = plugins.load("engines", choice.name)
     plugins.check_contract(CONTRACT, choice.name, module)
-    return EngineSetup(choice.name, module, parse(module.Params, choice.params, where=f"engine {choice.name}"))
+    hint = plugins.of_another("engines", choice.name, kind="engine")
+    return EngineSetup(
+        choice.name, module, parse(module.Params, choice.params, where=f"engine {choice.name}", hint=hint)
+    )
 
 
 def load(choice: Choice, model: LanguageModel) -> Engine:

@@ -72,7 +72,8 @@ def load(choice: Choice) -> Method:
         raise ConfigError(PER_TOKEN.format(name=choice.name))
     if added is not None and getattr(module, "FROM_VERDICTS", False):
         raise ConfigError(f"method {choice.name}: add: its loss reads the verdicts and no advantages to add to")
-    params = parse(getattr(module, "Params", Params), settings, where=f"method {choice.name}")
+    hint = plugins.of_another("methods", choice.name, kind="method")
+    params = parse(getattr(module, "Params", Params), settings, where=f"method {choice.name}", hint=hint)
     if params.dual_clip is not None and (hasattr(module, "group_loss") or not getattr(module, "SURROGATE", True)):
         raise ConfigError(
             f"method {choice.name}: dual_clip={params.dual_clip:g} bounds the clipped surrogate, which this method does not "
@@ -121,6 +122,8 @@ def _with_preset(choice: Choice, module: ModuleType) -> dict[str, Any]:
     if preset not in presets:
         near = get_close_matches(str(preset), presets, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else "."
+        if said := plugins.preset_of_another("methods", choice.name, str(preset), kind="method"):
+            hint = f"; {said}."
         known = ", ".join(presets) or "none"
         raise ConfigError(f"method {choice.name}: unknown preset {preset!r}{hint} Presets: {known}")
     return {**presets[preset], **params}

@@ -18,6 +18,7 @@ from progrpo.errors import ConfigError, DataError, ModelError
 from progrpo.model import lora
 from progrpo.model.files import base_of, named_failure, source
 from progrpo.model.lora import LoraSettings
+from progrpo.model.precision import Precision
 from progrpo.model.tokenizer import decode, encode_prompt, end_of_turn, notes, require_embedded
 from progrpo.settings import Settings
 from progrpo.types import Message
@@ -28,8 +29,9 @@ logger = logging.getLogger(__name__)
 class ModelSettings(Settings):
     path: str = Field(min_length=1)
     """A Hugging Face folder or hub id, or "embedded:countdown", the model that ships in the package."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 runs the forward and backward passes under autocast; weights and optimiser stay float32 in both."""
+    precision: Precision = "fp32"
+    """bf16 runs the forward and backward passes under autocast; weights and optimiser stay float32 in both. fp16 is refused:
+    without loss scaling its small gradients become 0."""
     device: str = "auto"
     """A torch device, or "auto": the first GPU, else the CPU."""
     gradient_checkpointing: bool = False

@@ -226,7 +226,8 @@ def load(choice: Choice) -> Reward:
     """
     module = _module(choice.name)
     plugins.check_contract(CONTRACT, choice.name, module)
-    params = parse(getattr(module, "Params", Params), choice.params, where=f"reward {choice.name}")
+    hint = plugins.of_another("rewards", choice.name, kind="reward")
+    params = parse(getattr(module, "Params", Params), choice.params, where=f"reward {choice.name}", hint=hint)
     wants = frozenset(
         name for name in ("score", "score_all", "fast_verdict") if plugins.takes(getattr(module, name, None), "finish")
     )

@@ -113,7 +113,8 @@ def load(choice: Choice) -> Task:
     """
     module = _module(choice.name)
     plugins.check_contract(CONTRACT, choice.name, module)
-    params = parse(getattr(module, "Params", Settings), choice.params, where=f"task {choice.name}")
+    hint = plugins.of_another("tasks", choice.name, kind="task")
+    params = parse(getattr(module, "Params", Settings), choice.params, where=f"task {choice.name}", hint=hint)
     return Task(choice.name, module, params)
 
 
