@@ -83,16 +83,16 @@ def load(package: str, name: str) -> ModuleType:
 
 
 def of_another(package: str, chosen: str, *, kind: str) -> Callable[[str], str]:
-    """What is to be said of a setting that a variation does not have: that it is of another one of the package, and how to
-    leave it behind. "" of a setting that none has.
+    """What is to be said of a setting that a variation does not have: which others of the package have it, and how to leave it
+    behind; "" where none has.
 
     Args:
         chosen: the name of the variation. kind: the section that chooses it ("method"), for the remedy.
     """
 
     def hint(key: str) -> str:
-        owners = [name for name in names(package) if key in getattr(_params(package, name), "model_fields", {})]
-        return _left_behind(f"a setting of {_some(owners)}", kind, chosen) if owners else ""
+        params = {name: getattr(load(package, name), "Params", None) for name in names(package)}
+        return _left_behind("setting", [name for name in params if key in _fields(params[name])], kind, chosen)
 
     return hint
 
@@ -100,19 +100,16 @@ def of_another(package: str, chosen: str, *, kind: str) -> Callable[[str], str]:
 def preset_of_another(package: str, chosen: str, preset: str, *, kind: str) -> str:
     """The same of a preset."""
     owners = [name for name in names(package) if preset in getattr(load(package, name), "PRESETS", {})]
-    return _left_behind(f"a preset of {_some(owners)}", kind, chosen) if owners else ""
+    return _left_behind("preset", owners, kind, chosen)
 
 
-def _params(package: str, name: str) -> object:
-    return getattr(load(package, name), "Params", None)
+def _fields(params: object) -> Collection[str]:
+    return getattr(params, "model_fields", {})
 
 
-def _some(owners: list[str]) -> str:
-    return ", ".join(owners[:8]) + (", ..." if len(owners) > 8 else "")
-
-
-def _left_behind(what: str, kind: str, chosen: str) -> str:
-    return f"it is {what}: {kind}={chosen} replaces the whole section, and {kind}.name={chosen} keeps its other keys"
+def _left_behind(what: str, owners: list[str], kind: str, chosen: str) -> str:
+    remedy = f"{kind}={chosen} replaces the whole section, and {kind}.name={chosen} keeps its other keys"
+    return f"it is a {what} of {', '.join(owners)}: {remedy}" if owners else ""
 
 
 def load_function(package: str, name: str) -> tuple[str, Callable[..., Any]] | None:
