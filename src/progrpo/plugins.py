@@ -104,7 +104,8 @@ def preset_of_another(package: str, chosen: str, preset: str, *, kind: str) -> s
 
 
 def _fields(params: object) -> Collection[str]:
-    return getattr(params, "model_fields", {})
+    fields: Collection[str] = getattr(params, "model_fields", {})
+    return fields
 
 
 def _left_behind(what: str, owners: list[str], kind: str, chosen: str) -> str:
