@@ -15,6 +15,7 @@ from progrpo.engines import Engine, Request, Sampling
 from progrpo.engines.openai import Params, from_answer, to_body
 from progrpo.errors import ConfigError, EngineError
 from progrpo.model import LanguageModel
+from progrpo.model.chat import Chat
 from progrpo.settings import Choice
 from stand_ins.http_server import RefusedError, answering
 
@@ -79,6 +80,15 @@ def test_chat_and_completions(
     engine_at(url, tiny_model, api="completions", extra={"top_k": 4}).generate([request], SAMPLING)
     assert (endpoint.bodies[-1]["prompt"], endpoint.bodies[-1]["top_k"]) == (ids.tolist(), 4)
     assert endpoint.keys[-1] is None
+
+
+def test_variables_of_the_chat_template_are_sent_where_it_is_the_endpoints() -> None:
+    chat = Chat(system_prompt="brief", template_kwargs={"enable_thinking": False})
+    request = Request(prompt_ids=torch.tensor([1]), seeds=(3,), prompt=({"role": "user", "content": "1"},))
+    at = {"url": "http://x", "model": "m"}
+    assert to_body(request, 3, SAMPLING, 6, Params(**at), chat)["chat_template_kwargs"] == {"enable_thinking": False}
+    assert "chat_template_kwargs" not in to_body(request, 3, SAMPLING, 6, Params(**at))
+    assert "chat_template_kwargs" not in to_body(request, 3, SAMPLING, 6, Params(**at, api="completions"), chat)
 
 
 def test_which_log_probs_they_are() -> None:

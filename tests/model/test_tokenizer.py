@@ -10,9 +10,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from progrpo.errors import DataError, ModelError
+from progrpo.errors import ConfigError, DataError, ModelError
 from progrpo.model import ModelSettings, load_model
+from progrpo.model.chat import Chat
 from progrpo.model.tokenizer import decode, encode_prompt, end_of_turn, notes, require_embedded
+from progrpo.settings import parse
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<|im_start|>", "<|im_end|>", "</think>")
 LETTERS = "abcdefghijklmnopqrstuvwxyzHQ0123456789+=\n "
@@ -162,3 +164,45 @@ def test_tokens_beyond_the_embedding_are_refused() -> None:
     )
     with pytest.raises(ModelError, match=said):
         require_embedded(tokenizer, len(SPECIAL) + LETTERS.index("9"), "tiny")
+
+
+THINKING = CHATML.replace("assistant\n{% endif", "assistant\n{% if not enable_thinking %}</think>{% endif %}{% endif")
+
+
+def test_a_system_prompt_goes_before_chats_that_have_none() -> None:
+    tokenizer, chat = characters(CHATML), Chat(system_prompt="be")
+    asked, briefed = {"role": "user", "content": "a"}, {"role": "system", "content": "b"}
+
+    def text(*messages: dict[str, str], chat: Chat = chat) -> str:
+        return str(tokenizer.decode(encode_prompt(tokenizer, messages, chat)))
+
+    begin = "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"
+    assert text(asked) == f"<|im_start|>system\nbe<|im_end|>\n{begin}"
+    assert text(asked, chat=Chat()) == begin
+    assert text(asked, chat=Chat(system_prompt="")) == f"<|im_start|>system\n<|im_end|>\n{begin}"
+    assert text(briefed, asked) == f"<|im_start|>system\nb<|im_end|>\n{begin}"  # the chat's own stays, alone
+
+
+def test_variables_reach_the_template_and_unknown_ones_are_said() -> None:
+    tokenizer = characters(THINKING)
+    asked = ({"role": "user", "content": "a"},)
+    thinks, thinks_not = (
+        Chat(template_kwargs={"enable_thinking": True}),
+        Chat(template_kwargs={"enable_thinking": False}),
+    )
+    assert tokenizer.decode(encode_prompt(tokenizer, asked, thinks)).endswith("assistant\n")
+    assert tokenizer.decode(encode_prompt(tokenizer, asked, thinks_not)).endswith("assistant\n</think>")
+    eos, turn = SPECIAL.index("</s>"), SPECIAL.index("<|im_end|>")
+    assert notes(tokenizer, {eos, turn}, thinks_not) == []
+    (said,) = notes(
+        tokenizer, {eos, turn}, Chat(template_kwargs={"thinking": False})
+    )  # "enable_thinking" is another word
+    assert said == "model.chat_template_kwargs: the chat template names no 'thinking' and will ignore it"
+    with pytest.raises(ConfigError, match="chat_template_kwargs: tokenize is no variable of a template"):
+        parse(ModelSettings, {"path": "x", "chat_template_kwargs": {"tokenize": True}}, where="model")
+
+
+@pytest.mark.parametrize("chat", [Chat(system_prompt=""), Chat(template_kwargs={"enable_thinking": False})])
+def test_plain_text_is_not_silently_left_without_them(chat: Chat) -> None:
+    with pytest.raises(DataError, match="the prompt is plain text, which no template renders"):
+        encode_prompt(characters(THINKING), "a", chat)

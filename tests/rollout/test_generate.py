@@ -14,12 +14,13 @@ import torch
 
 from progrpo.engines import Capabilities, Done, Engine, Generated, Request, Sampling
 from progrpo.errors import VerifierError
+from progrpo.model.chat import DEFAULT_CHAT
 from progrpo.rollout.generate import Rollout, completion_seeds, run_rollout
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice
 from progrpo.types import Completion, Problem, Verdict
 
-MODEL: Any = SimpleNamespace(encode_prompt=lambda prompt: torch.tensor([1, 2]))
+MODEL: Any = SimpleNamespace(encode_prompt=lambda prompt: torch.tensor([1, 2]), chat=DEFAULT_CHAT)
 PROBLEMS = [Problem(id=str(p), prompt=f"p{p}") for p in range(4)]
 SEEDS = [(10 * p, 10 * p + 1) for p in range(4)]
 REWARD = '''

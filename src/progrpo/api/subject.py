@@ -49,13 +49,22 @@ def find_model(path: str, request: Subject, *, where: str) -> tuple[ModelSetting
             raise ModelError(
                 f"{path}: no such folder in {parts[0]}/; expected a run directory, a model folder or a hub id"
             )
-        return parse(ModelSettings, {**request.model, "path": path}, where=where), None
+        return parse(ModelSettings, {**_chat_of_run(Path(path)), **request.model, "path": path}, where=where), None
     run = Path(path)
     checkpoint = latest_folder(run / "checkpoints")
     if checkpoint is None:
         raise ModelError(f"{run}: a run directory without a checkpoint; give a model folder, or let the run reach one")
     of_run = read_yaml(run / "config.yaml").get("model") or {}
     return parse(ModelSettings, {**of_run, **request.model, "path": str(checkpoint)}, where=where), run
+
+
+def _chat_of_run(folder: Path) -> dict[str, Any]:
+    """How a run rendered its prompts, where `folder` is one of its checkpoints: so they are to be read."""
+    config = folder.resolve().parent.parent / "config.yaml"
+    if folder.resolve().parent.name != "checkpoints" or not config.is_file():
+        return {}
+    of_run = read_yaml(config).get("model") or {}
+    return {key: of_run[key] for key in ("system_prompt", "chat_template_kwargs") if of_run.get(key) is not None}
 
 
 def own_task(path: str, trained_on: Mapping[str, Any]) -> str:
@@ -92,6 +101,7 @@ def check_context(about: ModelSettings, problems: Sequence[Problem], asked: int 
         positions=known_positions(about.path),
         max_new_tokens=asked or 1,
         source=source,
+        chat=about.chat,
     )
 
 

@@ -20,6 +20,7 @@ from progrpo.engines._groups import gathered, places
 from progrpo.engines._http import AnswerError, HttpServer, all_at_once
 from progrpo.errors import ConfigError, EngineError
 from progrpo.model import LanguageModel
+from progrpo.model.chat import DEFAULT_CHAT, Chat
 from progrpo.settings import Settings
 from progrpo.types import Completion
 
@@ -89,7 +90,9 @@ class OpenAIEngine(Engine):
 
         def sample(number: int) -> Completion:
             index, place = wanted[number]
-            body = to_body(requests[index], requests[index].seeds[place], sampling, limits[index], self._params)
+            body = to_body(
+                requests[index], requests[index].seeds[place], sampling, limits[index], self._params, self._model.chat
+            )
             return from_answer(self._ask(body), requests[index].seeds[place], sampling, self._params)
 
         answers = all_at_once(
@@ -118,8 +121,11 @@ class OpenAIEngine(Engine):
         raise AssertionError("the last attempt gives an answer or an error")
 
 
-def to_body(request: Request, seed: int, sampling: Sampling, limit: int, params: Params) -> dict[str, Any]:
-    """The JSON of one completion's request.
+def to_body(
+    request: Request, seed: int, sampling: Sampling, limit: int, params: Params, chat: Chat = DEFAULT_CHAT
+) -> dict[str, Any]:
+    """The JSON of one completion's request. Variables for the endpoint's chat template go by the name that vLLM and SGLang
+    read.
 
     Raises:
         EngineError: chat is asked for, and the request holds token ids alone.
@@ -141,6 +147,8 @@ def to_body(request: Request, seed: int, sampling: Sampling, limit: int, params:
         raise EngineError("engine openai, api=chat: the request holds token ids alone; set engine.api=completions")
     messages = ({"role": "user", "content": request.prompt},) if isinstance(request.prompt, str) else request.prompt
     body["messages"] = [dict(message) for message in messages]
+    if chat.template_kwargs:
+        body["chat_template_kwargs"] = dict(chat.template_kwargs)
     if params.logprobs != "none":
         body["logprobs"] = True
     return body | params.extra

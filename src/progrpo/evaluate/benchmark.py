@@ -179,6 +179,8 @@ def _asked(
             "seed": seed,
             "precision": about.precision,
             "attention": about.attention,
+            **({"system_prompt": about.system_prompt} if about.system_prompt is not None else {}),
+            **({"chat_template_kwargs": about.chat_template_kwargs} if about.chat_template_kwargs else {}),
             "task": benchmark.task.params.model_dump(mode="json"),
             "reward": benchmark.reward.model_dump(mode="json"),
             "engine": engine.model_dump(mode="json"),

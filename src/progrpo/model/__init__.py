@@ -4,7 +4,6 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +15,11 @@ from progrpo import attention, model_checks
 from progrpo.attention import Layout
 from progrpo.errors import ConfigError, DataError, ModelError
 from progrpo.model import lora
+from progrpo.model.chat import DEFAULT_CHAT, Chat, TemplateVariables
 from progrpo.model.files import base_of, named_failure, source
 from progrpo.model.lora import LoraSettings
 from progrpo.model.precision import Precision
+from progrpo.model.quantized import in_4bit
 from progrpo.model.tokenizer import decode, encode_prompt, end_of_turn, notes, require_embedded
 from progrpo.settings import Settings
 from progrpo.types import Message
@@ -47,6 +48,16 @@ class ModelSettings(Settings):
     """Hold the frozen weights in 4 bits (QLoRA, NF4) by bitsandbytes; only with `lora`, on a GPU, and not sharded."""
     pad_token: str | None = None
     """Filler for a tokenizer that names none; it is never attended to nor trained on, so the end token will do."""
+    system_prompt: str | None = None
+    """A system message before every chat that has none of its own, in training and evaluation alike; None leaves it to the
+    chat template."""
+    chat_template_kwargs: TemplateVariables = Field(default_factory=dict)
+    """Variables of the model's chat template, for instance {enable_thinking: false}. Said where the template names none so."""
+
+    @property
+    def chat(self) -> Chat:
+        """How prompts are rendered."""
+        return Chat(system_prompt=self.system_prompt, template_kwargs=self.chat_template_kwargs)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -60,6 +71,7 @@ class LanguageModel:
         positions: tokens of prompt and completion together that the model can tell apart; None where it sets no limit.
         split: whether `hidden` really stops before the head (see `hidden`).
         shares_prompts: whether `hidden` may be given a layout (see `progrpo.attention`).
+        chat: how prompts are rendered.
     """
 
     model: Any
@@ -71,6 +83,7 @@ class LanguageModel:
     positions: int | None
     split: bool
     shares_prompts: bool
+    chat: Chat = DEFAULT_CHAT
 
     def hidden(self, input_ids: Tensor, *, layout: Layout | None = None, **kwargs: Any) -> Tensor:
         """Last hidden states [n, S, D] of the tokens; `head` turns rows of them into logits.
@@ -104,7 +117,7 @@ class LanguageModel:
 
     def encode_prompt(self, prompt: str | Sequence[Message]) -> Tensor:
         """Token ids [Q] of a prompt (see the function of this name)."""
-        return encode_prompt(self.tokenizer, prompt)
+        return encode_prompt(self.tokenizer, prompt, self.chat)
 
     def decode(self, token_ids: Tensor, ends: Collection[int] = ()) -> str:
         """The text of a completion, its special tokens included, without end tokens (`ends` being more of them) and filler."""
@@ -168,7 +181,7 @@ def load_model(settings: ModelSettings, *, again: bool = False, adapter: Path | 
     device = pick_device(settings.device)
     extra: dict[str, Any] = {} if settings.attention is None else {"attn_implementation": settings.attention}
     if settings.load_in_4bit:
-        extra |= _in_4bit(settings, device)
+        extra |= in_4bit(device, adapter=settings.lora is not None)
     tokenizer = load_tokenizer(settings)
     with named_failure(settings.path), model_checks.no_load_report():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -188,33 +201,13 @@ def load_model(settings: ModelSettings, *, again: bool = False, adapter: Path | 
         name=settings.path,
         unused=replaced_pad(settings),
         quiet=again,
+        chat=settings.chat,
     )
     if settings.lora is not None:
         lora.attach(model, settings.lora, path)
         if adapter is not None:
             lora.read_adapter(model, adapter)
     return wrapped
-
-
-def _in_4bit(settings: ModelSettings, device: torch.device) -> dict[str, Any]:
-    """Arguments of `from_pretrained`. Raises ConfigError where it cannot work."""
-    if settings.lora is None:
-        raise ConfigError(
-            "model.load_in_4bit: weights in 4 bits cannot be trained; set model.lora={r: 16} to train an adapter"
-        )
-    if device.type != "cuda":
-        raise ConfigError(f"model.load_in_4bit needs a GPU, and the device is {device}; leave it out here")
-    if find_spec("bitsandbytes") is None:
-        raise ConfigError("model.load_in_4bit needs the package bitsandbytes: pip install bitsandbytes")
-    from transformers import BitsAndBytesConfig
-
-    quantized = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
-    return {"quantization_config": quantized, "device_map": {"": device}}
 
 
 def wrap_model(
@@ -227,6 +220,7 @@ def wrap_model(
     name: str = "model",
     unused: Collection[int] = (),
     quiet: bool = False,
+    chat: Chat = DEFAULT_CHAT,
 ) -> LanguageModel:
     """Bind an already built model and a tokenizer that can pad (see `load_model` for the errors).
 
@@ -236,10 +230,10 @@ def wrap_model(
     require_embedded(tokenizer, model.get_input_embeddings().weight.shape[0], name, unused)
     stop_ids = stop_ids_of(model, tokenizer, name)
     if not quiet:
-        for note in notes(tokenizer, stop_ids):
+        for note in notes(tokenizer, stop_ids, chat):
             logger.warning("%s: %s", name, note)
     try:
-        turn = end_of_turn(tokenizer)
+        turn = end_of_turn(tokenizer, chat)
     except DataError:  # said above
         turn = None
     model_checks.require_causal(model, device, name)
@@ -256,6 +250,7 @@ def wrap_model(
         positions=model_checks.positions(model.config),
         split=split,
         shares_prompts=share_prompts and split and model_checks.shares_prompts(model, device, bf16=bf16, name=name),
+        chat=chat,
     )
 
 

@@ -23,7 +23,7 @@ def describe_model(settings: ModelSettings) -> LanguageModel:
     with named_failure(settings.path), torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(config)
     try:
-        turn = end_of_turn(tokenizer)
+        turn = end_of_turn(tokenizer, settings.chat)
     except DataError:  # the template refuses; it will be said of a prompt
         turn = None
     stop_ids = stop_ids_of(model, tokenizer, settings.path)
@@ -37,4 +37,5 @@ def describe_model(settings: ModelSettings) -> LanguageModel:
         positions=model_checks.positions(config),
         split=False,
         shares_prompts=False,
+        chat=settings.chat,
     )

@@ -71,6 +71,7 @@ def load_to_shard(settings: ModelSettings, *, adapter: Path | None = None) -> tu
             share_prompts=settings.share_prompts,
             name=settings.path,
             unused=replaced_pad(settings),
+            chat=settings.chat,
         )
     if settings.lora is not None:
         for parameter in stored:  # an adapter takes the format of what it is attached to

@@ -8,13 +8,14 @@ from jinja2 import TemplateError
 from torch import Tensor
 
 from progrpo.errors import DataError, ModelError
+from progrpo.model.chat import DEFAULT_CHAT, Chat, unknown_variables
 from progrpo.types import Message
 
 _MARK = "Qzx7"
 """Stands for the assistant's words where a template is rendered to see what follows them."""
 
 
-def encode_prompt(tokenizer: Any, prompt: str | Sequence[Message]) -> Tensor:
+def encode_prompt(tokenizer: Any, prompt: str | Sequence[Message], chat: Chat = DEFAULT_CHAT) -> Tensor:
     """Token ids [Q] of a prompt: chat messages through the model's own chat template, plain text as it stands.
 
     Messages that end with the assistant's are continued, not closed. Plain text is given the tokens that the tokenizer puts
@@ -22,12 +23,17 @@ def encode_prompt(tokenizer: Any, prompt: str | Sequence[Message]) -> Tensor:
 
     Raises:
         DataError: messages for a tokenizer without a chat template, or that the template refuses; text that is no text
-            (a lone surrogate); or a prompt without tokens.
+            (a lone surrogate); plain text where `chat` has something to add to messages; or a prompt without tokens.
     """
+    if isinstance(prompt, str) and chat:
+        raise DataError(
+            "model.system_prompt and model.chat_template_kwargs are for chat messages, and the prompt is plain text, which no "
+            "template renders; give chat messages (task.chat=true), or leave the two out"
+        )
     if isinstance(prompt, str):
         ids = _text_ids(tokenizer, prompt)
     elif getattr(tokenizer, "chat_template", None):
-        ids = _ids(tokenizer, _rendered(tokenizer, prompt), add_special_tokens=False)
+        ids = _ids(tokenizer, _rendered(tokenizer, prompt, chat), add_special_tokens=False)
     else:
         raise DataError(
             "the prompt is chat messages but the tokenizer has no chat template; "
@@ -44,7 +50,7 @@ def decode(tokenizer: Any, ids: Sequence[int], dropped: Collection[int]) -> str:
     return text
 
 
-def end_of_turn(tokenizer: Any) -> int | None:
+def end_of_turn(tokenizer: Any, chat: Chat = DEFAULT_CHAT) -> int | None:
     """The added token with which the chat template ends the assistant's turn; None without one.
 
     Raises:
@@ -53,7 +59,7 @@ def end_of_turn(tokenizer: Any) -> int | None:
     if not getattr(tokenizer, "chat_template", None):
         return None
     turns = ({"role": "user", "content": "Hi"}, {"role": "assistant", "content": _MARK})
-    _, mark, after = _rendered(tokenizer, turns, whole=True).rpartition(_MARK)
+    _, mark, after = _rendered(tokenizer, turns, chat, whole=True).rpartition(_MARK)
     if not mark:
         return None
     added = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
@@ -65,13 +71,13 @@ def end_of_turn(tokenizer: Any) -> int | None:
     return None
 
 
-def notes(tokenizer: Any, stop_ids: Collection[int]) -> list[str]:
+def notes(tokenizer: Any, stop_ids: Collection[int], chat: Chat = DEFAULT_CHAT) -> list[str]:
     """What of the tokenizer's conventions a user should know before training, a sentence each.
 
     Args:
         stop_ids: what ends a completion by the model's and the tokenizer's own word, without the template's end of turn.
     """
-    sentences = []
+    sentences = unknown_variables(tokenizer, chat)
     probe = _ids(tokenizer, "a")
     plain = _ids(tokenizer, "a", add_special_tokens=False)
     if probe[-1:] == [tokenizer.eos_token_id] and plain[-1:] != probe[-1:]:
@@ -79,7 +85,7 @@ def notes(tokenizer: Any, stop_ids: Collection[int]) -> list[str]:
             f"the tokenizer ends every text with {tokenizer.eos_token!r}; prompts, which are to be continued, go without"
         )
     try:
-        turn = end_of_turn(tokenizer)
+        turn = end_of_turn(tokenizer, chat)
     except DataError as error:
         return [*sentences, f"whether the chat template ends a turn with a token of its own is not known: {error}"]
     if turn is not None and turn not in stop_ids:
@@ -88,7 +94,8 @@ def notes(tokenizer: Any, stop_ids: Collection[int]) -> list[str]:
             "names as an end token; it ends completions, too"
         )
     if turn is not None:
-        opened = _ids(tokenizer, _rendered(tokenizer, ({"role": "user", "content": "Hi"},)), add_special_tokens=False)
+        greeting = _rendered(tokenizer, ({"role": "user", "content": "Hi"},), chat)
+        opened = _ids(tokenizer, greeting, add_special_tokens=False)
         if opened[-1:] == [turn]:
             sentences.append(
                 f"the chat template leaves a prompt at {tokenizer.convert_ids_to_tokens(turn)!r}, after which no answer is "
@@ -121,8 +128,9 @@ def require_embedded(tokenizer: Any, rows: int, name: str, unused: Collection[in
         )
 
 
-def _rendered(tokenizer: Any, messages: Sequence[Message], *, whole: bool = False) -> str:
+def _rendered(tokenizer: Any, messages: Sequence[Message], chat: Chat, *, whole: bool = False) -> str:
     """The text of a chat: `whole` as it stands, else up to where the assistant goes on."""
+    messages = chat.messages(messages)
     goes_on = not whole and bool(messages) and messages[-1].get("role") == "assistant"
     try:
         text: str = tokenizer.apply_chat_template(
@@ -130,6 +138,7 @@ def _rendered(tokenizer: Any, messages: Sequence[Message], *, whole: bool = Fals
             tokenize=False,
             add_generation_prompt=not whole and not goes_on,
             continue_final_message=goes_on,
+            **chat.template_kwargs,
         )
     except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
         roles = ", ".join(str(message.get("role")) for message in messages)

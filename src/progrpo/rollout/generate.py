@@ -15,6 +15,7 @@ from torch.profiler import record_function
 from progrpo.engines import Engine, Generated, Request, Sampling, check_generated
 from progrpo.errors import DataError
 from progrpo.model import LanguageModel
+from progrpo.model.chat import DEFAULT_CHAT, Chat
 from progrpo.model.tokenizer import encode_prompt
 from progrpo.processes import ALONE, Processes
 from progrpo.rollout.exchange import gather_groups
@@ -75,7 +76,11 @@ def run_rollout(
     everything, share = problems, processes.share(len(problems))
     problems, seeds = problems[share], seeds[share]
     requests = [
-        Request(prompt_ids=_prompt_ids(problem, model.encode_prompt), seeds=problem_seeds, prompt=problem.prompt)
+        Request(
+            prompt_ids=_prompt_ids(problem, model.encode_prompt),
+            seeds=problem_seeds,
+            prompt=_as_given(problem, model.chat),
+        )
         for problem, problem_seeds in zip(problems, seeds, strict=True)
     ]
     sampled_problems = count(1)
@@ -131,12 +136,13 @@ def fit_prompts(
     max_new_tokens: int,
     drop: bool,
     source: str,
+    chat: Chat = DEFAULT_CHAT,
 ) -> tuple[Sequence[Problem], int]:
     """Check every prompt against the limit, and with the longest completion against the model's positions, before anything
     is generated.
 
     Args:
-        tokenizer: the model's, for its own chat template. positions: see `LanguageModel`.
+        tokenizer: the model's, for its own chat template, and `chat` for it. positions: see `LanguageModel`.
         drop: leave long prompts out (and say how many) instead of refusing them.
 
     Returns:
@@ -145,7 +151,7 @@ def fit_prompts(
     Raises:
         DataError: a prompt is too long and `drop` is off, or all are; or the tokenizer or its chat template refuses one.
     """
-    lengths = [len(_prompt_ids(problem, partial(encode_prompt, tokenizer))) for problem in problems]
+    lengths = [len(_prompt_ids(problem, partial(encode_prompt, tokenizer, chat=chat))) for problem in problems]
     room = max_prompt_tokens if positions is None else min(max_prompt_tokens, positions - max_new_tokens)
     long = [index for index, length in enumerate(lengths) if length > room]
     if not long:
@@ -193,6 +199,7 @@ def require_room(
     positions: int | None,
     max_new_tokens: int,
     source: str,
+    chat: Chat = DEFAULT_CHAT,
 ) -> None:
     """Check that prompt and completion fit into the model's positions, before the model is loaded.
 
@@ -203,7 +210,7 @@ def require_room(
     """
     room = math.inf if positions is None else positions - max_new_tokens
     suspects = [one for number, one in enumerate(problems) if not number or _most_tokens(one) > room]
-    encode = partial(encode_prompt, tokenizer)
+    encode = partial(encode_prompt, tokenizer, chat=chat)
     lengths = [len(_prompt_ids(problem, encode)) for problem in suspects]
     long = [index for index, length in enumerate(lengths) if length > room]
     if positions is None or not long:
@@ -228,6 +235,11 @@ def _prompt_ids(problem: Problem, encode: Callable[[str | tuple[Message, ...]], 
         return encode(problem.prompt)
     except DataError as error:
         raise DataError(f"{_place(problem)}: {error}") from error
+
+
+def _as_given(problem: Problem, chat: Chat) -> str | tuple[Message, ...]:
+    """The prompt for an engine that renders it by itself."""
+    return problem.prompt if isinstance(problem.prompt, str) else chat.messages(problem.prompt)
 
 
 def _place(problem: Problem) -> str:

@@ -10,6 +10,7 @@ from progrpo.environment import digest
 from progrpo.errors import ProgrpoError
 from progrpo.files import require_writable
 from progrpo.model import count_parameters, known_positions, load_tokenizer, pick_device, replaced_pad
+from progrpo.model.chat import unknown_variables
 from progrpo.model.files import require_readable
 from progrpo.model.tokenizer import require_embedded
 from progrpo.processes import Processes
@@ -142,6 +143,7 @@ def _prompts(chosen: Chosen, splits: dict[str, Any]) -> Iterator[str]:
     rows = count_parameters(settings.model.path)["vocabulary"]
     require_embedded(tokenizer, rows, settings.model.path, replaced_pad(settings.model))
     settings.sampling.stop_ids(rows)
+    yield from (f"warning: {sentence}" for sentence in unknown_variables(tokenizer, settings.model.chat))
     kept = fit_splits(settings, tokenizer, known_positions(settings.model.path), splits)
     if not kept:
         return

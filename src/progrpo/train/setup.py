@@ -292,6 +292,7 @@ def fit_splits(
             max_new_tokens=settings.sampling.max_new_tokens,
             drop=settings.data.long_prompts == "drop",
             source=f"{name} problems",
+            chat=settings.model.chat,
         )
         for name, problems in splits.items()
     }
