@@ -37,6 +37,7 @@ FORBIDDEN = {("report", "train"), ("methods", "model"), ("rewards", "model"), ("
 LAZY = {
     "vllm",
     "peft",
+    "bitsandbytes",
     "trl",
     "verl",
     "verifiers",

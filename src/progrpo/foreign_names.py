@@ -67,6 +67,7 @@ VERL = {
     "actor_rollout_ref.model.lora_rank": "model.lora.r",
     "actor_rollout_ref.model.enable_gradient_checkpointing": "model.gradient_checkpointing",
     "actor_rollout_ref.actor.optim.lr": "optim.lr",
+    "actor_rollout_ref.actor.optim.optimizer": "optim.name (adamw, adamw_8bit, sgd, adafactor, muon)",
     "actor_rollout_ref.actor.optim.lr_warmup_steps": "optim.warmup_steps",
     "actor_rollout_ref.actor.optim.weight_decay": "optim.weight_decay",
     "actor_rollout_ref.actor.grad_clip": "optim.grad_clip",

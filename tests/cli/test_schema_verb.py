@@ -32,7 +32,7 @@ def test_a_setting_has_type_range_default_and_meaning(schema: dict[str, Any]) ->
         "type": "number",
         "exclusiveMinimum": 0,
         "default": 1e-6,
-        "description": "AdamW's learning rate after warm-up.",
+        "description": "The learning rate after warm-up.",
     }
     assert schema["$defs"]["OptimSettings"]["additionalProperties"] is False
 

@@ -62,7 +62,7 @@ def test_recomputed_activations_take_a_sixteenth_of_the_layers() -> None:
 def test_what_does_not_fit_is_said() -> None:
     one = footprint(recipe(), SIZE, mode="none", count=1, reference=False)
     text = "\n".join(describe(one, mode="none", count=1, device=torch.device("cpu"), shared_by=1))
-    assert "weights 28.37 + gradients 28.37 + AdamW 56.74" in text  # 7.6156e9 x 4 / 2^30
+    assert "weights 28.37 + gradients 28.37 + optimiser 56.74" in text  # 7.6156e9 x 4 / 2^30
     assert ("DOES NOT FIT" in text) == (one.peak(cache_stays=False) > 0.95 * _memory())
 
 

@@ -62,7 +62,7 @@ def test_a_model_that_is_refused_for_its_size_has_its_memory_told(
 @pytest.mark.parametrize("path", ["no-such-owner/no-such-model", "/nowhere/at/all"])
 def test_a_model_that_is_not_here_stops_no_plan(settings: Make, path: str) -> None:
     lines = plan(settings(model={"path": path}))
-    assert "optimiser step: 4 problems = 16 sequences; 1 steps per rollout" in lines
+    assert "optimiser step: 4 problems = 16 sequences; 1 steps per rollout, by adamw" in lines
     assert lines[-1].startswith("warning: as things are the run would stop: model")
     assert path in lines[-1]
     assert not [line for line in lines if line.startswith(("memory", "disk"))]

@@ -18,7 +18,7 @@ class Footprint:
     """Bytes on each device.
 
     Attributes:
-        weights, gradients, optimizer: of training, in float32 (AdamW keeps two moments). reference: the model before
+        weights, gradients, optimizer: of training, in float32 but for an optimiser in 8 bits. reference: the model before
             training, for a method that asks for it. sampler: weights that sample beside those that are trained.
         gathered: of a sharded model, the layers and embeddings that are whole while they compute.
         activations: kept for the backward pass, and logits. cache: keys and values while sampling.
@@ -82,7 +82,7 @@ def footprint(settings: RunSettings, size: Mapping[str, int], *, mode: Mode, cou
     return Footprint(
         weights=(per_weight * parameters + 4 * adapter) / parts,
         gradients=4 * trained / parts,
-        optimizer=8 * trained / parts,
+        optimizer=settings.optim.state_bytes * trained / parts,
         reference=4 * parameters / parts if reference and not adapter else 0,
         sampler=sampler,
         gathered=4 * (embeddings + 2 * layer) if sharded and count > 1 else 0,
@@ -112,7 +112,7 @@ def describe(one: Footprint, *, mode: Mode, count: int, device: torch.device, sh
     parts = {
         "weights": one.weights,
         "gradients": one.gradients,
-        "AdamW": one.optimizer,
+        "optimiser": one.optimizer,
         "reference model": one.reference,
         "weights that sample": one.sampler,
         "gathered layers": one.gathered,

@@ -18,6 +18,7 @@ from progrpo.rollout.gold import without
 from progrpo.rollout.verify import Verifier
 from progrpo.train.footprint import describe, footprint, require_sampling_copy
 from progrpo.train.old_logprobs import rounding
+from progrpo.train.optimizers import require_optimizer
 from progrpo.train.record import require_free, require_same
 from progrpo.train.room import predict, require_room
 from progrpo.train.settings import RunSettings
@@ -64,7 +65,7 @@ def make_plan(
         f"rollout: {batch.prompts} problems x {batch.group} completions = {sequences} sequences, at most "
         f"{sequences * settings.sampling.max_new_tokens:,} sampled tokens",
         f"optimiser step: {per_step} problems = {per_step * batch.group} sequences; "
-        f"{batch.steps_per_rollout} steps per rollout",
+        f"{batch.steps_per_rollout} steps per rollout, by {settings.optim.name}",
         f"run: {settings.steps} optimiser steps = {settings.steps // batch.steps_per_rollout} rollouts = "
         f"{settings.steps // batch.steps_per_rollout * sequences:,} completions",
     ]
@@ -105,6 +106,7 @@ def _directory(settings: RunSettings, resume: bool) -> Iterator[str]:
 
 def _machine(chosen: Chosen) -> Iterator[str]:
     chosen.engine.prepare(chosen.settings.model.device)
+    require_optimizer(chosen.settings.optim, pick_device(chosen.settings.model.device))
     yield from ()
 
 

@@ -15,6 +15,7 @@ from progrpo.model import LanguageModel
 from progrpo.processes import ALONE
 from progrpo.train.micro_batch import MicroBatch
 from progrpo.train.optimizer_state import load_optimizer, save_optimizer, scatter_optimizer
+from progrpo.train.optimizers import make_optimizer
 from progrpo.train.parallel import Parallel, ParallelSettings
 from progrpo.train.passes import Passes, SequenceScores, SharedMicroBatch
 from progrpo.train.rows import TokenRows, pools
@@ -57,14 +58,7 @@ class Policy:
         groups: list[dict[str, Any]] = [{"params": self.parameters}]
         if self._net_parameters:
             groups.append({"params": self._net_parameters, "lr": optim.lr * net_lr_factor})
-        self.optimizer = torch.optim.AdamW(
-            groups,
-            lr=optim.lr,
-            betas=optim.betas,
-            eps=optim.eps,
-            weight_decay=optim.weight_decay,
-            fused=model.device.type in ("cpu", "cuda"),
-        )
+        self.optimizer = make_optimizer(groups, optim, model.model)
         self._trained = torch.nn.ModuleDict({"model": model.model} | ({} if self.net is None else {"net": self.net}))
         name = "constant_with_warmup" if optim.schedule == "constant" else optim.schedule
         self.schedule = get_scheduler(

@@ -9,8 +9,8 @@ from progrpo.files import free_bytes
 from progrpo.train.checkpoint import folders
 from progrpo.train.settings import RunSettings
 
-_WEIGHT, _MOMENTS = 4, 8
-"""Bytes a parameter takes in a checkpoint: itself in float32, and the two moments of AdamW."""
+_WEIGHT = 4
+"""Bytes a parameter takes in a checkpoint, in float32, beside the optimiser's state."""
 _CHARACTERS = 4
 """Bytes of text a token stands for, about."""
 _ROW = 1000
@@ -44,8 +44,8 @@ class Room:
     def __str__(self) -> str:
         return (
             f"{self.checkpoints / _GIB:.2f} GiB for {self.at_once} checkpoints of {self.checkpoint / _GIB:.2f} (weights in "
-            f"float32 and AdamW's moments; kept and being written), at most {self.rows / _GIB:.2f} for rollouts and evaluations"
-            + (f", {self.tokens / _GIB:.2f} of them for tokens (record.tokens)" if self.tokens else "")
+            f"float32 and the optimiser's state; kept and being written), at most {self.rows / _GIB:.2f} for rollouts and "
+            "evaluations" + (f", {self.tokens / _GIB:.2f} of them for tokens (record.tokens)" if self.tokens else "")
         )
 
 
@@ -67,8 +67,8 @@ def predict(settings: RunSettings, parameters: int, held_out: int) -> Room:
     )
     evaluations = 1 + -(-settings.steps // settings.evaluate.every) if settings.evaluate.every else 0
     return Room(
-        checkpoint=parameters * (_WEIGHT + _MOMENTS),
-        largest=parameters * _MOMENTS,
+        checkpoint=int(parameters * (_WEIGHT + settings.optim.state_bytes)),
+        largest=int(parameters * max(_WEIGHT, settings.optim.state_bytes)),
         at_once=min(checkpoints, keep + 1),
         tokens=with_tokens * most,
         rows=with_tokens * most

@@ -52,20 +52,48 @@ class BatchSettings(Settings):
 
 
 class OptimSettings(Settings):
+    name: Literal["adamw", "adamw_8bit", "sgd", "adafactor", "muon"] = "adamw"
+    """adamw_8bit keeps AdamW's two means in 8 bits (bitsandbytes, a GPU). sgd: momentum alone. adafactor keeps next to nothing;
+    its steps are relative to the size of the weights. muon: the matrices within the layers by Muon, all else by AdamW. With
+    parallel=fsdp2: adamw and sgd."""
     lr: float = Field(1e-6, gt=0)
-    """AdamW's learning rate after warm-up."""
+    """The learning rate after warm-up."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's decay of the running means of the gradient and of its square."""
     eps: float = Field(1e-8, gt=0)
     """AdamW's addend to the root of the second mean."""
+    momentum: float | None = Field(None, ge=0, lt=1)
+    """Decay of the running mean of the gradient in sgd (null: 0, none is kept) and muon (null: 0.95)."""
     weight_decay: float = Field(0.0, ge=0)
-    """AdamW's decoupled decay, per step a share lr * weight_decay of each weight."""
+    """Decoupled decay, per step a share lr * weight_decay of each weight; sgd adds it to the gradient."""
     grad_clip: float = Field(1.0, gt=0)
     """Largest norm of the whole gradient."""
     warmup_steps: int = Field(0, ge=0)
     """Optimiser steps of linear warm-up."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """After warm-up: constant, or down to 0 at the last step."""
+
+    @property
+    def state_bytes(self) -> float:
+        """What is kept per trained parameter, at most: Muon has one mean of a matrix, and AdamW two of the rest."""
+        kept = {"adamw": 8, "adamw_8bit": 2.1, "sgd": 4 if self.momentum else 0, "adafactor": 0.1, "muon": 8}
+        return kept[self.name]
+
+    @model_validator(mode="after")
+    def _are_read(self) -> "OptimSettings":
+        for key, readers in _READ_BY.items():
+            default = OptimSettings.model_fields[key].default
+            if getattr(self, key) != default and self.name not in readers:
+                raise ValueError(f"{key}: {self.name} does not read it ({', '.join(readers)} do); leave it out")
+        return self
+
+
+_READ_BY = {
+    "betas": ("adamw", "adamw_8bit", "muon"),
+    "eps": ("adamw", "adamw_8bit", "muon"),
+    "momentum": ("sgd", "muon"),
+}
+"""Settings of the optimiser that not all of them have."""
 
 
 class PeriodicEvaluation(EvaluateSettings):
@@ -181,6 +209,11 @@ class RunSettings(Settings):
             raise ValueError("parallel.mixed_precision belongs to parallel.mode=fsdp2 and model.precision=bf16")
         if self.parallel.mode == "fsdp2" and self.model.load_in_4bit:
             raise ValueError("model.load_in_4bit: weights in 4 bits are not sharded; leave out parallel=fsdp2")
+        if self.parallel.mode == "fsdp2" and self.optim.name not in ("adamw", "sgd"):
+            raise ValueError(
+                f"optim.name={self.optim.name}: it steps whole matrices or blocks, which parallel=fsdp2 cuts; choose adamw or "
+                "sgd, or parallel=ddp"
+            )
         if self.sampling.temperature == 0:
             raise ValueError("sampling.temperature: 0 samples nothing new; training needs a value above 0")
         return self

@@ -31,6 +31,7 @@ from progrpo.train.alarms import Alarms
 from progrpo.train.follower import open_run, require_shared
 from progrpo.train.footprint import footprint, require_sampling_copy
 from progrpo.train.old_logprobs import engine_scores, require_ahead, require_capable, rounding
+from progrpo.train.optimizers import require_optimizer
 from progrpo.train.parallel import Parallel, SamplingCopy, sync
 from progrpo.train.policy import Policy
 from progrpo.train.record import RunDirectory, require_free
@@ -263,6 +264,7 @@ def _require_machine(chosen: Chosen, out: Path, listen: Listener) -> None:
     settings = chosen.settings
     require_trackers(settings)
     chosen.engine.prepare(settings.model.device)
+    require_optimizer(settings.optim, pick_device(settings.model.device))
     listen("prepare", {"doing": "reading the model's configuration"})
     size = count_parameters(settings.model.path, settings.model.lora)
     settings.sampling.stop_ids(size["vocabulary"])
