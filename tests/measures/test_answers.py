@@ -14,6 +14,7 @@ from progrpo.measures.answers import majority, measure, normalized
 from progrpo.measures.pass_at_k import estimate, powers_of_two
 from progrpo.types import ProblemResult, Sample
 
+COUNTS = ("distinct_answers", "distinct_wrong_answers")
 votes = st.lists(st.tuples(st.sampled_from([None, "a", "b", "c", "d"]), st.booleans()), min_size=1, max_size=8)
 
 
@@ -109,7 +110,8 @@ def test_answers_of_a_problem() -> None:
     # All 8: "12" has 3 votes and wins; two of its three samples were judged correct.
     assert found["maj@8"] == pytest.approx(2 / 3)
     assert found["maj@1"] == pytest.approx(estimate(8, 2, 1))
-    assert set(found) == {"distinct_answers", "distinct_wrong_answers", *(f"maj@{k}" for k in powers_of_two(8))}
+    assert set(found) == {*COUNTS, "distinct_answers/solved", *(f"maj@{k}" for k in powers_of_two(8))}
+    assert found["distinct_answers/solved"] == 3
 
 
 def test_canonical_forms_go_before_texts() -> None:
@@ -125,4 +127,15 @@ def test_unrecorded_answers_are_not_measured() -> None:
 
 def test_more_samples_than_a_float_holds_have_no_majority() -> None:
     found = measure(ProblemResult(problem="p", samples=(sample("correct", "1"),) * 1025), Params())
-    assert set(found) == {"distinct_answers", "distinct_wrong_answers"}
+    assert set(found) == {*COUNTS, "distinct_answers/solved"}
+
+
+def test_answers_are_counted_apart_where_none_is_correct() -> None:
+    """So that the mean over solved problems, and that over unsolved ones, stand beside the mean over all."""
+    tries = (sample("wrong", "1"), sample("wrong", "2"), sample("no_answer", None))
+    unsolved = measure(ProblemResult(problem="p", samples=tries), Params())
+    assert (unsolved["distinct_answers"], unsolved["distinct_answers/unsolved"]) == (2, 2)
+    assert "distinct_answers/solved" not in unsolved
+    solved = measure(ProblemResult(problem="p", samples=(*tries, sample("correct", "3"))), Params())
+    assert (solved["distinct_answers"], solved["distinct_answers/solved"]) == (3, 3)
+    assert "distinct_answers/unsolved" not in solved

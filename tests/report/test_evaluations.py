@@ -27,6 +27,11 @@ def test_scores_of_a_benchmark(tmp_path: Path) -> None:
     # One right of four: two draws miss it with probability 3/4 * 2/3 = 1/2.
     assert one.values("pass@2") == pytest.approx({"aime24/0": 0.0, "aime24/1": 0.5, "aime24/2": 1.0})
     assert one.values("pass@8") == {}
+    # Of the verdicts, too, whatever was measured: Pass@k is k/4, so the heights up to 4 are 1/4 .. 1, in the mean 5/8.
+    assert one.values("auc@4") == pytest.approx({"aime24/0": 0.0, "aime24/1": 0.625, "aime24/2": 1.0})
+    assert one.values("cover@0.25") == {"aime24/0": 0.0, "aime24/1": 1.0, "aime24/2": 1.0}
+    assert one.values("cover@0.5")["aime24/1"] == 0.0
+    assert one.values("auc@8") == {}
     assert one.values("maj@4")["aime24/1"] == 0.5
     assert set(one.values("length").values()) == {11.5}  # 10, 11, 12 and 13 tokens
     assert set(one.values("truncated").values()) == {0.0}

@@ -114,7 +114,18 @@ def test_figures_stand_where_the_schema_says() -> None:
     said = {name for one in (*schema.METRICS, *schema.columns()) for name in one.drawn}
     for figure in FIGURES:
         assert schema.drawn(figure) or schema.columns(figure) or FIGURES[figure].metrics
-    others = {"held-out", "benchmarks", "overview", "compare", "progress", "cost", "seconds", "tokens", "over-k"}
+    others = {
+        "held-out",
+        "benchmarks",
+        "overview",
+        "compare",
+        "progress",
+        "cost",
+        "seconds",
+        "tokens",
+        "over-k",
+        "page",
+    }
     others |= {"statistics", "table-5"}
     assert said == {name for name, one in FIGURES.items() if not one.metrics} | others
     assert {one.key for one in schema.drawn("seconds")} == {f"time/{phase}_s" for phase in (*PHASES, "step")}

@@ -152,7 +152,7 @@ def test_other_problems_are_not_compared(make_run: MakeRun, tmp_path: Path) -> N
     assert "step" not in section
     page = (tmp_path / "x.html").read_text("utf-8")
     row = page[page.index("<h3>Difference to") : page.index("Intervals over problems do not")]
-    assert 'colspan="6">Other problems, not compared.</td>' in row
+    assert 'colspan="8">Other problems, not compared.</td>' in row
     assert "Each run minus" not in row
 
 

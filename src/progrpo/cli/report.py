@@ -70,21 +70,22 @@ def run_compare(runs: Sequence[Path], out: Path) -> None:
 def tables(runs: Sequence[Run], summary: Summary) -> list[Table]:
     """The last evaluation of each run, and the paired differences to the first; neither where there is none."""
     shown = []
+    measures = [one for one in summary.measures if "page" not in one.drawn]  # a terminal is narrow
     if summary.last:
-        table = _table("held-out: mean over problems [95 % interval over problems]", summary.measures)
+        table = _table("held-out: mean over problems [95 % interval over problems]", measures)
         for run, evaluation in summary.last.items():
             cells = [
                 _cell(measure, evaluation.interval(measure.key), over_seeds=evaluation.over_seeds(measure.key))
-                for measure in summary.measures
+                for measure in measures
             ]
             table.add_row(_heading(runs[run], f"step {evaluation.step}"), *cells)
         shown.append(table)
     if summary.differences:
-        table = _table(f"difference to {runs[0].name}, paired by problem", summary.measures, percent="points")
+        table = _table(f"difference to {runs[0].name}, paired by problem", measures, percent="points")
         for difference in summary.differences:
             cells = [
                 _cell(measure, difference.cells[measure.key], signed=True, over_seeds=difference.seeds.get(measure.key))
-                for measure in summary.measures
+                for measure in measures
             ]
             about = f"step {difference.step}" if difference.problems else "other problems, not compared"
             table.add_row(_heading(runs[difference.run], about), *cells)

@@ -37,7 +37,9 @@ COLUMNS = (
         label="Distinct answers",
         unit="per problem",
         digits=2,
-        meaning="different answers among all samples, mean over problems",
+        meaning="different answers among all samples, mean over problems; `/solved`, `/unsolved`: over those with and without "
+        "a correct sample",
+        variants=("/solved", "/unsolved"),
     ),
     Quantity(
         key="distinct_wrong_answers",
@@ -103,8 +105,9 @@ def majority(sizes: Sequence[int], shares: Sequence[float], n: int) -> list[floa
 
 
 def measure(judged: ProblemResult, params: Params) -> dict[str, float]:
-    """`distinct_answers`: different answers among all samples; `distinct_wrong_answers`: among those judged wrong;
-    `maj@k` for k = 1, 2, 4, ... and n: see `majority`. maj@1 is pass@1, as is avg@n.
+    """`distinct_answers`: different answers among all samples, once more as `distinct_answers/solved` where one of them is
+    correct and as `/unsolved` where none is; `distinct_wrong_answers`: among those judged wrong; `maj@k` for k = 1, 2, 4, ...
+    and n: see `majority`. maj@1 is pass@1, as is avg@n.
 
     Nothing where a judged sample's answer was not recorded.
     """
@@ -113,7 +116,9 @@ def measure(judged: ProblemResult, params: Params) -> dict[str, float]:
     answers = Counter(answer for sample in judged.samples if (answer := _key(sample)) is not None)
     correct = Counter(_key(sample) for sample in judged.samples if sample.correct)
     wrong = {_key(sample) for sample in judged.samples if sample.status == "wrong"}
-    values = {"distinct_answers": float(len(answers)), "distinct_wrong_answers": float(len(wrong))}
+    of_kind = f"distinct_answers/{'solved' if judged.correct else 'unsolved'}"
+    values = {"distinct_answers": float(len(answers)), of_kind: float(len(answers))}
+    values["distinct_wrong_answers"] = float(len(wrong))
     if judged.n > _MOST_SAMPLES:
         return values
     chances = majority(list(answers.values()), [correct[a] / size for a, size in answers.items()], judged.n)

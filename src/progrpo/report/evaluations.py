@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 
 from progrpo import schema
 from progrpo.files import is_number, rows_at
-from progrpo.measures import pass_at_k
+from progrpo.measures import auc, cover, pass_at_k
 from progrpo.report.html import prose
 from progrpo.rows import from_row, read_header, read_results
 from progrpo.settings import flat
@@ -106,15 +106,15 @@ class Evaluation:
         )
 
     def values(self, key: str) -> dict[str, float]:
-        """A measure by problem, for the problems that have it. Pass@k is computed from the verdicts, whatever was logged.
-        Of several seeds, its mean over them."""
+        """A measure by problem, for the problems that have it. Pass@k, AUC@K and Cover@τ are computed from the verdicts,
+        whatever was logged. Of several seeds, its mean over them."""
         if self.seeds:
             of_seeds = [one.values(key) for one in self.seeds.values()]
             shared = [name for name in self.problems if all(name in values for values in of_seeds)]
             return {name: sum(values[name] for values in of_seeds) / len(of_seeds) for name in shared}
-        if key.startswith("pass@"):
-            k = int(key.removeprefix("pass@"))
-            return {name: _pass_at(s.n, s.correct, k) for name, s in self.problems.items() if s.n >= k}
+        if of_counts := _of_counts(key):
+            known = {name: of_counts(scores.n, scores.correct) for name, scores in self.problems.items()}
+            return {name: value for name, value in known.items() if value is not None}
         return {name: scores.measures[key] for name, scores in self.problems.items() if key in scores.measures}
 
     def interval(self, key: str) -> Interval | None:
@@ -291,9 +291,26 @@ def _bootstrapped(values: tuple[float, ...]) -> Interval:
     return bootstrap_mean(values)
 
 
+def _of_counts(key: str) -> Callable[[int, int], float | None] | None:
+    """A measure that the numbers of samples and of correct ones tell, as a function of both that is None where there are too
+    few samples; None of any other measure."""
+    family, _, at = key.partition("@")
+    if family in ("pass", "auc") and at.isdecimal():
+        value = {"pass": _pass_at, "auc": _area}[family]
+        return lambda n, correct: value(n, correct, int(at)) if n >= int(at) else None
+    if family == "cover" and at:
+        return lambda n, correct: float(cover.covered(n, correct, float(at)))
+    return None
+
+
 @cache
 def _pass_at(n: int, correct: int, k: int) -> float:
     return correct / n if k == 1 else pass_at_k.estimate(n, correct, k)  # to the last bit, for Pass@1 is compared
+
+
+@cache
+def _area(n: int, correct: int, k: int) -> float:
+    return auc.areas(n, correct)[k - 2]
 
 
 def _read(path: Path) -> tuple[dict[str, Scores], str]:

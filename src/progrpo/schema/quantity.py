@@ -27,8 +27,8 @@ class Quantity:
         meaning: what it is, for docs/metrics.md.
         rollout: belongs to the rollout that a step learns from; the steps of one rollout repeat it.
         method: the only method that logs it; None for those of several methods, or of any.
-        drawn: where it stands: figures by their name, tables of the page ("held-out", "benchmarks", "cost") and of the
-            terminal ("overview" of `evaluate`, "compare", "progress" of `train`).
+        drawn: where it stands: figures by their name, tables of the page ("held-out", the terminal's too, or "page" alone;
+            "benchmarks", "cost") and of the terminal ("overview" of `evaluate`, "compare", "progress" of `train`).
         variants: of the same quantity, as what their keys have more: "raw/" before the key, "/pooled" after it.
         formerly: names under which older versions wrote it; they are read as this one.
     """

@@ -27,7 +27,15 @@ def test_a_paired_table_by_hand(tmp_path: Path) -> None:
     write_benchmark(a, "aime24", (0, 1, 2, 4), measures={"maj@2": 0.5})
     write_benchmark(b, "aime24", (1, 1, 4, 2), measures={"maj@2": 0.75})
     (table,) = compared(a, b)
-    assert [measure.key for measure in table.measures] == ["pass@1", "pass@4", "maj@2", "truncated", "length"]
+    assert [measure.key for measure in table.measures] == [
+        "pass@1",
+        "pass@4",
+        "maj@2",
+        "auc@4",
+        "cover@0.5",
+        "truncated",
+        "length",
+    ]
     first, second = table.evaluations.values()
     # (0 + 1 + 2 + 4) / 16 and (1 + 1 + 4 + 2) / 16; Pass@4 of four completions: whether any is right.
     assert first.interval("pass@1") is not None

@@ -9,7 +9,9 @@ from progrpo.report.read import load_runs
 
 def test_first_and_last_evaluation(make_run: MakeRun) -> None:
     summary = summarise(load_runs([make_run("a", correct=(1, 2, 3))]))
-    assert [measure.key for measure in summary.measures] == ["pass@1", "pass@4", "distinct_correct", "entropy"]
+    assert [measure.key for measure in summary.measures] == [
+        *("pass@1", "pass@4", "auc@4", "cover@0.5", "distinct_correct", "entropy")
+    ]
     assert (list(summary.first), list(summary.last)) == ([0], [0])
     first, last = summary.first[0].interval, summary.last[0].interval
     assert (summary.first[0].step, len(summary.first[0].problems), summary.first[0].n) == (0, 3, 4)
@@ -85,7 +87,7 @@ def test_measures_nobody_has_are_empty_cells(make_run: MakeRun) -> None:
         row["measures"] = {"pass@1": 1.0}
         write_jsonl(file, [row])
     summary = summarise(load_runs([path]))
-    assert [measure.key for measure in summary.measures] == ["pass@1", "distinct_correct", "entropy"]
+    assert [measure.key for measure in summary.measures] == ["pass@1", "cover@0.5", "distinct_correct", "entropy"]
     assert summary.last[0].interval("entropy") is None
 
 

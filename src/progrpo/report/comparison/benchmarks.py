@@ -87,7 +87,7 @@ def _compared(name: str, evaluations: Mapping[int, Evaluation], runs: Sequence[R
     k = benchmark.powers(benchmark.comparable if len(benchmark.comparable) > 1 else tuple(evaluations))[-1]
     tested = tuple(measure.key for measure in pass_measures(k))
     always = ("pass@1", "truncated", "length")
-    measures = measures_of("benchmarks", evaluations.values(), k=k, always=always)
+    measures = measures_of(("benchmarks",), evaluations.values(), k=k, always=always)
 
     def gap(run: int) -> Paired:
         if 0 not in evaluations:

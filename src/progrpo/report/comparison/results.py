@@ -117,17 +117,20 @@ def _over_seeds(ours: Evaluation, theirs: Evaluation, names: Mapping[str, Sequen
 
 
 def measures_of(
-    place: str, evaluations: Collection[Evaluation], *, k: int, always: Collection[str]
+    places: Collection[str], evaluations: Collection[Evaluation], *, k: int, always: Collection[str]
 ) -> tuple[Quantity, ...]:
     """The columns that the schema places in a table: Pass@1, Pass@k, and what the evaluations measured beside them.
 
     Args:
+        places: names of the table in the schema; one of them will do.
         k: the largest of the families: a power of two. Of a family other than Pass@k the largest member up to it stands that
             all evaluations have.
         always: keys of columns that stand even where no evaluation has them.
     """
     columns: list[Quantity] = []
-    for one in schema.columns(place):
+    for one in schema.columns():
+        if not set(places) & set(one.drawn):
+            continue
         if one.family:
             members = [one.at(power) for power in doublings(k)[1:]]
             everywhere = [
@@ -175,7 +178,7 @@ class Summary:
 def summarise(runs: Sequence[Run]) -> Summary:
     """Everything the tables say, as numbers."""
     everything = [evaluation for run in runs for evaluation in run.evaluations.values()]
-    measures = measures_of("held-out", everything, k=largest_k(runs), always=_ALWAYS)
+    measures = measures_of(("held-out", "page"), everything, k=largest_k(runs), always=_ALWAYS)
     evaluated = {index: run.evaluations for index, run in enumerate(runs) if run.evaluations}
     first = {index: evaluations[min(evaluations)] for index, evaluations in evaluated.items()}
     same = len(first) > 1 and same_start(list(first.values()))
