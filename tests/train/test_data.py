@@ -68,3 +68,26 @@ def test_a_system_prompt_is_in_every_prompt_and_stays_with_the_run(
         assert bare.system_prompt is None
     # A model that belongs to no run takes none of it.
     assert find_model(str(folder), Subject(), where="test")[0].system_prompt is None
+
+
+def test_a_mixture_is_trained_in_its_shares_and_measured_by_source(settings: Make, tmp_path: Path) -> None:
+    parts = [
+        {"train": str(sums(tmp_path / f"{name}.jsonl", 12)), "chat": False, "held_out_fraction": 0.3, "weight": weight}
+        for name, weight in (("easy", 3), ("hard", 1))
+    ]
+    made = settings(task={"name": "mixture", "parts": parts}, steps=2, checkpoint={})
+    assert [line for line in plan(made) if line.startswith("source")] == [
+        "source easy: 7 training problems, 3 of each rollout on average",
+        "source hard: 7 training problems, 1 of each rollout on average",
+    ]
+    path = run(made)
+    rows = read_jsonl(path / "rollouts" / "step-000001.jsonl")
+    assert [row["problem"].split("/")[0] for row in rows].count("easy") == 3 * 4
+    before, first, last = read_jsonl(path / "metrics.jsonl")
+    share = {name: sum(row["correct"] for row in rows if row["problem"].startswith(name)) for name in ("easy", "hard")}
+    assert first["source/easy/correct"] == share["easy"] / 12
+    assert first["source/hard/correct"] == share["hard"] / 4
+    evaluated = read_jsonl(path / "evaluations" / "step-000002.jsonl")
+    of_easy = [row["correct"] / row["n"] for row in evaluated if row["problem"].startswith("easy/")]
+    assert last["source/easy/held_out"] == sum(of_easy) / len(of_easy)
+    assert "source/hard/held_out" in before

@@ -132,6 +132,23 @@ METRICS = (
         rollout=True,
     ),
     Quantity(
+        key="source/NAME/correct",
+        label="Correct of NAME",
+        unit="%",
+        percent=True,
+        better="higher",
+        meaning="share of `correct` among the judged completions of the part NAME of a mixture; logged with `task=mixture`",
+        rollout=True,
+    ),
+    Quantity(
+        key="source/NAME/held_out",
+        label="Held-out Pass@1 of NAME",
+        unit="%",
+        percent=True,
+        better="higher",
+        meaning="Pass@1 on the held-out problems of the part NAME of a mixture, mean over problems; logged with an evaluation",
+    ),
+    Quantity(
         key="verdict/correct",
         label="Verdict correct",
         unit="%",

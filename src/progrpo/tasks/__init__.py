@@ -13,6 +13,8 @@ The contract:
                     problems (a rating), from the `ProblemResult` problems of an evaluation
     check           check(params, problems): called before an evaluation; raises a `DataError` where `summarise` lacks
                     something
+    sources         sources(params) -> {source: weight or None}: the parts that its problems' facts name as "source", and their
+                    shares of each rollout, relative to one another; without weights each problem comes once per epoch
     SOURCES         where the rows of a published data set are read from; for readers, nothing here asks for it
 """
 
@@ -26,6 +28,9 @@ from progrpo.errors import ConfigError, DataError, PluginError
 from progrpo.settings import Choice, Settings, parse
 from progrpo.types import Problem, ProblemResult
 
+_READ_ROWS = ("file", "hub")
+"""Tasks that hand columns of their rows to the reward (`info_keys`)."""
+
 CONTRACT = plugins.Contract(
     kind="task",
     names={
@@ -37,6 +42,7 @@ CONTRACT = plugins.Contract(
         "SAMPLES": "{preset: completions per problem}",
         "summarise": "summarise(problems, params) -> {name: number}",
         "check": "check(params, problems)",
+        "sources": "sources(params) -> {source: weight or None}",
         "SOURCES": "where a published data set is read from",
     },
     required=(("load",),),
@@ -94,6 +100,11 @@ class Task:
         problems: Sequence[Problem] = loaded
         return problems
 
+    @property
+    def sources(self) -> Mapping[str, float | None]:
+        """The parts it is made of with their weights; {} for a task of one piece."""
+        return self.module.sources(self.params) if hasattr(self.module, "sources") else {}
+
     def check(self, problems: Sequence[Problem]) -> None:
         """Raises DataError where `summarise` would lack something."""
         if hasattr(self.module, "check"):
@@ -129,9 +140,12 @@ def _module(name: str) -> ModuleType:
 
 
 def for_columns(choice: Choice) -> Choice:
-    """The choice for a reward that reads columns by name: the task `file` then keeps all of them, unless the settings name
-    some."""
-    if choice.name != "file" or "info_keys" in choice.params:
+    """The choice for a reward that reads columns by name: tasks that read rows then keep all of them, unless the settings name
+    some; those within a mixture likewise."""
+    if choice.name == "mixture" and isinstance(parts := choice.params.get("parts"), Sequence):
+        within = [for_columns(Choice(**{"name": "file", **part})).model_dump() for part in parts]
+        return Choice(**{**choice.model_dump(), "parts": within})
+    if choice.name not in _READ_ROWS or "info_keys" in choice.params:
         return choice
     return Choice(**{**choice.model_dump(), "info_keys": None})
 

@@ -45,15 +45,21 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[str, A
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             wanted = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
-            short = {field.name: _in_short(field.type) for field in file.schema_arrow}
+            short = shortening(file.schema_arrow)
             for batch in file.iter_batches(batch_size=16, columns=wanted):
                 for row in batch.to_pylist():
                     number += 1
-                    yield f"{path}, row {number}", {name: short[name](value) for name, value in row.items()}
+                    yield f"{path}, row {number}", short(row)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
         words = str(error).split("\n")[0]
         place = f"{path}, row {number + 1}" if number else str(path)
         raise DataError(f"{place}: not readable as Parquet (damaged or cut short?): {words}") from None
+
+
+def shortening(schema: Any) -> Callable[[Row], Row]:
+    """What makes of a row of this Arrow schema the numbers that were meant (see `_in_short`)."""
+    short = {field.name: _in_short(field.type) for field in schema}
+    return lambda row: {name: short[name](value) for name, value in row.items()}
 
 
 def _in_short(kind: Any) -> Callable[[Any], Any]:

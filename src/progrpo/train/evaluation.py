@@ -2,6 +2,7 @@
 
 from progrpo.evaluate import run_evaluation
 from progrpo.train.clock import Clock
+from progrpo.train.metrics import held_out_by_source
 from progrpo.train.setup import Trainer
 
 
@@ -31,4 +32,5 @@ def evaluate(trainer: Trainer, step: int, clock: Clock) -> dict[str, float]:
     trainer.verifier.require_trustworthy(result.verdicts)
     trainer.listen("evaluation", {"step": step, **result.means})
     means = {f"evaluate/{name}": value for name, value in result.means.items()}
+    means |= held_out_by_source(result.problems, trainer.sources)
     return means | {"evaluate/failed_verdicts": result.failed}

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from progrpo.algo.confidence import sequence_confidence
 from progrpo.methods import Advantages
-from progrpo.types import STATUSES, Group, RolloutBatch, Verdict, WeightedMean
+from progrpo.train.stream import SOURCE
+from progrpo.types import STATUSES, Group, ProblemResult, RolloutBatch, Verdict, WeightedMean
 
 TOKEN_COLUMNS = ("prompt_ids", "token_ids", "sampler_logprobs", "entropies", "entropy_gradients", "prompt_logprobs")
 """Columns of a row with a number per token, which not every rollout is written with."""
@@ -50,6 +51,25 @@ def rollout_metrics(
         "tokens/generated": WeightedMean(tokens, 1),
         **advantages.stats,
     }
+
+
+def correct_by_source(groups: Sequence[Group], sources: Sequence[str]) -> dict[str, WeightedMean]:
+    """Share of `correct` among the judged completions of each part of a mixture."""
+    return {
+        f"source/{name}/correct": WeightedMean(sum(verdict.correct for verdict in verdicts), len(verdicts))
+        for name in sources
+        for verdicts in [
+            [one for group in groups if group.problem.facts[SOURCE] == name for one in group.verdicts if not one.failed]
+        ]
+    }
+
+
+def held_out_by_source(problems: Sequence[ProblemResult], sources: Sequence[str]) -> dict[str, float]:
+    """Pass@1 of each part of a mixture that has problems among them: the mean over its problems."""
+    rates: dict[str, list[float]] = {name: [] for name in sources}
+    for problem in problems if sources else ():
+        rates[str(problem.facts[SOURCE])].append(problem.correct / problem.n)
+    return {f"source/{name}/held_out": sum(each) / len(each) for name, each in rates.items() if each}
 
 
 def rollout_rows(

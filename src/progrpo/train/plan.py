@@ -19,11 +19,11 @@ from progrpo.rollout.verify import Verifier
 from progrpo.train.footprint import describe, footprint, require_sampling_copy
 from progrpo.train.old_logprobs import rounding
 from progrpo.train.optimizers import require_optimizer
+from progrpo.train.problems import describe_sources, fit_splits, make_stream, require_rounds
 from progrpo.train.record import require_free, require_same
 from progrpo.train.room import predict, require_room
 from progrpo.train.settings import RunSettings
-from progrpo.train.setup import Chosen, Listener, bad_golds, fit_splits, has_run, require_rounds
-from progrpo.train.stream import ProblemStream
+from progrpo.train.setup import Chosen, Listener, bad_golds, has_run
 from progrpo.train.trackers import require_trackers
 
 AGGREGATIONS: dict[How, str] = {
@@ -153,8 +153,8 @@ def _prompts(chosen: Chosen, splits: dict[str, Any]) -> Iterator[str]:
         f"{len(problems):,} {name} problems, prompts up to {long} tokens" for name, (problems, long) in kept.items()
     )
     yield "data: " + ", ".join(sizes)
-    size = settings.batch.prompts
-    ProblemStream(kept["training"][0], seed=settings.seed, shuffle=settings.data.shuffle, per_rollout=size)
+    yield from describe_sources(settings, kept["training"][0], chosen.task.sources)
+    make_stream(settings, kept["training"][0], chosen.task.sources)
     require_rounds(chosen.method, settings, len(kept["training"][0]))
 
 

@@ -4,7 +4,7 @@ import logging
 
 from progrpo.methods import Advantages
 from progrpo.train.clock import Clock
-from progrpo.train.metrics import TOKEN_COLUMNS, default_confidence, rollout_metrics, rollout_rows
+from progrpo.train.metrics import TOKEN_COLUMNS, correct_by_source, default_confidence, rollout_metrics, rollout_rows
 from progrpo.train.off_policy import off_policy_metrics
 from progrpo.train.room import TOKEN_BYTES
 from progrpo.train.settings import RunSettings
@@ -32,6 +32,7 @@ def record_rollout(
         confidence = default_confidence(batch)
         metrics = (
             rollout_metrics(groups, batch, advantages, confidence=confidence, canonical=trainer.verifier.canonical)
+            | correct_by_source(groups, trainer.sources)
             | of_sampling
         )
         if not trainer.engine_scores:

@@ -22,7 +22,6 @@ from progrpo.model.lora import is_adapted
 from progrpo.model.shards import load_reference, load_to_shard
 from progrpo.processes import ALONE, Processes
 from progrpo.rewards import Reward
-from progrpo.rollout.generate import fit_prompts
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier
 from progrpo.tasks import Task
@@ -34,6 +33,7 @@ from progrpo.train.old_logprobs import engine_scores, require_ahead, require_cap
 from progrpo.train.optimizers import require_optimizer
 from progrpo.train.parallel import Parallel, SamplingCopy, sync
 from progrpo.train.policy import Policy
+from progrpo.train.problems import fit_splits, make_stream, require_rounds
 from progrpo.train.record import RunDirectory, require_free
 from progrpo.train.reference import Reference
 from progrpo.train.room import predict, require_room
@@ -69,6 +69,8 @@ class Trainer:
     listen: Listener
 
     sampling_copy: SamplingCopy | None = None
+    sources: tuple[str, ...] = ()
+    """Parts of a mixture."""
 
     def sync(self, step: int) -> None:
         """Bring the weights after `step` optimiser steps to the engine; every process has to call it."""
@@ -162,8 +164,7 @@ def prepare(
     model, sampling_copy, before = _models(chosen, latest, parallel)
     fitting = fit_splits(settings, model.tokenizer, model.positions, {"training": problems, "test": test})
     problems, test = (kept for kept, _ in fitting.values())
-    shuffle, size = settings.data.shuffle, settings.batch.prompts
-    stream = ProblemStream(problems, seed=settings.seed, shuffle=shuffle, per_rollout=size)
+    stream = make_stream(settings, problems, chosen.task.sources)
     temperature = settings.sampling.temperature
     policy = Policy(
         model,
@@ -201,6 +202,7 @@ def prepare(
         verifier=verifier,
         reference=reference,
         stream=stream,
+        sources=tuple(chosen.task.sources),
         test=tuple(test),
         alarms=Alarms(method.alarms),
         done=latest.step if latest else 0,
@@ -270,34 +272,6 @@ def _require_machine(chosen: Chosen, out: Path, listen: Listener) -> None:
     settings.sampling.stop_ids(size["vocabulary"])
     for warning in require_room(out, predict(settings, size["trained"], held_out=0)):
         logger.warning("%s", warning)
-
-
-def require_rounds(method: Method, settings: RunSettings, problems: int) -> None:
-    """Raises ConfigError if dynamic sampling could meet a problem twice for one batch."""
-    if (rounds := method.rounds) * settings.batch.prompts > problems and rounds > 1:
-        raise ConfigError(
-            f"method.max_rounds={rounds} times batch.prompts={settings.batch.prompts} exceeds the {problems} training "
-            "problems: one batch would meet a problem twice; lower one of them"
-        )
-
-
-def fit_splits(
-    settings: RunSettings, tokenizer: Any, positions: int | None, splits: Mapping[str, Sequence[Problem]]
-) -> dict[str, tuple[Sequence[Problem], int]]:
-    """The problems of each split that fit the run's limits, and the longest of their prompts in tokens (see `fit_prompts`)."""
-    return {
-        name: fit_prompts(
-            problems,
-            tokenizer,
-            max_prompt_tokens=settings.data.max_prompt_tokens,
-            positions=positions,
-            max_new_tokens=settings.sampling.max_new_tokens,
-            drop=settings.data.long_prompts == "drop",
-            source=f"{name} problems",
-            chat=settings.model.chat,
-        )
-        for name, problems in splits.items()
-    }
 
 
 def _capable_engine(chosen: Chosen, model: LanguageModel, verifier: Verifier, parallel: Parallel) -> Engine:
