@@ -130,6 +130,8 @@ class Completion:
             entropy by g times this to first order (arXiv:2602.03392). None where the engine does not give them.
         raw_logprobs, raw_entropies: the same at temperature 1; None where nobody asked for them.
         policy_version: optimiser steps behind the weights it was sampled from.
+        trained: tokens that are trained on; False on a prefix that was fed and not sampled (whose other numbers are 0). None:
+            all.
     """
 
     seed: int
@@ -143,6 +145,7 @@ class Completion:
     raw_entropies: "Float[Tensor, ' T'] | None" = None
     policy_version: int = 0
     logprobs_of: Literal["tempered", "drawn", "unknown"] = "tempered"
+    trained: "Bool[Tensor, ' T'] | None" = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,8 +244,9 @@ class RolloutBatch:
         correct: [P, G] the verdicts; where there is none, what all others of the group are (so that a failed verdict
             never makes a group mixed), and False in a group without any.
         truncated: [P, G] cut at the length limit.
-        lengths: [P, G] completion tokens.
-        mask: [N, S] True on completion tokens; column t is the completion's token t, rows are padded on the right.
+        lengths: [P, G] completion tokens, those included that are not trained on.
+        mask: [N, S] True on completion tokens that are trained on (all but a prefix that a method fed, see
+            `Completion.trained`); column t is the completion's token t, rows are padded on the right.
         old_logprobs: [N, S] the trainer's, under the policy that sampled (or, where the needs name "refresh_advantages",
             under the policy just before a later optimiser step); 0 where masked.
         entropies: [N, S] likewise, in nats; None unless the method's needs name it.

@@ -92,7 +92,7 @@ def test_who_cannot_sample_ahead(settings: Make, beside: Any, tmp_path: Path) ->
     with pytest.raises(ConfigError, match="engine 'hf' as it is set does not sample while the trainer computes"):
         metrics(settings(rollout={"ahead": 1}, old_logprobs="trainer"))
     data = settings(engine={"name": beside()}, rollout={"ahead": 1}, method={"name": "dapo", "max_rounds": 2})
-    with pytest.raises(ConfigError, match="method 'dapo' samples again"):
+    with pytest.raises(ConfigError, match="method 'dapo' samples in its own way"):
         metrics(data)
     assert not (tmp_path / "run").exists()
     chosen = parse(RunSettings, settings(rollout={"ahead": 1}, off_policy={"level": "none"}), where="test")

@@ -13,6 +13,7 @@ from progrpo import methods
 from progrpo.errors import VerifierError
 from progrpo.files import read_jsonl
 from progrpo.methods import Method
+from progrpo.methods._sampling import is_mixed
 from progrpo.rollout.generate import Rollout
 from progrpo.settings import Choice, parse
 from progrpo.train import checkpoint, sampling
@@ -181,9 +182,9 @@ def test_without_further_rounds_the_position_is_that_of_the_steps(
 
 def test_a_failed_verdict_makes_no_group_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = Problem(id="0", prompt="")
-    kinds = {kind: dapo(2).wanted(group_of(problem, statuses)) for kind, statuses in KINDS.items()}
+    kinds = {kind: is_mixed(group_of(problem, statuses)) for kind, statuses in KINDS.items()}
     assert kinds == {"m": True, "r": False, "w": False, "t": False}
-    assert not dapo(2).wanted(group_of(problem, ("crashed", "bad_gold")))
+    assert not is_mixed(group_of(problem, ("crashed", "bad_gold")))
     trainer = Scripted("tmttmm", prompts=3, method=dapo(2), monkeypatch=monkeypatch)
     assert chosen(sample(trainer, 0)[0]) == "145"
 

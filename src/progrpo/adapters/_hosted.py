@@ -128,8 +128,8 @@ def _refuse(host: HostLimits, method: Method) -> None:
         )
     if hasattr(method.module, "net"):
         raise ConfigError(f"method {method.name} trains a net of its own, which {host.name} would not; {elsewhere}")
-    if method.rounds > 1:
-        raise ConfigError(f"method {method.name}: {method.rounds} rounds of sampling for one batch; set max_rounds=1")
+    if method.samples is not None:
+        raise ConfigError(f"method {method.name}: {method.samples}. {host.name} samples by itself; {elsewhere}")
     if not host.per_token and getattr(method.module, "TOKEN_LEVEL", False):
         raise ConfigError(
             f"method {method.name} gives each token an advantage of its own, and {host.name} takes one of each sequence; "

@@ -10,8 +10,10 @@ A method file may define, and nothing else in public:
     SURROGATE    False: its token_loss leaves the clipped surrogate aside, so that `dual_clip` would bound nothing
     TOKEN_LEVEL  True: its advantages are per token, so nothing can be added to them (see `add_to`)
     ALARMS       what a run says when one of its metrics leaves a range: {"metric": Alarm(...)}
-    rounds       rounds(params) -> how often problems may be sampled for one batch (dynamic sampling); 1 without
-    wanted       wanted(group, params) -> bool: the groups that such a batch should be made of
+    samples      samples(params) -> in words, how it samples a batch otherwise than GRPO, and what would switch that off; None
+                 where it samples as GRPO does
+    sample       sample(problems, generate, params) -> SampledGroups: the batch where `samples` says something (see `Draw`)
+    rounds       rounds(params) -> how often `sample` may take problems for one batch; 1 without
     FROM_VERDICTS  True: its loss reads the verdicts and no advantages, so nothing can be added to them
     top_tokens   top_tokens(params) -> how many of the likeliest tokens "top_logprobs" holds
     min_p        min_p(params) -> share of the likeliest token's probability below which "proxy_logprobs" has no tokens
@@ -38,6 +40,7 @@ from progrpo.methods._contract import HOOKS, NEEDABLE, OTHERS
 from progrpo.methods._data import Advantages, Alarm, MicroView, Reweighted, StepBatch
 from progrpo.methods._method import PER_TOKEN, Method
 from progrpo.methods._params import Params, Pool, base_advantages
+from progrpo.methods._sampling import Draw, Generate, Problems, SampledGroups, Taken
 from progrpo.settings import Choice, parse
 
 __all__ = [
@@ -45,12 +48,17 @@ __all__ = [
     "NEEDABLE",
     "Advantages",
     "Alarm",
+    "Draw",
+    "Generate",
     "Method",
     "MicroView",
     "Params",
     "Pool",
+    "Problems",
     "Reweighted",
+    "SampledGroups",
     "StepBatch",
+    "Taken",
     "base_advantages",
 ]
 

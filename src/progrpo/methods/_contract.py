@@ -22,6 +22,7 @@ NEEDABLE = {
     "proxy_logprobs": "[N, S] of the rollout: log-probs once the least likely tokens are taken out; which, says `min_p`",
     "nucleus_entropies": "[N, S] of the rollout, and with gradient in the training pass: entropies of the likeliest tokens "
     "alone; which, says `nucleus`",
+    "sampled_entropies": "of each token, from the engine while it samples: what `sample` reads",
     "verdicts": "[P][G] of the rollout: canonical forms, extracted answers, parts of rewards",
     "refresh": "log-probs (and entropies) of the policy as it is before each optimiser step, in `StepBatch`",
     "refresh_advantages": "likewise, and this method's advantages, or what it adds, computed from them",
@@ -47,7 +48,8 @@ OTHERS = {
     "FROM_VERDICTS": "True or False",
     "ALARMS": "{metric: Alarm}",
     "rounds": "rounds(params) -> int",
-    "wanted": "wanted(group, params) -> bool",
+    "samples": "samples(params) -> text or None",
+    "sample": "sample(problems, generate, params) -> SampledGroups",
     "pool": "pool(params) -> 'step' or 'micro'",
     "top_tokens": "top_tokens(params) -> int",
     "min_p": "min_p(params) -> float",

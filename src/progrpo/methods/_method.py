@@ -16,7 +16,8 @@ from progrpo.errors import ConfigError
 from progrpo.methods import _results
 from progrpo.methods._data import Advantages, Alarm, MicroView, Reweighted, StepBatch, dropped, without_truncated
 from progrpo.methods._params import Pool, base_advantages
-from progrpo.types import Group, RolloutBatch
+from progrpo.methods._sampling import Generate, Problems, SampledGroups
+from progrpo.types import RolloutBatch
 
 PER_TOKEN = "method {name}: add needs advantages of whole sequences, and this method gives each token its own"
 
@@ -49,14 +50,21 @@ class Method:
 
     @property
     def rounds(self) -> int:
-        """How often problems may be sampled for one batch."""
+        """How often problems may be taken for one batch."""
         hook = self._hook("rounds")
         return int(hook(self.params)) if hook else 1
 
-    def wanted(self, group: Group) -> bool:
-        """Whether a batch that is sampled in rounds should hold this group."""
-        hook = self._hook("wanted")
-        return bool(hook(group, self.params)) if hook else True
+    @property
+    def samples(self) -> str | None:
+        """In words, how it samples otherwise than GRPO, and what would switch that off; None where it does not."""
+        hook = self._hook("samples")
+        text: str | None = hook(self.params) if hook else None
+        return text
+
+    def sample(self, problems: Problems, generate: Generate) -> SampledGroups:
+        """The batch of a rollout, of a method that samples it in its own way."""
+        made = self._hook("sample")(problems, generate, self.params)
+        return _results.as_sampled(made, problems.size, generate.group, self._where("sample"))
 
     def remember(self, advantages: Advantages) -> None:
         """Keep what the method remembers after a rollout."""

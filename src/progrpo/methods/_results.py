@@ -11,6 +11,7 @@ from torch import Tensor
 from progrpo import plugins
 from progrpo.errors import PluginError
 from progrpo.methods._data import Advantages, MicroView, Reweighted, StepBatch
+from progrpo.methods._sampling import SampledGroups
 from progrpo.types import RolloutBatch, WeightedMean
 
 
@@ -37,6 +38,21 @@ def as_advantages(value: object, batch: RolloutBatch, hook: str) -> Advantages:
     _require_stats(value.stats, hook)
     if value.state is not None and not isinstance(value.state, Mapping):
         raise PluginError(f"{hook}: state is {_shown(value.state)}; expected a mapping of what is remembered, or None")
+    return value
+
+
+def as_sampled(value: object, problems: int, group: int, hook: str) -> SampledGroups:
+    """What `sample` gave: `problems` groups of `group` completions. Raises PluginError."""
+    if not isinstance(value, SampledGroups):
+        raise PluginError(f"{hook} gave {_shown(value)}; expected a progrpo.methods.SampledGroups")
+    if len(value.groups) != problems:
+        raise PluginError(f"{hook} gave {len(value.groups)} groups; expected {problems}, as batch.prompts says")
+    for index, one in enumerate(value.groups):
+        sizes = {"completions": len(one.completions), "verdicts": len(one.verdicts)}
+        if wrong := {name: size for name, size in sizes.items() if size != group}:
+            name, size = next(iter(wrong.items()))
+            raise PluginError(f"{hook}: group {index} has {size} {name}; expected {group}, as batch.group says")
+    _require_stats(value.stats, hook)
     return value
 
 

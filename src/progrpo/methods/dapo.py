@@ -20,7 +20,8 @@ from torch import Tensor
 
 from progrpo import methods
 from progrpo.algo.aggregate import How
-from progrpo.types import Group, RolloutBatch
+from progrpo.methods._sampling import in_rounds, is_mixed
+from progrpo.types import RolloutBatch
 
 PRESETS = {
     "released": {
@@ -57,10 +58,13 @@ def rounds(params: Params) -> int:
     return params.max_rounds
 
 
-def wanted(group: Group, params: Params) -> bool:
-    """Whether some of the judged completions are correct and some are not."""
-    correct = {verdict.correct for verdict in group.verdicts if not verdict.failed}
-    return len(correct) == 2
+def samples(params: Params) -> str | None:
+    rounds = params.max_rounds
+    return f"{rounds} rounds of sampling for one batch; set method.max_rounds=1" if rounds > 1 else None
+
+
+def sample(problems: methods.Problems, generate: methods.Generate, params: Params) -> methods.SampledGroups:
+    return in_rounds(problems, generate, rounds=params.max_rounds, wanted=is_mixed)
 
 
 def sequence_keep(batch: RolloutBatch, params: Params) -> Tensor:

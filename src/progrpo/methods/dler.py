@@ -20,6 +20,7 @@ from torch import Tensor
 
 from progrpo import methods
 from progrpo.algo.aggregate import How
+from progrpo.methods._sampling import in_rounds
 from progrpo.types import Group, RolloutBatch
 
 PRESETS = {"released": {"max_rounds": 10, "kl_coef": 5e-4, "dual_clip": 10.0}}
@@ -41,10 +42,17 @@ def rounds(params: Params) -> int:
     return params.max_rounds
 
 
-def wanted(group: Group, params: Params) -> bool:
-    """Whether the rewards differ."""
-    pairs = zip(group.verdicts, group.completions, strict=True)
-    return len({v.reward * (params.penalty if c.finish == "length" else 1.0) for v, c in pairs if not v.failed}) > 1
+def samples(params: Params) -> str | None:
+    rounds = params.max_rounds
+    return f"{rounds} rounds of sampling for one batch; set method.max_rounds=1" if rounds > 1 else None
+
+
+def sample(problems: methods.Problems, generate: methods.Generate, params: Params) -> methods.SampledGroups:
+    def differs(group: Group) -> bool:
+        pairs = zip(group.verdicts, group.completions, strict=True)
+        return len({v.reward * (params.penalty if c.finish == "length" else 1.0) for v, c in pairs if not v.failed}) > 1
+
+    return in_rounds(problems, generate, rounds=params.max_rounds, wanted=differs)
 
 
 def shape_reward(batch: RolloutBatch, params: Params) -> Tensor:

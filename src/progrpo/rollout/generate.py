@@ -9,6 +9,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.profiler import record_function
 
@@ -20,6 +21,7 @@ from progrpo.model.tokenizer import encode_prompt
 from progrpo.processes import ALONE, Processes
 from progrpo.rollout.exchange import gather_groups
 from progrpo.rollout.judging import Judging
+from progrpo.rollout.prefixes import with_prefix
 from progrpo.rollout.verify import Verifier
 from progrpo.seeds import derive_seed
 from progrpo.types import Group, Message, Problem
@@ -58,6 +60,7 @@ def run_rollout(
     sampling: Sampling,
     seeds: Sequence[tuple[int, ...]],
     processes: Processes = ALONE,
+    prefixes: Sequence[Tensor | None] | None = None,
     prompt_logprobs: bool = False,
     on_progress: Callable[[int], None] | None = None,
     on_sampled: Callable[[int], None] | None = None,
@@ -66,6 +69,8 @@ def run_rollout(
 
     Args:
         seeds: for each problem, the seeds of its completions (see `completion_seeds`).
+        prefixes: for each problem, tokens that its completions begin with (see `with_prefix`), or None; a problem may then
+            stand here several times. None: none at all.
         processes: each samples and verifies its share of the problems, and has all groups in the end; every one of them
             has to call this with the same problems and seeds.
         on_progress: called with the number of verdicts given so far, also while generation goes on and then from
@@ -75,32 +80,35 @@ def run_rollout(
     started = time.perf_counter()
     everything, share = problems, processes.share(len(problems))
     problems, seeds = problems[share], seeds[share]
+    prompts = [_prompt_ids(problem, model.encode_prompt) for problem in problems]
+    prefixes = [None] * len(problems) if prefixes is None else prefixes[share]
     requests = [
-        Request(
-            prompt_ids=_prompt_ids(problem, model.encode_prompt),
-            seeds=problem_seeds,
-            prompt=_as_given(problem, model.chat),
-        )
-        for problem, problem_seeds in zip(problems, seeds, strict=True)
+        _request(model.chat, problem, *of_one)
+        for problem, *of_one in zip(problems, prompts, prefixes, seeds, strict=True)
     ]
+
+    def whole(index: int, result: Generated) -> Generated:
+        return with_prefix(result, prefixes[index], len(prompts[index]), sampling, model.decode)
+
     sampled_problems = count(1)
     with Judging(verifier, problems, on_progress) as judging:
 
         def done(index: int, result: Generated) -> None:
-            judging.begin(index, result)
+            judging.begin(index, whole(index, result))
             if on_sampled is not None:
                 on_sampled(next(sampled_problems))
 
         with record_function("generate"):
             generated = engine.generate(requests, sampling, prompt_logprobs=prompt_logprobs, on_done=done)
         check_generated(engine, requests, generated)
+        generated = [whole(index, result) for index, result in enumerate(generated)]
         sampled = time.perf_counter()
         with record_function("verify"):
             verdicts = judging.finish(generated)
     groups = tuple(
         Group(
             problem=problem,
-            prompt_ids=request.prompt_ids,
+            prompt_ids=prompt,
             prompt_logprobs=result.prompt_logprobs,
             completions=tuple(replace(completion, policy_version=engine.version) for completion in result.completions),
             verdicts=tuple(
@@ -108,7 +116,7 @@ def run_rollout(
                 for verdict, completion in zip(group_verdicts, result.completions, strict=True)
             ),
         )
-        for problem, request, result, group_verdicts in zip(problems, requests, generated, verdicts, strict=True)
+        for problem, prompt, result, group_verdicts in zip(problems, prompts, generated, verdicts, strict=True)
     )
     verified = time.perf_counter()
     with record_function("gather"):
@@ -120,6 +128,12 @@ def run_rollout(
         verify_busy_s=judging.busy_s,
         gather_s=time.perf_counter() - verified if processes.count > 1 else 0.0,
     )
+
+
+def _request(chat: Chat, problem: Problem, prompt: Tensor, prefix: Tensor | None, seeds: tuple[int, ...]) -> Request:
+    if prefix is None:
+        return Request(prompt_ids=prompt, seeds=seeds, prompt=_as_given(problem, chat))
+    return Request(prompt_ids=torch.cat([prompt, prefix]), seeds=seeds)
 
 
 def completion_seeds(*parts: int | str, problem: Problem, group: int) -> tuple[int, ...]:

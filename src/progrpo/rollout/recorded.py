@@ -123,14 +123,22 @@ def _row(parsed: Any, place: str) -> dict[str, Any]:
     _require(row, place, "status", lambda value: value in STATUSES, f"one of {', '.join(STATUSES)}")
     _require(row, place, "finish", lambda value: value in ("stop", "length"), "stop or length")
     _require(row, place, "reward", is_number, "a finite number")
-    for name in ("token_ids", "prompt_ids", "sampler_logprobs", "entropies", "entropy_gradients", "prompt_logprobs"):
+    for name in (
+        "token_ids",
+        "prompt_ids",
+        "trained",
+        "sampler_logprobs",
+        "entropies",
+        "entropy_gradients",
+        "prompt_logprobs",
+    ):
         if name in row:
             values = row[name]
             if name in ("sampler_logprobs", "prompt_logprobs") and isinstance(
                 values, list
             ):  # JSON has no -inf: see `to_json`
                 values = [-math.inf if value is None else value for value in values]
-            row[name] = _tensor(values, f"{place}: {name!r}", ids=name.endswith("_ids"))
+            row[name] = _tensor(values, f"{place}: {name!r}", ids=name == "trained" or name.endswith("_ids"))
     if "entropies" in row and not bool(torch.isfinite(row["entropies"]).all()):
         raise DataError(f"{place}: 'entropies' holds a number that is not finite")
     for name in ("sampler_logprobs", "prompt_logprobs"):
@@ -151,7 +159,7 @@ def _require(row: Mapping[str, Any], place: str, key: str, holds: Any, expected:
 def _require_aligned(row: Mapping[str, Any], place: str) -> None:
     """Raises DataError where a row with token ids lacks a column that belongs to them, or the columns differ in length."""
     pairs = [("sampler_logprobs", "token_ids"), ("entropies", "token_ids")]
-    pairs += [("entropy_gradients", "token_ids")] if "entropy_gradients" in row else []
+    pairs += [(name, "token_ids") for name in ("entropy_gradients", "trained") if name in row]
     pairs += [("prompt_logprobs", "prompt_ids")] if "prompt_logprobs" in row else []
     for name, ids in pairs:
         for key in (name, ids):
@@ -228,6 +236,7 @@ def _completion(row: Mapping[str, Any], tokens: bool) -> Completion:
         sampler_logprobs=row["sampler_logprobs"] if tokens else nothing,
         entropies=row["entropies"] if tokens else nothing,
         entropy_gradients=row.get("entropy_gradients") if tokens else None,
+        trained=row["trained"].bool() if tokens and "trained" in row else None,
     )
 
 

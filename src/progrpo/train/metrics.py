@@ -11,7 +11,15 @@ from progrpo.methods import Advantages
 from progrpo.train.stream import SOURCE
 from progrpo.types import STATUSES, Group, ProblemResult, RolloutBatch, Verdict, WeightedMean
 
-TOKEN_COLUMNS = ("prompt_ids", "token_ids", "sampler_logprobs", "entropies", "entropy_gradients", "prompt_logprobs")
+TOKEN_COLUMNS = (
+    "prompt_ids",
+    "token_ids",
+    "trained",
+    "sampler_logprobs",
+    "entropies",
+    "entropy_gradients",
+    "prompt_logprobs",
+)
 """Columns of a row with a number per token, which not every rollout is written with."""
 
 
@@ -30,7 +38,12 @@ def rollout_metrics(
     verdicts = [verdict for group in groups for verdict in group.verdicts]
     judged = [verdict for verdict in verdicts if not verdict.failed]
     statuses = Counter(verdict.status for verdict in verdicts)
-    entropies = [c.entropies for group in groups for c in group.completions if c.entropies is not None]
+    entropies = [
+        c.entropies if c.trained is None else c.entropies[c.trained]
+        for group in groups
+        for c in group.completions
+        if c.entropies is not None
+    ]
     distinct = [len({v.canonical for v in group.verdicts if v.correct}) for group in groups] if canonical else []
     return {
         "rollout/reward": WeightedMean(sum(verdict.reward for verdict in judged), len(judged)),
@@ -126,6 +139,7 @@ def _token_columns(group: Group, index: int) -> dict[str, Any]:
     row: dict[str, Any] = {
         "prompt_ids": group.prompt_ids.tolist(),
         "token_ids": completion.token_ids.tolist(),
+        **({} if completion.trained is None else {"trained": completion.trained.int().tolist()}),
         "sampler_logprobs": completion.sampler_logprobs.tolist(),
         **({} if completion.entropies is None else {"entropies": completion.entropies.tolist()}),
     }

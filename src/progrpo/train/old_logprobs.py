@@ -51,6 +51,11 @@ def rounding(settings: RunSettings, method: Method) -> list[str]:
 def require_capable(engine: Engine, settings: RunSettings, method: Method) -> None:
     """Raises ConfigError if the method reads what this engine does not give, and the trainer makes no pass of its own; or if a
     correction was asked for that would change nothing."""
+    if "sampled_entropies" in method.needs and not engine.capabilities.entropies:
+        raise ConfigError(
+            f"method {method.name!r} samples by the entropies of what was sampled before, which engine "
+            f"{settings.engine.name!r} does not give; set engine.name=hf"
+        )
     require_correctable(settings.off_policy, method, engine_scores=engine_scores(settings, engine, method))
     if not engine_scores(settings, engine, method):
         return
@@ -79,8 +84,8 @@ def require_ahead(engine: Engine, settings: RunSettings, method: Method, process
         )
     if processes > 1:
         raise ConfigError("rollout.ahead=1 works in one process so far; set rollout.ahead=0")
-    if method.rounds > 1:
+    if method.samples is not None:
         raise ConfigError(
-            f"rollout.ahead=1: method {method.name!r} samples again where groups are not mixed, and takes problems as it goes; "
-            "set method.max_rounds=1 or rollout.ahead=0"
+            f"rollout.ahead=1: method {method.name!r} samples in its own way, by what came of the rollouts before "
+            f"({method.samples}); or set rollout.ahead=0"
         )

@@ -1,12 +1,16 @@
 """From groups to tensors: the rollout batch that methods see."""
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from progrpo.rollout.verify import FailedAs
 from progrpo.train.columns import column_mask, pad_columns
-from progrpo.types import Group, RolloutBatch
+from progrpo.types import Completion, Group, RolloutBatch
 
 
 def make_rollout_batch(groups: Sequence[Group], needs: frozenset[str], failed: FailedAs = "neutral") -> RolloutBatch:
@@ -39,7 +43,7 @@ def make_rollout_batch(groups: Sequence[Group], needs: frozenset[str], failed: F
         correct=correct,
         truncated=torch.tensor([[c.finish == "length" for c in group.completions] for group in groups]),
         lengths=lengths,
-        mask=column_mask(lengths.flatten(), longest),
+        mask=_trained(completions, column_mask(lengths.flatten(), longest)),
         old_logprobs=sampler_logprobs,
         sampler_logprobs=sampler_logprobs,
         entropies=pad_columns(known_entropies, longest) if "entropies" in needs else None,
@@ -49,3 +53,25 @@ def make_rollout_batch(groups: Sequence[Group], needs: frozenset[str], failed: F
         verdicts=tuple(group.verdicts for group in groups) if "verdicts" in needs else (),
         problems=tuple(group.problem.id for group in groups),
     )
+
+
+def within_mask(batch: RolloutBatch) -> RolloutBatch:
+    """The batch with 0 for every number of a token that is not trained on, where there are such tokens before the padding."""
+    if int(batch.mask.sum()) == int(batch.lengths.sum()):
+        return batch
+    changes: dict[str, Any] = {
+        field.name: value.masked_fill(~batch.mask, 0.0)
+        for field in fields(batch)
+        if isinstance(value := getattr(batch, field.name), Tensor)
+        and value.shape == batch.mask.shape
+        and value.is_floating_point()
+    }
+    return replace(batch, **changes)
+
+
+def _trained(completions: Sequence[Completion], mask: Bool[Tensor, "N S"]) -> Bool[Tensor, "N S"]:
+    """Without the tokens that are not trained on."""
+    for row, completion in enumerate(completions):
+        if completion.trained is not None:
+            mask[row, : len(completion.trained)] = completion.trained
+    return mask

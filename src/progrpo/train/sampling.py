@@ -1,15 +1,21 @@
-"""The rollout of one step: P problems, G completions of each; sampled again where the method wants other groups."""
+"""The rollout of one step: P problems, G completions of each, or what the method samples in its own way."""
 
+import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from typing import Any
 
+from progrpo.errors import PluginError
+from progrpo.methods import Draw, Taken
+from progrpo.methods._sampling import plain_groups
 from progrpo.rollout.generate import Rollout, completion_seeds, run_rollout
+from progrpo.seeds import derive_seed
 from progrpo.train.clock import Clock
 from progrpo.train.rollout_record import keeps_tokens
 from progrpo.train.setup import Trainer
-from progrpo.types import Group, WeightedMean
+from progrpo.types import Completion, Group, WeightedMean
 
 _TAKEN = "sampling/taken"
 
@@ -71,9 +77,8 @@ class Rollouts:
 def sample(trainer: Trainer, done: int) -> tuple[Rollout, dict[str, WeightedMean]]:
     """Sample the problems that come next, and verify.
 
-    A method with `rounds` above 1 (dynamic sampling, arXiv:2503.14476) keeps the groups that are `wanted` and goes on with
-    further problems until there are P of them, at most so many times; what is then missing is filled up with the others. How
-    many problems were taken is kept in the checkpoint.
+    A method that samples in its own way (its hook `sample`; dynamic sampling for one) takes problems as it goes; how many
+    were taken is kept in the checkpoint, with what else it remembers.
 
     Returns:
         The rollout, and how it was sampled: keys as in docs/metrics.md.
@@ -81,61 +86,106 @@ def sample(trainer: Trainer, done: int) -> tuple[Rollout, dict[str, WeightedMean
     Raises:
         VerifierError: too many verdicts failed.
     """
-    settings, state = trainer.settings, trainer.method.state
-    size, rounds = settings.batch.prompts, trainer.method.rounds
-    start = done // settings.batch.steps_per_rollout * size
-    if rounds == 1:
-        rollout = _round(trainer, done, start)
-        return rollout, {}
-    rollouts: list[Rollout] = []
-    mixed: list[Group] = []
-    while len(rollouts) < rounds and len(mixed) < size:
-        rollouts.append(_round(trainer, done, state.get(_TAKEN, 0)))
-        state[_TAKEN] = state.get(_TAKEN, 0) + size
-        mixed += [group for group in rollouts[-1].groups if trainer.method.wanted(group)]
-    others = [group for rollout in rollouts for group in rollout.groups if not trainer.method.wanted(group)]
-    sampled = sum(len(rollout.groups) for rollout in rollouts)
-    merged = Rollout(
-        groups=tuple([*mixed, *others][:size]),
-        generate_s=sum(rollout.generate_s for rollout in rollouts),
-        verify_s=sum(rollout.verify_s for rollout in rollouts),
-        verify_busy_s=sum(rollout.verify_busy_s for rollout in rollouts),
-        gather_s=sum(rollout.gather_s for rollout in rollouts),
-    )
-    return merged, {
-        "rollout/rounds": WeightedMean(len(rollouts), 1),
-        "rollout/mixed_groups": WeightedMean(len(mixed), sampled),
-        "tokens/generated": WeightedMean(_tokens([group for rollout in rollouts for group in rollout.groups]), 1),
-    }
+    settings, method = trainer.settings, trainer.method
+    size = settings.batch.prompts
+    generator = _Generator(trainer, done)
+    if method.samples is None:
+        taken = [Taken(*one) for one in trainer.stream.take(done // settings.batch.steps_per_rollout * size, size)]
+        groups = plain_groups(taken, generator)
+        return generator.rollout(groups), {}
+    problems = _Stream(trainer)
+    made = method.sample(problems, generator)
+    method.state.update({_TAKEN: problems.taken, **made.state})
+    return generator.rollout(made.groups), {**made.stats, "tokens/generated": WeightedMean(generator.tokens, 1)}
 
 
-def _round(trainer: Trainer, done: int, start: int) -> Rollout:
-    settings = trainer.settings
-    taken = trainer.stream.take(start, settings.batch.prompts)
+class _Stream:
+    """The problems that come next (see `progrpo.methods.Problems`), on from where the method last stopped."""
 
-    def sampled(count: int) -> None:
-        share = range(len(taken))[trainer.parallel.processes.share(len(taken))]
-        trainer.listen("sampled", {"done": count, "of": len(share)})
+    def __init__(self, trainer: Trainer) -> None:
+        self.size = trainer.settings.batch.prompts
+        self.taken: int = trainer.method.state.get(_TAKEN, 0)
+        self._trainer = trainer
 
-    rollout = run_rollout(
-        [problem for _, problem in taken],
-        model=trainer.model,
-        engine=trainer.engine,
-        verifier=trainer.verifier,
-        sampling=settings.sampling,
-        seeds=[
-            completion_seeds(settings.seed, "train", done, epoch, problem=problem, group=settings.batch.group)
-            for epoch, problem in taken
-        ],
-        processes=trainer.parallel.processes,
-        on_sampled=sampled,
-        # Recorded tokens come with their prompts', so that other methods can be scored on the same rollouts.
-        prompt_logprobs=trainer.engine_scores
-        and ("prompt_logprobs" in trainer.method.needs or keeps_tokens(settings, done + 1)),
-    )
-    trainer.verifier.require_trustworthy([verdict for group in rollout.groups for verdict in group.verdicts])
-    return rollout
+    def take(self) -> tuple[Taken, ...]:
+        start, self.taken = self.taken, self.taken + self.size
+        return tuple(Taken(*one) for one in self._trainer.stream.take(start, self.size))
 
 
-def _tokens(groups: Sequence[Group]) -> int:
-    return sum(len(completion.token_ids) for group in groups for completion in group.completions)
+class _Generator:
+    """See `progrpo.methods.Generate`; each call is a rollout of its own, divided among the processes.
+
+    Attributes:
+        tokens: sampled so far.
+    """
+
+    def __init__(self, trainer: Trainer, done: int) -> None:
+        self.group = trainer.settings.batch.group
+        self.state: Mapping[str, Any] = trainer.method.state
+        self.tokens = 0
+        self._trainer, self._done = trainer, done
+        self._rollouts: list[Rollout] = []
+
+    def __call__(self, draws: Sequence[Draw]) -> tuple[Group, ...]:
+        """Raises PluginError: completions beyond the group size are wanted. VerifierError: too many verdicts failed."""
+        trainer, settings = self._trainer, self._trainer.settings
+        if not draws:
+            return ()
+        for draw in draws:
+            if not 0 <= draw.first < draw.first + draw.count <= self.group:
+                raise PluginError(
+                    f"method {trainer.method.name!r}: sample: completions {draw.first} to {draw.first + draw.count} of problem "
+                    f"{draw.taken.problem.id!r} are wanted; expected at least one within 0 to {self.group}, as batch.group says"
+                )
+
+        def sampled(count: int) -> None:
+            share = range(len(draws))[trainer.parallel.processes.share(len(draws))]
+            trainer.listen("sampled", {"done": count, "of": len(share)})
+
+        rollout = run_rollout(
+            [draw.taken.problem for draw in draws],
+            model=trainer.model,
+            engine=trainer.engine,
+            verifier=trainer.verifier,
+            sampling=settings.sampling,
+            seeds=[self._seeds(draw.taken)[draw.first : draw.first + draw.count] for draw in draws],
+            prefixes=[draw.prefix for draw in draws] if any(draw.prefix is not None for draw in draws) else None,
+            processes=trainer.parallel.processes,
+            on_sampled=sampled,
+            # Recorded tokens come with their prompts', so that other methods can be scored on the same rollouts.
+            prompt_logprobs=trainer.engine_scores
+            and ("prompt_logprobs" in trainer.method.needs or keeps_tokens(settings, self._done + 1)),
+        )
+        trainer.verifier.require_trustworthy([verdict for group in rollout.groups for verdict in group.verdicts])
+        self._rollouts.append(rollout)
+        self.tokens += sum(_sampled_tokens(one) for group in rollout.groups for one in group.completions)
+        return rollout.groups
+
+    def spelled(self, token: int) -> str | None:
+        tokenizer = self._trainer.model.tokenizer
+        if token in tokenizer.all_special_ids:
+            return None
+        text: str = tokenizer.decode([token])
+        return text
+
+    def random(self, taken: Taken, *parts: int | str) -> random.Random:
+        seed, problem = self._trainer.settings.seed, taken.problem.id
+        return random.Random(derive_seed(seed, "sample", self._done, taken.epoch, problem, *parts))
+
+    def rollout(self, groups: tuple[Group, ...]) -> Rollout:
+        """These groups, and the seconds of all calls."""
+        return Rollout(
+            groups=groups,
+            generate_s=sum(rollout.generate_s for rollout in self._rollouts),
+            verify_s=sum(rollout.verify_s for rollout in self._rollouts),
+            verify_busy_s=sum(rollout.verify_busy_s for rollout in self._rollouts),
+            gather_s=sum(rollout.gather_s for rollout in self._rollouts),
+        )
+
+    def _seeds(self, taken: Taken) -> tuple[int, ...]:
+        seed, group = self._trainer.settings.seed, self.group
+        return completion_seeds(seed, "train", self._done, taken.epoch, problem=taken.problem, group=group)
+
+
+def _sampled_tokens(completion: Completion) -> int:
+    return len(completion.token_ids) if completion.trained is None else int(completion.trained.sum())

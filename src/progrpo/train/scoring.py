@@ -10,7 +10,7 @@ from progrpo.methods.step import part_of_batch
 from progrpo.train.columns import column_mask
 from progrpo.train.off_policy import corrected, hear_gap
 from progrpo.train.policy import Policy
-from progrpo.train.rollout_batch import make_rollout_batch
+from progrpo.train.rollout_batch import make_rollout_batch, within_mask
 from progrpo.train.rows import TokenRows
 from progrpo.train.setup import Trainer
 from progrpo.train.token_counts import TokenCounts
@@ -50,7 +50,7 @@ def policy_batch(
     if "values" in needs:
         scores = policy.score(rows, index, columns=columns, budget=budget, entropies=False, prompts=False, values=True)
         batch, counts = replace(batch, values=scores.values), counts + scores.token_counts
-    return replace(batch, state=dict(trainer.method.state)), counts
+    return within_mask(replace(batch, state=dict(trainer.method.state))), counts
 
 
 def refreshed_advantages(
@@ -102,4 +102,4 @@ def rescore(
         prompt_mask=prompt_mask,
         **further,
     )
-    return scored, scores.token_counts
+    return within_mask(scored), scores.token_counts

@@ -235,9 +235,9 @@ def _refuse(method: Method) -> None:
         raise ConfigError(
             f"method {method.name} trains a net of its own, which TRL's optimiser would not; use progrpo's trainer"
         )
-    if method.rounds > 1:
+    if method.samples is not None:
         raise ConfigError(
-            f"method {method.name}: {method.rounds} rounds of sampling for one batch, and TRL samples once; set max_rounds=1"
+            f"method {method.name}: {method.samples}. TRL samples by itself, and once; or use progrpo's trainer"
         )
     if "ref_logprobs" in method.needs and not method.params.kl_coef:
         raise ConfigError(

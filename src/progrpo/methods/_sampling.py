@@ -1,0 +1,124 @@
+"""What the hook `sample` is given and what it gives back, and the ways of sampling that methods share.
+
+A method that samples as GRPO does, G completions of each of P problems, has no such hook. One that has it asks for problems,
+for completions of them as often as it likes, from a prefix where it likes, and says which groups make the batch.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Int
+from torch import Tensor
+
+from progrpo.types import Group, Problem, WeightedMean
+
+
+class Taken(NamedTuple):
+    """A problem of the run's order, and the epoch it was taken in."""
+
+    epoch: int
+    problem: Problem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Draw:
+    """Completions that are wanted of one problem.
+
+    Attributes:
+        taken: one that `Problems.take` gave.
+        first, count: completions number `first` to `first + count` of the problem in this rollout, at most G in all. Each
+            number has a seed of its own, so that the same number asked for twice from the same prefix is the same completion.
+        prefix: tokens that the completions begin with. They are part of what is verified, recorded and limited by
+            `sampling.max_new_tokens`, and are not trained on (`Completion.trained`). None: none.
+    """
+
+    taken: Taken
+    first: int
+    count: int
+    prefix: Int[Tensor, " T"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SampledGroups:
+    """What the hook `sample` returns.
+
+    Attributes:
+        groups: P groups of G completions each, with their verdicts.
+        stats: metrics, keys as in docs/metrics.md. state: what the method remembers from now on, as in `Advantages`.
+    """
+
+    groups: tuple[Group, ...]
+    stats: Mapping[str, WeightedMean] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Problems(Protocol):
+    """The problems of the run in their order.
+
+    Attributes:
+        size: P, groups of a batch.
+    """
+
+    size: int
+
+    def take(self) -> tuple[Taken, ...]:
+        """The P problems that come next."""
+
+
+@runtime_checkable
+class Generate(Protocol):
+    """Draws completions and has them verified. The same calls give the same completions in one process and in several.
+
+    Attributes:
+        group: G. state: what the method remembers, not to be written into.
+    """
+
+    group: int
+    state: Mapping[str, Any]
+
+    def __call__(self, draws: Sequence[Draw]) -> tuple[Group, ...]:
+        """A group of `count` completions for each draw, in this order, each verified from its first token to its last."""
+
+    def spelled(self, token: int) -> str | None:
+        """What a token spells by itself; None for a special one."""
+
+    def random(self, taken: Taken, *parts: int | str) -> random.Random:
+        """Random numbers that hang on the run's seed, the rollout, the problem and `parts` alone."""
+
+
+def plain_groups(taken: Sequence[Taken], generate: Generate) -> tuple[Group, ...]:
+    """G completions of each problem, as GRPO samples them."""
+    return generate([Draw(taken=one, first=0, count=generate.group) for one in taken])
+
+
+def is_mixed(group: Group) -> bool:
+    """Whether some of the judged completions are correct and some are not."""
+    return len({verdict.correct for verdict in group.verdicts if not verdict.failed}) == 2
+
+
+def in_rounds(
+    problems: Problems,
+    generate: Generate,
+    *,
+    rounds: int,
+    wanted: Callable[[Group], bool],
+    draw: Callable[[Sequence[Taken], Generate], tuple[Group, ...]] = plain_groups,
+) -> SampledGroups:
+    """Dynamic sampling (arXiv:2503.14476): keep the groups that are wanted and go on with further problems until there are P of
+    them, at most `rounds` times; what is then missing is filled up with the others, in their order.
+
+    Args:
+        draw: makes the groups of the problems of one round.
+    """
+    made: list[Group] = []
+    count, mixed = 0, 0
+    while count < rounds and mixed < problems.size:
+        made += draw(problems.take(), generate)
+        count += 1
+        mixed = sum(map(wanted, made))
+    kept = [*filter(wanted, made), *(group for group in made if not wanted(group))][: problems.size]
+    stats = {"rollout/rounds": WeightedMean(count, 1), "rollout/mixed_groups": WeightedMean(mixed, len(made))}
+    return SampledGroups(groups=tuple(kept), stats=stats)

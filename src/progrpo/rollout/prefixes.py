@@ -1,0 +1,58 @@
+"""Completions that go on from a prefix: what was fed and what was sampled put together, and which of it is trained on."""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from progrpo.engines import Generated, Sampling
+from progrpo.types import Completion
+
+_PER_TOKEN = ("sampler_logprobs", "entropies", "entropy_gradients", "raw_logprobs", "raw_entropies")
+
+
+def with_prefix(
+    generated: Generated,
+    prefix: Int[Tensor, " T"] | None,
+    prompt: int,
+    sampling: Sampling,
+    decode: Callable[[Tensor, Collection[int]], str],
+) -> Generated:
+    """What an engine gave for a prompt and a prefix, as completions of the prompt alone; as it is where there is none.
+
+    `sampling.max_new_tokens` limits prefix and continuation together. The engine does not know of the prefix, so that what
+    goes beyond is cut here, and the completion then ends with "length".
+
+    Args:
+        prompt: how many tokens it has, those of the prefix not included.
+        decode: spells tokens without those that end a completion (`LanguageModel.decode`).
+    """
+    if prefix is None:
+        return generated
+    limit, ends = sampling.max_new_tokens, [stop for stop in sampling.stop if isinstance(stop, int)]
+    prompt_logprobs = generated.prompt_logprobs
+    return Generated(
+        prompt_logprobs=None if prompt_logprobs is None else prompt_logprobs[:prompt],
+        completions=tuple(_joined(one, prefix, limit, lambda ids: decode(ids, ends)) for one in generated.completions),
+    )
+
+
+def _joined(completion: Completion, prefix: Int[Tensor, " T"], limit: int, text: Callable[[Tensor], str]) -> Completion:
+    ids = torch.cat([prefix, completion.token_ids])
+    kept = ids[:limit]
+    values: dict[str, Any] = {
+        name: torch.cat([value.new_zeros(len(prefix)), value])[:limit]
+        for name in _PER_TOKEN
+        if (value := getattr(completion, name)) is not None
+    }
+    return replace(
+        completion,
+        text=text(kept),
+        finish=completion.finish if len(kept) == len(ids) else "length",
+        token_ids=kept,
+        trained=torch.arange(len(kept)) >= len(prefix),
+        **values,
+    )

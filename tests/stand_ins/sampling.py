@@ -1,0 +1,78 @@
+"""A `Generate` and a `Problems` without a model: completions are what a function makes of problem, number and prefix."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from progrpo.methods import Draw, Taken
+from progrpo.types import Completion, Group, Problem, Status, Verdict
+
+Made = Callable[[str, int, list[int]], tuple[list[int], list[float], Status]]
+"""(problem id, number of the completion, prefix) -> the tokens that follow, their entropies, the verdict's status."""
+
+
+class ScriptedProblems:
+    """Endless problems "0", "1", ..., `size` at a time."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.taken = size, 0
+
+    def take(self) -> tuple[Taken, ...]:
+        start, self.taken = self.taken, self.taken + self.size
+        return tuple(Taken(0, Problem(id=str(n), prompt="")) for n in range(start, self.taken))
+
+
+class ScriptedGenerate:
+    """Attributes: calls: what was drawn in each, as (problem id, first, count, prefix)."""
+
+    def __init__(
+        self, make: Made, *, group: int, spell: Mapping[int, str | None] | None = None, state: Any = None
+    ) -> None:
+        self.group, self.state = group, state or {}
+        self.calls: list[list[tuple[str, int, int, list[int]]]] = []
+        self._make, self._spell = make, spell or {}
+
+    def __call__(self, draws: Sequence[Draw]) -> tuple[Group, ...]:
+        calls = []
+        groups = []
+        for draw in draws:
+            prefix = [] if draw.prefix is None else draw.prefix.tolist()
+            problem = draw.taken.problem
+            calls.append((problem.id, draw.first, draw.count, prefix))
+            made = [self._make(problem.id, draw.first + n, prefix) for n in range(draw.count)]
+            groups.append(
+                Group(
+                    problem=problem,
+                    prompt_ids=torch.tensor([1]),
+                    prompt_logprobs=None,
+                    completions=tuple(
+                        completion_of(prefix, *one[:2], seed=draw.first + n) for n, one in enumerate(made)
+                    ),
+                    verdicts=tuple(Verdict(status=one[2], reward=float(one[2] == "correct")) for one in made),
+                )
+            )
+        self.calls.append(calls)
+        return tuple(groups)
+
+    def spelled(self, token: int) -> str | None:
+        return self._spell.get(token, f"word{token}")
+
+    def random(self, taken: Taken, *parts: int | str) -> random.Random:
+        return random.Random(str((taken.epoch, taken.problem.id, *parts)))
+
+
+def completion_of(prefix: list[int], tokens: list[int], entropies: list[float], *, seed: int = 0) -> Completion:
+    count = len(prefix) + len(tokens)
+    zeros: Tensor = torch.zeros(len(prefix))
+    return Completion(
+        seed=seed,
+        text=" ".join(map(str, [*prefix, *tokens])),
+        finish="stop",
+        token_ids=torch.tensor([*prefix, *tokens], dtype=torch.long),
+        sampler_logprobs=torch.cat([zeros, torch.full((len(tokens),), -1.0)]),
+        entropies=torch.cat([zeros, torch.tensor(entropies)]),
+        trained=torch.arange(count) >= len(prefix) if prefix else None,
+    )

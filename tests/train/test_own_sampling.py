@@ -1,0 +1,102 @@
+"""Methods that sample in their own way, in whole runs: reproducible, resumed to the last bit, and refused where they cannot."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from progrpo.engines import Capabilities, hf
+from progrpo.errors import ConfigError
+from progrpo.files import read_jsonl
+from progrpo.rollout.recorded import read_rollouts
+from progrpo.settings import parse
+from progrpo.train.loop import train
+from progrpo.train.rollout_batch import make_rollout_batch
+from progrpo.train.settings import RunSettings
+
+Make = Callable[..., dict[str, Any]]
+
+METHODS: dict[str, dict[str, Any]] = {
+    "cure": {"name": "cure", "continuations": 1, "least_characters": 1, "max_rounds": 2},
+}
+QUIET = {"evaluate": {"every": 0}, "record": {"tokens": True}}
+
+
+class Stop(Exception):  # noqa: N818 - a signal of this test
+    pass
+
+
+def run(data: dict[str, Any], **kwargs: Any) -> Path:
+    return train(parse(RunSettings, data, where="test"), **kwargs).path
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return [row for file in sorted((path / "rollouts").iterdir()) for row in read_jsonl(file)]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_resumed_run_is_the_whole_one_to_the_last_bit(name: str, settings: Make, tmp_path: Path) -> None:
+    batch = {"prompts": 4, "group": 4, "micro_tokens": 128}
+    common = {"steps": 3, "method": METHODS[name], "batch": batch, "checkpoint": {"every": 1}, **QUIET}
+    phases: list[str] = []
+
+    def stop(event: str, row: Any) -> None:
+        phases.extend([row["name"]] if event == "phase" else [])
+        if phases.count("generate") == 3:
+            raise Stop
+
+    whole = run(settings(out=str(tmp_path / "whole"), **common))
+    with pytest.raises(Stop):
+        run(settings(out=str(tmp_path / "part"), **common), listen=stop)
+    resumed = run(settings(out=str(tmp_path / "part"), **common), resume=True)
+    assert rows_of(resumed) == rows_of(whole)
+    weights = [load_file(path / "checkpoints" / "step-000003" / "model.safetensors") for path in (whole, resumed)]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_cure_s_prefixes_come_from_its_group_and_are_not_trained_on(settings: Make) -> None:
+    path = run(settings(steps=1, method={"name": "cure", "continuations": 1, "least_characters": 1}, **QUIET))
+    rows = rows_of(path)
+    assert len(rows) == 16
+    prefixed = 0
+    for root, row in ((rows[n - 2], rows[n]) for n in range(16) if n % 4 >= 2):
+        if "trained" not in row:  # a root of one token, gone on from its beginning
+            continue
+        given = row["trained"].count(0)
+        assert 0 < given < root["length"]
+        assert row["trained"] == [0] * given + [1] * (row["length"] - given)
+        assert row["token_ids"][:given] == root["token_ids"][:given]
+        assert row["completion"].startswith(root["completion"][:given])  # a token of this model is a character
+        assert row["sampler_logprobs"][:given] == [0.0] * given
+        assert row["length"] <= 10
+        prefixed += given
+    assert prefixed > 0
+    (metrics,) = read_jsonl(path / "metrics.jsonl")
+    assert metrics["tokens/generated"] == sum(row["length"] for row in rows) - prefixed
+    # What is recorded says to a later reader which tokens count.
+    groups = read_rollouts(path / "rollouts" / "step-000001.jsonl").groups
+    batch = make_rollout_batch(groups, frozenset())
+    assert int(batch.lengths.sum()) - int(batch.mask.sum()) == prefixed
+
+
+def test_its_tokens_do_not_depend_on_who_scores(settings: Make, tmp_path: Path) -> None:
+    rows = {}
+    for scorer in ("engine", "trainer"):
+        data = settings(steps=2, method=METHODS["cure"], old_logprobs=scorer, out=str(tmp_path / scorer), **QUIET)
+        rows[scorer] = read_jsonl(run(data) / "metrics.jsonl")
+    for one, other in zip(rows["engine"], rows["trainer"], strict=True):
+        assert one["policy/grad_norm"] == pytest.approx(other["policy/grad_norm"], rel=1e-3)
+        assert one["rollout/confidence"] == pytest.approx(other["rollout/confidence"], rel=1e-3)
+
+
+def test_an_engine_without_entropies_and_a_group_that_cannot_be_parted_are_refused(
+    settings: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match="batch.group=4 is no multiple"):
+        run(settings(method={"name": "cure", "continuations": 2}))
+    monkeypatch.setattr(hf.HfEngine, "capabilities", Capabilities(samples_trained_weights=True, entropies=False))
+    with pytest.raises(ConfigError, match="'cure' samples by the entropies .* engine 'hf' does not give"):
+        run(settings(method={"name": "cure"}))
