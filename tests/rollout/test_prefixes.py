@@ -1,5 +1,7 @@
 from collections.abc import Collection
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ def spelled(ids: Tensor, ends: Collection[int]) -> str:
     return "".join(chr(96 + int(token)) for token in ids)
 
 
+MODEL: Any = SimpleNamespace(decode=spelled)
 COMPLETION = Completion(
     seed=7,
     text="cd",
@@ -28,7 +31,7 @@ PREFIX = torch.tensor([1, 2])
 
 def joined(completion: Completion, limit: int) -> Completion:
     result = Generated(prompt_logprobs=torch.tensor([0.0, -1.0, -2.0, -3.0, -4.0]), completions=(completion,))
-    made = with_prefix(result, PREFIX, 3, Sampling(max_new_tokens=limit, stop=(9, "z")), spelled)
+    made = with_prefix(result, PREFIX, 3, Sampling(max_new_tokens=limit, stop=(9, "z")), MODEL)
     assert made.prompt_logprobs is not None
     assert made.prompt_logprobs.tolist() == [0.0, -1.0, -2.0]  # those of the prefix are none of the prompt
     return made.completions[0]

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from progrpo.types import Group, Problem, WeightedMean
+from progrpo.types import Group, Problem, RolloutBatch, WeightedMean
 
 
 class Taken(NamedTuple):
@@ -122,3 +122,9 @@ def in_rounds(
     kept = [*filter(wanted, made), *(group for group in made if not wanted(group))][: problems.size]
     stats = {"rollout/rounds": WeightedMean(count, 1), "rollout/mixed_groups": WeightedMean(mixed, len(made))}
     return SampledGroups(groups=tuple(kept), stats=stats)
+
+
+def kept_of_rounds(batch: RolloutBatch, rounds: int) -> Bool[Tensor, "P G"]:
+    """The sequences that train under dynamic sampling: of mixed groups alone, not of those that fill up. All in one round."""
+    mixed = batch.correct.any(dim=1, keepdim=True) & ~batch.correct.all(dim=1, keepdim=True)
+    return (mixed | (rounds == 1)).expand_as(batch.correct)

@@ -5,8 +5,8 @@
     from its first t tokens. All G are one group, with its advantages.
 
 The prefix acts as prompt: it is not trained on, and counts in no mean over tokens. A completion without such a place is
-sampled anew from its beginning. Otherwise it is DAPO, whose settings it has (token mean, clip-higher, dynamic sampling with
-max_rounds, overlong penalty). The paper's second stage is DAPO from that checkpoint.
+sampled anew from its beginning. Otherwise it is DAPO with the mean over all tokens, without its overlong penalty, which the
+script has too. The paper's second stage is DAPO from that checkpoint.
 
 Here a completion is verified from its first token to its last, prefix included, and `sampling.max_new_tokens` limits both
 together. The released code verifies the continuation alone, limits it alone, and cuts prompt and prefix at the longest prompt.
@@ -25,16 +25,18 @@ from torch import Tensor
 from progrpo import methods
 from progrpo.algo.aggregate import How
 from progrpo.errors import ConfigError
-from progrpo.methods import dapo
-from progrpo.methods._sampling import in_rounds, is_mixed
+from progrpo.methods._sampling import in_rounds, is_mixed, kept_of_rounds
 from progrpo.types import Completion, Group, RolloutBatch
 
 NEEDS = frozenset({"sampled_entropies"})
-PRESETS = {"released": {"dual_clip": 10.0, "max_rounds": 10, "limit_tokens": 2596, "buffer_tokens": 512}}
+PRESETS = {"released": {"dual_clip": 10.0, "max_rounds": 10}}
 
 
-class Params(dapo.Params):
+class Params(methods.Params):
+    clip_high: float = Field(0.28, ge=0)
     aggregate: How = "token"
+    max_rounds: int = Field(1, ge=1)
+    """Rollouts that may be made for one batch of mixed groups, as in dapo."""
     continuations: int = Field(3, ge=1)
     """n₂, completions from a place in each that was sampled as always; the group is a multiple of 1 + n₂."""
     places: int = Field(20, ge=1)
@@ -69,12 +71,8 @@ def sample(problems: methods.Problems, generate: methods.Generate, params: Param
     return made if params.max_rounds > 1 else methods.SampledGroups(groups=made.groups)
 
 
-def shape_reward(batch: RolloutBatch, params: Params) -> Tensor:
-    return dapo.shape_reward(batch, params)
-
-
 def sequence_keep(batch: RolloutBatch, params: Params) -> Tensor:
-    return dapo.sequence_keep(batch, params)
+    return kept_of_rounds(batch, params.max_rounds)
 
 
 def _grown(taken: Sequence[methods.Taken], generate: methods.Generate, params: Params) -> tuple[Group, ...]:

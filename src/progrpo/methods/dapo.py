@@ -20,7 +20,7 @@ from torch import Tensor
 
 from progrpo import methods
 from progrpo.algo.aggregate import How
-from progrpo.methods._sampling import in_rounds, is_mixed
+from progrpo.methods._sampling import in_rounds, is_mixed, kept_of_rounds
 from progrpo.types import RolloutBatch
 
 PRESETS = {
@@ -69,8 +69,7 @@ def sample(problems: methods.Problems, generate: methods.Generate, params: Param
 
 def sequence_keep(batch: RolloutBatch, params: Params) -> Tensor:
     """With dynamic sampling mixed groups alone: the overlong penalty gives the others advantages, too."""
-    mixed = batch.correct.any(dim=1, keepdim=True) & ~batch.correct.all(dim=1, keepdim=True)
-    return (mixed | (params.max_rounds == 1)).expand_as(batch.correct)
+    return kept_of_rounds(batch, params.max_rounds)
 
 
 def shape_reward(batch: RolloutBatch, params: Params) -> Tensor:

@@ -83,12 +83,12 @@ def run_rollout(
     prompts = [_prompt_ids(problem, model.encode_prompt) for problem in problems]
     prefixes = [None] * len(problems) if prefixes is None else prefixes[share]
     requests = [
-        _request(model.chat, problem, *of_one)
-        for problem, *of_one in zip(problems, prompts, prefixes, seeds, strict=True)
+        _request(model.chat, problem, prompt, prefix, own)
+        for problem, prompt, prefix, own in zip(problems, prompts, prefixes, seeds, strict=True)
     ]
 
     def whole(index: int, result: Generated) -> Generated:
-        return with_prefix(result, prefixes[index], len(prompts[index]), sampling, model.decode)
+        return with_prefix(result, prefixes[index], len(prompts[index]), sampling, model)
 
     sampled_problems = count(1)
     with Judging(verifier, problems, on_progress) as judging:

@@ -1,6 +1,6 @@
 """Completions that go on from a prefix: what was fed and what was sampled put together, and which of it is trained on."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from progrpo.engines import Generated, Sampling
+from progrpo.model import LanguageModel
 from progrpo.types import Completion
 
 _PER_TOKEN = ("sampler_logprobs", "entropies", "entropy_gradients", "raw_logprobs", "raw_entropies")
@@ -19,7 +20,7 @@ def with_prefix(
     prefix: Int[Tensor, " T"] | None,
     prompt: int,
     sampling: Sampling,
-    decode: Callable[[Tensor, Collection[int]], str],
+    model: LanguageModel,
 ) -> Generated:
     """What an engine gave for a prompt and a prefix, as completions of the prompt alone; as it is where there is none.
 
@@ -28,7 +29,7 @@ def with_prefix(
 
     Args:
         prompt: how many tokens it has, those of the prefix not included.
-        decode: spells tokens without those that end a completion (`LanguageModel.decode`).
+        model: spells the tokens.
     """
     if prefix is None:
         return generated
@@ -36,7 +37,9 @@ def with_prefix(
     prompt_logprobs = generated.prompt_logprobs
     return Generated(
         prompt_logprobs=None if prompt_logprobs is None else prompt_logprobs[:prompt],
-        completions=tuple(_joined(one, prefix, limit, lambda ids: decode(ids, ends)) for one in generated.completions),
+        completions=tuple(
+            _joined(one, prefix, limit, lambda ids: model.decode(ids, ends)) for one in generated.completions
+        ),
     )
 
 
