@@ -101,7 +101,8 @@ def evaluate(
         progrpo.evaluate(run, n=16).measures
 
     Args:
-        model: a model folder, a hub id, a run (or its directory), or "embedded:countdown".
+        model: a model folder, a hub id, a run (or its directory), or "embedded:countdown". Of a run its latest checkpoint,
+            or with checkpoint="best" (or a step) another, which goes into runs/evaluate-RUN-STEP.
         task: its name, several, or problems as a list of {"prompt", "answer", ...}; None takes a run's own.
         reward: as for `train`; None takes that of the run for the run's own task, else the task's.
         n: completions per problem; None takes 32, or what a preset says.
@@ -172,7 +173,7 @@ def evaluate_into(
     for one in measures.load(request.evaluate.measures):
         one.prepare()
     about, run = find_model(path, request, where="evaluate")
-    folder = out or run or Path("runs") / f"evaluate-{short_name(path)}"
+    folder = out or _folder_of(path if run is None else about.path, run if request.checkpoint == "latest" else None)
     require_writable(folder, remedy="choose another with --out")
     config = read_yaml(run / "config.yaml") if run is not None else {}
     trained_on = dict(config.get("task") or {})
@@ -226,6 +227,12 @@ def evaluate_into(
             headers.append(header)
             on_header(header)
     return folder, headers, [one.name for one in benchmarks]
+
+
+def _folder_of(path: str, run: Path | None) -> Path:
+    """Where evaluations go: into the run, which holds those of its latest checkpoint; of any other model into a folder of its
+    own."""
+    return run or Path("runs") / f"evaluate-{short_name(path)}"
 
 
 def _request(n: int | None, preset: str | None, overrides: Sequence[str] | Mapping[str, Any]) -> EvaluateRequest:

@@ -65,6 +65,8 @@ class TrainingProgress:
         elif event == "evaluation":
             self._pass_at_1 = data.get("pass@1")
             self._print(f"step {data['step']:>5}  held-out: {_held_out(data)}")
+        elif event == "benchmark":
+            self._print(f"step {data['step']:>5}  {data['task']}: {_held_out(data['measures'])}")
         elif event == "profile":
             self.traced = True
             self._print(f"trace of step {data['step']}: {data['path']}; open it at {VIEWER}")

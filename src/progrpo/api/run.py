@@ -10,7 +10,7 @@ from progrpo.errors import DataError, RunDirectoryError
 from progrpo.files import json_lines, read_jsonl
 from progrpo.rows import read_results
 from progrpo.settings import read_yaml
-from progrpo.train.checkpoint import folders
+from progrpo.train.checkpoint import best_folder, best_of, folders
 
 _TOKENS = frozenset(
     {"prompt_ids", "token_ids", "sampler_logprobs", "entropies", "entropy_gradients", "prompt_logprobs"}
@@ -116,6 +116,14 @@ class TrainingRun:
     def checkpoint(self) -> Path | None:
         """The latest checkpoint; None before there is one."""
         return next(reversed(self.checkpoints.values()), None)
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The best checkpoint of `checkpoint.best`: "step", "metric", "value", "start" (the value before training, or None)
+        and "path"; None where none is marked."""
+        root = self.path / "checkpoints"
+        marked = best_of(root)
+        return None if marked is None else marked._asdict() | {"path": str(best_folder(root))}
 
     def report(self) -> Path:
         """Write report.html into the directory; its path."""

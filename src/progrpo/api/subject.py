@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from rich.console import Console
@@ -14,7 +14,7 @@ from progrpo.model.files import EMBEDDED
 from progrpo.rollout.generate import require_room
 from progrpo.rollout.verify import VerifySettings
 from progrpo.settings import Choice, Settings, parse, read_yaml
-from progrpo.train.checkpoint import latest_folder
+from progrpo.train.checkpoint import best_folder, folders, latest_folder
 from progrpo.train.settings import EngineChoice
 from progrpo.types import Problem
 
@@ -23,6 +23,8 @@ class Subject(Settings):
     """What `key=value` may set of the model, its tasks and the verdicts."""
 
     seed: int = 0
+    checkpoint: Literal["latest", "best"] | int = "latest"
+    """Of a run directory: the latest checkpoint, the best (`checkpoint.best`), or that of a step."""
     model: dict[str, Any] = Field(default_factory=dict)
     """Settings of the model but its path (precision, device, ...); those of a run are its own otherwise."""
     max_new_tokens: int | None = Field(None, gt=0)
@@ -49,9 +51,11 @@ def find_model(path: str, request: Subject, *, where: str) -> tuple[ModelSetting
             raise ModelError(
                 f"{path}: no such folder in {parts[0]}/; expected a run directory, a model folder or a hub id"
             )
+        if request.checkpoint != "latest":
+            raise ConfigError(f"checkpoint={request.checkpoint}: {path} is no run directory; give one, or leave it out")
         return parse(ModelSettings, {**_chat_of_run(Path(path)), **request.model, "path": path}, where=where), None
     run = Path(path)
-    checkpoint = latest_folder(run / "checkpoints")
+    checkpoint = _checkpoint(run, request.checkpoint)
     if checkpoint is None:
         raise ModelError(f"{run}: a run directory without a checkpoint; give a model folder, or let the run reach one")
     of_run = read_yaml(run / "config.yaml").get("model") or {}
@@ -65,6 +69,20 @@ def _chat_of_run(folder: Path) -> dict[str, Any]:
         return {}
     of_run = read_yaml(config).get("model") or {}
     return {key: of_run[key] for key in ("system_prompt", "chat_template_kwargs") if of_run.get(key) is not None}
+
+
+def _checkpoint(run: Path, which: str | int) -> Path | None:
+    """The folder of one checkpoint of a run; None where there is none yet."""
+    root = run / "checkpoints"
+    if which == "latest":
+        return latest_folder(root)
+    if which == "best":
+        return best_folder(root)
+    steps = {int(folder.name.removeprefix("step-")): folder for folder in folders(root)}
+    if which not in steps:
+        kept = ", ".join(map(str, steps)) or "none"
+        raise ModelError(f"{run}: checkpoint={which}: there is none of that step; kept are those of {kept}")
+    return steps[int(which)]
 
 
 def own_task(path: str, trained_on: Mapping[str, Any]) -> str:

@@ -33,6 +33,9 @@ class Callback:
     def on_evaluation(self, run: TrainingRun, step: int, measures: Mapping[str, float]) -> None:
         """The held-out problems were evaluated; means by measure ("pass@1", ...)."""
 
+    def on_benchmark(self, run: TrainingRun, step: int, task: str, measures: Mapping[str, float]) -> None:
+        """A benchmark of `evaluate.tasks` was evaluated; means by measure, and numbers of the whole task."""
+
     def on_checkpoint(self, run: TrainingRun, step: int, path: Path) -> None:
         """A checkpoint was written."""
 
@@ -144,7 +147,7 @@ class _Heard:
             raise self._stop
 
     def _tell(self, one: Callback, event: str, data: Mapping[str, Any]) -> None:
-        if event not in ("start", "step", "evaluation", "checkpoint"):
+        if event not in ("start", "step", "evaluation", "benchmark", "checkpoint"):
             return
         run = TrainingRun(self._out)
         if event == "start":
@@ -153,5 +156,7 @@ class _Heard:
             one.on_step(run, data["step"], data)
         elif event == "evaluation":
             one.on_evaluation(run, data["step"], {key: value for key, value in data.items() if key != "step"})
+        elif event == "benchmark":
+            one.on_benchmark(run, data["step"], data["task"], data["measures"])
         else:
             one.on_checkpoint(run, data["step"], Path(data["path"]))

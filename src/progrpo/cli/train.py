@@ -70,12 +70,26 @@ def _train(settings: RunSettings, console: Console, *, resume: bool, profile: bo
         first = min(settings.record.profile_rollouts, default=None)
         line = f"no trace was written: record.profile_rollouts begins with {first}, and fewer rollouts were made"
         console.print(line, soft_wrap=True, highlight=False)
-    console.print(f"done: [bold]{run.path}[/]; see it with: progrpo report {run.path}")
+    best = TrainingRun(run.path).best if launched().main else None
+    console.print(
+        f"done: [bold]{run.path}[/]{_said_of(best)}; see it with: progrpo report {run.path}",
+        soft_wrap=True,
+        highlight=False,
+    )
     if output.as_json() and launched().main:
         rows = TrainingRun(run.path).metrics
         last = rows.iloc[-1].dropna().to_dict() if len(rows) else {}
-        result = {"run": str(run.path), "step": int(rows.index[-1]) if len(rows) else 0, "metrics": last}
+        step = int(rows.index[-1]) if len(rows) else 0
+        result = {"run": str(run.path), "step": step, "metrics": last, "best": best}
         typer.echo(to_json(finite_or_none(result)))
+
+
+def _said_of(best: Mapping[str, Any] | None) -> str:
+    """The best checkpoint in words; "" where none is marked."""
+    if best is None:
+        return ""
+    start = "" if best["start"] is None else f", before training {best['start']:.4g}"
+    return f"; best at step {best['step']}: {best['path']} ({best['metric']} {best['value']:.4g}{start})"
 
 
 def _show_plan(chosen: Chosen, resume: bool, processes: int, console: Console) -> None:

@@ -202,7 +202,8 @@ def held_out(path: Path, step: int, config: Mapping[str, Any]) -> Evaluation:
     task = dict(config.get("task") or {})
     name = str(task.get("name", "task"))
     settings = {**(config.get("evaluate") or {}), "task": task, "reward": config.get("reward")}
-    settings["max_new_tokens"] = (config.get("sampling") or {}).get("max_new_tokens")
+    if settings.get("max_new_tokens") is None:
+        settings["max_new_tokens"] = (config.get("sampling") or {}).get("max_new_tokens")
     return Evaluation(
         name=f"{name} (held-out)",
         task=name,

@@ -16,6 +16,9 @@ from progrpo.schema.quantity import Quantity, matched
 HELD_OUT = "evaluate/"
 """Before the key of a measure: its key in the metrics."""
 
+BENCHMARK = "benchmark/"
+"""Before TASK/KEY: the measure's key in the metrics, of a benchmark that is evaluated during training."""
+
 METRICS: tuple[Quantity, ...] = (*rollout.METRICS, *methods.CONFIDENCE, *sampler.METRICS, *optimiser.METRICS)
 """In the order of docs/metrics.md."""
 OWN = methods.OWN
@@ -47,6 +50,10 @@ def known(key: str) -> Quantity | None:
     quantity = _find((*METRICS, *OWN), key)
     if quantity is None and key.startswith(HELD_OUT):
         return column(key.removeprefix(HELD_OUT))
+    if quantity is None and key.startswith(BENCHMARK):
+        task, _, measure = key.removeprefix(BENCHMARK).partition("/")
+        of_measure = known(HELD_OUT + measure)
+        return of_measure and replace(of_measure, key=key, label=f"{of_measure.label}, {task}")
     return quantity
 
 

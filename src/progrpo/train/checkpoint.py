@@ -18,13 +18,16 @@ import torch
 from torch import Tensor
 
 from progrpo.errors import CheckpointError
-from progrpo.files import storing, to_json
+from progrpo.files import storing, to_json, write_whole
 from progrpo.model.lora import is_adapted, save_adapter, save_merged
 from progrpo.train.policy import Policy
+from progrpo.train.watch import Best
 
 logger = logging.getLogger(__name__)
 
 _STATE, _SHARDS, _MANIFEST, _ASIDE = "trainer_state.pt", "optimizer", "manifest.json", ".writing-"
+_BEST = "best.json"
+"""Beside the checkpoints: step, metric and value of the best."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,18 +44,26 @@ class Checkpoint:
 
 
 def save(
-    root: Path, step: int, policy: Policy, *, keep: int, method_state: Mapping[str, Any], merged: bool = False
+    root: Path,
+    step: int,
+    policy: Policy,
+    *,
+    keep: int,
+    method_state: Mapping[str, Any],
+    merged: bool = False,
+    best: Best | None = None,
 ) -> Path:
-    """Write `root/step-NNNNNN` atomically and remove all but the latest `keep` checkpoints. Every process has to call it;
-    the main one writes, and each its part of a sharded optimiser.
+    """Write `root/step-NNNNNN` atomically and remove all but the latest `keep` checkpoints and the best. Every process has to
+    call it; the main one writes, and each its part of a sharded optimiser.
 
     Args:
+        best: which one is marked as the best (`best.json`), where its folder is there.
         merged: of a model that trains an adapter, also write the folder `merged`, its weights with the adapter added.
 
     Raises:
         StorageError: the disk refuses; the checkpoints before this one are as they were.
     """
-    final = root / f"step-{step:06d}"
+    final = root / _named(step)
     aside = root / f"{_ASIDE}{final.name}"
 
     # A disk that refuses the main process is an error in all of them: the boundary stands inside of what it alone does.
@@ -68,9 +79,12 @@ def save(
             if final.exists():
                 shutil.rmtree(final)
             os.rename(aside, final)
+            if best is not None and (root / _named(best.step)).is_dir():
+                write_whole(root / _BEST, to_json(best._asdict()))
             _flush(root)
             for old in folders(root)[:-keep]:
-                shutil.rmtree(old)
+                if best is None or old.name != _named(best.step):
+                    shutil.rmtree(old)
 
     try:
         policy.processes.same(begin)
@@ -116,6 +130,8 @@ def _write(
 def forget_after(root: Path, step: int) -> None:
     """Remove what a run that goes on after `step` will make again: unfinished writes, and damaged checkpoints of later
     steps, which would otherwise count among those that are kept."""
+    if (marked := best_of(root)) is not None and marked.step > step:
+        (root / _BEST).unlink()
     for path in (*root.glob(f"{_ASIDE}*"), *(one for one in folders(root) if int(one.name[5:]) > step)):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -145,6 +161,33 @@ def latest_folder(root: Path) -> Path | None:
             f"all {len(saved)} checkpoints in {root} are damaged, the last: {_fault(saved[-1])}. Start anew with another out="
         )
     return None
+
+
+def best_of(root: Path) -> Best | None:
+    """Which checkpoint is marked as the best (`checkpoint.best`); None where none is."""
+    path = root / _BEST
+    return Best(**json.loads(path.read_text("utf-8"))) if path.is_file() else None
+
+
+def best_folder(root: Path) -> Path:
+    """The best checkpoint, a Hugging Face model folder.
+
+    Raises:
+        CheckpointError: none is marked as the best, or it is damaged or gone.
+    """
+    best = best_of(root)
+    if best is None:
+        raise CheckpointError(
+            f"{root}: no checkpoint is marked as the best; a run with checkpoint.best=pass@1 and evaluate.every marks one"
+        )
+    folder = root / _named(best.step)
+    if (fault := _fault(folder)) is not None:
+        raise CheckpointError(f"the best checkpoint {folder} is damaged ({fault}); take checkpoint=latest")
+    return folder
+
+
+def _named(step: int) -> str:
+    return f"step-{step:06d}"
 
 
 def restore(checkpoint: Checkpoint, policy: Policy, method_state: dict[str, Any]) -> None:

@@ -1,9 +1,15 @@
-"""Evaluation on the test split while a run goes on."""
+"""Evaluation while a run goes on: on the test split, and on the benchmarks of `evaluate.tasks`."""
 
-from progrpo.evaluate import run_evaluation
+from collections.abc import Sequence
+
+from progrpo import schema
+from progrpo.evaluate import EvaluateSettings, EvaluationResult, run_evaluation
+from progrpo.evaluate.benchmark import BenchmarkPlan, over_task
+from progrpo.rollout.verify import Verifier
 from progrpo.train.clock import Clock
 from progrpo.train.metrics import held_out_by_source
 from progrpo.train.setup import Trainer
+from progrpo.types import Problem
 
 
 def evaluate(trainer: Trainer, step: int, clock: Clock) -> dict[str, float]:
@@ -17,20 +23,51 @@ def evaluate(trainer: Trainer, step: int, clock: Clock) -> dict[str, float]:
         return {}
     trainer.listen("phase", {"name": "evaluate"})
     with clock.phase("evaluate"):
-        result = run_evaluation(
-            trainer.test,
-            model=trainer.model,
-            engine=trainer.engine,
-            verifier=trainer.verifier,
-            settings=settings if settings.stop is not None else settings.model_copy(update={"stop": sampling.stop}),
-            max_new_tokens=sampling.max_new_tokens,
-            seed=trainer.settings.seed,
-            processes=trainer.parallel.processes,
-            on_sampled=lambda done, of: trainer.listen("sampled", {"done": done, "of": of}),
+        result = _evaluated(
+            trainer, trainer.test, trainer.verifier, settings, settings.max_new_tokens or sampling.max_new_tokens
         )
         trainer.run.write_rows("evaluations", step, result.rows)
     trainer.verifier.require_trustworthy(result.verdicts)
     trainer.listen("evaluation", {"step": step, **result.means})
-    means = {f"evaluate/{name}": value for name, value in result.means.items()}
-    means |= held_out_by_source(result.problems, trainer.sources)
-    return means | {"evaluate/failed_verdicts": result.failed}
+    metrics = {f"{schema.HELD_OUT}{name}": value for name, value in result.means.items()}
+    metrics |= held_out_by_source(result.problems, trainer.sources)
+    metrics[f"{schema.HELD_OUT}failed_verdicts"] = result.failed
+    for benchmark in trainer.benchmarks:
+        with clock.phase("evaluate"):
+            metrics |= _on_benchmark(trainer, benchmark, step)
+    trainer.watch.saw(step, metrics)
+    return metrics
+
+
+def _on_benchmark(trainer: Trainer, benchmark: BenchmarkPlan, step: int) -> dict[str, float]:
+    settings = benchmark.settings
+    with Verifier(benchmark.reward, trainer.settings.verify) as verifier:
+        result = _evaluated(trainer, benchmark.problems, verifier, settings, benchmark.max_new_tokens)
+        measures = settings.load_measures(verifier)
+        verifier.require_trustworthy(result.verdicts)
+    trainer.run.write_rows(f"evaluations/{benchmark.name}", step, result.rows)
+    numbers = {**result.means, **over_task(benchmark, measures, result.problems)}
+    trainer.listen("benchmark", {"step": step, "task": benchmark.name, "measures": numbers})
+    numbers["failed_verdicts"] = result.failed
+    return {f"{schema.BENCHMARK}{benchmark.name}/{name}": value for name, value in numbers.items()}
+
+
+def _evaluated(
+    trainer: Trainer,
+    problems: Sequence[Problem],
+    verifier: Verifier,
+    settings: EvaluateSettings,
+    max_new_tokens: int,
+) -> EvaluationResult:
+    stop = trainer.settings.sampling.stop
+    return run_evaluation(
+        problems,
+        model=trainer.model,
+        engine=trainer.engine,
+        verifier=verifier,
+        settings=settings if settings.stop is not None else settings.model_copy(update={"stop": stop}),
+        max_new_tokens=max_new_tokens,
+        seed=trainer.settings.seed,
+        processes=trainer.parallel.processes,
+        on_sampled=lambda done, of: trainer.listen("sampled", {"done": done, "of": of}),
+    )

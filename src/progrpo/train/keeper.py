@@ -23,8 +23,10 @@ class Keeper:
         self._clock = clock
         self._stop = StopSignal()
         self._saved = trainer.done
-        self.ended = False
-        """Whether the run is over before its last step, because a listener said so (`StopTraining`)."""
+        self.ended = bool(trainer.watch.ended)
+        """Whether the run is over before its last step: a listener said so (`StopTraining`), or `early_stopping` does."""
+        if self.ended:
+            logger.warning("the run is over since step %d: %s", trainer.done, trainer.watch.ended)
 
     def after(self, done: int) -> None:
         """Write a checkpoint of `done` optimiser steps if one is due, or the run ends here.
@@ -33,21 +35,24 @@ class Keeper:
             TerminatedError: SIGTERM came meanwhile, and there are steps left; they have their checkpoint.
         """
         every, steps = self._trainer.settings.checkpoint.every, self._trainer.settings.steps
+        best = self._trainer.watch.best
         self.ended = any(self._trainer.parallel.processes.gather(self._told_to_stop(done)))
-        if done >= steps or self.ended or (every and done % every == 0):
+        if done >= steps or self.ended or (every and done % every == 0) or (best and best.step == done):
             self._save(done)
         # Under several processes SIGTERM may have come to one before the others.
         if any(self._trainer.parallel.processes.gather(self._stop.requested)) and done < steps:
             self._end(done)
 
     def _told_to_stop(self, done: int) -> bool:
-        """Whether a listener ends the run at the end of this rollout."""
+        """Whether a listener, or early stopping, ends the run at the end of this rollout."""
+        why = self._trainer.watch.ended
         try:
             self._trainer.listen("rollout", {"done": done})
         except StopTraining as stop:
-            logger.warning("the run ends after step %d: %s", done, stop)
-            return True
-        return False
+            why = str(stop)
+        if why:
+            logger.warning("the run ends after step %d: %s", done, why)
+        return bool(why)
 
     @contextmanager
     def until_stopped(self, done: int) -> Iterator[None]:
@@ -120,6 +125,7 @@ class Keeper:
                 keep=self._trainer.settings.checkpoint.keep,
                 merged=self._trainer.settings.checkpoint.merged,
                 method_state=self._trainer.method.state,
+                best=self._trainer.watch.best,
             )
         self._saved = done
         folder = self._trainer.run.checkpoints / f"step-{done:06d}"

@@ -1,6 +1,6 @@
 """What a run will do, in prompts and sequences and tokens, and about how much memory it will take."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from progrpo.model.tokenizer import require_embedded
 from progrpo.processes import Processes
 from progrpo.rollout.gold import without
 from progrpo.rollout.verify import Verifier
+from progrpo.train.benchmarks import bad_golds, plan_benchmarks, usable
 from progrpo.train.footprint import describe, footprint, require_sampling_copy
 from progrpo.train.old_logprobs import rounding
 from progrpo.train.optimizers import require_optimizer
@@ -23,7 +24,7 @@ from progrpo.train.problems import describe_sources, fit_splits, make_stream, re
 from progrpo.train.record import require_free, require_same
 from progrpo.train.room import predict, require_room
 from progrpo.train.settings import RunSettings
-from progrpo.train.setup import Chosen, Listener, bad_golds, has_run
+from progrpo.train.setup import Chosen, Listener, has_run
 from progrpo.train.trackers import require_trackers
 
 AGGREGATIONS: dict[How, str] = {
@@ -79,6 +80,7 @@ def make_plan(
         "reading the problems": lambda: _problems(chosen, splits, resume),
         "checking the gold answers": lambda: _golds(chosen, splits, listen),
         "reading the prompts": lambda: _prompts(chosen, splits),
+        "reading the benchmarks": lambda: _benchmarks(settings, listen),
         "reading the model's configuration": lambda: _memory(chosen, processes),
         "looking at the disk": lambda: _disk(settings, len(splits.get("held-out", ()))),
     }
@@ -156,6 +158,20 @@ def _prompts(chosen: Chosen, splits: dict[str, Any]) -> Iterator[str]:
     yield from describe_sources(settings, kept["training"][0], chosen.task.sources)
     make_stream(settings, kept["training"][0], chosen.task.sources)
     require_rounds(chosen.method, settings, len(kept["training"][0]))
+
+
+def _benchmarks(settings: RunSettings, listen: Listener) -> Iterator[str]:
+    plans = plan_benchmarks(settings)
+    if not plans:
+        return
+    bad: list[Mapping[str, Any]] = []
+    for one in plans:
+        with Verifier(one.reward, settings.verify) as verifier:
+            bad += bad_golds(settings, verifier, (), (), [one], listen=listen)
+            one.settings.load_measures(verifier)
+    ready = usable(plans, bad, settings, load_tokenizer(settings.model), known_positions(settings.model.path))
+    shown = ", ".join(f"{one.name} ({len(one.problems):,} problems x {one.settings.n})" for one in ready)
+    yield f"benchmarks at each evaluation: {shown}, at most {ready[0].max_new_tokens:,} tokens a completion"
 
 
 def _disk(settings: RunSettings, held_out: int) -> Iterator[str]:

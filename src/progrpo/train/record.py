@@ -5,7 +5,7 @@ environment.json    versions, device, threads, command, git commit, and a number
 metrics.jsonl       one object per optimiser step; step 0 holds the first evaluation
 excluded.jsonl      problems left out because their own gold answer does not verify, with place and reason
 rollouts/           step-NNNNNN.jsonl, one row per completion, named after the first step they feed
-evaluations/        step-NNNNNN.jsonl, one row per problem
+evaluations/        step-NNNNNN.jsonl, one row per problem; in a folder of its own for each benchmark of evaluate.tasks
 checkpoints/        see checkpoint.py
 problems/           train.jsonl and test.jsonl, where they were given to `progrpo.train` as rows
 profiles/           step-NNNNNN.json.gz, with --profile: see profile.py
@@ -37,7 +37,7 @@ from progrpo.types import WeightedMean
 logger = logging.getLogger(__name__)
 
 _EXCLUDED = "excluded.jsonl"
-_MAY_DIFFER = frozenset({"steps", "record", "checkpoint", "verify", "parallel"})
+_MAY_DIFFER = frozenset({"steps", "record", "checkpoint", "early_stopping", "verify", "parallel"})
 """Settings that may change between a run and its resumption: none of them touches a step already made (`steps` only
 where the learning rate does not depend on it)."""
 
@@ -131,18 +131,23 @@ class RunDirectory:
         path = self.path / _EXCLUDED
         return list(read_jsonl(path)) if path.exists() else None
 
+    def metrics(self, until: int) -> list[Mapping[str, Any]]:
+        """The rows of metrics.jsonl up to a step."""
+        path = self.path / "metrics.jsonl"
+        return [row for row in read_jsonl(path) if row["step"] <= until] if path.exists() else []
+
     def _rewind(self, step: int) -> None:
-        metrics = self.path / "metrics.jsonl"
-        kept = [row for row in read_jsonl(metrics) if row["step"] <= step] if metrics.exists() else []
-        write_whole(metrics, "".join(to_json(row) + "\n" for row in kept))
-        for folder in ("rollouts", "evaluations"):
-            for path in (self.path / folder).glob("step-*.jsonl"):
+        kept = "".join(to_json(row) + "\n" for row in self.metrics(until=step))
+        write_whole(self.path / "metrics.jsonl", kept)
+        for pattern in ("rollouts/step-*.jsonl", "evaluations/step-*.jsonl", "evaluations/*/step-*.jsonl"):
+            for path in self.path.glob(pattern):
                 if int(path.stem.removeprefix("step-")) > step:
                     path.unlink()
         checkpoint.forget_after(self.checkpoints, step)
         for unfinished in (
             *self.path.glob(".*.writing"),
             *self.path.glob("*/.*.writing"),
+            *self.path.glob("evaluations/*/.*.writing"),
             *self.path.glob("profiles/.writing-*"),
         ):
             unfinished.unlink()
@@ -159,6 +164,7 @@ class RunDirectory:
     def write_rows(self, folder: str, step: int, rows: Iterable[Mapping[str, Any]]) -> Path:
         """Write `folder/step-NNNNNN.jsonl` whole."""
         path = self.path / folder / f"step-{step:06d}.jsonl"
+        make_folder(path.parent)
         write_whole(path, "".join(to_json(row) + "\n" for row in rows))
         return path
 

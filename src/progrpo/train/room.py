@@ -25,8 +25,8 @@ class Room:
     """What a run writes, in bytes.
 
     Attributes:
-        checkpoint: one of them, its largest file `largest`. at_once: checkpoints on the disk together: those that are kept,
-            and the one being written.
+        checkpoint: one of them, its largest file `largest`. at_once: checkpoints on the disk together: those that are kept, the
+            best, and the one being written.
         rows: rollouts and evaluations, if every completion were as long as it may be. tokens: of the rollouts that are
             recorded with them, likewise.
     """
@@ -69,7 +69,7 @@ def predict(settings: RunSettings, parameters: int, held_out: int) -> Room:
     return Room(
         checkpoint=int(parameters * (_WEIGHT + settings.optim.state_bytes)),
         largest=int(parameters * max(_WEIGHT, settings.optim.state_bytes)),
-        at_once=min(checkpoints, keep + 1),
+        at_once=min(checkpoints, keep + 1) + (settings.checkpoint.best is not None),
         tokens=with_tokens * most,
         rows=with_tokens * most
         + written * batch.prompts * batch.group * per_row

@@ -11,7 +11,7 @@ from progrpo.engines import Sampling
 from progrpo.evaluate import EvaluateSettings
 from progrpo.model import ModelSettings
 from progrpo.rollout.verify import VerifySettings
-from progrpo.settings import Choice, Settings, apply_overrides, parse, read_overrides, read_yaml
+from progrpo.settings import Choice, NamedChoice, Settings, apply_overrides, parse, read_overrides, read_yaml
 from progrpo.train.off_policy import OffPolicySettings
 from progrpo.train.parallel import ParallelSettings
 
@@ -99,6 +99,11 @@ _READ_BY = {
 class PeriodicEvaluation(EvaluateSettings):
     every: int = Field(0, ge=0)
     """Optimiser steps between evaluations on the test split; 0 evaluates never. Step 0 and the last step always count."""
+    tasks: tuple[NamedChoice, ...] = ()
+    """Benchmarks that are evaluated at these steps, too, as `progrpo evaluate` would: each by its name (also math, code, ood),
+    or {name: ..., key: value} with settings of its own; metrics are called benchmark/NAME/MEASURE."""
+    max_new_tokens: int | None = Field(None, gt=0)
+    """Longest completion of an evaluation; None takes that of `sampling`. (`progrpo evaluate` takes the benchmark's own.)"""
 
 
 class CheckpointSettings(Settings):
@@ -108,6 +113,22 @@ class CheckpointSettings(Settings):
     """Latest checkpoints kept."""
     merged: bool = False
     """With `model.lora`, also write the model with the adapter added to its weights, as folder `merged` of a checkpoint."""
+    best: str | None = None
+    """Also keep the checkpoint that is best by a measure of the evaluations: "pass@1" of the held-out problems, or
+    "benchmark/NAME/pass@1"; `progrpo evaluate RUN checkpoint=best` takes it. It is written at the step of the evaluation."""
+    mode: Literal["auto", "max", "min"] = "auto"
+    """Which values of `best` are better: the larger, the smaller, or as the measure says."""
+
+
+class EarlyStopping(Settings):
+    measure: str | None = None
+    """End the run when this measure of the evaluations no longer gets better, named as for `checkpoint.best`; None: never."""
+    patience: int = Field(3, ge=1)
+    """So many evaluations in a row without a better value end the run; that before training counts as the first value."""
+    mode: Literal["auto", "max", "min"] = "auto"
+    """Which values are better: the larger, the smaller, or as the measure says."""
+    min_delta: float = Field(0.0, ge=0)
+    """What a value must be better by, in the unit of the measure."""
 
 
 class RecordSettings(Settings):
@@ -180,6 +201,8 @@ class RunSettings(Settings):
     """Evaluations during training."""
     checkpoint: CheckpointSettings = CheckpointSettings()
     """What is kept to go on from."""
+    early_stopping: EarlyStopping = EarlyStopping()
+    """When a run ends before its last step."""
     record: RecordSettings = RecordSettings()
     """What is written down beside the metrics."""
 
@@ -205,6 +228,10 @@ class RunSettings(Settings):
                     f"(batch.prompts={self.batch.prompts} / batch.minibatch_prompts={self.batch.minibatch_prompts}); "
                     f"use {max(1, value // per_rollout) * per_rollout}"
                 )
+        followed = {"checkpoint.best": self.checkpoint.best, "early_stopping.measure": self.early_stopping.measure}
+        for name, measure in followed.items():
+            if measure is not None and not self.evaluate.every:
+                raise ValueError(f"{name}={measure}: nothing is evaluated; set evaluate.every to a number of steps")
         if self.parallel.mixed_precision and (self.model.precision != "bf16" or self.parallel.mode != "fsdp2"):
             raise ValueError("parallel.mixed_precision belongs to parallel.mode=fsdp2 and model.precision=bf16")
         if self.parallel.mode == "fsdp2" and self.model.load_in_4bit:

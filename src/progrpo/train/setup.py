@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from progrpo.engines import Engine, EngineSetup
 from progrpo.environment import digest
 from progrpo.errors import ConfigError
 from progrpo.evaluate import require_entropies
+from progrpo.evaluate.benchmark import BenchmarkPlan
 from progrpo.files import require_writable
 from progrpo.methods import Method
 from progrpo.model import LanguageModel, count_parameters, load_model, pick_device
@@ -22,11 +23,12 @@ from progrpo.model.lora import is_adapted
 from progrpo.model.shards import load_reference, load_to_shard
 from progrpo.processes import ALONE, Processes
 from progrpo.rewards import Reward
-from progrpo.rollout.gold import bad_gold_rows, without
+from progrpo.rollout.gold import without
 from progrpo.rollout.verify import Verifier
 from progrpo.tasks import Task
 from progrpo.train import checkpoint
 from progrpo.train.alarms import Alarms
+from progrpo.train.benchmarks import bad_golds, plan_benchmarks, require_measurable, usable
 from progrpo.train.follower import open_run, require_shared
 from progrpo.train.footprint import footprint, require_sampling_copy
 from progrpo.train.old_logprobs import engine_scores, require_ahead, require_capable, rounding
@@ -40,13 +42,14 @@ from progrpo.train.room import predict, require_room
 from progrpo.train.settings import RunSettings
 from progrpo.train.stream import ProblemStream
 from progrpo.train.trackers import require_trackers
+from progrpo.train.watch import Watch
 from progrpo.types import Problem
 
 logger = logging.getLogger(__name__)
 
 Listener = Callable[[str, Mapping[str, Any]], None]
-"""Called with "prepare", "check", "start", "phase", "sampled", "step", "evaluation", "rollout", "checkpoint" or "profile" and
-what belongs to it; at "rollout", the end of one with all its steps, it may raise `StopTraining`."""
+"""Called with "prepare", "check", "start", "phase", "sampled", "step", "evaluation", "benchmark", "rollout", "checkpoint" or
+"profile" and what belongs to it; at "rollout", the end of one with all its steps, it may raise `StopTraining`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -64,6 +67,8 @@ class Trainer:
     reference: Reference | None
     stream: ProblemStream
     test: tuple[Problem, ...]
+    benchmarks: tuple[BenchmarkPlan, ...]
+    watch: Watch
     alarms: Alarms
     done: int
     listen: Listener
@@ -110,6 +115,7 @@ def choose(settings: RunSettings) -> Chosen:
         task = tasks.load(tasks.for_columns(settings.task))
     if settings.evaluate.every:
         measures.load(settings.evaluate.measures)
+    Watch(settings)
     written_out = {
         key: type(choice)(**{**choice.model_dump(), **params.model_dump(mode="json")})
         for key, (choice, params) in {
@@ -151,12 +157,13 @@ def prepare(
         logger.warning("%s", shared)
     require_rounds(method, settings, len(problems))
     torch.manual_seed(settings.seed)  # for what a method initialises at random
-    known = digest([*problems, *test])
+    benchmarks = plan_benchmarks(settings)
+    known = digest([*problems, *test, *(problem for one in benchmarks for problem in one.problems)])
     run = open_run(processes, lambda: RunDirectory.reopen(settings, known), out) if resume else None
     # A resumed run leaves out what it left out when it began: a verdict may depend on how busy the machine is.
     excluded = run.excluded() if run else None
     if excluded is None:
-        checked = problems, test
+        checked = problems, test, benchmarks
         excluded = processes.same(lambda: bad_golds(settings, verifier, *checked, listen=listen))
     problems, test = without(problems, excluded, split="train"), without(test, excluded, split="test")
     latest = _latest(settings, out, processes) if run else None
@@ -164,24 +171,21 @@ def prepare(
     model, sampling_copy, before = _models(chosen, latest, parallel)
     fitting = fit_splits(settings, model.tokenizer, model.positions, {"training": problems, "test": test})
     problems, test = (kept for kept, _ in fitting.values())
+    benchmarks = usable(benchmarks, excluded, settings, model.tokenizer, model.positions)
     stream = make_stream(settings, problems, chosen.task.sources)
-    temperature = settings.sampling.temperature
     policy = Policy(
         model,
         settings.optim,
         steps=settings.steps,
-        temperature=temperature,
+        temperature=settings.sampling.temperature,
         net=method.make_net(model.model.config.get_text_config().hidden_size),
         net_lr_factor=method.net_lr_factor,
         parallel=parallel,
     )
-    reference = None
-    if "ref_logprobs" in method.needs:
-        reference = Reference(
-            model, settings.model, temperature, trained=policy.scorer, parallel=parallel, before=before
-        )
+    reference = _reference(settings, method, policy, before)
     engine = _capable_engine(chosen, sampling_copy.model if sampling_copy else model, verifier, parallel)
     with _closed_on_failure(engine):
+        require_measurable(benchmarks, settings, engine)
         if latest is not None:
             checkpoint.restore(latest, policy, method.state)
         if latest is not None or chosen.engine.own_weights:
@@ -204,9 +208,21 @@ def prepare(
         stream=stream,
         sources=tuple(chosen.task.sources),
         test=tuple(test),
+        benchmarks=benchmarks,
+        watch=Watch(settings, run.metrics(until=latest.step) if latest else ()),
         alarms=Alarms(method.alarms),
         done=latest.step if latest else 0,
         listen=listen,
+    )
+
+
+def _reference(settings: RunSettings, method: Method, policy: Policy, before: LanguageModel | None) -> Reference | None:
+    """The model before training, for a method that asks for it."""
+    if "ref_logprobs" not in method.needs:
+        return None
+    temperature = settings.sampling.temperature
+    return Reference(
+        policy.model, settings.model, temperature, trained=policy.scorer, parallel=policy.parallel, before=before
     )
 
 
@@ -287,29 +303,6 @@ def _capable_engine(chosen: Chosen, model: LanguageModel, verifier: Verifier, pa
         if settings.evaluate.every:
             require_entropies(settings.evaluate.load_measures(verifier), engine, chosen.engine.name)
     return engine
-
-
-def bad_golds(
-    settings: RunSettings,
-    verifier: Verifier,
-    train: Sequence[Problem],
-    test: Sequence[Problem],
-    *,
-    listen: Listener,
-) -> list[Mapping[str, Any]]:
-    """A row for each problem whose own gold answer does not verify (see `bad_gold_rows`); none where nobody asked."""
-    if not settings.verify.check_gold:
-        return []
-    rows: list[Mapping[str, Any]] = []
-    before, of = 0, len(train) + len(test)
-
-    def report(done: int) -> None:
-        listen("check", {"done": before + done, "of": of})
-
-    for split, problems in (("train", train), ("test", test)):
-        rows += bad_gold_rows(problems, verifier, split=split, on_progress=report)
-        before += len(problems)
-    return rows
 
 
 def has_run(path: Path) -> bool:

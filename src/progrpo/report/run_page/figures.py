@@ -78,7 +78,37 @@ def figures(runs: Sequence[Run]) -> list[Drawing]:
             drawings.append(over_steps(runs, name, k))
         if name == "pass-at-1":
             drawings.append(pass_at_k(runs))
-    return _drawn(*drawings)
+    return _drawn(*drawings, *(benchmark_over_steps(runs, task) for task in _benchmarks(runs)))
+
+
+def benchmark_over_steps(runs: Sequence[Run], task: str) -> Drawing:
+    """Draw Pass@1 and Pass@k of a benchmark that was evaluated during training."""
+    start = f"{schema.BENCHMARK}{task}/pass@"
+    ks = sorted(
+        {int(key.removeprefix(start)) for run in runs for row in run.metrics for key in row if key.startswith(start)}
+    )
+    keys = [f"{start}{k}" for k in dict.fromkeys((ks[0], ks[-1]))]
+    shown = [index for index, run in enumerate(runs) if any(len(series(run, key)) for key in keys)]
+    with canvas() as (figure, axes):
+        for key, dash in zip(keys, _DASHES, strict=False):
+            for index in shown:
+                for member in runs[index].seeds:
+                    axes.plot(*_points(member, key), color=run_colour(index), **_FAINT)
+                look: dict[str, Any] = {"marker": run_marker(index), "color": run_colour(index), "linestyle": dash}
+                axes.plot(*_points(runs[index], key), **look)
+        step_axis(axes)
+        unit_axis(axes, "%")
+        svg = to_svg(figure, f"benchmark-{task}")
+    caption = prose("captions.jinja", "benchmark", task=task, ks=ks, seeds=any(runs[index].seeds for index in shown))
+    return Drawing(
+        name=f"benchmark-{task}", title=f"{task} during training", svg=svg, caption=caption, runs=tuple(shown)
+    )
+
+
+def _benchmarks(runs: Sequence[Run]) -> list[str]:
+    """The benchmarks whose Pass@k was logged during training, in the order of the rows."""
+    keys = dict.fromkeys(key for run in runs for row in run.metrics for key in row if key.startswith(schema.BENCHMARK))
+    return list(dict.fromkeys(key.split("/")[1] for key in keys if key.split("/", 2)[2].startswith("pass@")))
 
 
 def paper_figures(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> list[Drawing]:
