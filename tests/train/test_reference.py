@@ -53,8 +53,9 @@ def test_a_frozen_copy_does_not_follow_the_policy(groups: tuple[Group, ...], tin
 def test_a_frozen_copy_has_nothing_to_train(tiny_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[LanguageModel] = []
 
-    def spy(settings: ModelSettings, *, again: bool) -> LanguageModel:
+    def spy(settings: ModelSettings, *, again: bool, merge: bool) -> LanguageModel:
         assert again
+        assert merge
         assert not settings.gradient_checkpointing
         made.append(load_model(settings))
         return made[-1]

@@ -16,7 +16,7 @@ from progrpo.attention import Layout
 from progrpo.errors import ConfigError, DataError, ModelError
 from progrpo.model import lora
 from progrpo.model.chat import DEFAULT_CHAT, Chat, TemplateVariables
-from progrpo.model.files import base_of, named_failure, source
+from progrpo.model.files import base_of, named_failure, source, tokenizer_source
 from progrpo.model.lora import LoraSettings
 from progrpo.model.precision import Precision
 from progrpo.model.quantized import in_4bit
@@ -132,7 +132,7 @@ def load_tokenizer(settings: ModelSettings) -> Any:
     """
     from transformers import AutoTokenizer
 
-    path, where = source(settings.path)
+    path, where = tokenizer_source(settings.path)
     with named_failure(settings.path):
         extra = {"pad_token": settings.pad_token} if settings.pad_token else {}
         tokenizer = AutoTokenizer.from_pretrained(path, **where, **extra)
@@ -157,17 +157,20 @@ def replaced_pad(settings: ModelSettings) -> frozenset[int]:
 
     if not settings.pad_token:
         return frozenset()
-    path, where = source(settings.path)
+    path, where = tokenizer_source(settings.path)
     with named_failure(settings.path):
         pad_id = AutoTokenizer.from_pretrained(path, **where).pad_token_id
     return frozenset() if pad_id is None else frozenset({pad_id})
 
 
-def load_model(settings: ModelSettings, *, again: bool = False, adapter: Path | None = None) -> LanguageModel:
+def load_model(
+    settings: ModelSettings, *, again: bool = False, adapter: Path | None = None, merge: bool = False
+) -> LanguageModel:
     """Load model and tokenizer in float32 and check that they can be trained.
 
     Args:
         adapter: a checkpoint with the adapter to go on with, where `settings.lora` says that one is trained.
+        merge: of a folder with an adapter take its base model with the adapter added, so that all of it can be trained.
         again: the model has been loaded before in this process: what was said of its tokenizer then is not said again.
 
     Raises:
@@ -177,7 +180,8 @@ def load_model(settings: ModelSettings, *, again: bool = False, adapter: Path | 
     """
     from transformers import AutoModelForCausalLM
 
-    path, where = source(settings.path)
+    added = lora.folder_to_merge(settings.path) if merge and settings.lora is None else None
+    path, where = source(base_of(settings.path) if added else settings.path)
     device = pick_device(settings.device)
     extra: dict[str, Any] = {} if settings.attention is None else {"attn_implementation": settings.attention}
     if settings.load_in_4bit:
@@ -189,6 +193,8 @@ def load_model(settings: ModelSettings, *, again: bool = False, adapter: Path | 
         )
     model, report = loaded
     model_checks.require_fit(report, settings.path)
+    if added:
+        model = lora.with_adapter_added(model, added)
     model = model if settings.load_in_4bit else model.to(device)
     if settings.gradient_checkpointing:
         recompute_activations(model)

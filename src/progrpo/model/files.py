@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from progrpo.errors import ModelError
+from progrpo.model import layouts
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +22,7 @@ EMBEDDED = "embedded:"
 ADAPTER = "adapter_config.json"
 """Makes a folder that of an adapter, whose base model it names."""
 
+_TOKENIZERS = ("tokenizer_config.json", "tokenizer.json")
 _HUB_LIMIT_S = float(os.environ.get("HF_HUB_ETAG_TIMEOUT", "2"))
 """How long the hub may take to say whether it has a model. Its own client tries for more than a minute."""
 _UNREADABLE = (ImportError, OSError, ValueError, RuntimeError, LookupError, EOFError, pickle.UnpicklingError)
@@ -43,6 +45,7 @@ def resolve_path(path: str) -> str:
         return str(folder)
     folder = Path(path).expanduser()
     if path.startswith((".", "/", "~")) or folder.exists() or not _is_hub_id(path):
+        folder = layouts.model_within(folder)
         _require_model_folder(path, folder)
         return str(folder)
     return path
@@ -87,6 +90,15 @@ def base_of(path: str) -> str:
     if not base:
         raise ModelError(f"model {path!r}: {ADAPTER} names no base model (base_model_name_or_path)")
     return str(base)
+
+
+def tokenizer_source(path: str) -> tuple[str, dict[str, Any]]:
+    """`source` of a model's tokenizer: of a folder with an adapter alone that of its base model, but where verl left one."""
+    base, folder = base_of(path), Path(resolve_path(path))
+    if base == path or any((folder / name).is_file() for name in _TOKENIZERS):
+        return source(path)
+    beside = folder.parent / "huggingface"
+    return (str(beside), {}) if any((beside / name).is_file() for name in _TOKENIZERS) else source(base)
 
 
 def fingerprint(path: str) -> str | None:
@@ -157,13 +169,18 @@ def _damaged(folder: Path) -> tuple[Path, str] | None:
 
 
 def _require_model_folder(path: str, folder: Path) -> None:
+    if command := layouts.merge_command(folder):
+        raise ModelError(
+            f"model {path!r}: its weights are in parts, one for each process that saved them. Merge them: {command}"
+        )
     if (folder / "config.json").is_file() or (folder / ADAPTER).is_file():
         return
     if not folder.exists():
         raise ModelError(f"model {path!r}: no such folder{_nearest(folder)}; {_EXPECTED}")
     if not folder.is_dir():
         raise ModelError(f"model {path!r}: is a file; {_EXPECTED}")
-    inside = sorted(one.parent.name for one in folder.glob("*/config.json"))
+    numbered = [one.name for one in layouts.by_number(folder, "checkpoint-")]  # of TRL: the latest
+    inside = numbered[-1:] or sorted(one.parent.name for one in folder.glob("*/config.json"))
     checkpoints = sorted(folder.glob("checkpoints/*/config.json"))
     if checkpoints:
         hint = f": it is a run directory; give one of its checkpoints, for instance {checkpoints[-1].parent}"

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from progrpo.errors import ConfigError, ModelError
+from progrpo.model.files import base_of, named_failure, resolve_path
 from progrpo.settings import Settings
 
 _NAME = "default"
@@ -53,7 +54,8 @@ def attach(model: Any, settings: LoraSettings, base: str) -> None:
     if is_adapted(model):
         raise ConfigError(
             f"model.path={base}: is an adapter already, and model.lora would train another on top of it; give the model with "
-            "the adapter merged (checkpoint.merged=true writes it), or resume the run"
+            "the adapter merged (checkpoint.merged=true writes it, and peft's merge_and_unload), leave model.lora out to train "
+            "all weights from it, or resume the run"
         )
     from peft import LoraConfig
 
@@ -71,6 +73,32 @@ def attach(model: Any, settings: LoraSettings, base: str) -> None:
     except ValueError as error:
         raise ConfigError(f"model.lora.target={settings.target!r}: {str(error).splitlines()[0]}") from error
     config.base_model_name_or_path = base
+
+
+def folder_to_merge(path: str) -> Path | None:
+    """The folder of an adapter that a model is to start from; None where `path` is no such folder."""
+    if base_of(path) == path:
+        return None
+    require_peft()
+    return Path(resolve_path(path))
+
+
+def with_adapter_added(model: Any, folder: Path) -> Any:
+    """A base model with an adapter, of any kind that peft can merge, added to its weights; it is changed in place.
+
+    Raises:
+        ModelError: the adapter cannot be read, does not fit, or is of a kind that changes no weights.
+    """
+    from peft import PeftModel
+
+    with named_failure(str(folder)):
+        adapted = PeftModel.from_pretrained(model, str(folder))
+        if not hasattr(adapted.base_model, "merge_and_unload"):
+            kind = adapted.peft_config[_NAME].peft_type.value
+            raise ModelError(
+                f"model {str(folder)!r}: an adapter of kind {kind} changes no weights, so that none can be trained"
+            )
+        return adapted.merge_and_unload().requires_grad_(True)
 
 
 def is_adapted(model: Any) -> bool:

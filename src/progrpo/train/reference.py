@@ -43,7 +43,8 @@ class Reference:
         self._adapted = model.model if is_adapted(model.model) else None
         if self._adapted is None:
             if before is None:
-                before = load_model(settings.model_copy(update={"gradient_checkpointing": False}), again=True)
+                plain = settings.model_copy(update={"gradient_checkpointing": False})
+                before = load_model(plain, again=True, merge=True)
                 before.model.requires_grad_(False).eval()
             model = before
             scorer = parallel.frozen(Scorer(model, temperature), model.device)

@@ -19,6 +19,7 @@ from progrpo.evaluate.benchmark import BenchmarkPlan
 from progrpo.files import require_writable
 from progrpo.methods import Method
 from progrpo.model import LanguageModel, count_parameters, load_model, pick_device
+from progrpo.model.files import base_of
 from progrpo.model.lora import is_adapted
 from progrpo.model.shards import load_reference, load_to_shard
 from progrpo.processes import ALONE, Processes
@@ -254,7 +255,12 @@ def _models(
     moved = {"path": str(latest.folder.resolve())} if latest and not adapter else {}
     model = chosen.settings.model.model_copy(update=moved)
     if not parallel.sharded:
-        return load_model(model, adapter=adapter), None, None
+        return load_model(model, adapter=adapter, merge=True), None, None
+    if base_of(model.path) != model.path:
+        raise ConfigError(
+            f"model.path={model.path}: is an adapter, which parallel=fsdp2 does not add to its base model; give the model with "
+            "the adapter merged (peft's merge_and_unload)"
+        )
     settings, size = chosen.settings, count_parameters(chosen.settings.model.path, chosen.settings.model.lora)
     reference = "ref_logprobs" in chosen.method.needs
     one = footprint(settings, size, mode=parallel.mode, count=parallel.processes.count, reference=reference)
