@@ -67,6 +67,9 @@ class FollowedRun(RunDirectory):
         """The row as the main process writes it."""
         return as_row(step, metrics)
 
+    def track_samples(self, step: int, rows: Callable[[], Iterable[Mapping[str, Any]]]) -> None:
+        """Nothing: the main process does it."""
+
     def write_rows(self, folder: str, step: int, rows: Iterable[Mapping[str, Any]]) -> Path:
         """Where the main process writes them."""
         return self.path / folder / f"step-{step:06d}.jsonl"

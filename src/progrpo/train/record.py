@@ -9,13 +9,13 @@ evaluations/        step-NNNNNN.jsonl, one row per problem; in a folder of its o
 checkpoints/        see checkpoint.py
 problems/           train.jsonl and test.jsonl, where they were given to `progrpo.train` as rows
 profiles/           step-NNNNNN.json.gz, with --profile: see profile.py
-tensorboard/        with record.trackers: see trackers.py
+tensorboard/, wandb/, trackio/      with record.trackers: see trackers.py
 """
 
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +31,7 @@ from progrpo.files import append, finite_or_none, lock, make_folder, read_jsonl,
 from progrpo.settings import flat
 from progrpo.train import checkpoint
 from progrpo.train.settings import RunSettings
-from progrpo.train.trackers import Trackers, require_trackers, start_trackers, tensorboard_folder
+from progrpo.train.trackers import FOLDERS, Trackers, require_trackers, start_trackers
 from progrpo.types import WeightedMean
 
 logger = logging.getLogger(__name__)
@@ -161,6 +161,11 @@ class RunDirectory:
             self._trackers.log(row)
         return row
 
+    def track_samples(self, step: int, rows: Callable[[], Iterable[Mapping[str, Any]]]) -> None:
+        """Send completions of the rollout that feeds from `step` on to the trackers; `rows` is asked where there are any."""
+        if self._trackers is not None:
+            self._trackers.samples(list(rows()), step)
+
     def write_rows(self, folder: str, step: int, rows: Iterable[Mapping[str, Any]]) -> Path:
         """Write `folder/step-NNNNNN.jsonl` whole."""
         path = self.path / folder / f"step-{step:06d}.jsonl"
@@ -221,7 +226,7 @@ class RunDirectory:
 
     def _give_up(self) -> None:
         folders = [self.path / name for name in _FOLDERS]
-        for folder in (*folders, tensorboard_folder(self.path)):
+        for folder in (*folders, *(self.path / name for name in FOLDERS)):
             shutil.rmtree(folder, ignore_errors=True)
         for name in _OWN_FILES:
             (self.path / name).unlink(missing_ok=True)

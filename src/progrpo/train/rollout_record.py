@@ -49,6 +49,10 @@ def record_rollout(
             tokens = tokens and _fits(groups, record.tokens_mib, step)
             rows = rollout_rows(groups, advantages, confidence=confidence, tokens=tokens)
             trainer.run.write_rows("rollouts", step, rows)
+        if record.samples_every and number % record.samples_every == 0:
+            trainer.run.track_samples(
+                step, lambda: rollout_rows(groups, advantages, confidence=confidence, tokens=False)
+            )
         if (gone := outdated(trainer.settings, step)) is not None:
             trainer.run.drop_columns("rollouts", gone, TOKEN_COLUMNS)
     return metrics

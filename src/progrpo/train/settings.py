@@ -144,6 +144,10 @@ class RecordSettings(Settings):
     """Also log to these; each needs its own package (progrpo[tensorboard], ...). With several processes the main one does."""
     project: str = "progrpo"
     """Project name for the trackers."""
+    group: str | None = None
+    """Group of the run in wandb and trackio; None: the run directory's name without its seed, so that seeds are together."""
+    samples_every: int = Field(10, ge=0)
+    """Rollouts from one table of sample completions in the trackers to the next, from the first on; 0 sends none."""
     profile_rollouts: tuple[PositiveInt, ...] = (2, 3)
     """Rollouts that `--profile` traces, each with its optimiser steps, counted from 1 at the start of the process. The
     first is slower than the others: memory, kernels and worker processes are set up in it."""

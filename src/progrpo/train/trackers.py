@@ -5,6 +5,10 @@ launcher's environment is read: how a run is spread over processes is not a trac
 """
 
 import hashlib
+import logging
+import os
+import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,27 +19,39 @@ from progrpo.files import storing
 from progrpo.settings import flatten
 from progrpo.train.settings import RunSettings
 
+logger = logging.getLogger(__name__)
+
+SAMPLES = "samples"
+"""The name of the table of completions."""
+SAMPLE_ROWS = 8
+_COLUMNS = ("problem", "prompt", "completion", "answer", "status", "reward", "advantage")
+"""Of a row of a rollouts file."""
+FOLDERS = ("tensorboard", "wandb", "trackio")
+"""Of a run directory, where each tracker writes."""
+
 
 class Tracked(NamedTuple):
     """What a tracker is told of a run.
 
     Attributes:
         path: the run directory. project: the tracker's name for what the run belongs to.
-        identity: the same for a run and its resumption, another for any other run.
+        identity: the same for a run and its resumption, another for any other run. group: what the run is one of several of.
         settings: flat, `method.alpha` rather than a table in a table. first: the step that is logged next.
     """
 
     path: Path
     project: str
+    group: str
     identity: str
     settings: Mapping[str, Any]
     first: int
 
 
 class Tracker(NamedTuple):
-    """One tracker that has been started: `log(values, step)`, and `finish()`."""
+    """One tracker that has been started: `log(values, step)`, `table(rows, step)` with cells of `_COLUMNS`, and `finish()`."""
 
     log: Callable[[Mapping[str, float], int], None]
+    table: Callable[[list[list[Any]], int], None]
     finish: Callable[[], None]
 
 
@@ -69,6 +85,18 @@ class Trackers:
             for tracker in self._started:
                 tracker.log(values, row["step"])
 
+    def samples(self, rows: Sequence[Mapping[str, Any]], step: int) -> None:
+        """Send a few completions as a table: the first of each problem, then the second, until there are enough.
+
+        Args:
+            rows: of a rollouts file. step: as for the metrics.
+        """
+        chosen = sorted(rows, key=lambda row: int(row["index"]))[:SAMPLE_ROWS]
+        cells = [[_said(row[column]) for column in _COLUMNS] for row in chosen]
+        with storing(self._path):
+            for tracker in self._started:
+                tracker.table(cells, step)
+
     def finish(self) -> None:
         """Wait until everything is written or sent."""
         with storing(self._path):
@@ -80,8 +108,14 @@ def start_trackers(settings: RunSettings, path: Path, *, first: int, identity: s
     """Those of `record.trackers`; None where none is chosen. See `Tracked`."""
     if not settings.record.trackers:
         return None
-    run = Tracked(path, settings.record.project, identity, plain(settings.model_dump(mode="json")), first)
-    return Trackers(settings.record.trackers, run)
+    flat = plain(settings.model_dump(mode="json"))
+    group = settings.record.group or _without_seed(path.name, settings.seed)
+    return Trackers(settings.record.trackers, Tracked(path, settings.record.project, group, identity, flat, first))
+
+
+def _without_seed(name: str, seed: int) -> str:
+    """The name of a run without its seed at the end (a-3, a-seed3): what the runs of other seeds share."""
+    return re.sub(rf"([-_ ]+(seed[-_ ]*)?|seed[-_ ]*){seed}$", "", name) or name
 
 
 def tensorboard_folder(path: Path) -> Path:
@@ -117,7 +151,11 @@ def _tensorboard(run: Tracked) -> Tracker:
             writer.add_scalar(key, value, step)
         writer.flush()
 
-    return Tracker(log, writer.close)
+    def table(rows: list[list[Any]], step: int) -> None:
+        lines = [_COLUMNS, ["---"] * len(_COLUMNS), *([_cell(value) for value in row] for row in rows)]
+        writer.add_text(SAMPLES, "\n".join(f"| {' | '.join(line)} |" for line in lines), step)
+
+    return Tracker(log, table, writer.close)
 
 
 def _wandb(run: Tracked) -> Tracker:
@@ -127,25 +165,44 @@ def _wandb(run: Tracked) -> Tracker:
     started = wandb.init(
         project=run.project,
         name=run.path.name,
+        group=run.group,
         id=_number(run),
         resume="allow",
         dir=str(run.path),
         config=dict(run.settings),
     )
-    return Tracker(lambda values, step: started.log(dict(values), step=step), started.finish)
+
+    def table(rows: list[list[Any]], step: int) -> None:
+        started.log({SAMPLES: wandb.Table(columns=list(_COLUMNS), data=rows)}, step=step)
+
+    return Tracker(lambda values, step: started.log(dict(values), step=step), table, started.finish)
 
 
 def _trackio(run: Tracked) -> Tracker:
-    """Likewise; files are where Trackio keeps those of all runs ($TRACKIO_DIR), for its dashboard to find them."""
+    """Likewise; where $TRACKIO_DIR names no other place, files are in the run directory: TRACKIO_DIR=RUN/trackio trackio show.
+
+    Trackio reads where they are when it is imported: further runs of one process stay with the first.
+    """
+    here = str((run.path / "trackio").absolute())
+    if os.environ.setdefault("TRACKIO_DIR", here) != here:
+        logger.warning("record.trackers: trackio writes into %s (TRACKIO_DIR)", os.environ["TRACKIO_DIR"])
+    elif "trackio" in sys.modules:
+        logger.warning("record.trackers: trackio was imported before, and writes where it did then, not into %s", here)
+    import pandas
     import trackio
 
     started = trackio.init(
         project=run.project,
         name=f"{run.path.name}-{_number(run)}",
+        group=run.group,
         resume="allow",
         config=dict(run.settings),
     )
-    return Tracker(lambda values, step: started.log(dict(values), step=step), started.finish)
+
+    def table(rows: list[list[Any]], step: int) -> None:
+        started.log({SAMPLES: trackio.Table(dataframe=pandas.DataFrame(rows, columns=list(_COLUMNS)))}, step=step)
+
+    return Tracker(lambda values, step: started.log(dict(values), step=step), table, started.finish)
 
 
 _START: dict[str, Callable[[Tracked], Tracker]] = {"tensorboard": _tensorboard, "wandb": _wandb, "trackio": _trackio}
@@ -154,6 +211,13 @@ _START: dict[str, Callable[[Tracked], Tracker]] = {"tensorboard": _tensorboard, 
 def _cell(value: Any) -> str:
     """A value in a table of Markdown."""
     return " ".join(str(value).replace("|", "\\|").split())
+
+
+def _said(value: Any) -> Any:
+    """A cell of a table: a number, or a text; of chat messages what each says."""
+    if isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
+        return "\n\n".join(f"{message.get('role', '')}: {message.get('content', '')}" for message in value)
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def _number(run: Tracked) -> str:
