@@ -1,7 +1,7 @@
 """Peak memory of one training step as sequences get longer, and of an adapter against full training.
 
     python benchmarks/long_context.py                  # 1, 4 and 16 thousand tokens a sequence
-    python benchmarks/long_context.py --lora           # the same model trained whole and by an adapter
+    python benchmarks/long_context.py --lora           # the same model trained whole, by an adapter, and by one on 4 bits
     python benchmarks/long_context.py --no-checkpointing
 
 A step is one of a group: a prompt of 64 tokens, a completion of all the others and a short one, with gradient checkpointing,
@@ -46,7 +46,7 @@ MIB = 2**20
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, nargs="+", help="of a sequence, prompt included")
-    parser.add_argument("--lora", action="store_true", help="32 M parameters, full and by an adapter of rank 16")
+    parser.add_argument("--lora", action="store_true", help="32 M parameters: all, an adapter of rank 16, one on 4 bits")
     parser.add_argument("--no-checkpointing", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -58,7 +58,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = random_model(Path(folder) / "model", **shape)
         for tokens in sizes:
-            for adapter in (False, True) if args.lora else (False,):
+            for adapter in ("no", "lora", "qlora") if args.lora else ("no",):
                 given = {"path": path, "tokens": tokens, "adapter": adapter, "checkpointing": not args.no_checkpointing}
                 command = [sys.executable, __file__, "--one", to_json(given)]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -73,14 +73,15 @@ def main() -> None:
                 )
 
 
-def measure(path: str, tokens: int, adapter: bool, checkpointing: bool) -> dict[str, Any]:
+def measure(path: str, tokens: int, adapter: str, checkpointing: bool) -> dict[str, Any]:
     """Two steps in this process; bytes."""
     torch.set_num_threads(1)
     memory = PeakMemory("cpu")
     memory.start()
     before = memory.before
-    lora = LoraSettings(r=16) if adapter else None
-    model = load_model(ModelSettings(path=path, device="cpu", gradient_checkpointing=checkpointing, lora=lora))
+    lora = None if adapter == "no" else LoraSettings(r=16)
+    held_in = {"lora": lora, "load_in_4bit": adapter == "qlora", "gradient_checkpointing": checkpointing}
+    model = load_model(ModelSettings(path=path, device="cpu", **held_in))
     policy = Policy(model, OptimSettings(lr=1e-6), steps=2, temperature=1.0)
     method = methods.load(Choice(name="grpo"))
     one_step(policy, method, 2 * PROMPT)

@@ -45,7 +45,7 @@ class ModelSettings(Settings):
     lora: LoraSettings | None = None
     """Train a low-rank adapter instead of the weights, for instance {r: 16}; needs the extra `lora`."""
     load_in_4bit: bool = False
-    """Hold the frozen weights in 4 bits (QLoRA, NF4) by bitsandbytes; only with `lora`, on a GPU, and not sharded."""
+    """Hold the frozen weights in 4 bits (QLoRA, NF4) by bitsandbytes; only with `lora`, and not sharded."""
     pad_token: str | None = None
     """Filler for a tokenizer that names none; it is never attended to nor trained on, so the end token will do."""
     system_prompt: str | None = None
@@ -185,7 +185,7 @@ def load_model(
     device = pick_device(settings.device)
     extra: dict[str, Any] = {} if settings.attention is None else {"attn_implementation": settings.attention}
     if settings.load_in_4bit:
-        extra |= in_4bit(device, adapter=settings.lora is not None)
+        extra |= in_4bit(device, adapter=settings.lora is not None, precision=settings.precision)
     tokenizer = load_tokenizer(settings)
     with named_failure(settings.path), model_checks.no_load_report():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -195,7 +195,10 @@ def load_model(
     model_checks.require_fit(report, settings.path)
     if added:
         model = lora.with_adapter_added(model, added)
-    model = model if settings.load_in_4bit else model.to(device)
+    if settings.load_in_4bit:
+        keep_unpacked(model)
+    else:
+        model.to(device)
     if settings.gradient_checkpointing:
         recompute_activations(model)
     wrapped = wrap_model(

@@ -4,6 +4,7 @@ W x becomes W x + (alpha / r) B A x, with A [r, in] drawn at random and B [out, 
 the last bit. Only A and B are trained. Switched off, the adapter leaves the base model: a method's reference costs no memory.
 """
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from torch import Tensor
 
 from progrpo.errors import ConfigError, ModelError
 from progrpo.model.files import base_of, named_failure, resolve_path
+from progrpo.model.quantized import dequantized
 from progrpo.settings import Settings
 
 _NAME = "default"
 _WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX = "base_model.model."
 """Before every key of an adapter's file, as peft writes it."""
+_OF_4_BITS = (".weight.absmax", ".weight.quant_map", ".weight.nested_", ".weight.quant_state.")
+"""In the keys of what bitsandbytes keeps beside a weight in 4 bits."""
 
 
 class LoraSettings(Settings):
@@ -145,7 +149,8 @@ def save_adapter(model: Any, folder: Path, weights: Mapping[str, Tensor] | None 
 def save_merged(model: Any, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
     """Write the model with the adapter's updates added to its weights: a plain Hugging Face folder.
 
-    The model itself stays as it is: merging in place and back leaves rounding errors in the base weights.
+    The model itself stays as it is: merging in place and back leaves rounding errors in the base weights. Of a base in 4 bits
+    the sum is with the numbers that the 4 bits stand for, which the adapter was trained on, in float32.
 
     Args:
         weights: as for `save_adapter`.
@@ -154,17 +159,22 @@ def save_merged(model: Any, folder: Path, weights: Mapping[str, Tensor] | None =
 
     state = dict(model.state_dict() if weights is None else weights)
     merged = {
-        key.replace(".base_layer.", "."): value.detach().cpu() for key, value in state.items() if ".lora_" not in key
+        key.replace(".base_layer.", "."): value.detach().cpu()
+        for key, value in state.items()
+        if ".lora_" not in key and not any(part in key for part in _OF_4_BITS)
     }
     for name, module in model.named_modules():
         if not isinstance(module, LoraLayer):
             continue
         a, b = (state[f"{name}.lora_{which}.{_NAME}.weight"].detach().cpu().float() for which in ("A", "B"))
         update = module.scaling[_NAME] * (b @ a)
-        weight = merged[f"{name}.weight"]
+        weight = dequantized(module.base_layer.weight, merged[f"{name}.weight"]).cpu()
         merged[f"{name}.weight"] = weight + (update.T if module.fan_in_fan_out else update).to(weight.dtype)
+    config = copy.deepcopy(model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
     with torch.device("meta"):
-        plain = type(model)(model.config)
+        plain = type(model)(config)
     plain.generation_config = model.generation_config
     plain.save_pretrained(folder, state_dict=merged)
 
@@ -193,6 +203,7 @@ def merged_tensors(model: Any, tensors: Iterable[tuple[str, Tensor]]) -> Iterato
         if len(parts) == 3:
             layer, of = layers[place], held.pop(place)
             update = layer.scaling[_NAME] * (of["B"].float() @ of["A"].float())
-            yield f"{place}.weight", of["W"] + (update.T if layer.fan_in_fan_out else update).to(of["W"].dtype)
+            weight = dequantized(layer.base_layer.weight, of["W"])
+            yield f"{place}.weight", weight + (update.T if layer.fan_in_fan_out else update).to(weight.dtype)
     if held:
         raise ModelError(f"the adapter of {next(iter(held))} is not whole: expected its weight, A and B")
