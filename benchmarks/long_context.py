@@ -46,7 +46,9 @@ MIB = 2**20
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, nargs="+", help="of a sequence, prompt included")
-    parser.add_argument("--lora", action="store_true", help="32 M parameters: all, an adapter of rank 16, one on 4 bits")
+    parser.add_argument(
+        "--lora", action="store_true", help="32 M parameters: all, an adapter of rank 16, one on 4 bits"
+    )
     parser.add_argument("--no-checkpointing", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()

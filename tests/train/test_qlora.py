@@ -1,4 +1,4 @@
-"""An adapter on weights in 4 bits: the gradient is that of the numbers the 4 bits stand for, and so is what is sampled and merged."""
+"""An adapter on weights in 4 bits: its gradient is that of the numbers they stand for; so is what is sampled and merged."""
 
 from collections.abc import Callable
 from importlib.util import find_spec

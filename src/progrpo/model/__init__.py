@@ -19,7 +19,7 @@ from progrpo.model.chat import DEFAULT_CHAT, Chat, TemplateVariables
 from progrpo.model.files import base_of, named_failure, source, tokenizer_source
 from progrpo.model.lora import LoraSettings
 from progrpo.model.precision import Precision
-from progrpo.model.quantized import in_4bit
+from progrpo.model.quantized import in_4bit, keep_unpacked
 from progrpo.model.tokenizer import decode, encode_prompt, end_of_turn, notes, require_embedded
 from progrpo.settings import Settings
 from progrpo.types import Message
