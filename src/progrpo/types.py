@@ -259,6 +259,8 @@ class RolloutBatch:
         importance: [N, S] >= 0, factors of each token's objective that make up for a sampler apart from the trainer
             (`algo.off_policy`); None without a correction.
         verdicts: [P][G] as the verifier gave them; () unless the method's needs name it.
+        replayed: whether these are completions of earlier rollouts, so that `old_logprobs` are not of the policy before the
+            first optimiser step.
         problems: [P] ids. state: what the method remembers from rollout to rollout, to be written into.
     """
 
@@ -281,6 +283,7 @@ class RolloutBatch:
     sampler_logprobs: "Float[Tensor, 'N S'] | None" = None
     importance: "Float[Tensor, 'N S'] | None" = None
     verdicts: "tuple[tuple[Verdict, ...], ...]" = ()
+    replayed: bool = False
     problems: tuple[str, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
 

@@ -24,7 +24,11 @@ Make = Callable[..., RolloutBatch]
 
 NAMES = plugins.names("methods")
 WIDTH = 4
-SETTINGS: dict[str, dict[str, object]] = {"flowrl": {"dropout": 0.0}, "clip_cov": {"ratio": 0.0}}
+SETTINGS: dict[str, dict[str, object]] = {
+    "flowrl": {"dropout": 0.0},
+    "clip_cov": {"ratio": 0.0},
+    "spear": {"ratio": 0.0},
+}
 """Without random numbers: what is drawn falls on other tokens where rows or columns have moved."""
 
 

@@ -60,8 +60,8 @@ class ScriptedGenerate:
     def spelled(self, token: int) -> str | None:
         return self._spell.get(token, f"word{token}")
 
-    def random(self, taken: Taken, *parts: int | str) -> random.Random:
-        return random.Random(str((taken.epoch, taken.problem.id, *parts)))
+    def random(self, taken: Taken | None, *parts: int | str) -> random.Random:
+        return random.Random(str((None if taken is None else taken.problem.id, *parts)))
 
 
 def completion_of(prefix: list[int], tokens: list[int], entropies: list[float], *, seed: int = 0) -> Completion:

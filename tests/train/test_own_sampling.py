@@ -21,6 +21,7 @@ Make = Callable[..., dict[str, Any]]
 
 METHODS: dict[str, dict[str, Any]] = {
     "cure": {"name": "cure", "continuations": 1, "least_characters": 1, "max_rounds": 2},
+    "spear": {"name": "spear", "buffer": 2},
 }
 QUIET = {"evaluate": {"every": 0}, "record": {"tokens": True}}
 
@@ -100,3 +101,29 @@ def test_an_engine_without_entropies_and_a_group_that_cannot_be_parted_are_refus
     monkeypatch.setattr(hf.HfEngine, "capabilities", Capabilities(samples_trained_weights=True, entropies=False))
     with pytest.raises(ConfigError, match="'cure' samples by the entropies .* engine 'hf' does not give"):
         run(settings(method={"name": "cure"}))
+
+
+def test_spear_learns_again_from_what_it_sampled(settings: Make, tmp_path: Path) -> None:
+    batch = {"prompts": 4, "group": 4, "micro_tokens": 128, "minibatch_prompts": 2}
+    data = settings(steps=6, method={"name": "spear", "buffer": 4}, batch=batch, optim={"lr": 1e-2}, **QUIET)
+    path = run(data)
+    rows = read_jsonl(path / "metrics.jsonl")
+    assert [row["rollout/replayed"] for row in rows] == [0, 0, 1, 1, 0, 0]
+    first, replay = (read_jsonl(path / "rollouts" / f"step-{step:06d}.jsonl") for step in (1, 3))
+    again = [row for row in replay if 0 not in row.get("trained", [1])]
+    assert 0 < len(again) <= 4
+    known = {(row["problem"], row["seed"]): row for row in first}
+    for row in again:
+        old = known[row["problem"], row["seed"]]
+        assert all(row[key] == old[key] for key in ("token_ids", "sampler_logprobs", "completion", "reward"))
+        assert row["correct"]
+        assert row["advantage"] > 0
+    # Nothing was sampled, and the ratio is to the policy of two steps before.
+    assert rows[2]["tokens/generated"] == 0
+    assert rows[2]["rollout/correct"] is None
+    assert rows[2]["tokens/trained"] + rows[3]["tokens/trained"] == sum(row["length"] for row in again)
+    assert rows[2]["policy/kl_old"] > 1e-6
+    assert rows[0]["policy/kl_old"] < 1e-6
+
+    with pytest.raises(ConfigError, match="'spear' learns from completions of earlier policies.* old_logprobs=engine"):
+        run(data | {"old_logprobs": "trainer", "out": str(tmp_path / "other")})

@@ -27,6 +27,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "trainer": {"method": {"name": "progrpo"}, "old_logprobs": "trainer"},
     "dapo": {"method": {"name": "dapo", "max_rounds": 2}},
     "cure": {"method": {"name": "cure", "continuations": 1, "least_characters": 1}},
+    "spear": {"method": {"name": "spear", "buffer": 2}},
 }
 CLOCK = ("time/", "memory/", "tokens/forwarded", "tokens/padding", "tokens/repeated", "tokens/logit")
 

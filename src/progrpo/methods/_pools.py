@@ -7,6 +7,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from progrpo.algo.surrogate import log_ratio
+from progrpo.methods._data import StepBatch
+
 
 def covariance(
     advantages: Float[Tensor, "K S"], logprobs: Float[Tensor, "K S"], mask: Bool[Tensor, "K S"]
@@ -70,3 +73,31 @@ def top_share(
     # A share such as 0.2 of 5 tokens must be 1, whatever 0.2 is in binary.
     count = math.ceil(product - 1e-9) if rounding == "ceil" else math.floor(product + 1e-9)
     return largest(values, mask, min(tokens, max(at_least, count)))
+
+
+def without_covariant(
+    step: StepBatch, *, ratio: float, cov_low: float, cov_high: float, clip_low: float, clip_high: float
+) -> Float[Tensor, "K S"]:
+    """Clip-Cov (arXiv:2505.22617): 0 for a random share of the tokens whose covariance lies in a range, 1 elsewhere.
+
+    Args:
+        ratio: share of all tokens that are chosen, one at least; 0 chooses none. clip_low, clip_high: a token that this range
+            clips anyway is no candidate.
+    """
+    importance = log_ratio(step.logprobs, step.old_logprobs).exp()
+    clipped = ((step.advantages > 0) & (importance > 1 + clip_high)) | (
+        (step.advantages < 0) & (importance < 1 - clip_low)
+    )
+    # One number per token, drawn for the whole step: which tokens go does not depend on the order of the pools.
+    order = torch.rand(step.mask.shape, generator=step.generator)
+
+    def spared(mask: Tensor) -> Tensor:
+        cov = covariance(step.advantages, step.logprobs, mask)
+        candidates = (mask & ~clipped & (cov > cov_low) & (cov < cov_high)).flatten()
+        # A ratio such as 0.29 of 100 tokens must be 29, whatever 0.29 is in binary.
+        wanted = max(1, math.floor(ratio * int(mask.sum()) + 1e-9)) if ratio else 0
+        indices = candidates.nonzero()[:, 0]
+        chosen = indices[order.flatten()[indices].argsort()[:wanted]]
+        return torch.ones(mask.numel()).index_fill(0, chosen, 0.0).view(mask.shape)
+
+    return step.per_pool(spared)

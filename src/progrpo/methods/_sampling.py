@@ -85,8 +85,8 @@ class Generate(Protocol):
     def spelled(self, token: int) -> str | None:
         """What a token spells by itself; None for a special one."""
 
-    def random(self, taken: Taken, *parts: int | str) -> random.Random:
-        """Random numbers that hang on the run's seed, the rollout, the problem and `parts` alone."""
+    def random(self, taken: Taken | None, *parts: int | str) -> random.Random:
+        """Random numbers that hang on the run's seed, the rollout, the problem (if one is named) and `parts` alone."""
 
 
 def plain_groups(taken: Sequence[Taken], generate: Generate) -> tuple[Group, ...]:

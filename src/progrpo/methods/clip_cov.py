@@ -12,16 +12,11 @@ Reproduce: the defaults are its 7B script (ratio clipped to [0, 2], covariances 
 `preset: released` for the code's pools.
 """
 
-import math
-
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from progrpo import methods
 from progrpo.algo.aggregate import How
-from progrpo.algo.surrogate import log_ratio
-from progrpo.methods._pools import covariance
+from progrpo.methods._pools import without_covariant
 
 NEEDS = frozenset({"refresh"})
 PRESETS = {"released": {"pool": "micro"}}
@@ -35,7 +30,6 @@ class Params(methods.Params):
     """Share of all tokens that lose their gradient, one at least; 0 leaves PPO's clip alone."""
     cov_low: float = 1.0
     """See `cov_high`."""
-    """See `cov_high`."""
     cov_high: float = 5.0
     """Only tokens with a covariance between these are candidates."""
     pool: methods.Pool = "step"
@@ -47,20 +41,12 @@ def pool(params: Params) -> methods.Pool:
 
 
 def reweight(step: methods.StepBatch, params: Params) -> methods.Reweighted:
-    ratio = log_ratio(step.logprobs, step.old_logprobs).exp()
-    clipped = ((step.advantages > 0) & (ratio > 1 + params.clip_high)) | (
-        (step.advantages < 0) & (ratio < 1 - params.clip_low)
+    spared = without_covariant(
+        step,
+        ratio=params.ratio,
+        cov_low=params.cov_low,
+        cov_high=params.cov_high,
+        clip_low=params.clip_low,
+        clip_high=params.clip_high,
     )
-    # One number per token, drawn for the whole step: which tokens go does not depend on the order of the pools.
-    order = torch.rand(step.mask.shape, generator=step.generator)
-
-    def spared(mask: Tensor) -> Tensor:
-        cov = covariance(step.advantages, step.logprobs, mask)
-        candidates = (mask & ~clipped & (cov > params.cov_low) & (cov < params.cov_high)).flatten()
-        # A ratio such as 0.29 of 100 tokens must be 29, whatever 0.29 is in binary.
-        wanted = max(1, math.floor(params.ratio * int(mask.sum()) + 1e-9)) if params.ratio else 0
-        indices = candidates.nonzero()[:, 0]
-        chosen = indices[order.flatten()[indices].argsort()[:wanted]]
-        return torch.ones(mask.numel()).index_fill(0, chosen, 0.0).view(mask.shape)
-
-    return methods.Reweighted(weights=step.per_pool(spared))
+    return methods.Reweighted(weights=spared)

@@ -102,6 +102,25 @@ OWN = (
         method="dapo",
     ),
     Quantity(
+        key="rollout/replayed",
+        label="Replayed",
+        unit="%",
+        percent=True,
+        meaning="whether this step learns from completions of earlier rollouts alone; the other `rollout/`, `reward/` and "
+        "`verdict/` keys are then empty",
+        rollout=True,
+        method="spear",
+    ),
+    Quantity(
+        key="spear/buffer",
+        label="Buffer",
+        unit="completions",
+        digits=0,
+        meaning="completions in the buffer after this rollout",
+        rollout=True,
+        method="spear",
+    ),
+    Quantity(
         key="entropy_advantage/bonus",
         label="Bonus of entropy",
         unit="advantage",

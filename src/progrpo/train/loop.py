@@ -123,11 +123,11 @@ def step_on(
     size = settings.minibatch_prompts or settings.prompts
     problems = slice(part * size, (part + 1) * size)
     of_part, now, stats = part_of(advantages, problems, settings.group), None, {}
-    if part and trainer.method.refreshes:
-        now, of_part, counts = refreshed_advantages(
+    if (part or batch.replayed) and trainer.method.refreshes:
+        now, of_part, more = refreshed_advantages(
             batch, of_part, rows, trainer.policy, trainer.method, problems=problems, budget=settings.micro_tokens
         )
-        stats = dict(of_part.stats)
+        stats, counts = dict(of_part.stats), counts + more
     seed = derive_seed(trainer.settings.seed, "step", step)
     return stats | update(
         trainer.policy,

@@ -56,6 +56,11 @@ def require_capable(engine: Engine, settings: RunSettings, method: Method) -> No
             f"method {method.name!r} samples by the entropies of what was sampled before, which engine "
             f"{settings.engine.name!r} does not give; set engine.name=hf"
         )
+    if "sampled_logprobs" in method.needs and not engine_scores(settings, engine, method):
+        raise ConfigError(
+            f"method {method.name!r} learns from completions of earlier policies, whose log-probs only the engine has: set "
+            "old_logprobs=engine"
+        )
     require_correctable(settings.off_policy, method, engine_scores=engine_scores(settings, engine, method))
     if not engine_scores(settings, engine, method):
         return

@@ -1,6 +1,7 @@
 """What is kept of a rollout: its metrics, the alarms they raise, and a row per completion."""
 
 import logging
+from collections.abc import Mapping
 
 from progrpo.methods import Advantages
 from progrpo.train.clock import Clock
@@ -35,6 +36,8 @@ def record_rollout(
             | correct_by_source(groups, trainer.sources)
             | of_sampling
         )
+        if of_sampling.get("rollout/replayed", WeightedMean(0, 1)).total:
+            metrics = {key: _nothing(key, value, of_sampling) for key, value in metrics.items()}
         if not trainer.engine_scores:
             metrics |= off_policy_metrics(batch, groups, trainer.settings.off_policy, step - 1)
     for text in trainer.alarms.hear(metrics):
@@ -56,6 +59,12 @@ def record_rollout(
         if (gone := outdated(trainer.settings, step)) is not None:
             trainer.run.drop_columns("rollouts", gone, TOKEN_COLUMNS)
     return metrics
+
+
+def _nothing(key: str, value: WeightedMean, of_sampling: Mapping[str, WeightedMean]) -> WeightedMean:
+    """What is known of a rollout of which nothing was sampled: how it came to be, and no reward, length or verdict."""
+    of_completions = key.startswith(("rollout/", "reward/", "verdict/")) and key not in of_sampling
+    return WeightedMean(0.0, 0) if of_completions else value
 
 
 def keeps_tokens(settings: RunSettings, step: int) -> bool:

@@ -168,9 +168,9 @@ class _Generator:
         text: str = tokenizer.decode([token])
         return text
 
-    def random(self, taken: Taken, *parts: int | str) -> random.Random:
-        seed, problem = self._trainer.settings.seed, taken.problem.id
-        return random.Random(derive_seed(seed, "sample", self._done, taken.epoch, problem, *parts))
+    def random(self, taken: Taken | None, *parts: int | str) -> random.Random:
+        of_problem = () if taken is None else (taken.epoch, taken.problem.id)
+        return random.Random(derive_seed(self._trainer.settings.seed, "sample", self._done, *of_problem, *parts))
 
     def rollout(self, groups: tuple[Group, ...]) -> Rollout:
         """These groups, and the seconds of all calls."""

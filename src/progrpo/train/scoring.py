@@ -1,5 +1,6 @@
 """Log-probs of the sampling policy for the ratio, c(q) and c(o): one source for all three, and no pass too many."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -50,7 +51,12 @@ def policy_batch(
     if "values" in needs:
         scores = policy.score(rows, index, columns=columns, budget=budget, entropies=False, prompts=False, values=True)
         batch, counts = replace(batch, values=scores.values), counts + scores.token_counts
-    return within_mask(replace(batch, state=dict(trainer.method.state))), counts
+    replayed = trainer.method.samples is not None and _sampled_before(groups, done)
+    return within_mask(replace(batch, state=dict(trainer.method.state), replayed=replayed)), counts
+
+
+def _sampled_before(groups: Sequence[Group], done: int) -> bool:
+    return any(completion.policy_version < done for group in groups for completion in group.completions)
 
 
 def refreshed_advantages(
