@@ -18,7 +18,7 @@ from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice
 from progrpo.tasks import _reasoning_gym as drawing
 from progrpo.tasks import reasoning_gym as task
-from progrpo.tasks._reasoning_gym import SPAN, SPANS, Draw, GymSource, drawn, first_seed
+from progrpo.tasks._reasoning_gym import SPAN, SPANS, GymDraw, GymSource, drawn, first_seed
 from progrpo.types import Problem
 
 GYM = Path(stand_ins.__file__).parent / "gym"
@@ -49,11 +49,11 @@ def package() -> None:
         pytest.skip(MISSING)
 
 
-def draw(*sources: GymSource, seed: int = 0, **sizes: int) -> Draw:
-    return Draw(sources=sources or (GymSource(name="sums", config={}),), seed=seed, sizes=sizes)
+def draw(*sources: GymSource, seed: int = 0, **sizes: int) -> GymDraw:
+    return GymDraw(sources=sources or (GymSource(name="sums", config={}),), seed=seed, sizes=sizes)
 
 
-def texts(draw: Draw) -> dict[str, list[str]]:
+def texts(draw: GymDraw) -> dict[str, list[str]]:
     return {split: [one.entry["question"] for one in questions] for split, questions in drawn(draw).items()}
 
 

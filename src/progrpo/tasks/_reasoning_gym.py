@@ -45,7 +45,7 @@ class GymSource:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Draw:
+class GymDraw:
     """What is to be drawn: so many questions of each split, in the order of `SPANS`."""
 
     sources: tuple[GymSource, ...]
@@ -63,7 +63,7 @@ class Question:
 
 
 @dataclass(kw_only=True, slots=True)
-class _Stream:
+class _GymItems:
     """The items of one data set in one split, from the first on."""
 
     source: GymSource
@@ -83,7 +83,7 @@ class _Stream:
         return Question(dataset=self.source.name, seed=self.start + self.taken - 1, entry=entry)
 
 
-def drawn_apart(draw: Draw) -> Mapping[str, Sequence[Question]]:
+def drawn_apart(draw: GymDraw) -> Mapping[str, Sequence[Question]]:
     """`drawn`, in a process of its own whose hash seed is fixed.
 
     Raises:
@@ -103,7 +103,7 @@ def drawn_apart(draw: Draw) -> Mapping[str, Sequence[Question]]:
     return questions
 
 
-def drawn(draw: Draw) -> Mapping[str, Sequence[Question]]:
+def drawn(draw: GymDraw) -> Mapping[str, Sequence[Question]]:
     """The questions of each split, all different by their text.
 
     Raises:
@@ -122,8 +122,8 @@ def first_seed(name: str, split: str, seed: int) -> int:
     return SPANS[split] * SPAN + derive_seed("reasoning_gym", name, seed) % (SPAN - _ITEMS)
 
 
-def _distinct(draw: Draw, split: str, known: set[str]) -> Iterator[Question]:
-    streams = [_Stream(source=one, start=first_seed(one.name, split, draw.seed)) for one in draw.sources]
+def _distinct(draw: GymDraw, split: str, known: set[str]) -> Iterator[Question]:
+    streams = [_GymItems(source=one, start=first_seed(one.name, split, draw.seed)) for one in draw.sources]
     weights = [one.weight for one in draw.sources]
     fruitless, produced, reason = 0, 0, ""
     for number in count():
@@ -152,7 +152,7 @@ def _distinct(draw: Draw, split: str, known: set[str]) -> Iterator[Question]:
 
 
 def main() -> None:
-    draw: Draw = pickle.load(sys.stdin.buffer)
+    draw: GymDraw = pickle.load(sys.stdin.buffer)
     with contextlib.redirect_stdout(sys.stderr):  # some data sets print
         try:
             result: object = drawn(draw)

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from progrpo.errors import DataError, SplitError
 from progrpo.settings import Settings
-from progrpo.tasks._reasoning_gym import Draw, Question, GymSource, drawn_apart
+from progrpo.tasks._reasoning_gym import GymDraw, GymSource, Question, drawn_apart
 from progrpo.types import Message, Problem
 
 __all__ = ["WeightedDataset", "worked_answer"]
@@ -107,7 +107,7 @@ def _questions(settings: str, split: str) -> Mapping[str, Sequence[Question]]:
     sizes = {"test": params.test_size} | ({"shots": params.shots} if params.shots else {})
     if split == "train":
         sizes["train"] = params.train_size
-    return drawn_apart(Draw(sources=_sources(params), seed=params.seed, sizes=sizes))
+    return drawn_apart(GymDraw(sources=_sources(params), seed=params.seed, sizes=sizes))
 
 
 def _sources(params: Params) -> tuple[GymSource, ...]:
@@ -146,7 +146,7 @@ def _asked(question: Question, params: Params) -> str:
     if instruction is None:
         asks = f"\nGive the final answer alone between <{params.tag}> and </{params.tag}>."
         instruction = "" if params.tag is None else asks
-    return question.entry["question"].rstrip() + instruction
+    return f"{question.entry['question'].rstrip()}{instruction}"
 
 
 def _shots(questions: Sequence[Question], params: Params) -> list[tuple[str, str]]:
