@@ -8,6 +8,7 @@ REQUIRED: dict[str, dict[str, object]] = {
     "f_grpo": {"gamma": 1.0},
     "perplexity": {"alpha": 0.2},
     "uniqueness": {"alpha": 1.0},
+    "r3": {"samples": 1},
     "aepo": {"low": 0.5, "high": 1.0},
 }
 """Settings without a default: their values were never published."""

@@ -121,6 +121,16 @@ OWN = (
         method="spear",
     ),
     Quantity(
+        key="r3/replaced",
+        label="Replaced",
+        unit="%",
+        percent=True,
+        meaning="share of the completions that are of earlier rollouts; the `rollout/`, `reward/` and `verdict/` keys speak of "
+        "what is learnt from, these included",
+        rollout=True,
+        method="r3",
+    ),
+    Quantity(
         key="entropy_advantage/bonus",
         label="Bonus of entropy",
         unit="advantage",
