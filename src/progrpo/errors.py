@@ -48,6 +48,10 @@ class CheckpointError(ProgrpoError, RuntimeError):
     """No checkpoint of a run can be read."""
 
 
+class HubError(ProgrpoError, ConnectionError):
+    """The Hugging Face hub refuses a push or cannot be reached. Nothing was committed there."""
+
+
 class StorageError(ProgrpoError, OSError):
     """The disk refuses: no room, no permission, read-only, or a file that may not grow."""
 

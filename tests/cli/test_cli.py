@@ -78,7 +78,7 @@ def test_list_of_everything_and_recipes(here: Here) -> None:
     assert set(json.loads(here("recipes", "--json")[1])) == set(recipes.names())
 
 
-VERBS = ("train", "evaluate", "verify", "score", "shift", "compare", "report", "list", "recipes", "doctor")
+VERBS = ("train", "evaluate", "verify", "score", "shift", "compare", "report", "push", "list", "recipes", "doctor")
 
 
 @pytest.mark.parametrize("verb", VERBS)

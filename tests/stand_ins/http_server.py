@@ -18,7 +18,8 @@ class RefusedError(Exception):
 
 @contextmanager
 def answering(answer: Callable[[str, dict[str, Any], Mapping[str, str]], Any]) -> Iterator[str]:
-    """Serve what `answer(path, body, headers)` gives (None: an empty answer) until the end of the context; the address."""
+    """Serve what `answer(path, body, headers)` gives (None: an empty answer) until the end of the context; the address. A body
+    of JSON lines is {"lines": [...]}."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -38,7 +39,21 @@ def answering(answer: Callable[[str, dict[str, Any], Mapping[str, str]], Any]) -
             self._respond({})
 
         def do_POST(self) -> None:
-            self._respond(json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)) or b"{}"))
+            text = self._body()
+            lines = "ndjson" in self.headers.get("Content-Type", "")
+            self._respond(
+                {"lines": [json.loads(line) for line in text.splitlines()]} if lines else json.loads(text or b"{}")
+            )
+
+        def _body(self) -> bytes:
+            if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+                return self.rfile.read(int(self.headers["Content-Length"] or 0))
+            parts = []
+            while size := int(self.rfile.readline(), 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""

@@ -55,9 +55,7 @@ def find_model(path: str, request: Subject, *, where: str) -> tuple[ModelSetting
             raise ConfigError(f"checkpoint={request.checkpoint}: {path} is no run directory; give one, or leave it out")
         return parse(ModelSettings, {**_chat_of_run(Path(path)), **request.model, "path": path}, where=where), None
     run = Path(path)
-    checkpoint = _checkpoint(run, request.checkpoint)
-    if checkpoint is None:
-        raise ModelError(f"{run}: a run directory without a checkpoint; give a model folder, or let the run reach one")
+    checkpoint = checkpoint_folder(run, request.checkpoint)
     of_run = read_yaml(run / "config.yaml").get("model") or {}
     return parse(ModelSettings, {**of_run, **request.model, "path": str(checkpoint)}, where=where), run
 
@@ -71,13 +69,25 @@ def _chat_of_run(folder: Path) -> dict[str, Any]:
     return {key: of_run[key] for key in ("system_prompt", "chat_template_kwargs") if of_run.get(key) is not None}
 
 
-def _checkpoint(run: Path, which: str | int) -> Path | None:
-    """The folder of one checkpoint of a run; None where there is none yet."""
+def checkpoint_folder(run: Path, which: str | int) -> Path:
+    """The folder of one checkpoint of a run.
+
+    Args:
+        which: "latest", "best", or a step.
+
+    Raises:
+        ModelError: there is none, or none of that step. CheckpointError: it is damaged, or none is marked as the best.
+    """
     root = run / "checkpoints"
-    if which == "latest":
-        return latest_folder(root)
     if which == "best":
         return best_folder(root)
+    if which == "latest":
+        latest = latest_folder(root)
+        if latest is None:
+            raise ModelError(
+                f"{run}: a run directory without a checkpoint; give a model folder, or let the run reach one"
+            )
+        return latest
     steps = {int(folder.name.removeprefix("step-")): folder for folder in folders(root)}
     if which not in steps:
         kept = ", ".join(map(str, steps)) or "none"

@@ -26,6 +26,8 @@ from progrpo.train.watch import Best
 logger = logging.getLogger(__name__)
 
 _STATE, _SHARDS, _MANIFEST, _ASIDE = "trainer_state.pt", "optimizer", "manifest.json", ".writing-"
+PRIVATE_FILES = (_STATE, _SHARDS, _MANIFEST, "merged")
+"""Of a checkpoint's folder, what is no part of the model in it: what a run goes on from, and the model once more."""
 _BEST = "best.json"
 """Beside the checkpoints: step, metric and value of the best."""
 
