@@ -20,7 +20,7 @@ from progrpo.train.policy import Policy
 from progrpo.train.settings import OptimSettings, RunSettings
 
 Make = Callable[..., dict[str, Any]]
-HERE = ("adamw", "sgd", "adafactor", "muon")
+HERE = ("adamw", "adamw_8bit", "sgd", "adafactor", "muon")
 
 
 def one_weight(name: str, **settings: Any) -> tuple[torch.Tensor, torch.optim.Optimizer]:
@@ -46,6 +46,22 @@ def test_adafactor_moves_by_a_share_of_the_weights_size() -> None:
     # the first step divides each entry of a vector by its own size: ±1, times lr · RMS(1, -2) = 0.1 · √2.5
     moved = step(*one_weight("adafactor"), [3.0, -5.0])
     assert moved == pytest.approx([1 - 0.1 * 2.5**0.5, -2 + 0.1 * 2.5**0.5], abs=1e-5)
+
+
+def test_8_bits_move_as_32_do() -> None:
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is missing: pip install 'progrpo[bitsandbytes]'")
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(128, 64, generator=generator)  # smaller ones than 4,096 are kept in 32 bits
+    weights = {name: torch.nn.Parameter(start.clone()) for name in ("adamw", "adamw_8bit")}
+    for name, weight in weights.items():
+        optimizer = make_optimizer([{"params": [weight]}], OptimSettings(name=name, lr=1e-3, weight_decay=0.1), None)
+        generator.manual_seed(1)
+        for _ in range(5):
+            weight.grad = torch.randn(128, 64, generator=generator)
+            optimizer.step()
+    moved = (weights["adamw"] - start).abs().mean()
+    assert (weights["adamw_8bit"] - weights["adamw"]).abs().mean() < 0.02 * moved
+    assert optimizer.state[weight]["state1"].dtype == torch.uint8
 
 
 def policy_of(folder: Path, name: str, **optim: Any) -> Policy:
@@ -83,6 +99,8 @@ def test_it_goes_on_from_its_checkpoint_to_the_last_bit(
     name: str, tiny_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     momentum = {"momentum": 0.9} if name == "sgd" else {}
+    if name == "adamw_8bit":
+        pytest.importorskip("bitsandbytes", reason="bitsandbytes is missing: pip install 'progrpo[bitsandbytes]'")
 
     def go_on(policy: Policy, steps: range) -> dict[str, torch.Tensor]:
         for number in steps:
@@ -146,13 +164,13 @@ def test_what_needs_whole_matrices_is_not_sharded(settings: Make, name: str) -> 
         parse(RunSettings, settings(optim={"name": name}, parallel="fsdp2"), where="test")
 
 
-def test_8_bits_need_a_gpu_and_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = OptimSettings(name="adamw_8bit")
-    with pytest.raises(ConfigError, match="adamw_8bit needs a GPU, and the device is cpu"):
-        require_optimizer(chosen, torch.device("cpu"))
+def test_8_bits_need_a_package_and_muon_a_torch_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optimizers, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'progrpo\[bitsandbytes\]'"):
-        require_optimizer(chosen, torch.device("cuda"))
+        require_optimizer(OptimSettings(name="adamw_8bit"))
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(ConfigError, match="optim.name=muon needs torch 2.9 or later"):
+        require_optimizer(OptimSettings(name="muon"))
 
 
 def test_8_bits_are_told_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +185,7 @@ def test_8_bits_are_told_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     module.AdamW8bit = AdamW8bit  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "bitsandbytes", ModuleType("bitsandbytes"))
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", module)
-    monkeypatch.setattr(optimizers, "require_optimizer", lambda optim, device: None)
+    monkeypatch.setattr(optimizers, "require_optimizer", lambda optim: None)
     _, optimizer = one_weight("adamw_8bit", weight_decay=0.25)
     assert isinstance(optimizer, AdamW8bit)
     assert told == {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.25}

@@ -12,7 +12,7 @@ import yaml
 from huggingface_hub import constants
 
 from progrpo.api.push import plan_push, send
-from progrpo.cli.push import run_push
+from progrpo.cli.push import push as push_verb
 from progrpo.errors import ConfigError, HubError, ModelError, RunDirectoryError
 from progrpo.files import read_jsonl
 from progrpo.report.card import make_card, without_folders
@@ -66,7 +66,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def test_a_checkpoint_and_its_card_in_one_commit(plain_run: Path, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    run_push(plain_run, "me/model", checkpoint="latest", private=True, dry_run=False)
+    push_verb(plain_run, "me/model", checkpoint="latest", private=True, dry_run=False)
     assert capsys.readouterr().out.strip() == f"{constants.ENDPOINT}/me/model"
     assert hub.made[0]["name"] == "model"
     assert hub.made[0]["organization"] == "me"
@@ -157,7 +157,7 @@ def test_the_best_is_pushed_as_such(own_run: Path, hub: Hub) -> None:
 
 
 def test_a_dry_run_sends_nothing(plain_run: Path, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    run_push(plain_run, "me/model", checkpoint="4", private=False, dry_run=True)
+    push_verb(plain_run, "me/model", checkpoint="4", private=False, dry_run=True)
     said = capsys.readouterr().out
     assert "# would be pushed to me/model, from" in said
     assert "model.safetensors" in said

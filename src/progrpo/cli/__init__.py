@@ -13,6 +13,7 @@ from progrpo.api.patience import Patience
 from progrpo.cli import output
 from progrpo.cli.ending import EXIT_STATUSES, run
 from progrpo.cli.output import Json, Quiet, examples
+from progrpo.cli.push import push
 from progrpo.files import to_json
 from progrpo.processes import require_alone
 
@@ -247,26 +248,12 @@ def report(
     run_report(run)
 
 
-@app.command(
+app.command(
     epilog=examples(
         "progrpo push runs/math me/qwen-math --dry-run",
         "progrpo push runs/math me/qwen-math --checkpoint best --private",
     ),
-)
-def push(
-    run: Annotated[Path, typer.Argument(help="the directory of a training run")],
-    repo: Annotated[str, typer.Argument(help="the repository: OWNER/NAME, or NAME under your own account")],
-    checkpoint: Annotated[str, typer.Option("--checkpoint", help="latest, best, or a step")] = "latest",
-    private: Annotated[bool, typer.Option("--private", help="make a new repository private")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the card and the files, and send nothing")] = False,
-    quiet: Quiet = False,
-    json: Json = False,
-) -> None:
-    """Push a checkpoint to the Hugging Face hub, with a model card made from the run (token: hf auth login, or HF_TOKEN)."""
-    with _loading(alone="push"):
-        from progrpo.cli.push import run_push
-
-    run_push(run, repo, checkpoint=checkpoint, private=private, dry_run=dry_run)
+)(push)
 
 
 @app.command(name="recipes", epilog=examples("progrpo recipes", "progrpo train demo/grpo"))

@@ -1,25 +1,37 @@
 """The verb `push`: a checkpoint of a run to the hub, with a model card."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from progrpo.api.push import plan_push, send
+from progrpo.api.patience import Patience
 from progrpo.cli import output
+from progrpo.cli.output import Json, Quiet
+from progrpo.processes import require_alone
 
 
-def run_push(run: Path, repo: str, *, checkpoint: str, private: bool, dry_run: bool) -> None:
-    """Push, and print the address; with `dry_run`, print the card and what would be sent, and send nothing."""
-    push = plan_push(run, repo, checkpoint=int(checkpoint) if checkpoint.isdecimal() else checkpoint)
-    sizes = {name: (push.folder / name).stat().st_size for name in push.files}
+def push(
+    run: Annotated[Path, typer.Argument(help="the directory of a training run")],
+    repo: Annotated[str, typer.Argument(help="the repository: OWNER/NAME, or NAME under your own account")],
+    checkpoint: Annotated[str, typer.Option("--checkpoint", help="latest, best, or a step")] = "latest",
+    private: Annotated[bool, typer.Option("--private", help="make a new repository private")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the card and the files, and send nothing")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Push a checkpoint to the Hugging Face hub, with a model card made from the run (token: hf auth login, or HF_TOKEN)."""
+    require_alone("push")
+    with Patience("loading torch and transformers", quiet=output.quiet()):
+        from progrpo.api.push import plan_push, send
+
+    plan = plan_push(run, repo, checkpoint=int(checkpoint) if checkpoint.isdecimal() else checkpoint)
+    sizes = {name: (plan.folder / name).stat().st_size for name in plan.files}
     if dry_run:
         listed = "\n".join(f"# {size:>14,} bytes  {name}" for name, size in sizes.items())
-        output.show(
-            {"repo": repo, "folder": str(push.folder), "files": sizes, "card": push.card},
-            lambda: typer.echo(
-                f"# would be pushed to {repo}, from {push.folder}, with this README.md:\n{listed}\n\n{push.card}"
-            ),
-        )
+        whole = f"# would be pushed to {repo}, from {plan.folder}, with this README.md:\n{listed}\n\n{plan.card}"
+        result = {"repo": repo, "folder": str(plan.folder), "files": sizes, "card": plan.card}
+        output.show(result, lambda: typer.echo(whole))
         return
-    address = send(push, private=True if private else None)
+    address = send(plan, private=True if private else None)
     output.show({"url": address, "files": sizes}, lambda: typer.echo(address))

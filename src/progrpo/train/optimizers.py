@@ -20,7 +20,7 @@ def make_optimizer(groups: Groups, optim: OptimSettings, model: Any) -> torch.op
         model: whose embeddings and head are no matrices to Muon.
 
     Raises:
-        ConfigError: its package is missing, or it cannot work on the device of the parameters.
+        ConfigError: see `require_optimizer`; or the model has no matrix for Muon.
     """
     return _MAKE[optim.name](list(groups), optim, model)
 
@@ -39,7 +39,7 @@ def _adamw(groups: Groups, optim: OptimSettings, model: Any) -> torch.optim.Opti
 
 def _adamw_8bit(groups: Groups, optim: OptimSettings, model: Any) -> torch.optim.Optimizer:
     """AdamW whose two means are kept in 8 bits, in blocks with a scale each (arXiv:2110.02861), by bitsandbytes."""
-    require_optimizer(optim, groups[0]["params"][0].device)
+    require_optimizer(optim)
     from bitsandbytes.optim import AdamW8bit
 
     optimizer: torch.optim.Optimizer = AdamW8bit(
@@ -48,18 +48,13 @@ def _adamw_8bit(groups: Groups, optim: OptimSettings, model: Any) -> torch.optim
     return optimizer
 
 
-def require_optimizer(optim: OptimSettings, device: torch.device) -> None:
-    """Raises ConfigError if the chosen optimiser cannot work here: its package is missing or too old, or the device is none
-    that it works on."""
+def require_optimizer(optim: OptimSettings) -> None:
+    """Raises ConfigError if the chosen optimiser cannot work here: its package is missing, or torch is too old for it."""
     if optim.name == "muon" and not hasattr(torch.optim, "Muon"):
         raise ConfigError(
             f"optim.name=muon needs torch 2.9 or later, and this is {torch.__version__}; take optim.name=adamw"
         )
-    if optim.name != "adamw_8bit":
-        return
-    if device.type != "cuda":
-        raise ConfigError(f"optim.name=adamw_8bit needs a GPU, and the device is {device}; optim.name=adamw works here")
-    if find_spec("bitsandbytes") is None:
+    if optim.name == "adamw_8bit" and find_spec("bitsandbytes") is None:
         raise ConfigError(
             "optim.name=adamw_8bit needs the package bitsandbytes: pip install 'progrpo[bitsandbytes]'; optim.name=adafactor "
             "keeps less, and needs none"

@@ -108,7 +108,7 @@ def _directory(settings: RunSettings, resume: bool) -> Iterator[str]:
 
 def _machine(chosen: Chosen) -> Iterator[str]:
     chosen.engine.prepare(chosen.settings.model.device)
-    require_optimizer(chosen.settings.optim, pick_device(chosen.settings.model.device))
+    require_optimizer(chosen.settings.optim)
     yield from ()
 
 

@@ -53,7 +53,7 @@ class BatchSettings(Settings):
 
 class OptimSettings(Settings):
     name: Literal["adamw", "adamw_8bit", "sgd", "adafactor", "muon"] = "adamw"
-    """adamw_8bit keeps AdamW's two means in 8 bits (bitsandbytes, a GPU). sgd: momentum alone. adafactor keeps next to nothing;
+    """adamw_8bit keeps AdamW's two means in 8 bits (bitsandbytes). sgd: momentum alone. adafactor keeps next to nothing;
     its steps are relative to the size of the weights. muon: the matrices within the layers by Muon, all else by AdamW. With
     parallel=fsdp2: adamw and sgd."""
     lr: float = Field(1e-6, gt=0)

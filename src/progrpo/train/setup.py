@@ -288,7 +288,7 @@ def _require_machine(chosen: Chosen, out: Path, listen: Listener) -> None:
     settings = chosen.settings
     require_trackers(settings)
     chosen.engine.prepare(settings.model.device)
-    require_optimizer(settings.optim, pick_device(settings.model.device))
+    require_optimizer(settings.optim)
     listen("prepare", {"doing": "reading the model's configuration"})
     size = count_parameters(settings.model.path, settings.model.lora)
     settings.sampling.stop_ids(size["vocabulary"])
