@@ -92,3 +92,16 @@ def test_a_source_that_is_too_small_for_its_weight_is_refused() -> None:
         mixed(weights={"a": 1.0, "b": 1.0, "c": 2.5})
     with pytest.raises(ConfigError, match="source 'd' of the mixture has 0 training problems"):
         mixed(weights=WEIGHTS | {"d": 0.1})
+
+
+def test_easy_problems_come_first_in_every_epoch_and_equal_ones_in_its_order() -> None:
+    ease = {str(n): n // 4 / 4 for n in range(10)}  # 0 to 3, 4 to 7, and 8 and 9 are equal
+    eased = ids(stream(ease=ease), 0, 20)
+    plain = ids(stream(), 0, 20)
+    for epoch in (0, 1):
+        part, drawn = eased[10 * epoch : 10 * epoch + 10], plain[10 * epoch : 10 * epoch + 10]
+        assert part == sorted(drawn, key=lambda one: -ease[one[1]])  # a stable sort
+    assert eased[:10] != [(0, name) for _, name in eased[10:]]
+    assert ids(stream(ease=ease), 13, 4) == eased[13:17]
+    kept = ids(stream(ease=ease, shuffle=False), 0, 10)
+    assert [name for _, name in kept] == ["8", "9", "4", "5", "6", "7", "0", "1", "2", "3"]

@@ -53,6 +53,13 @@ class TrainingProgress:
             self._prepare("checking the gold answers")
             self._patience.count(data["done"], data["of"])
             self._show("golds", done=data["done"], of=data["of"])
+        elif event == "measure":
+            self._prepare("measuring pass rates")
+            self._patience.count(data["done"], data["of"])
+            self._show("pass rates", done=data["done"], of=data["of"])
+        elif event == "difficulty":
+            for line in data["lines"]:
+                self._print(line)
         elif event == "start":
             self._step_now = int(data["done"]) + 1
             self._patience.now("")

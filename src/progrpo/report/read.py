@@ -62,7 +62,7 @@ class Run:
 
     @property
     def steps_planned(self) -> int | None:
-        return self.config.get("steps")
+        return self.config.get("steps") or self.environment.get("steps")
 
 
 def load_runs(paths: Sequence[Path]) -> list[Run]:

@@ -13,6 +13,8 @@ The contract:
                     problems (a rating), from the `ProblemResult` problems of an evaluation
     check           check(params, problems): called before an evaluation; raises a `DataError` where `summarise` lacks
                     something
+    ENDLESS         True: its problems are made up, as many as are asked for (endless(params) -> bool where that depends on
+                    its settings); False without it
     sources         sources(params) -> {source: weight or None}: the parts that its problems' facts name as "source", and their
                     shares of each rollout, relative to one another; without weights each problem comes once per epoch
     SOURCES         where the rows of a published data set are read from; for readers, nothing here asks for it
@@ -42,6 +44,8 @@ CONTRACT = plugins.Contract(
         "SAMPLES": "{preset: completions per problem}",
         "summarise": "summarise(problems, params) -> {name: number}",
         "check": "check(params, problems)",
+        "ENDLESS": "True or False",
+        "endless": "endless(params) -> bool",
         "sources": "sources(params) -> {source: weight or None}",
         "SOURCES": "where a published data set is read from",
     },
@@ -99,6 +103,13 @@ class Task:
         _require_readable(loaded, f"task {self.name!r}: split {split!r}")
         problems: Sequence[Problem] = loaded
         return problems
+
+    @property
+    def endless(self) -> bool:
+        """Whether its problems are made up, so that their number says nothing."""
+        if hasattr(self.module, "endless"):
+            return bool(self.module.endless(self.params))
+        return bool(getattr(self.module, "ENDLESS", False))
 
     @property
     def sources(self) -> Mapping[str, float | None]:

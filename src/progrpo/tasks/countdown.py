@@ -22,6 +22,7 @@ from progrpo.types import Problem
 __all__ = ["compact_prompt", "enumerate_split", "generate", "solutions", "split_of"]
 
 REWARD = "expression"
+ENDLESS = True
 MAX_NEW_TOKENS = 1024
 
 _WORDS = (

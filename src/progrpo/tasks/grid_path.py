@@ -22,6 +22,7 @@ from progrpo.types import Problem
 __all__ = ["compact_prompt", "generate", "solutions", "split_of"]
 
 REWARD = "path"
+ENDLESS = True
 MAX_NEW_TOKENS = 1024
 
 _WORDS = (

@@ -23,7 +23,7 @@ from progrpo.errors import ConfigError
 from progrpo.settings import Choice, Settings
 from progrpo.types import Problem
 
-__all__ = ["Params", "Part", "load", "reward", "sources"]
+__all__ = ["Params", "Part", "endless", "load", "reward", "sources"]
 
 
 class Part(Choice):
@@ -87,6 +87,11 @@ def load(split: str, params: Params) -> list[Problem]:
 def sources(params: Params) -> Mapping[str, float | None]:
     """The parts and their weights."""
     return {part.label: part.weight for part in params.parts}
+
+
+def endless(params: Params) -> bool:
+    """Whether those of any part are."""
+    return any(tasks.load(part.choice).endless for part in params.parts)
 
 
 def reward(params: Params) -> dict[str, object]:

@@ -23,6 +23,7 @@ from progrpo.types import Message, Problem
 __all__ = ["WeightedDataset", "worked_answer"]
 
 MAX_NEW_TOKENS = 1024
+ENDLESS = True
 
 
 class WeightedDataset(Settings):

@@ -45,10 +45,9 @@ def train(
         ProgrpoError: any of `progrpo.errors`; nothing of an earlier run is overwritten.
     """
     chosen, processes = choose(settings), join()
-    settings = chosen.settings
     with Verifier(chosen.reward, settings.verify) as verifier:
         trainer = prepare(chosen, verifier, resume=resume, listen=listen, processes=processes)
-        clock, rollouts = Clock(trainer.model.device), Rollouts(trainer)
+        settings, clock, rollouts = trainer.settings, Clock(trainer.model.device), Rollouts(trainer)
         with trainer.run as run, closing(trainer.engine), Keeper(trainer, clock) as keeper:
             listen("start", {"done": trainer.done, "steps": settings.steps, "out": str(run.path)})
             profiler = Profiler(run.path, settings.record.profile_rollouts if profile else (), listen)

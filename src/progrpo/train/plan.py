@@ -16,11 +16,21 @@ from progrpo.model.tokenizer import require_embedded
 from progrpo.processes import Processes
 from progrpo.rollout.gold import without
 from progrpo.rollout.verify import Verifier
+from progrpo.train import difficulty
 from progrpo.train.benchmarks import bad_golds, plan_benchmarks, usable
 from progrpo.train.footprint import describe, footprint, require_sampling_copy
 from progrpo.train.old_logprobs import rounding
 from progrpo.train.optimizers import require_optimizer
-from progrpo.train.problems import describe_sources, fit_splits, make_stream, require_rounds
+from progrpo.train.problems import (
+    describe_epoch,
+    describe_length,
+    describe_sources,
+    fit_splits,
+    in_steps,
+    make_stream,
+    no_epochs,
+    require_rounds,
+)
 from progrpo.train.record import require_free, require_same
 from progrpo.train.room import predict, require_room
 from progrpo.train.settings import RunSettings
@@ -67,8 +77,7 @@ def make_plan(
         f"{sequences * settings.sampling.max_new_tokens:,} sampled tokens",
         f"optimiser step: {per_step} problems = {per_step * batch.group} sequences; "
         f"{batch.steps_per_rollout} steps per rollout, by {settings.optim.name}",
-        f"run: {settings.steps} optimiser steps = {settings.steps // batch.steps_per_rollout} rollouts = "
-        f"{settings.steps // batch.steps_per_rollout * sequences:,} completions",
+        *([describe_length(settings)] if settings.epochs is None else ()),
     ]
     warnings = [*method.check(batch.group, batch.steps_per_rollout), *rounding(settings, method)]
     lines += [f"warning: {warning}" for warning in warnings]
@@ -82,7 +91,7 @@ def make_plan(
         "reading the prompts": lambda: _prompts(chosen, splits),
         "reading the benchmarks": lambda: _benchmarks(settings, listen),
         "reading the model's configuration": lambda: _memory(chosen, processes),
-        "looking at the disk": lambda: _disk(settings, len(splits.get("held-out", ()))),
+        "looking at the disk": lambda: _disk(settings, splits),
     }
     for doing, check in checks.items():
         listen("prepare", {"doing": doing})
@@ -119,7 +128,8 @@ def _problems(chosen: Chosen, into: dict[str, Any], resume: bool) -> Iterator[st
         splits["held-out"] = chosen.task.problems("test")
     into |= splits
     if resume:
-        require_same(chosen.settings, digest([one for problems in splits.values() for one in problems]))
+        every = [*splits.values(), *(one.problems for one in plan_benchmarks(chosen.settings))]
+        require_same(chosen.settings, digest([one for problems in every for one in problems]))
     if shared := tasks.overlap(splits["training"], splits.get("held-out", ())):
         yield f"warning: {shared}"
 
@@ -155,9 +165,26 @@ def _prompts(chosen: Chosen, splits: dict[str, Any]) -> Iterator[str]:
         f"{len(problems):,} {name} problems, prompts up to {long} tokens" for name, (problems, long) in kept.items()
     )
     yield "data: " + ", ".join(sizes)
-    yield from describe_sources(settings, kept["training"][0], chosen.task.sources)
-    make_stream(settings, kept["training"][0], chosen.task.sources)
-    require_rounds(chosen.method, settings, len(kept["training"][0]))
+    training = kept["training"][0]
+    if settings.data.by_pass_rate:
+        rates = difficulty.cached(training, settings)
+        if rates is None:
+            size = settings.data.pass_rate_samples
+            yield (
+                f"pass rates: not measured yet; {len(training):,} problems x {size} completions = {len(training) * size:,} "
+                "before the first step, and what follows is of all problems"
+            )
+        else:
+            yield from difficulty.describe(training, rates, settings.data)
+            training = difficulty.select(training, rates, settings.data)
+    splits["training"] = training
+    yield from describe_sources(settings, training, chosen.task.sources)
+    make_stream(settings, training, chosen.task.sources)
+    require_rounds(chosen.method, settings, len(training))
+    if no_epochs(chosen.method, chosen.task) is None:
+        yield describe_epoch(settings, len(training))
+    if settings.epochs is not None:
+        yield describe_length(in_steps(settings, len(training)))
 
 
 def _benchmarks(settings: RunSettings, listen: Listener) -> Iterator[str]:
@@ -174,8 +201,9 @@ def _benchmarks(settings: RunSettings, listen: Listener) -> Iterator[str]:
     yield f"benchmarks at each evaluation: {shown}, at most {ready[0].max_new_tokens:,} tokens a completion"
 
 
-def _disk(settings: RunSettings, held_out: int) -> Iterator[str]:
-    out = Path(str(settings.out))
+def _disk(settings: RunSettings, splits: dict[str, Any]) -> Iterator[str]:
+    out, held_out = Path(str(settings.out)), len(splits.get("held-out", ()))
+    settings = in_steps(settings, len(splits.get("training", ())))
     room = predict(settings, count_parameters(settings.model.path, settings.model.lora)["trained"], held_out)
     yield f"disk: {room}"
     yield from (f"warning: {warning}" for warning in require_room(out, room))

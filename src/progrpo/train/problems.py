@@ -1,5 +1,6 @@
-"""The problems of a run: those that fit, in the order in which they come."""
+"""The problems of a run: those that fit, in the order in which they come, and how many steps they make."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from progrpo.errors import ConfigError
 from progrpo.methods import Method
 from progrpo.rollout.generate import fit_prompts
+from progrpo.tasks import Task
+from progrpo.train.difficulty import PassRates
 from progrpo.train.settings import RunSettings
 from progrpo.train.stream import SOURCE, ProblemStream
 from progrpo.types import Problem
@@ -19,6 +22,51 @@ def require_rounds(method: Method, settings: RunSettings, problems: int) -> None
             f"method.max_rounds={rounds} times batch.prompts={settings.batch.prompts} exceeds the {problems} training "
             "problems: one batch would meet a problem twice; lower one of them"
         )
+
+
+def no_epochs(method: Method, task: Task) -> str | None:
+    """Why an epoch is nothing that could be counted; None where it is."""
+    if task.endless:
+        return f"task {task.name} makes up its problems, as many as it is asked for, so that an epoch is any number of them"
+    if method.rounds > 1:
+        return f"method {method.name} takes up to {method.rounds} times batch.prompts problems for a batch, as it goes"
+    if any(weight is not None for weight in task.sources.values()):
+        return "the sources of a mixture with weights come round at rates of their own"
+    return None
+
+
+def require_epochs(settings: RunSettings, method: Method, task: Task) -> None:
+    """Raises ConfigError if the run is to last `epochs` and these cannot be counted."""
+    if settings.epochs is not None and (reason := no_epochs(method, task)):
+        raise ConfigError(f"epochs={settings.epochs:g}: {reason}; say how long the run is with steps")
+
+
+def in_steps(settings: RunSettings, problems: int) -> RunSettings:
+    """The settings with the optimiser steps that `epochs` of so many training problems make: whole rollouts, rounded up."""
+    if settings.epochs is None:
+        return settings
+    rollouts = math.ceil(round(settings.epochs * problems / settings.batch.prompts, 9))
+    return settings.model_copy(update={"steps": rollouts * settings.batch.steps_per_rollout})
+
+
+def describe_epoch(settings: RunSettings, problems: int) -> str:
+    """What once through the training problems is, in rollouts and optimiser steps."""
+    rollouts = problems / settings.batch.prompts
+    return (
+        f"epoch: {problems:,} training problems = {rollouts:,.4g} rollouts = "
+        f"{rollouts * settings.batch.steps_per_rollout:,.4g} optimiser steps"
+    )
+
+
+def describe_length(settings: RunSettings) -> str:
+    """The run in steps, rollouts and completions."""
+    batch = settings.batch
+    rollouts = settings.steps // batch.steps_per_rollout
+    epochs = "" if settings.epochs is None else f"{settings.epochs:g} epochs = "
+    return (
+        f"run: {epochs}{settings.steps} optimiser steps = {rollouts} rollouts = "
+        f"{rollouts * batch.prompts * batch.group:,} completions"
+    )
 
 
 def fit_splits(
@@ -41,12 +89,16 @@ def fit_splits(
 
 
 def make_stream(
-    settings: RunSettings, problems: Sequence[Problem], sources: Mapping[str, float | None]
+    settings: RunSettings,
+    problems: Sequence[Problem],
+    sources: Mapping[str, float | None],
+    rates: PassRates | None = None,
 ) -> ProblemStream:
     """The training problems in the order of the run.
 
     Args:
-        sources: see `Task.sources`.
+        sources: see `Task.sources`. rates: pass rates, for a curriculum; a problem without one comes last. None leaves the
+            order alone.
 
     Raises:
         ConfigError: see `ProblemStream`.
@@ -57,6 +109,9 @@ def make_stream(
         shuffle=settings.data.shuffle,
         per_rollout=settings.batch.prompts,
         weights={name: weight for name, weight in sources.items() if weight is not None},
+        ease=None
+        if rates is None
+        else {key: -1.0 if rate.value is None else rate.value for key, rate in rates.items()},
     )
 
 

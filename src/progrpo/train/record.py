@@ -1,9 +1,10 @@
 """The run directory: everything a run leaves behind, and all that other verbs read.
 
 config.yaml         the resolved settings
-environment.json    versions, device, threads, command, git commit, and a number of the run's own
+environment.json    versions, device, threads, command, git commit, a number of the run's own, and the steps that `epochs` make
 metrics.jsonl       one object per optimiser step; step 0 holds the first evaluation
 excluded.jsonl      problems left out because their own gold answer does not verify, with place and reason
+pass_rates.jsonl    of each training problem before training, where `data` asks for it: see difficulty.py
 rollouts/           step-NNNNNN.jsonl, one row per completion, named after the first step they feed
 evaluations/        step-NNNNNN.jsonl, one row per problem; in a folder of its own for each benchmark of evaluate.tasks
 checkpoints/        see checkpoint.py
@@ -37,15 +38,16 @@ from progrpo.types import WeightedMean
 logger = logging.getLogger(__name__)
 
 _EXCLUDED = "excluded.jsonl"
-_MAY_DIFFER = frozenset({"steps", "record", "checkpoint", "early_stopping", "verify", "parallel"})
-"""Settings that may change between a run and its resumption: none of them touches a step already made (`steps` only
-where the learning rate does not depend on it)."""
+_PASS_RATES = "pass_rates.jsonl"
+_MAY_DIFFER = frozenset({"steps", "epochs", "record", "checkpoint", "early_stopping", "verify", "parallel"})
+"""Settings that may change between a run and its resumption: none of them touches a step already made (`steps`
+and `epochs` only where the learning rate does not depend on it)."""
 
 
 PROBLEMS = "problems"
 """The folder of a run's own problems, where they were given as rows; written before the run begins."""
 _FOLDERS = ("rollouts", "evaluations", "checkpoints")
-_OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", _EXCLUDED, ".lock")
+_OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", _EXCLUDED, _PASS_RATES, ".lock")
 
 
 class RunDirectory:
@@ -64,11 +66,18 @@ class RunDirectory:
         self._lock = lock(path / ".lock", what=path)
 
     @classmethod
-    def create(cls, settings: RunSettings, excluded: Sequence[Mapping[str, Any]], problems: str) -> "RunDirectory":
+    def create(
+        cls,
+        settings: RunSettings,
+        excluded: Sequence[Mapping[str, Any]],
+        problems: str,
+        pass_rates: Sequence[Mapping[str, Any]] | None = None,
+    ) -> "RunDirectory":
         """Start a run directory.
 
         Args:
             excluded: problems left out, one row each. problems: `digest` of the training and test problems.
+            pass_rates: of the training problems, one row each; None where they were not measured.
 
         Raises:
             RunDirectoryError: see `require_free`.
@@ -89,10 +98,13 @@ class RunDirectory:
                 make_folder(path / folder)
             identity = uuid4().hex
             started = environment(settings.model.device, settings.seed) | {"problems": problems, "id": identity}
+            started |= {} if settings.epochs is None else {"steps": settings.steps}
             write_whole(path / "environment.json", to_json(started, indent=1))
             write_whole(path / _EXCLUDED, "".join(to_json(row) + "\n" for row in excluded))
+            if pass_rates is not None:
+                write_whole(path / _PASS_RATES, "".join(to_json(row) + "\n" for row in pass_rates))
             # Last: a directory with a config.yaml holds a run, one without never started.
-            write_whole(path / "config.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
+            write_whole(path / "config.yaml", yaml.safe_dump(settings.as_given(), sort_keys=False))
             run._trackers = start_trackers(settings, path, first=0, identity=identity)
         return run
 
@@ -116,8 +128,9 @@ class RunDirectory:
         started = json.loads((self.path / "environment.json").read_text("utf-8"))
         identity = started.setdefault("id", uuid4().hex)
         started.setdefault("resumed", []).append(environment(settings.model.device, settings.seed))
+        started |= {} if settings.epochs is None else {"steps": settings.steps}
         write_whole(self.path / "environment.json", to_json(started, indent=1))
-        text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+        text = yaml.safe_dump(settings.as_given(), sort_keys=False)
         write_whole(self.path / "config.yaml", text)
         self._rewind(-1 if step is None else step)
         self._trackers = start_trackers(settings, self.path, first=0 if step is None else step + 1, identity=identity)
@@ -135,6 +148,19 @@ class RunDirectory:
         """The rows of metrics.jsonl up to a step."""
         path = self.path / "metrics.jsonl"
         return [row for row in read_jsonl(path) if row["step"] <= until] if path.exists() else []
+
+    def pass_rates(self) -> list[Mapping[str, Any]]:
+        """Those of the training problems before training.
+
+        Raises:
+            RunDirectoryError: they are gone, and the model they are of may be gone, too.
+        """
+        path = self.path / _PASS_RATES
+        if not path.exists():
+            raise RunDirectoryError(
+                f"{path} is missing: which problems the run trains on is not known; restore it, or start anew"
+            )
+        return list(read_jsonl(path))
 
     def _rewind(self, step: int) -> None:
         kept = "".join(to_json(row) + "\n" for row in self.metrics(until=step))
@@ -252,8 +278,8 @@ def require_same(settings: RunSettings, problems: str) -> None:
     if not (path / "config.yaml").is_file():
         raise RunDirectoryError(f"{path} holds no run to resume (no config.yaml); start it without --resume")
     before = flat(yaml.safe_load((path / "config.yaml").read_text("utf-8")))
-    after = flat(settings.model_dump(mode="json"))
-    free = _MAY_DIFFER if settings.optim.schedule == "constant" else _MAY_DIFFER - {"steps"}
+    after = flat(settings.as_given())
+    free = _MAY_DIFFER if settings.optim.schedule == "constant" else _MAY_DIFFER - {"steps", "epochs"}
     bound = [key for key in sorted(before.keys() | after.keys()) if key.split(".")[0] not in free]
     changed = [key for key in bound if key in before and key in after and before[key] != after[key]]
     changed.sort(key=lambda key: not key.endswith(".name"))  # another method has other settings, too
@@ -299,7 +325,7 @@ def require_free(path: Path) -> None:
 
 def _is_fresh(path: Path) -> bool:
     """Whether a directory holds nothing but what a run killed in its first moments leaves behind."""
-    known = {*_FOLDERS, PROBLEMS, "environment.json", _EXCLUDED}
+    known = {*_FOLDERS, PROBLEMS, "environment.json", _EXCLUDED, _PASS_RATES}
     if not path.is_dir():
         return False
     entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]

@@ -23,6 +23,26 @@ class DataSettings(Settings):
     """What is done with a prompt above `max_prompt_tokens`: an error before the run, or the problem is left out."""
     shuffle: bool = True
     """A new order each epoch, from the seed; false keeps the order of the file."""
+    pass_rate: tuple[float, float] | None = None
+    """Train on the problems whose pass rate before training lies in this range, for instance [0.1, 0.9]. It is measured once,
+    and shown; None takes all problems."""
+    pass_rate_samples: int = Field(8, ge=1)
+    """Completions per problem that pass rates are measured by."""
+    curriculum: bool = False
+    """Go through each epoch from the highest pass rate before training to the lowest, equal ones in the order they had."""
+
+    @property
+    def by_pass_rate(self) -> bool:
+        """Whether pass rates are to be known."""
+        return self.pass_rate is not None or self.curriculum
+
+    @model_validator(mode="after")
+    def _is_range(self) -> "DataSettings":
+        if self.pass_rate is not None and not 0 <= self.pass_rate[0] <= self.pass_rate[1] <= 1:
+            raise ValueError(
+                f"pass_rate: expected a range within [0, 1], for instance [0.1, 0.9], got {[*self.pass_rate]}"
+            )
+        return self
 
 
 class BatchSettings(Settings):
@@ -167,8 +187,11 @@ class EngineChoice(Choice):
 class RunSettings(Settings):
     seed: int = Field(0, ge=0)
     """Everything random follows from it: the order of problems, samples, what a method initialises."""
-    steps: int = Field(gt=0)
-    """Optimiser steps of the whole run."""
+    steps: int = Field(0, ge=0)
+    """Optimiser steps of the whole run; 0 where `epochs` say how long it is: one of the two."""
+    epochs: float | None = Field(None, gt=0)
+    """How often each training problem is met, rounded up to whole rollouts; instead of `steps`. Not for problems that are
+    made up, nor for a mixture with weights."""
     out: str | None = None
     """Run directory; None takes runs/NAME-OF-THE-RECIPE."""
     model: ModelSettings
@@ -218,8 +241,27 @@ class RunSettings(Settings):
         chosen = data.get("off_policy") or {}
         return {**data, "off_policy": {"level": "token", **chosen}} if isinstance(chosen, Mapping) else data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _null_steps(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or data.get("steps", 0) is not None:
+            return data
+        return {key: value for key, value in data.items() if key != "steps"}
+
+    def as_given(self) -> dict[str, Any]:
+        """Every setting, with `epochs` rather than the steps that were made of them: what is written down and read again."""
+        return self.model_dump(mode="json") | ({} if self.epochs is None else {"steps": 0})
+
     @model_validator(mode="after")
     def _agrees(self) -> "RunSettings":
+        if not self.steps and self.epochs is None:
+            raise ValueError(
+                "how long? Give steps (optimiser steps), or epochs (how often each training problem is met)"
+            )
+        if self.steps and self.epochs is not None:
+            raise ValueError(
+                f"steps={self.steps} and epochs={self.epochs:g}: give one of the two; null takes the other back"
+            )
         per_rollout = self.batch.steps_per_rollout
         for name, value in (
             ("steps", self.steps),
@@ -277,6 +319,9 @@ def load_settings(
         path = recipes.find(recipe)
         data, where, stem = read_yaml(path), str(path), path.stem
     changes = read_overrides(overrides)
+    asked = {one.key: one.value for one in changes if one.value is not None}
+    if len(lengths := asked.keys() & {"steps", "epochs"}) == 1:  # it takes the place of what the recipe says
+        data = {key: value for key, value in data.items() if key not in {"steps", "epochs"} - lengths}
     merged: dict[str, Any] = apply_overrides(data, changes, short=SHORT)
     if merged.get("out") is None:
         merged["out"] = str(Path("runs") / stem)

@@ -2,11 +2,11 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,7 +14,6 @@ from progrpo import engines, measures, methods, rewards, tasks
 from progrpo.engines import Engine, EngineSetup
 from progrpo.environment import digest
 from progrpo.errors import ConfigError
-from progrpo.evaluate import require_entropies
 from progrpo.evaluate.benchmark import BenchmarkPlan
 from progrpo.files import require_writable
 from progrpo.methods import Method
@@ -27,20 +26,21 @@ from progrpo.rewards import Reward
 from progrpo.rollout.gold import without
 from progrpo.rollout.verify import Verifier
 from progrpo.tasks import Task
-from progrpo.train import checkpoint
+from progrpo.train import checkpoint, difficulty
 from progrpo.train.alarms import Alarms
 from progrpo.train.benchmarks import bad_golds, plan_benchmarks, require_measurable, usable
 from progrpo.train.follower import open_run, require_shared
 from progrpo.train.footprint import footprint, require_sampling_copy
-from progrpo.train.old_logprobs import engine_scores, require_ahead, require_capable, rounding
+from progrpo.train.old_logprobs import engine_scores, rounding
 from progrpo.train.optimizers import require_optimizer
 from progrpo.train.parallel import Parallel, SamplingCopy, sync
 from progrpo.train.policy import Policy
-from progrpo.train.problems import fit_splits, make_stream, require_rounds
+from progrpo.train.problems import fit_splits, in_steps, make_stream, require_epochs, require_rounds
 from progrpo.train.record import RunDirectory, require_free
 from progrpo.train.reference import Reference
 from progrpo.train.room import predict, require_room
 from progrpo.train.settings import RunSettings
+from progrpo.train.start import Start
 from progrpo.train.stream import ProblemStream
 from progrpo.train.trackers import require_trackers
 from progrpo.train.watch import Watch
@@ -49,8 +49,9 @@ from progrpo.types import Problem
 logger = logging.getLogger(__name__)
 
 Listener = Callable[[str, Mapping[str, Any]], None]
-"""Called with "prepare", "check", "start", "phase", "sampled", "step", "evaluation", "benchmark", "rollout", "checkpoint" or
-"profile" and what belongs to it; at "rollout", the end of one with all its steps, it may raise `StopTraining`."""
+"""Called with "prepare", "check", "measure", "difficulty", "start", "phase", "sampled", "step", "evaluation", "benchmark",
+"rollout", "checkpoint" or "profile" and what belongs to it; at "rollout", the end of one with all its steps, it may raise
+`StopTraining`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -114,6 +115,7 @@ def choose(settings: RunSettings) -> Chosen:
     reward, engine = rewards.load(reward_choice), engines.choose(settings.engine)
     if reward.takes_columns:
         task = tasks.load(tasks.for_columns(settings.task))
+    require_epochs(settings, method, task)
     if settings.evaluate.every:
         measures.load(settings.evaluate.measures)
     Watch(settings)
@@ -149,52 +151,45 @@ def prepare(
     parallel = Parallel(settings.parallel, processes)
     resume = _goes_on(out, resume, processes)
     _require_machine(chosen, out, listen)
-    listen("prepare", {"doing": "reading the problems"})
-    for warning in [*method.check(settings.batch.group, settings.batch.steps_per_rollout), *rounding(settings, method)]:
-        logger.warning("%s", warning)
-    problems = chosen.task.problems("train")
-    test = chosen.task.problems("test") if settings.evaluate.every else ()
-    if shared := tasks.overlap(problems, test):
-        logger.warning("%s", shared)
-    require_rounds(method, settings, len(problems))
-    torch.manual_seed(settings.seed)  # for what a method initialises at random
-    benchmarks = plan_benchmarks(settings)
-    known = digest([*problems, *test, *(problem for one in benchmarks for problem in one.problems)])
-    run = open_run(processes, lambda: RunDirectory.reopen(settings, known), out) if resume else None
-    # A resumed run leaves out what it left out when it began: a verdict may depend on how busy the machine is.
-    excluded = run.excluded() if run else None
-    if excluded is None:
-        checked = problems, test, benchmarks
-        excluded = processes.same(lambda: bad_golds(settings, verifier, *checked, listen=listen))
-    problems, test = without(problems, excluded, split="train"), without(test, excluded, split="test")
+    run, checked = _checked(chosen, verifier, out, resume=resume, listen=listen, processes=processes)
     latest = _latest(settings, out, processes) if run else None
     listen("prepare", {"doing": "loading the model"})
     model, sampling_copy, before = _models(chosen, latest, parallel)
-    fitting = fit_splits(settings, model.tokenizer, model.positions, {"training": problems, "test": test})
-    problems, test = (kept for kept, _ in fitting.values())
-    benchmarks = usable(benchmarks, excluded, settings, model.tokenizer, model.positions)
-    stream = make_stream(settings, problems, chosen.task.sources)
-    policy = Policy(
-        model,
-        settings.optim,
-        steps=settings.steps,
-        temperature=settings.sampling.temperature,
-        net=method.make_net(model.model.config.get_text_config().hidden_size),
-        net_lr_factor=method.net_lr_factor,
-        parallel=parallel,
-    )
-    reference = _reference(settings, method, policy, before)
-    engine = _capable_engine(chosen, sampling_copy.model if sampling_copy else model, verifier, parallel)
-    with _closed_on_failure(engine):
+    splits = {"training": checked.problems, "test": checked.test}
+    problems, test = (kept for kept, _ in fit_splits(settings, model.tokenizer, model.positions, splits).values())
+    benchmarks = usable(checked.benchmarks, checked.excluded, settings, model.tokenizer, model.positions)
+    make_stream(settings, problems, chosen.task.sources)  # what it refuses, it refuses before anything is sampled
+    with ExitStack() as failing:
+        start = Start(settings, method, chosen.engine, model, sampling_copy, verifier, parallel)
+        failing.callback(start.close)
+        rates = start.pass_rates(problems, run, listen) if settings.data.by_pass_rate else None
+        rows = None if rates is None else difficulty.to_rows(problems, rates, settings.data)
+        problems = problems if rates is None else difficulty.select(problems, rates, settings.data)
+        settings = _in_steps(settings, len(problems), latest)
+        stream = make_stream(settings, problems, chosen.task.sources, rates if settings.data.curriculum else None)
+        policy = Policy(
+            model,
+            settings.optim,
+            steps=settings.steps,
+            temperature=settings.sampling.temperature,
+            net=method.make_net(model.model.config.get_text_config().hidden_size),
+            net_lr_factor=method.net_lr_factor,
+            parallel=parallel,
+        )
+        reference = _reference(settings, method, policy, before)
+        engine = start.engine()
         require_measurable(benchmarks, settings, engine)
         if latest is not None:
             checkpoint.restore(latest, policy, method.state)
-        if latest is not None or chosen.engine.own_weights:
+        if latest is not None or (chosen.engine.own_weights and not start.synced):
             sync(engine, model, latest.step if latest else 0, parallel, sampling_copy)
         if run is None:
-            run = open_run(processes, lambda: RunDirectory.create(settings, excluded, known), out)
+            run = open_run(
+                processes, lambda: RunDirectory.create(settings, checked.excluded, checked.digest, rows), out
+            )
         else:
             run.resume(settings, latest.step if latest else None)
+        failing.pop_all()
     return Trainer(
         settings=settings,
         run=run,
@@ -227,13 +222,41 @@ def _reference(settings: RunSettings, method: Method, policy: Policy, before: La
     )
 
 
-@contextmanager
-def _closed_on_failure(engine: Engine) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        engine.close()
-        raise
+class _Checked(NamedTuple):
+    """What a run reads: training and test problems whose golds verify and its benchmarks whole, the rows of those left out,
+    and the digest of all."""
+
+    problems: Sequence[Problem]
+    test: Sequence[Problem]
+    benchmarks: Sequence[BenchmarkPlan]
+    excluded: Sequence[Mapping[str, Any]]
+    digest: str
+
+
+def _checked(
+    chosen: Chosen, verifier: Verifier, out: Path, *, resume: bool, listen: Listener, processes: Processes
+) -> tuple[RunDirectory | None, _Checked]:
+    """Read the problems, and check their golds where the run directory, which is opened if it is resumed, does not know."""
+    settings, method = chosen.settings, chosen.method
+    listen("prepare", {"doing": "reading the problems"})
+    for warning in [*method.check(settings.batch.group, settings.batch.steps_per_rollout), *rounding(settings, method)]:
+        logger.warning("%s", warning)
+    problems = chosen.task.problems("train")
+    test = chosen.task.problems("test") if settings.evaluate.every else ()
+    if shared := tasks.overlap(problems, test):
+        logger.warning("%s", shared)
+    require_rounds(method, settings, len(problems))
+    torch.manual_seed(settings.seed)  # for what a method initialises at random
+    benchmarks = plan_benchmarks(settings)
+    known = digest([*problems, *test, *(problem for one in benchmarks for problem in one.problems)])
+    run = open_run(processes, lambda: RunDirectory.reopen(settings, known), out) if resume else None
+    # A resumed run leaves out what it left out when it began: a verdict may depend on how busy the machine is.
+    excluded = run.excluded() if run else None
+    if excluded is None:
+        checked = problems, test, benchmarks
+        excluded = processes.same(lambda: bad_golds(settings, verifier, *checked, listen=listen))
+    problems, test = without(problems, excluded, split="train"), without(test, excluded, split="test")
+    return run, _Checked(problems, test, benchmarks, excluded, known)
 
 
 def _goes_on(out: Path, resume: bool, processes: Processes) -> bool:
@@ -278,9 +301,32 @@ def _latest(settings: RunSettings, out: Path, processes: Processes) -> checkpoin
     if folder is None:
         return None
     latest = checkpoint.load(folder)
-    if latest.step > settings.steps:
-        raise ConfigError(f"{out} has made {latest.step} steps already, more than steps={settings.steps}")
+    _require_ahead(settings, latest)
     return latest
+
+
+def _require_ahead(settings: RunSettings, latest: checkpoint.Checkpoint) -> None:
+    """Raises ConfigError if more steps are made than the settings ask for, as far as that is known."""
+    if 0 < settings.steps < latest.step:
+        asked = (
+            f"steps={settings.steps}"
+            if settings.epochs is None
+            else f"the {settings.steps} of {settings.epochs:g} epochs"
+        )
+        raise ConfigError(f"{settings.out} has made {latest.step} steps already, more than {asked}")
+
+
+def _in_steps(settings: RunSettings, problems: int, latest: checkpoint.Checkpoint | None) -> RunSettings:
+    """The settings with the steps that so many training problems make of `epochs`, and what depends on them checked."""
+    if settings.epochs is None:
+        return settings
+    settings = in_steps(settings, problems)
+    if latest is not None:
+        _require_ahead(settings, latest)
+    trained = count_parameters(settings.model.path, settings.model.lora)["trained"]
+    for warning in require_room(Path(str(settings.out)), predict(settings, trained, held_out=0)):
+        logger.warning("%s", warning)
+    return settings
 
 
 def _require_machine(chosen: Chosen, out: Path, listen: Listener) -> None:
@@ -294,21 +340,6 @@ def _require_machine(chosen: Chosen, out: Path, listen: Listener) -> None:
     settings.sampling.stop_ids(size["vocabulary"])
     for warning in require_room(out, predict(settings, size["trained"], held_out=0)):
         logger.warning("%s", warning)
-
-
-def _capable_engine(chosen: Chosen, model: LanguageModel, verifier: Verifier, parallel: Parallel) -> Engine:
-    """The chosen engine on the model.
-
-    Raises:
-        ConfigError: the method, or a measure of the evaluations, reads what this engine does not give.
-    """
-    engine, settings = chosen.engine.make(model), chosen.settings
-    with _closed_on_failure(engine):
-        require_capable(engine, settings, chosen.method)
-        require_ahead(engine, settings, chosen.method, parallel.processes.count)
-        if settings.evaluate.every:
-            require_entropies(settings.evaluate.load_measures(verifier), engine, chosen.engine.name)
-    return engine
 
 
 def has_run(path: Path) -> bool:

@@ -22,6 +22,8 @@ class ProblemStream:
 
     Args:
         weights: of each source (the fact "source" of its problems) against the others, > 0; {} takes all problems as one list.
+        ease: of each problem, by its id: every epoch begins with the highest, equal ones in the order they would have; None
+            leaves the order alone.
 
     Raises:
         ConfigError: a rollout would need the same problem twice, or a source has no problem.
@@ -35,6 +37,7 @@ class ProblemStream:
         shuffle: bool,
         per_rollout: int,
         weights: Mapping[str, float] | None = None,
+        ease: Mapping[str, float] | None = None,
     ) -> None:
         if per_rollout > len(problems):
             raise ConfigError(
@@ -49,9 +52,10 @@ class ProblemStream:
             for place, problem in enumerate(problems):
                 places[names.index(str(problem.facts[SOURCE]))].append(place)
             _require_enough(dict(zip(names, map(len, places), strict=True)), weights or {}, per_rollout)
+        easy = None if ease is None else np.array([ease[problem.id] for problem in problems])
         # A problem's part does not enter the seed where all are one list.
         self._orders = [
-            Order(np.array(part), seeds=(seed, "order", *names[index : index + 1]), shuffle=shuffle)
+            Order(np.array(part), seeds=(seed, "order", *names[index : index + 1]), shuffle=shuffle, ease=easy)
             for index, part in enumerate(places)
         ]
 
@@ -70,10 +74,13 @@ class Order:
 
     Args:
         places: [N] where they stand. seeds: what the order of an epoch is drawn from, with its number.
+        ease: of the problem at each place; see `ProblemStream`.
     """
 
-    def __init__(self, places: np.ndarray, *, seeds: tuple[int | str, ...], shuffle: bool) -> None:
-        self._places, self._seeds, self._shuffle = places, seeds, shuffle
+    def __init__(
+        self, places: np.ndarray, *, seeds: tuple[int | str, ...], shuffle: bool, ease: np.ndarray | None
+    ) -> None:
+        self._places, self._seeds, self._shuffle, self._ease = places, seeds, shuffle, ease
         self._epoch = lru_cache(maxsize=2)(self._in_order)
 
     def at(self, position: int) -> tuple[int, int]:
@@ -82,6 +89,10 @@ class Order:
         return epoch, int(self._epoch(epoch)[offset])
 
     def _in_order(self, epoch: int) -> np.ndarray:
+        order = self._drawn(epoch)
+        return order if self._ease is None else order[np.argsort(-self._ease[order], kind="stable")]
+
+    def _drawn(self, epoch: int) -> np.ndarray:
         if not self._shuffle:
             return self._places
         generator = np.random.Generator(np.random.Philox(key=derive_seed(*self._seeds, epoch)))
