@@ -149,6 +149,22 @@ class Completion:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TokenTemperatures:
+    """A temperature for each token, by the entropy H of its distribution (at the sampling temperature T, in nats).
+
+        T (1 + strength · h),   h = (log H − centre)/above where that is positive, (log H − centre)/below elsewhere, in [−1, 1]
+
+    Attributes:
+        strength: in [0, 1). above, below: not 0; with below < 0 what is more certain than the centre is drawn hotter, too.
+    """
+
+    strength: float
+    centre: float
+    above: float
+    below: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TokenStatistics:
     """What one completion's tokens say of the policy (arXiv:2602.05281, Figs. 3, 4, 8). None where it has no token.
 

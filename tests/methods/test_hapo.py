@@ -19,6 +19,7 @@ from stand_ins.batch_steps import (
 )
 from stand_ins.every_method import load
 from stand_ins.naive_methods import each_token, naive_grpo, token_mean
+from stand_ins.sampling import ScriptedGenerate, ScriptedProblems
 
 E = math.e
 ONE = {"token_average": False, "adaptive_advantage": False, "adaptive_clip": False}
@@ -133,3 +134,31 @@ def test_without_its_parts_it_is_dapo_s_surrogate() -> None:
     one = take_step(load("hapo", **ONE), batch, logprobs)
     other = take_step(load("grpo", aggregate="token", clip_high=0.28), batch, logprobs)
     assert torch.equal(one.gradient, other.gradient)
+
+
+def test_the_next_rollout_is_drawn_by_this_one_s_entropies() -> None:
+    # log H of 0, 1, 2, 3, 4 and -2: the 0.8-quantile is number round(0.8 * 5) = 4 of the six in order, 3; above it 1, below 5
+    entropies = columns([[E**0, E**1, E**2], [E**3, E**4, E**-2]])
+    batch = batch_of([[1.0, 0.0]], [[0.5] * 3, [0.5] * 3], entropies=entropies)
+    method = load("hapo", temperature_tau=0.1)
+    assert "token_temperatures" in method.needs
+    generate = ScriptedGenerate(lambda *_: ([1], [1.0], "correct"), group=2)
+    method.sample(ScriptedProblems(1), generate)
+    generate.state = dict(method.advantages(batch).state or {})
+    method.sample(ScriptedProblems(1), generate)
+    load("hapo", temperature_tau=0.1, low_sign=-1).sample(ScriptedProblems(1), generate)
+    first, second, turned = generate.temperatures
+    assert first is None
+    assert second is not None
+    assert (second.strength, second.centre) == (0.1, pytest.approx(3.0))
+    assert (second.above, second.below) == pytest.approx((1.0, 5.0))
+    assert turned is not None
+    assert turned.below == pytest.approx(-5.0)
+
+
+def test_without_a_tau_it_samples_and_remembers_as_grpo_does() -> None:
+    method = load("hapo")
+    assert method.samples is None
+    assert "token_temperatures" not in method.needs
+    assert method.advantages(random_batch(1)).state is None
+    assert load("hapo", preset="paper").params.temperature_tau == 0.1

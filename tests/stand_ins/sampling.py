@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from progrpo.methods import Draw, Taken
-from progrpo.types import Completion, Group, Problem, Status, Verdict
+from progrpo.types import Completion, Group, Problem, Status, TokenTemperatures, Verdict
 
 Made = Callable[[str, int, list[int]], tuple[list[int], list[float], Status]]
 """(problem id, number of the completion, prefix) -> the tokens that follow, their entropies, the verdict's status."""
@@ -32,10 +32,12 @@ class ScriptedGenerate:
         self, make: Made, *, group: int, spell: Mapping[int, str | None] | None = None, state: Any = None
     ) -> None:
         self.group, self.state = group, state or {}
+        self.temperatures: list[TokenTemperatures | None] = []
         self.calls: list[list[tuple[str, int, int, list[int]]]] = []
         self._make, self._spell = make, spell or {}
 
-    def __call__(self, draws: Sequence[Draw]) -> tuple[Group, ...]:
+    def __call__(self, draws: Sequence[Draw], temperatures: TokenTemperatures | None = None) -> tuple[Group, ...]:
+        self.temperatures.append(temperatures)
         calls = []
         groups = []
         for draw in draws:

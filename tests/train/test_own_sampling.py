@@ -23,6 +23,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "cure": {"name": "cure", "continuations": 1, "least_characters": 1, "max_rounds": 2},
     "spear": {"name": "spear", "buffer": 2},
     "r3": {"name": "r3", "samples": 1},
+    "hapo": {"name": "hapo", "temperature_tau": 0.5},
 }
 QUIET = {"evaluate": {"every": 0}, "record": {"tokens": True}}
 
@@ -132,3 +133,25 @@ def test_spear_learns_again_from_what_it_sampled(settings: Make, tmp_path: Path)
 
     with pytest.raises(ConfigError, match="'spear' learns from completions of earlier policies.* old_logprobs=engine"):
         run(data | {"old_logprobs": "trainer", "out": str(tmp_path / "other")})
+
+
+def test_hapo_draws_at_other_temperatures_and_says_what_the_policy_gave(settings: Make, tmp_path: Path) -> None:
+    paths = {}
+    for tau in (0.0, 0.5):
+        method = {"name": "hapo", "temperature_tau": tau}
+        data = settings(steps=2, method=method, old_logprobs="trainer", out=str(tmp_path / f"{tau}"), **QUIET)
+        paths[tau] = run(data)
+        # The log-probs that came with the tokens are the trainer's, at the run's temperature.
+        assert all(row["sampler/gap"] < 1e-4 for row in read_jsonl(paths[tau] / "metrics.jsonl"))
+    plain, own = (rows_of(path) for path in paths.values())
+    assert [row["token_ids"] for row in own[:16]] == [row["token_ids"] for row in plain[:16]]  # nothing is known yet
+    assert [row["token_ids"] for row in own[16:]] != [row["token_ids"] for row in plain[16:]]
+
+
+def test_an_engine_that_draws_at_one_temperature_is_refused(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hf.HfEngine, "capabilities", Capabilities(samples_trained_weights=True))
+    with pytest.raises(
+        ConfigError,
+        match="'hapo' draws each token at a temperature of its own, which engine 'hf' does not.*temperature_tau=0",
+    ):
+        run(settings(method=METHODS["hapo"]))

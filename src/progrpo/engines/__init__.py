@@ -18,14 +18,14 @@ from types import ModuleType
 from typing import Annotated, Any
 
 from jaxtyping import Float, Int
-from pydantic import BeforeValidator, Field, StrictInt, StrictStr
+from pydantic import BeforeValidator, Field, PrivateAttr, StrictInt, StrictStr
 from torch import Tensor
 
 from progrpo import plugins
 from progrpo.errors import ConfigError, PluginError
 from progrpo.model import LanguageModel, pick_device
 from progrpo.settings import Choice, Settings, parse
-from progrpo.types import Completion, Message
+from progrpo.types import Completion, Message, TokenTemperatures
 
 Stops = Annotated[
     tuple[Annotated[StrictStr, Field(min_length=1)] | Annotated[StrictInt, Field(ge=0)], ...],
@@ -54,6 +54,20 @@ class Sampling(Settings):
     raw: bool = False
     """Also report log-probs and entropies at temperature 1, from the same logits: what evaluations say of the policy
     itself."""
+
+    _temperatures: TokenTemperatures | None = PrivateAttr(None)
+
+    @property
+    def temperatures(self) -> TokenTemperatures | None:
+        """What a method makes of the temperature of each token, for engines with `Capabilities.token_temperatures`; None
+        leaves it."""
+        return self._temperatures
+
+    def with_temperatures(self, temperatures: TokenTemperatures) -> "Sampling":
+        """The same sampling with these."""
+        copy = self.model_copy()
+        copy._temperatures = temperatures
+        return copy
 
     def stop_ids(self, rows: int) -> frozenset[int]:
         """The token ids of `stop`.
@@ -109,6 +123,8 @@ class Capabilities:
         entropies: the entropy of each distribution it draws from. entropy_gradients: `Completion.entropy_gradients`.
         prompt_logprobs: log-probs of the prompts' tokens.
         batch_invariant: tokens and log-probs of a completion are the same to the last bit whatever else is asked.
+        token_temperatures: it draws each token at a temperature of its own (`Sampling.temperatures`). Log-probs and
+            entropies are those at the sampling temperature, as they are before top-p and top-k.
         beside: it may generate, called by another thread, while the trainer computes and changes its own weights.
     """
 
@@ -118,6 +134,7 @@ class Capabilities:
     prompt_logprobs: bool = True
     batch_invariant: bool = False
     beside: bool = False
+    token_temperatures: bool = False
 
 
 class Engine(ABC):

@@ -23,6 +23,7 @@ NEEDABLE = {
     "nucleus_entropies": "[N, S] of the rollout, and with gradient in the training pass: entropies of the likeliest tokens "
     "alone; which, says `nucleus`",
     "sampled_entropies": "of each token, from the engine while it samples: what `sample` reads",
+    "token_temperatures": "an engine that draws each token at a temperature of its own",
     "sampled_logprobs": "log-probs of the policy that sampled, from the engine, as the old ones: completions of earlier "
     "rollouts keep theirs",
     "verdicts": "[P][G] of the rollout: canonical forms, extracted answers, parts of rewards",

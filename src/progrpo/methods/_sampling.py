@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from progrpo.types import Group, Problem, RolloutBatch, WeightedMean
+from progrpo.types import Group, Problem, RolloutBatch, TokenTemperatures, WeightedMean
 
 
 class Taken(NamedTuple):
@@ -79,8 +79,12 @@ class Generate(Protocol):
     group: int
     state: Mapping[str, Any]
 
-    def __call__(self, draws: Sequence[Draw]) -> tuple[Group, ...]:
-        """A group of `count` completions for each draw, in this order, each verified from its first token to its last."""
+    def __call__(self, draws: Sequence[Draw], temperatures: TokenTemperatures | None = None) -> tuple[Group, ...]:
+        """A group of `count` completions for each draw, in this order, each verified from its first token to its last.
+
+        Args:
+            temperatures: of each token (the needs name "token_temperatures"); None leaves the run's.
+        """
 
     def spelled(self, token: int) -> str | None:
         """What a token spells by itself; None for a special one."""
@@ -89,9 +93,11 @@ class Generate(Protocol):
         """Random numbers that hang on the run's seed, the rollout, the problem (if one is named) and `parts` alone."""
 
 
-def plain_groups(taken: Sequence[Taken], generate: Generate) -> tuple[Group, ...]:
-    """G completions of each problem, as GRPO samples them."""
-    return generate([Draw(taken=one, first=0, count=generate.group) for one in taken])
+def plain_groups(
+    taken: Sequence[Taken], generate: Generate, temperatures: TokenTemperatures | None = None
+) -> tuple[Group, ...]:
+    """G completions of each problem, as GRPO samples them but for `temperatures`."""
+    return generate([Draw(taken=one, first=0, count=generate.group) for one in taken], temperatures)
 
 
 def is_mixed(group: Group) -> bool:

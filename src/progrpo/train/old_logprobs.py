@@ -56,6 +56,11 @@ def require_capable(engine: Engine, settings: RunSettings, method: Method) -> No
             f"method {method.name!r} samples by the entropies of what was sampled before, which engine "
             f"{settings.engine.name!r} does not give; set engine.name=hf"
         )
+    if "token_temperatures" in method.needs and not engine.capabilities.token_temperatures:
+        raise ConfigError(
+            f"method {method.name!r} draws each token at a temperature of its own, which engine {settings.engine.name!r} does "
+            f"not; set engine.name=hf: {method.samples}"
+        )
     if "sampled_logprobs" in method.needs and not engine_scores(settings, engine, method):
         raise ConfigError(
             f"method {method.name!r} learns from completions of earlier policies, whose log-probs only the engine has: set "

@@ -15,7 +15,7 @@ from progrpo.seeds import derive_seed
 from progrpo.train.clock import Clock
 from progrpo.train.rollout_record import keeps_tokens
 from progrpo.train.setup import Trainer
-from progrpo.types import Completion, Group, WeightedMean
+from progrpo.types import Completion, Group, TokenTemperatures, WeightedMean
 
 _TAKEN = "sampling/taken"
 
@@ -126,7 +126,7 @@ class _Generator:
         self._trainer, self._done = trainer, done
         self._rollouts: list[Rollout] = []
 
-    def __call__(self, draws: Sequence[Draw]) -> tuple[Group, ...]:
+    def __call__(self, draws: Sequence[Draw], temperatures: TokenTemperatures | None = None) -> tuple[Group, ...]:
         """Raises PluginError: completions beyond the group size are wanted. VerifierError: too many verdicts failed."""
         trainer, settings = self._trainer, self._trainer.settings
         if not draws:
@@ -147,7 +147,7 @@ class _Generator:
             model=trainer.model,
             engine=trainer.engine,
             verifier=trainer.verifier,
-            sampling=settings.sampling,
+            sampling=settings.sampling if temperatures is None else settings.sampling.with_temperatures(temperatures),
             seeds=[self._seeds(draw.taken)[draw.first : draw.first + draw.count] for draw in draws],
             prefixes=[draw.prefix for draw in draws] if any(draw.prefix is not None for draw in draws) else None,
             processes=trainer.parallel.processes,

@@ -44,7 +44,7 @@ def make(model: LanguageModel, params: Params) -> "HfEngine":
 
 
 class HfEngine(Engine):
-    capabilities = Capabilities(samples_trained_weights=True)
+    capabilities = Capabilities(samples_trained_weights=True, token_temperatures=True)
 
     def __init__(self, model: LanguageModel, params: Params) -> None:
         self._params = params

@@ -5,8 +5,11 @@ import torch
 from torch import Tensor
 
 from progrpo.engines import Sampling
+from progrpo.types import TokenTemperatures
 
 _BLOCK = 256
+_TINY = 1e-8
+"""The least entropy whose logarithm is taken."""
 
 
 def uniforms_of(seed: int) -> np.random.Generator:
@@ -27,17 +30,26 @@ def sample(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor,
 
     Returns:
         token [R]; and [3, R] its log-probability, the entropy in nats of its distribution and the gradient of that entropy
-        (see `Completion`), float32, at the sampling temperature and before top-k and top-p (at temperature 0: of the
-        untempered distribution). With `sampling.raw` [5, R]: then the first two at temperature 1.
+        (see `Completion`), float32, at the sampling temperature and before top-k, top-p and `sampling.temperatures` (at
+        temperature 0: of the untempered distribution). With `sampling.raw` [5, R]: then the first two at temperature 1.
     """
     tempered = sampling.temperature not in (0, 1)
     scaled = logits.float() / sampling.temperature if tempered else logits
     probs = scaled.softmax(dim=-1, dtype=torch.float32)
-    token = scaled.argmax(dim=-1) if sampling.temperature == 0 else invert(truncate(probs, sampling), uniform)
+    drawn_from = probs if sampling.temperatures is None else _retempered(scaled, probs, sampling.temperatures)
+    token = scaled.argmax(dim=-1) if sampling.temperature == 0 else invert(truncate(drawn_from, sampling), uniform)
     values: tuple[Tensor, ...] = _of_token(probs, token)
     if sampling.raw:
         values += (_of_token(logits.softmax(dim=-1, dtype=torch.float32), token) if tempered else values)[:2]
     return token, torch.stack(values)
+
+
+def _retempered(logits: Tensor, probs: Tensor, temperatures: TokenTemperatures) -> Tensor:
+    """The distribution of each row at a temperature of its own (see `TokenTemperatures`), [R, V]."""
+    logs = torch.special.entr(probs).sum(dim=-1).clamp(min=_TINY).log() - temperatures.centre
+    height = torch.where(logs > 0, logs / temperatures.above, logs / temperatures.below).clamp(-1, 1)
+    factor = 1 + temperatures.strength * height
+    return (logits.float() / factor[:, None]).softmax(dim=-1)
 
 
 def _of_token(probs: Tensor, token: Tensor) -> tuple[Tensor, Tensor, Tensor]:
