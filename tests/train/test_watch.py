@@ -13,7 +13,7 @@ from progrpo import schema
 from progrpo.api.run import TrainingRun
 from progrpo.cli.evaluate import run_evaluate
 from progrpo.cli.train import run_train
-from progrpo.errors import CheckpointError, ConfigError, ModelError
+from progrpo.errors import CheckpointError, ConfigError, DataError, ModelError
 from progrpo.files import read_jsonl
 from progrpo.report.read import load_runs
 from progrpo.report.run_page.page import make_page
@@ -142,6 +142,10 @@ def test_benchmarks_and_the_best_checkpoint(settings: Make, tmp_path: Path, caps
         "start": values[0],
         "path": str(path / f"checkpoints/step-{step:06d}"),
     }
+    table = TrainingRun(path).evaluations(3, benchmark="countdown")
+    assert table["pass@1"].mean() == pytest.approx(logged[3]["benchmark/countdown/pass@1"])
+    with pytest.raises(DataError, match=r"not evaluated on 'aime24' during training; evaluate.tasks names countdown"):
+        TrainingRun(path).evaluations(benchmark="aime24")
     assert "countdown during training" in make_page(load_runs([path]), title="page")
 
     # the same to the last bit where it was stopped and went on

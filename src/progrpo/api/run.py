@@ -88,15 +88,24 @@ class TrainingRun:
         ]
         return pd.DataFrame(rows)
 
-    def evaluations(self, step: int | None = None) -> pd.DataFrame:
+    def evaluations(self, step: int | None = None, *, benchmark: str | None = None) -> pd.DataFrame:
         """The held-out problems of each evaluation during training, a row each: step, problem, n, correct, and the measures.
 
         Args:
-            step: None takes all there are.
+            step: None takes all there are. benchmark: the problems of one of `evaluate.tasks` in place of the held-out ones.
+
+        Raises:
+            DataError: the run was not evaluated on this benchmark.
         """
+        folder = self.path / "evaluations" / (benchmark or "")
+        if benchmark is not None and not folder.is_dir():
+            known = ", ".join(sorted(one.name for one in folder.parent.glob("*") if one.is_dir())) or "none"
+            raise DataError(
+                f"{self.path}: not evaluated on {benchmark!r} during training; evaluate.tasks names {known}"
+            )
         rows = [
             {"step": number, "problem": one.problem, "n": one.n, "correct": one.correct, **one.measures}
-            for number, path in _by_step(self.path / "evaluations").items()
+            for number, path in _by_step(folder).items()
             if step in (None, number)
             for _, one in read_results(path)
         ]
