@@ -146,7 +146,9 @@ def test_benchmarks_and_the_best_checkpoint(settings: Make, tmp_path: Path, caps
     assert table["pass@1"].mean() == pytest.approx(logged[3]["benchmark/countdown/pass@1"])
     with pytest.raises(DataError, match=r"not evaluated on 'aime24' during training; evaluate.tasks names countdown"):
         TrainingRun(path).evaluations(benchmark="aime24")
-    assert "countdown during training" in make_page(load_runs([path]), title="page")
+    page = make_page(load_runs([path]), title="page")
+    assert "countdown during training" in page
+    assert f"4 steps; best at step {step}: <code>evaluate/pass@1</code>" in page
 
     # the same to the last bit where it was stopped and went on
     parts = tmp_path / "parts"

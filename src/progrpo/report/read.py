@@ -57,6 +57,15 @@ class Run:
         return bool(self.metrics) or "method" in self.config
 
     @property
+    def best(self) -> Mapping[str, Any] | None:
+        """The checkpoint that is marked as the best: "step", "metric" and "value"; None where none is, and of several seeds."""
+        marked = self.path / "checkpoints" / "best.json"
+        if self.seeds or not marked.is_file():
+            return None
+        best: dict[str, Any] = json.loads(marked.read_text("utf-8"))
+        return best
+
+    @property
     def steps_done(self) -> int:
         return int(self.metrics[-1]["step"]) if self.metrics else 0
 
