@@ -76,8 +76,13 @@ def test_parts_that_do_not_agree(parts: list[dict[str, object]], said: str) -> N
 
 def test_the_reward_is_that_of_all_parts(files: tuple[str, str]) -> None:
     assert load({"train": files[0]}, {"train": files[1]}).reward().name == "math"
-    with pytest.raises(ConfigError, match=r"parts name different rewards \(a: math, countdown: expression\)"):
-        load({"train": files[0]}, COUNTDOWN).reward()
+    # Where they differ, each problem is judged by that of its part.
+    mixed = load({"train": files[0]}, COUNTDOWN).reward()
+    assert mixed.name == "by_source"
+    assert {source: one["name"] for source, one in mixed.params["rewards"].items()} == {
+        "a": "math",
+        "countdown": "expression",
+    }
 
 
 def test_a_reward_that_reads_columns_gets_those_of_all_parts(files: tuple[str, str]) -> None:

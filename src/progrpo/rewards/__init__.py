@@ -14,7 +14,8 @@ The contract:
                     (rollout/verify.py). A file whose answer depends on its settings defines slow(params) -> bool
     CANONICAL       True: a correct verdict carries a canonical form, so that distinct solutions can be counted; or
                     canonical(params) -> bool
-    ANSWERS         False: what it extracts is no answer that could be voted on (a program); True without it
+    ANSWERS         False: what it extracts is no answer that could be voted on (a program); True without it; or
+                    answers(params) -> bool
     fast_verdict    fast_verdict(text, problem, params) -> Verdict | None: what can be decided at once, in the process
                     that asks; None leaves it to `score`. It gets `finish` as `score` does
     length_term     length_term(verdict, tokens, params) -> Verdict: a term that needs the completion's length in tokens,
@@ -74,6 +75,7 @@ CONTRACT = plugins.Contract(
         "CANONICAL": "True or False",
         "canonical": "canonical(params) -> bool",
         "ANSWERS": "True or False",
+        "answers": "answers(params) -> bool",
         "fast_verdict": "fast_verdict(text, problem, params) -> Verdict | None",
         "length_term": "length_term(verdict, tokens, params) -> Verdict",
         "gold_fault": "gold_fault(problem, params) -> str | None",
@@ -197,6 +199,8 @@ class Reward:
     @property
     def answers(self) -> bool:
         """Whether what it extracts can be counted and voted on."""
+        if self.has("answers"):
+            return bool(self.module.answers(self.params))
         return bool(getattr(self.module, "ANSWERS", True))
 
     @property

@@ -19,7 +19,6 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from progrpo import plugins, tasks
-from progrpo.errors import ConfigError
 from progrpo.settings import Choice, Settings
 from progrpo.types import Problem
 
@@ -95,16 +94,9 @@ def endless(params: Params) -> bool:
 
 
 def reward(params: Params) -> dict[str, object]:
-    """The reward that all parts name.
-
-    Raises:
-        ConfigError: they name several.
-    """
+    """The reward that all parts name; where they name several, each problem's own (`by_source`)."""
     named = {part.label: tasks.reward(part.choice).model_dump() for part in params.parts}
     first, *others = named.values()
     if any(other != first for other in others):
-        said = ", ".join(f"{label}: {one['name']}" for label, one in named.items())
-        raise ConfigError(
-            f"task mixture: its parts name different rewards ({said}); name one that judges them all with reward.name"
-        )
+        return {"name": "by_source", "rewards": named}
     return first
