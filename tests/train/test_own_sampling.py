@@ -24,6 +24,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "spear": {"name": "spear", "buffer": 2},
     "r3": {"name": "r3", "samples": 1},
     "hapo": {"name": "hapo", "temperature_tau": 0.5},
+    "deepsearch": {"name": "deepsearch", "depth": 3, "width": 2},
 }
 QUIET = {"evaluate": {"every": 0}, "record": {"tokens": True}}
 
@@ -155,3 +156,17 @@ def test_an_engine_that_draws_at_one_temperature_is_refused(settings: Make, monk
         match="'hapo' draws each token at a temperature of its own, which engine 'hf' does not.*temperature_tau=0",
     ):
         run(settings(method=METHODS["hapo"]))
+
+
+def test_deepsearch_s_completions_are_ways_through_its_tree(settings: Make) -> None:
+    path = run(settings(steps=1, method=METHODS["deepsearch"], old_logprobs="trainer", **QUIET))
+    (metrics,) = read_jsonl(path / "metrics.jsonl")
+    assert metrics["sampler/gap"] < 1e-4  # each token has the log-prob it was drawn with, whichever node it is of
+    rows = rows_of(path)
+    assert all("trained" not in row and 0 < row["length"] <= 10 for row in rows)
+    # A step has three tokens; siblings share what stands before theirs.
+    beginnings = [tuple(row["token_ids"][:3]) for row in rows]
+    assert any(len(set(beginnings[n : n + 4])) < 4 for n in range(0, 16, 4))
+    # Two children a node; of each two that ended one is a leaf, so that four leaves want eight nodes or more.
+    assert metrics["deepsearch/nodes"] >= 8
+    assert metrics["tokens/generated"] <= metrics["deepsearch/nodes"] * 4 * 4

@@ -90,11 +90,13 @@ class Request:
 
     Attributes:
         prompt: what `prompt_ids` were made of, for an engine that makes its own of it; None where nobody knows.
+        limit: tokens of a completion at most, where these are fewer than `Sampling.max_new_tokens`; None: those.
     """
 
     prompt_ids: Int[Tensor, " Q"]
     seeds: tuple[int, ...]
     prompt: str | tuple[Message, ...] | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -29,20 +29,22 @@ class Ends:
         self._may_complete: dict[int, bool] = {}
 
     def limit(self, request: Request) -> int:
-        """The most tokens a completion of this request has: `max_new_tokens`, or what the model's positions leave.
+        """The most tokens a completion of this request has: `max_new_tokens` or its own limit, or what the positions leave.
 
         Raises:
             DataError: the prompt leaves no room at all.
         """
         positions, prompt = self._model.positions, len(request.prompt_ids)
+        most = self._sampling.max_new_tokens
+        most = most if request.limit is None else min(most, request.limit)
         if positions is None:
-            return self._sampling.max_new_tokens
+            return most
         if prompt >= positions:
             raise DataError(
                 f"a prompt of {prompt} tokens leaves no room for a completion in the model's {positions} positions; "
                 "shorten it, or take a model of more positions"
             )
-        return min(self._sampling.max_new_tokens, positions - prompt)
+        return min(most, positions - prompt)
 
     def may_complete(self, token: int) -> bool:
         """Whether this token may be the last of a stop string; cheap, and no for nearly all."""

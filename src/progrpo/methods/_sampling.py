@@ -28,16 +28,18 @@ class Draw:
 
     Attributes:
         taken: one that `Problems.take` gave.
-        first, count: completions number `first` to `first + count` of the problem in this rollout, at most G in all. Each
-            number has a seed of its own, so that the same number asked for twice from the same prefix is the same completion.
+        first, count: completions number `first` to `first + count` of the problem in this rollout. Each number has a seed of
+            its own, so that the same number asked for twice from the same prefix is the same completion.
         prefix: tokens that the completions begin with. They are part of what is verified, recorded and limited by
             `sampling.max_new_tokens`, and are not trained on (`Completion.trained`). None: none.
+        limit: tokens that follow the prefix at most; None for as many as there may be.
     """
 
     taken: Taken
     first: int
     count: int
     prefix: Int[Tensor, " T"] | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -73,10 +75,11 @@ class Generate(Protocol):
     """Draws completions and has them verified. The same calls give the same completions in one process and in several.
 
     Attributes:
-        group: G. state: what the method remembers, not to be written into.
+        group: G. longest: `sampling.max_new_tokens`. state: what the method remembers, not to be written into.
     """
 
     group: int
+    longest: int
     state: Mapping[str, Any]
 
     def __call__(self, draws: Sequence[Draw], temperatures: TokenTemperatures | None = None) -> tuple[Group, ...]:

@@ -61,6 +61,7 @@ def run_rollout(
     seeds: Sequence[tuple[int, ...]],
     processes: Processes = ALONE,
     prefixes: Sequence[Tensor | None] | None = None,
+    limits: Sequence[int | None] | None = None,
     prompt_logprobs: bool = False,
     on_progress: Callable[[int], None] | None = None,
     on_sampled: Callable[[int], None] | None = None,
@@ -71,6 +72,8 @@ def run_rollout(
         seeds: for each problem, the seeds of its completions (see `completion_seeds`).
         prefixes: for each problem, tokens that its completions begin with (see `with_prefix`), or None; a problem may then
             stand here several times. None: none at all.
+        limits: for each problem, tokens at most that follow the prompt or the prefix; None for `sampling.max_new_tokens`, which
+            limits prefix and what follows together in any case.
         processes: each samples and verifies its share of the problems, and has all groups in the end; every one of them
             has to call this with the same problems and seeds.
         on_progress: called with the number of verdicts given so far, also while generation goes on and then from
@@ -82,9 +85,10 @@ def run_rollout(
     problems, seeds = problems[share], seeds[share]
     prompts = [_prompt_ids(problem, model.encode_prompt) for problem in problems]
     prefixes = [None] * len(problems) if prefixes is None else prefixes[share]
+    limits = [None] * len(problems) if limits is None else limits[share]
     requests = [
-        _request(model.chat, problem, prompt, prefix, own)
-        for problem, prompt, prefix, own in zip(problems, prompts, prefixes, seeds, strict=True)
+        _request(sampling, prompt, prefix, limit, own, _as_given(problem, model.chat))
+        for problem, prompt, prefix, limit, own in zip(problems, prompts, prefixes, limits, seeds, strict=True)
     ]
 
     def whole(index: int, result: Generated) -> Generated:
@@ -130,10 +134,19 @@ def run_rollout(
     )
 
 
-def _request(chat: Chat, problem: Problem, prompt: Tensor, prefix: Tensor | None, seeds: tuple[int, ...]) -> Request:
+def _request(
+    sampling: Sampling,
+    prompt: Tensor,
+    prefix: Tensor | None,
+    limit: int | None,
+    seeds: tuple[int, ...],
+    given: str | tuple[Message, ...],
+) -> Request:
     if prefix is None:
-        return Request(prompt_ids=prompt, seeds=seeds, prompt=_as_given(problem, chat))
-    return Request(prompt_ids=torch.cat([prompt, prefix]), seeds=seeds)
+        return Request(prompt_ids=prompt, seeds=seeds, prompt=given, limit=limit)
+    left = sampling.max_new_tokens - len(prefix)
+    limit = left if limit is None else min(left, limit)
+    return Request(prompt_ids=torch.cat([prompt, prefix]), seeds=seeds, limit=limit)
 
 
 def completion_seeds(*parts: int | str, problem: Problem, group: int) -> tuple[int, ...]:

@@ -121,6 +121,15 @@ OWN = (
         method="spear",
     ),
     Quantity(
+        key="deepsearch/nodes",
+        label="Nodes",
+        unit="nodes",
+        digits=1,
+        meaning="nodes of the tree of a problem, mean over problems",
+        rollout=True,
+        method="deepsearch",
+    ),
+    Quantity(
         key="r3/replaced",
         label="Replaced",
         unit="%",

@@ -121,22 +121,22 @@ class _Generator:
 
     def __init__(self, trainer: Trainer, done: int) -> None:
         self.group = trainer.settings.batch.group
+        self.longest: int = trainer.settings.sampling.max_new_tokens
         self.state: Mapping[str, Any] = trainer.method.state
         self.tokens = 0
         self._trainer, self._done = trainer, done
         self._rollouts: list[Rollout] = []
 
     def __call__(self, draws: Sequence[Draw], temperatures: TokenTemperatures | None = None) -> tuple[Group, ...]:
-        """Raises PluginError: completions beyond the group size are wanted. VerifierError: too many verdicts failed."""
+        """Raises PluginError: no completion is wanted. VerifierError: too many verdicts failed."""
         trainer, settings = self._trainer, self._trainer.settings
         if not draws:
             return ()
-        for draw in draws:
-            if not 0 <= draw.first < draw.first + draw.count <= self.group:
-                raise PluginError(
-                    f"method {trainer.method.name!r}: sample: completions {draw.first} to {draw.first + draw.count} of problem "
-                    f"{draw.taken.problem.id!r} are wanted; expected at least one within 0 to {self.group}, as batch.group says"
-                )
+        if wrong := [draw for draw in draws if draw.first < 0 or draw.count < 1]:
+            raise PluginError(
+                f"method {trainer.method.name!r}: sample: {wrong[0].count} completions from number {wrong[0].first} on are "
+                f"wanted of problem {wrong[0].taken.problem.id!r}; expected one at least, from 0 on"
+            )
 
         def sampled(count: int) -> None:
             share = range(len(draws))[trainer.parallel.processes.share(len(draws))]
@@ -148,8 +148,9 @@ class _Generator:
             engine=trainer.engine,
             verifier=trainer.verifier,
             sampling=settings.sampling if temperatures is None else settings.sampling.with_temperatures(temperatures),
-            seeds=[self._seeds(draw.taken)[draw.first : draw.first + draw.count] for draw in draws],
+            seeds=[self._seeds(draw) for draw in draws],
             prefixes=[draw.prefix for draw in draws] if any(draw.prefix is not None for draw in draws) else None,
+            limits=[draw.limit for draw in draws] if any(draw.limit is not None for draw in draws) else None,
             processes=trainer.parallel.processes,
             on_sampled=sampled,
             # Recorded tokens come with their prompts', so that other methods can be scored on the same rollouts.
@@ -182,9 +183,9 @@ class _Generator:
             gather_s=sum(rollout.gather_s for rollout in self._rollouts),
         )
 
-    def _seeds(self, taken: Taken) -> tuple[int, ...]:
-        seed, group = self._trainer.settings.seed, self.group
-        return completion_seeds(seed, "train", self._done, taken.epoch, problem=taken.problem, group=group)
+    def _seeds(self, draw: Draw) -> tuple[int, ...]:
+        seed, (epoch, problem), end = self._trainer.settings.seed, draw.taken, draw.first + draw.count
+        return completion_seeds(seed, "train", self._done, epoch, problem=problem, group=end)[draw.first :]
 
 
 def _sampled_tokens(completion: Completion) -> int:
