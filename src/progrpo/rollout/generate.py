@@ -86,10 +86,7 @@ def run_rollout(
     prompts = [_prompt_ids(problem, model.encode_prompt) for problem in problems]
     prefixes = [None] * len(problems) if prefixes is None else prefixes[share]
     limits = [None] * len(problems) if limits is None else limits[share]
-    requests = [
-        _request(sampling, prompt, prefix, limit, own, _as_given(problem, model.chat))
-        for problem, prompt, prefix, limit, own in zip(problems, prompts, prefixes, limits, seeds, strict=True)
-    ]
+    requests = _requests(model, sampling, problems, seeds, prompts, prefixes, limits)
 
     def whole(index: int, result: Generated) -> Generated:
         return with_prefix(result, prefixes[index], len(prompts[index]), sampling, model)
@@ -134,19 +131,26 @@ def run_rollout(
     )
 
 
-def _request(
+def _requests(
+    model: LanguageModel,
     sampling: Sampling,
-    prompt: Tensor,
-    prefix: Tensor | None,
-    limit: int | None,
-    seeds: tuple[int, ...],
-    given: str | tuple[Message, ...],
-) -> Request:
-    if prefix is None:
-        return Request(prompt_ids=prompt, seeds=seeds, prompt=given, limit=limit)
-    left = sampling.max_new_tokens - len(prefix)
-    limit = left if limit is None else min(left, limit)
-    return Request(prompt_ids=torch.cat([prompt, prefix]), seeds=seeds, limit=limit)
+    problems: Sequence[Problem],
+    seeds: Sequence[tuple[int, ...]],
+    prompts: Sequence[Tensor],
+    prefixes: Sequence[Tensor | None],
+    limits: Sequence[int | None],
+) -> list[Request]:
+    """What an engine is asked: prompt and prefix in one, and no more tokens than there is room for."""
+    requests = []
+    for problem, own, prompt, prefix, limit in zip(problems, seeds, prompts, prefixes, limits, strict=True):
+        if prefix is None:
+            given = _as_given(problem, model.chat)
+            requests.append(Request(prompt_ids=prompt, seeds=own, prompt=given, limit=limit))
+            continue
+        left = sampling.max_new_tokens - len(prefix)
+        most = left if limit is None else min(left, limit)
+        requests.append(Request(prompt_ids=torch.cat([prompt, prefix]), seeds=own, limit=most))
+    return requests
 
 
 def completion_seeds(*parts: int | str, problem: Problem, group: int) -> tuple[int, ...]:
