@@ -85,7 +85,7 @@ class Scripted:
         self.settings = SimpleNamespace(
             batch=SimpleNamespace(prompts=prompts, group=2, steps_per_rollout=1),
             seed=0,
-            sampling=None,
+            sampling=SimpleNamespace(max_new_tokens=10),
             record=SimpleNamespace(tokens=False),
         )
 

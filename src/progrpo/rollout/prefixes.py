@@ -24,8 +24,8 @@ def with_prefix(
 ) -> Generated:
     """What an engine gave for a prompt and a prefix, as completions of the prompt alone; as it is where there is none.
 
-    `sampling.max_new_tokens` limits prefix and continuation together. The engine does not know of the prefix, so that what
-    goes beyond is cut here, and the completion then ends with "length".
+    `sampling.max_new_tokens` limits prefix and continuation together. What an engine gives beyond, because it heeds no
+    `Request.limit`, is cut here, and the completion then ends with "length".
 
     Args:
         prompt: how many tokens it has, those of the prefix not included.
