@@ -1,6 +1,7 @@
 """The verbs as a user types them."""
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -99,6 +100,11 @@ def test_version_and_exit_statuses(here: Here) -> None:
     assert status == 0
     assert "Exit status: 0 done" in out
     assert "--install-completion" in out
+
+
+def test_what_a_library_lacks_for_other_work_is_not_said(here: Here) -> None:
+    here("--version")
+    assert not logging.getLogger("bitsandbytes.backends.cpu.ops").isEnabledFor(logging.WARNING)
 
 
 def test_doctor(here: Here) -> None:

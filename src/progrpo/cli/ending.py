@@ -49,6 +49,8 @@ def _run(app: Callable[[], object]) -> None:
     output.reset()
     logging.basicConfig(level=_log_level(), format="%(levelname)s %(message)s", handlers=[LogHandler()])
     logging.getLogger("huggingface_hub").propagate = False  # it writes its lines itself, and ours would be the second
+    # Transformers imports it with its schedules; that it lacks a kernel for 4 bits on a CPU concerns no other run.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
