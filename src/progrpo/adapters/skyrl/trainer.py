@@ -21,13 +21,13 @@ try:
 except ImportError as error:
     raise HostError(f"SkyRL cannot be imported ({error}): pip install skyrl==0.4.0 (Python 3.12)") from error
 
-KNOWN = "0.4.0"
-"""The version whose source the adapter was written to; SkyRL itself has not been run with it (docs/adapters.md)."""
+TESTED = ("0.4.0",)
+"""The versions that the contract tests were run with (docs/adapters.md)."""
 
 check_host(
     "skyrl",
     version("skyrl"),
-    (),
+    TESTED,
     {
         "RayPPOTrainer._execute_forward_pass": (
             RayPPOTrainer,
@@ -46,7 +46,7 @@ check_host(
         ),
         "RayPPOTrainer._skip_policy_forward": (RayPPOTrainer, "_skip_policy_forward", ("self", "training_input")),
     },
-    remedy=f"pip install skyrl=={KNOWN}",
+    remedy=f"pip install skyrl=={TESTED[-1]}",
 )
 
 _found: ContextVar[RowAdvantages | None] = ContextVar("found", default=None)
@@ -122,7 +122,7 @@ class ProGRPORayTrainer(RayPPOTrainer):
         if result.shape[1] != total - 1:
             raise HostError(
                 f"skyrl {version('skyrl')}: a pass over {total} columns gave {result.shape[1]} log-probs, expected {total - 1}"
-                f"; pip install skyrl=={KNOWN}"
+                f"; pip install skyrl=={TESTED[-1]}"
             )
         known = self._listening
         count = len(known["response_mask"])
