@@ -74,14 +74,14 @@ def test_mixed_groups_stay_and_problems_met_long_ago_are_forgotten() -> None:
     rollouts = Rollouts("rww rww", "rww rww", "www www", buffer_problems=1)
     rollouts.next()
     assert tokens(rollouts.next()) == [[(1, 0), (1, 1), (1, 2)]] * 2
-    assert list(rollouts.generate.state["r3/buffer"]) == ["b"]
+    assert list(rollouts.generate.state["r3_buffer"]) == ["b"]
     assert tokens(rollouts.next()) == [[(2, 0), (2, 1), (2, 2)], [(2, 0), (2, 1), (1, 0)]]
 
 
 def test_what_is_remembered_is_not_written_into() -> None:
     rollouts = Rollouts("rww rww", "www www")
     rollouts.next()
-    before = rollouts.generate.state["r3/buffer"]
+    before = rollouts.generate.state["r3_buffer"]
     kept = {name: {kind: list(entries) for kind, entries in known.items()} for name, known in before.items()}
     rollouts.next()
     assert before == kept

@@ -27,7 +27,7 @@ from progrpo.methods._sampling import plain_groups
 from progrpo.types import Group, WeightedMean
 
 NEEDS = frozenset({"sampled_logprobs"})
-_BUFFER = "r3/buffer"
+_BUFFER = "r3_buffer"
 
 
 class Params(methods.Params):
