@@ -14,9 +14,9 @@ from torch import Tensor
 from progrpo import attention, model_checks
 from progrpo.attention import Layout
 from progrpo.errors import ConfigError, DataError, ModelError
-from progrpo.model import lora
+from progrpo.model import gguf, lora
 from progrpo.model.chat import DEFAULT_CHAT, Chat, TemplateVariables
-from progrpo.model.files import base_of, named_failure, source, tokenizer_source
+from progrpo.model.files import base_of, named_failure, resolve_path, source, tokenizer_source
 from progrpo.model.lora import LoraSettings
 from progrpo.model.precision import Precision
 from progrpo.model.quantized import in_4bit, keep_unpacked
@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 
 class ModelSettings(Settings):
     path: str = Field(min_length=1)
-    """A Hugging Face folder or hub id, or "embedded:countdown", the model that ships in the package."""
+    """A Hugging Face folder or hub id, a GGUF file (FILE.gguf, needs the extra `gguf`), or "embedded:countdown", the model that
+    ships in the package."""
     precision: Precision = "fp32"
     """bf16 runs the forward and backward passes under autocast; weights and optimiser stay float32 in both. fp16 is refused:
     without loss scaling its small gradients become 0."""
@@ -130,12 +131,10 @@ def load_tokenizer(settings: ModelSettings) -> Any:
     Raises:
         ModelError: no such folder or hub id, no tokens in it, or no token to pad with.
     """
-    from transformers import AutoTokenizer
-
     path, where = tokenizer_source(settings.path)
     with named_failure(settings.path):
         extra = {"pad_token": settings.pad_token} if settings.pad_token else {}
-        tokenizer = AutoTokenizer.from_pretrained(path, **where, **extra)
+        tokenizer = _read_tokenizer(path, where, **extra)
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         # What Transformers makes of a folder without a tokenizer's files.
         raise ModelError(
@@ -153,14 +152,21 @@ def load_tokenizer(settings: ModelSettings) -> Any:
 def replaced_pad(settings: ModelSettings) -> frozenset[int]:
     """The id of the tokenizer's own pad token where `model.pad_token` puts another in its place: nothing uses it any more, so
     that the model need not embed it."""
-    from transformers import AutoTokenizer
-
     if not settings.pad_token:
         return frozenset()
     path, where = tokenizer_source(settings.path)
     with named_failure(settings.path):
-        pad_id = AutoTokenizer.from_pretrained(path, **where).pad_token_id
+        pad_id = _read_tokenizer(path, where).pad_token_id
     return frozenset() if pad_id is None else frozenset({pad_id})
+
+
+def _read_tokenizer(path: str, where: Mapping[str, Any], **options: str) -> Any:
+    """By what `tokenizer_source` says."""
+    from transformers import AutoTokenizer
+
+    if "gguf_file" in where:
+        return gguf.read_tokenizer(Path(path) / where["gguf_file"], **options)
+    return AutoTokenizer.from_pretrained(path, **where, **options)
 
 
 def load_model(
@@ -186,6 +192,8 @@ def load_model(
     extra: dict[str, Any] = {} if settings.attention is None else {"attn_implementation": settings.attention}
     if settings.load_in_4bit:
         extra |= in_4bit(device, adapter=settings.lora is not None, precision=settings.precision)
+    if "gguf_file" in where:
+        extra |= gguf.dequantized(in_4bit=settings.load_in_4bit)
     tokenizer = load_tokenizer(settings)
     with named_failure(settings.path), model_checks.no_load_report():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -193,6 +201,8 @@ def load_model(
         )
     model, report = loaded
     model_checks.require_fit(report, settings.path)
+    if "gguf_file" in where:
+        gguf.unmark(model)
     if added:
         model = lora.with_adapter_added(model, added)
     if settings.load_in_4bit:
@@ -213,7 +223,7 @@ def load_model(
         chat=settings.chat,
     )
     if settings.lora is not None:
-        lora.attach(model, settings.lora, path)
+        lora.attach(model, settings.lora, resolve_path(settings.path))
         if adapter is not None:
             lora.read_adapter(model, adapter)
     return wrapped
@@ -319,6 +329,8 @@ def config_of(path: str) -> Any:
 
     source_path, where = source(base_of(path))
     with named_failure(path):
+        if "gguf_file" in where:
+            return gguf.read_config(Path(source_path) / where["gguf_file"])
         return AutoConfig.from_pretrained(source_path, **where)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from progrpo.errors import ModelError
-from progrpo.model import layouts
+from progrpo.model import gguf, layouts
 
 logger = logging.getLogger(__name__)
 
@@ -27,14 +27,15 @@ _HUB_LIMIT_S = float(os.environ.get("HF_HUB_ETAG_TIMEOUT", "2"))
 """How long the hub may take to say whether it has a model. Its own client tries for more than a minute."""
 _UNREADABLE = (ImportError, OSError, ValueError, RuntimeError, LookupError, EOFError, pickle.UnpicklingError)
 """What Transformers and torch raise on files that are damaged, no model's, or of a model that needs more packages."""
-_EXPECTED = "expected a Hugging Face model folder or a hub id that this machine can reach"
+_EXPECTED = "expected a Hugging Face model folder, a GGUF file, or a hub id that this machine can reach"
 
 
 def resolve_path(path: str) -> str:
-    """Turn "embedded:NAME" into the folder inside the package, and check that what can only be a folder is one.
+    """Turn "embedded:NAME" into the folder inside the package, and check that what can only be a folder, or a GGUF file, is
+    one.
 
     Raises:
-        ModelError: no such embedded model; or a folder that is missing or holds no model.
+        ModelError: no such embedded model; or a folder or file that is missing or holds no model.
     """
     if path.startswith(EMBEDDED):
         root = Path(__file__).parent.parent / "embedded"
@@ -44,6 +45,9 @@ def resolve_path(path: str) -> str:
             raise ModelError(f"model {path!r}: not in the package; embedded models: {', '.join(known) or 'none'}")
         return str(folder)
     folder = Path(path).expanduser()
+    if gguf.is_gguf(path):
+        _require_gguf(path, folder)
+        return str(folder)
     if path.startswith((".", "/", "~")) or folder.exists() or not _is_hub_id(path):
         folder = layouts.model_within(folder)
         _require_model_folder(path, folder)
@@ -52,12 +56,15 @@ def resolve_path(path: str) -> str:
 
 
 def source(path: str) -> tuple[str, dict[str, Any]]:
-    """What `from_pretrained` is given: a folder or hub id, and `local_files_only` where the hub's cache must do.
+    """What `from_pretrained` is given: a folder or hub id, and `local_files_only` where the hub's cache must do; or the folder
+    of a GGUF file, and `gguf_file`.
 
     Raises:
         ModelError: see `resolve_path`; or the hub has no such model or cannot be reached, and its cache has none either.
     """
     resolved = resolve_path(path)
+    if gguf.is_gguf(resolved):
+        return gguf.source(Path(resolved))
     if Path(resolved).is_dir():
         return resolved, {}
     from huggingface_hub import constants, try_to_load_from_cache
@@ -105,8 +112,9 @@ def fingerprint(path: str) -> str | None:
     """What tells the weights of a local folder from others, without reading them whole: of each file of weights its name,
     size, and a hash of its first and last MiB (the former holds every tensor's name and shape). None for a hub id."""
     folder = Path(resolve_path(path))
-    files = sorted(one for pattern in ("*.safetensors", "*.bin") for one in folder.glob(pattern))
-    if not folder.is_dir() or not files:
+    inside = sorted(one for pattern in ("*.safetensors", "*.bin") for one in folder.glob(pattern))
+    files = [folder] if gguf.is_gguf(folder) else inside
+    if not files:
         return None
     digest = hashlib.sha256()
     for file in files:
@@ -138,7 +146,7 @@ def named_failure(path: str) -> Iterator[None]:
 def require_readable(path: str) -> None:
     """Raises ModelError if a file of weights in a local folder is cut short; only the files' heads are read."""
     folder = Path(resolve_path(path))
-    damaged = _damaged(folder) if folder.is_dir() else None
+    damaged = _damaged(folder) if folder.exists() else None
     if damaged is not None:
         raise ModelError(
             f"model {path!r}: {damaged[0]} cannot be read ({damaged[1]}): cut short? Copy or download it again"
@@ -149,7 +157,7 @@ def _failure(path: str, error: Exception) -> str:
     lines = str(error).strip().split("\n")
     said = lines[0].rstrip(".") or type(error).__name__
     folder = Path(resolve_path(path))
-    damaged = _damaged(folder) if folder.is_dir() else None
+    damaged = _damaged(folder) if folder.exists() else None
     if damaged is not None:
         return f"model {path!r}: {damaged[0]} cannot be read ({damaged[1]}): cut short? Copy or download it again"
     return f"model {path!r}: cannot be loaded: {said}; {_EXPECTED}"
@@ -159,6 +167,9 @@ def _damaged(folder: Path) -> tuple[Path, str] | None:
     """The first file of weights that its format's reader refuses, and what it says."""
     from safetensors import SafetensorError, safe_open
 
+    if gguf.is_gguf(folder):
+        fault = gguf.damaged(folder)
+        return None if fault is None else (folder, fault)
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, framework="pt"):
@@ -166,6 +177,14 @@ def _damaged(folder: Path) -> tuple[Path, str] | None:
         except (SafetensorError, OSError) as error:
             return file, str(error).split("\n")[0]
     return None
+
+
+def _require_gguf(path: str, file: Path) -> None:
+    if not file.is_file():
+        beside = [one.name for one in file.parent.glob("*") if gguf.is_gguf(one)]
+        near = get_close_matches(file.name, beside, n=1, cutoff=0.6) or beside[:1]
+        hint = f" (did you mean {file.parent / near[0]}?)" if near else ""
+        raise ModelError(f"model {path!r}: no such file{hint}; {_EXPECTED}")
 
 
 def _require_model_folder(path: str, folder: Path) -> None:

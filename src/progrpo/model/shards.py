@@ -19,6 +19,7 @@ from progrpo import model_checks
 from progrpo.model import (
     LanguageModel,
     ModelSettings,
+    gguf,
     load_tokenizer,
     lora,
     pick_device,
@@ -26,7 +27,7 @@ from progrpo.model import (
     replaced_pad,
     wrap_model,
 )
-from progrpo.model.files import named_failure, source
+from progrpo.model.files import named_failure, resolve_path, source
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def load_to_shard(settings: ModelSettings, *, adapter: Path | None = None) -> tu
     if settings.lora is not None:
         for parameter in stored:  # an adapter takes the format of what it is attached to
             parameter.data = _hollow(parameter)
-        lora.attach(model, settings.lora, source(settings.path)[0])
+        lora.attach(model, settings.lora, resolve_path(settings.path))
         if adapter is not None:
             lora.read_adapter(model, adapter)
     for parameter, tensor in stored.items():
@@ -104,6 +105,8 @@ def _read_stored(settings: ModelSettings) -> Any:
 
     path, where = source(settings.path)
     extra: dict[str, Any] = {} if settings.attention is None else {"attn_implementation": settings.attention}
+    if "gguf_file" in where:
+        extra |= gguf.dequantized(in_4bit=settings.load_in_4bit)
     with named_failure(settings.path), model_checks.no_load_report():
         stored_as = _stored_format(path, where)
         if stored_as is None:
@@ -122,6 +125,7 @@ def _read_stored(settings: ModelSettings) -> Any:
         )
         model, report = loaded
         model_checks.require_fit(report, settings.path)
+        gguf.unmark(model)
         return model if stored_as in (None, torch.float32) else _as_if_float32(model, extra)
 
 
@@ -130,6 +134,8 @@ def _stored_format(path: str, where: Mapping[str, Any]) -> torch.dtype | None:
     from huggingface_hub import snapshot_download
     from safetensors import safe_open
 
+    if "gguf_file" in where:
+        return None
     # The names that Transformers reads, so that nothing is downloaded that it would not download.
     files = (
         path
