@@ -211,4 +211,5 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 def test_weights_cannot_be_packed_anew() -> None:
     with pytest.raises(ConfigError, match="model.load_in_4bit"):
-        reading.dequantized(in_4bit=True)
+        reading.dequantized({"gguf_file": "a.gguf"}, in_4bit=True)
+    assert reading.dequantized({}, in_4bit=True) == {}

@@ -100,7 +100,9 @@ def train(
     ),
 )
 def evaluate(
-    model: Annotated[str, typer.Argument(help='a model folder, GGUF file, hub id, run directory, or "embedded:countdown"')],
+    model: Annotated[
+        str, typer.Argument(help='a model folder, GGUF file, hub id, run directory, or "embedded:countdown"')
+    ],
     overrides: EvaluateOverrides = None,
     task: Annotated[
         list[str] | None,
@@ -187,7 +189,9 @@ def score(
     ),
 )
 def shift(
-    model: Annotated[str, typer.Argument(help='a model folder, GGUF file, hub id, run directory, or "embedded:countdown"')],
+    model: Annotated[
+        str, typer.Argument(help='a model folder, GGUF file, hub id, run directory, or "embedded:countdown"')
+    ],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings, e.g. temperature=0.8 task.numbers=3")
     ] = None,

@@ -134,7 +134,7 @@ def load_tokenizer(settings: ModelSettings) -> Any:
     path, where = tokenizer_source(settings.path)
     with named_failure(settings.path):
         extra = {"pad_token": settings.pad_token} if settings.pad_token else {}
-        tokenizer = _read_tokenizer(path, where, **extra)
+        tokenizer = gguf.read_tokenizer(path, where, **extra)
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         # What Transformers makes of a folder without a tokenizer's files.
         raise ModelError(
@@ -156,17 +156,8 @@ def replaced_pad(settings: ModelSettings) -> frozenset[int]:
         return frozenset()
     path, where = tokenizer_source(settings.path)
     with named_failure(settings.path):
-        pad_id = _read_tokenizer(path, where).pad_token_id
+        pad_id = gguf.read_tokenizer(path, where).pad_token_id
     return frozenset() if pad_id is None else frozenset({pad_id})
-
-
-def _read_tokenizer(path: str, where: Mapping[str, Any], **options: str) -> Any:
-    """By what `tokenizer_source` says."""
-    from transformers import AutoTokenizer
-
-    if "gguf_file" in where:
-        return gguf.read_tokenizer(Path(path) / where["gguf_file"], **options)
-    return AutoTokenizer.from_pretrained(path, **where, **options)
 
 
 def load_model(
@@ -192,8 +183,7 @@ def load_model(
     extra: dict[str, Any] = {} if settings.attention is None else {"attn_implementation": settings.attention}
     if settings.load_in_4bit:
         extra |= in_4bit(device, adapter=settings.lora is not None, precision=settings.precision)
-    if "gguf_file" in where:
-        extra |= gguf.dequantized(in_4bit=settings.load_in_4bit)
+    extra |= gguf.dequantized(where, in_4bit=settings.load_in_4bit)
     tokenizer = load_tokenizer(settings)
     with named_failure(settings.path), model_checks.no_load_report():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -201,8 +191,7 @@ def load_model(
         )
     model, report = loaded
     model_checks.require_fit(report, settings.path)
-    if "gguf_file" in where:
-        gguf.unmark(model)
+    gguf.unmark(model, where)
     if added:
         model = lora.with_adapter_added(model, added)
     if settings.load_in_4bit:
@@ -325,13 +314,9 @@ def known_positions(path: str) -> int | None:
 
 def config_of(path: str) -> Any:
     """Raises ModelError if there is no such folder or hub id."""
-    from transformers import AutoConfig
-
     source_path, where = source(base_of(path))
     with named_failure(path):
-        if "gguf_file" in where:
-            return gguf.read_config(Path(source_path) / where["gguf_file"])
-        return AutoConfig.from_pretrained(source_path, **where)
+        return gguf.read_config(source_path, where)
 
 
 def stop_ids_of(model: Any, tokenizer: Any, name: str) -> frozenset[int]:

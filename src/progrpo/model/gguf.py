@@ -5,6 +5,7 @@ Face folders with safetensors. Needs the extra `gguf`.
 """
 
 import copy
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,12 +40,15 @@ def damaged(file: Path) -> str | None:
     return None if head == _MAGIC else "does not begin as GGUF files do"
 
 
-def dequantized(*, in_4bit: bool) -> dict[str, Any]:
-    """Arguments of `from_pretrained` for weights as plain numbers, whatever kernels there are for packed ones.
+def dequantized(where: Mapping[str, Any], *, in_4bit: bool) -> dict[str, Any]:
+    """More arguments of `from_pretrained`, beside those of `where`: weights as plain numbers, whatever kernels there are for
+    packed ones. None for what is no GGUF file.
 
     Raises:
         ConfigError: they are to be packed otherwise.
     """
+    if "gguf_file" not in where:
+        return {}
     if in_4bit:
         raise ConfigError(
             "model.load_in_4bit packs weights as they are read from a Hugging Face folder, and model.path is a GGUF file; save "
@@ -56,40 +60,46 @@ def dequantized(*, in_4bit: bool) -> dict[str, Any]:
     return {} if kind is None else {"quantization_config": kind(dequantize=True)}
 
 
-def unmark(model: Any) -> None:
+def unmark(model: Any, where: Mapping[str, Any]) -> None:
     """Take from a de-quantised model the mark of how it was read: `save_pretrained` refuses what is marked."""
-    quantizer = getattr(model, "hf_quantizer", None)
+    quantizer = getattr(model, "hf_quantizer", None) if "gguf_file" in where else None
     if quantizer is not None:
         quantizer.remove_quantization_config(model)
 
 
-def read_config(file: Path) -> Any:
-    """The configuration in the file. It is read once as long as the file does not change: the vocabulary stands before it, and
-    takes seconds."""
-    return copy.deepcopy(_config(str(file), *_version(file)))
+def read_config(path: str, where: Mapping[str, Any]) -> Any:
+    """The configuration by what `files.source` says. That of a GGUF file is read once as long as the file does not change: its
+    vocabulary stands in between, and takes seconds."""
+    from transformers import AutoConfig
+
+    if "gguf_file" not in where:
+        return AutoConfig.from_pretrained(path, **where)
+    return copy.deepcopy(_config(path, where["gguf_file"], _version(path, where)))
 
 
-def read_tokenizer(file: Path, **options: Any) -> Any:
-    """The tokenizer in the file, likewise."""
-    return copy.deepcopy(_tokenizer(str(file), *_version(file), tuple(sorted(options.items()))))
+def read_tokenizer(path: str, where: Mapping[str, Any], **options: str) -> Any:
+    """The tokenizer by what `files.tokenizer_source` says, likewise."""
+    from transformers import AutoTokenizer
+
+    if "gguf_file" not in where:
+        return AutoTokenizer.from_pretrained(path, **where, **options)
+    return copy.deepcopy(_tokenizer(path, where["gguf_file"], _version(path, where), tuple(sorted(options.items()))))
 
 
-def _version(file: Path) -> tuple[int, int]:
-    found = file.stat()
+def _version(path: str, where: Mapping[str, Any]) -> tuple[int, int]:
+    found = (Path(path) / where["gguf_file"]).stat()
     return found.st_size, found.st_mtime_ns
 
 
 @lru_cache(maxsize=4)
-def _config(file: str, size: int, changed: int) -> Any:
+def _config(folder: str, file: str, version: tuple[int, int]) -> Any:
     from transformers import AutoConfig
 
-    folder, where = source(Path(file))
-    return AutoConfig.from_pretrained(folder, **where)
+    return AutoConfig.from_pretrained(folder, gguf_file=file)
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(file: str, size: int, changed: int, options: tuple[tuple[str, Any], ...]) -> Any:
+def _tokenizer(folder: str, file: str, version: tuple[int, int], options: tuple[tuple[str, str], ...]) -> Any:
     from transformers import AutoTokenizer
 
-    folder, where = source(Path(file))
-    return AutoTokenizer.from_pretrained(folder, **where, **dict(options))
+    return AutoTokenizer.from_pretrained(folder, gguf_file=file, **dict(options))

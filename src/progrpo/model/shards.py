@@ -105,8 +105,7 @@ def _read_stored(settings: ModelSettings) -> Any:
 
     path, where = source(settings.path)
     extra: dict[str, Any] = {} if settings.attention is None else {"attn_implementation": settings.attention}
-    if "gguf_file" in where:
-        extra |= gguf.dequantized(in_4bit=settings.load_in_4bit)
+    extra |= gguf.dequantized(where, in_4bit=settings.load_in_4bit)
     with named_failure(settings.path), model_checks.no_load_report():
         stored_as = _stored_format(path, where)
         if stored_as is None:
@@ -125,7 +124,7 @@ def _read_stored(settings: ModelSettings) -> Any:
         )
         model, report = loaded
         model_checks.require_fit(report, settings.path)
-        gguf.unmark(model)
+        gguf.unmark(model, where)
         return model if stored_as in (None, torch.float32) else _as_if_float32(model, extra)
 
 
