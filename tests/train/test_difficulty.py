@@ -1,5 +1,6 @@
 """Pass rates before training: measured once and kept, what they leave to train on, and the order that they give."""
 
+import importlib
 import json
 import shutil
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from progrpo.errors import ConfigError, RunDirectoryError
 from progrpo.files import read_jsonl
@@ -157,6 +159,55 @@ def test_a_curriculum_goes_from_easy_to_hard(filtered: Make, tmp_path: Path) -> 
     other = sampled(run(filtered(**made | {"seed": 1, "out": str(tmp_path / "other")})), 6)
     assert other != met
     assert [rates[one] for one in other] == [rates[one] for one in met]
+
+
+ENGINE = """
+import torch
+from progrpo.engines import Engine, hf
+from progrpo.engines.hf import Params
+OWN_WEIGHTS = True
+calls = []
+class Noting(Engine):
+    def __init__(self, inner):
+        self.inner, self.capabilities = inner, inner.capabilities
+    def update_weights(self, tensors, version):
+        calls.append(f"version {version}: {len(list(tensors))} tensors")
+        self.inner.update_weights((), version)
+        self.version = version
+    def close(self):
+        calls.append("close")
+    def generate(self, requests, sampling, **kwargs):
+        torch.rand(1)
+        calls.append(len(requests[0].seeds))
+        return self.inner.generate(requests, sampling, **kwargs)
+def make(model, params):
+    return Noting(hf.make(model, params))
+"""
+
+
+def test_an_engine_of_its_own_weights_is_given_them_once_before_it_measures(
+    filtered: Make, make_module: Callable[[str], str], tmp_path: Path
+) -> None:
+    name = make_module(ENGINE)
+    made = filtered(engine={"name": name}, data={**KEPT, "pass_rate_samples": 5}, steps=1)
+    states: list[torch.Tensor] = []
+
+    def listen(event: str, data: Any) -> None:
+        if event == "difficulty":
+            states.append(torch.get_rng_state())
+
+    run(made, listen=listen)
+    calls = importlib.import_module(name).calls
+    # Measured by 5 completions each, trained on groups of 4, by the same engine.
+    assert calls == ["version 0: 27 tensors", 5, 4, "version 1: 27 tensors", "close"]
+    calls.clear()
+    run(made | {"out": str(tmp_path / "again")}, listen=listen)
+    assert calls == ["version 0: 27 tensors", 4, "version 1: 27 tensors", "close"]
+    assert torch.equal(*states)  # what is drawn next does not depend on whether there was something to measure
+    calls.clear()
+    with pytest.raises(ConfigError, match=r"leaves no problem|batch.prompts=4 exceeds the"):
+        run(made | {"out": str(tmp_path / "few"), "data": {"pass_rate": [0.0, 0.0], "pass_rate_samples": 6}})
+    assert calls == ["version 0: 27 tensors", 6, "close"]
 
 
 def test_the_plan_knows_what_is_measured(filtered: Make, settings: Make) -> None:

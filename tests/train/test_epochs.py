@@ -47,7 +47,7 @@ def run(data: dict[str, Any], **kwargs: Any) -> Path:
         (1, 100, 10, None, 10),
         (1, 101, 10, None, 11),  # the last rollout is filled up from the next epoch
         (2.5, 100, 20, 5, 52),  # 250 problems: 13 rollouts of 4 steps each
-        (0.1, 30, 3, None, 1),  # 0.1 * 30 = 3.0000000000000004: one rollout
+        (1.1, 100, 11, None, 10),  # 1.1 * 100 = 110.00000000000001 is 110
         (0.01, 30, 3, None, 1),
     ],
 )
@@ -59,7 +59,7 @@ def test_epochs_are_whole_rollouts(
                      | {"epochs": epochs, "batch": batch}, where="test")  # fmt: skip
     assert in_steps(settings, problems).steps == steps
     # Exactly so many problems are met as that many epochs hold, or up to a rollout more.
-    assert 0 <= steps // settings.batch.steps_per_rollout * prompts - epochs * problems < prompts + 1e-9
+    assert -1e-9 < steps // settings.batch.steps_per_rollout * prompts - epochs * problems < prompts + 1e-9
 
 
 def test_a_run_meets_each_problem_so_often_and_is_resumed_to_the_same_end(in_epochs: Make, tmp_path: Path) -> None:
