@@ -129,7 +129,10 @@ def test_unknown_preset_and_setting() -> None:
         methods.load(Choice(name="progrpo", alhpa=1))
     with pytest.raises(ConfigError, match="alpha: input should be greater than or equal to 0, got -1"):
         methods.load(Choice(name="progrpo", alpha=-1))
-    with pytest.raises(ConfigError, match="unknown preset 'paper'. Presets: none"):
+    with pytest.raises(
+        ConfigError,
+        match="unknown preset 'paper'; it is a preset of .*progrpo.*: method=grpo replaces .* Presets: none",
+    ):
         methods.load(Choice(name="grpo", preset="paper"))
 
 
