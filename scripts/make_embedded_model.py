@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 import yaml
-from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from pretraining_texts import GAMES, Game
 from progrpo.algo.logprobs import token_logprobs
@@ -74,7 +74,7 @@ def draw_batch(
     return tokens, weights
 
 
-def make_optimizers(model: Qwen2ForCausalLM, lr: float) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: PreTrainedModel, lr: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the layers, AdamW for embeddings, norms and biases; both at the same learning rate."""
     inner = {name: p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name}
     outer = [p for name, p in model.named_parameters() if name not in inner]
@@ -82,18 +82,27 @@ def make_optimizers(model: Qwen2ForCausalLM, lr: float) -> list[torch.optim.Opti
         torch.optim.Muon(inner.values(), lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(outer, lr=lr, betas=(0.9, 0.98), weight_decay=0.0),
     ]
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["initial_lr"] = lr
     return optimizers
 
 
 def pretrain(
-    model: Qwen2ForCausalLM, draw: Callable[[], tuple[torch.Tensor, torch.Tensor]], *, steps: int, lr: float
+    model: PreTrainedModel,
+    draw: Callable[[], tuple[torch.Tensor, torch.Tensor]],
+    *,
+    steps: int,
+    lr: float,
+    optimizers: Sequence[torch.optim.Optimizer] = (),
 ) -> None:
-    """Next-token prediction on `steps` batches, linear warm-up over a twentieth of them, then a cosine to 0."""
+    """Next-token prediction on `steps` batches, linear warm-up over a twentieth of them, then a cosine to 0.
+
+    Args:
+        optimizers: at the learning rate `lr`; none takes those of `make_optimizers`.
+    """
     started = time.monotonic()
-    optimizers = make_optimizers(model, lr)
+    optimizers = optimizers or make_optimizers(model, lr)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = lr
     warm = max(1, steps // 20)
     for step in range(steps):
         tokens, weights = draw()
