@@ -46,6 +46,10 @@ def is_list(annotation: Any) -> bool:
     return get_origin(annotation) is tuple and get_args(annotation)[-1:] == (Ellipsis,)
 
 
+SHORT = {"method": "name", "task": "name", "reward": "name", "engine": "name", "model": "path", "parallel": "mode"}
+"""Sections that one value may stand for: method=grpo, model=Qwen/Qwen2.5-0.5B."""
+
+
 class Choice(BaseModel):
     """The choice of one variation: its `name`, and every other key for the `Params` of that file."""
 

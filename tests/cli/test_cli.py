@@ -199,6 +199,22 @@ def test_dry_run_writes_nothing(tmp_path: Path, tiny_folder: Callable[..., Path]
     assert not (tmp_path / "run").exists()
 
 
+def test_a_section_in_short_takes_settings_after_it(
+    tmp_path: Path, tiny_folder: Callable[..., Path], here: Here
+) -> None:
+    recipe = countdown_recipe(tmp_path, tiny_folder())
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"{n}+1=", "answer": n + 1}) + "\n" for n in range(20)))
+    part = f"{{train: {file}, chat: false, held_out_fraction: 0.2}}"
+    words = ("task=mixture", f"task.parts=[{part}]", "method=grpo", "method.aggregate=token", "epochs=2")
+    status, out, _ = here("train", str(recipe), *words, "verify.check_gold=false", "--dry-run")
+    assert status == 0
+    settings = yaml.safe_load(out)
+    assert (settings["task"]["name"], settings["method"]["aggregate"], settings["steps"]) == ("mixture", "token", 0)
+    assert "# source a: " in out
+    assert "# run: 2 epochs = " in out
+
+
 def test_dry_run_says_what_would_stop_the_run(tmp_path: Path, tiny_folder: Callable[..., Path], here: Here) -> None:
     recipe = countdown_recipe(tmp_path, tiny_folder())
     status, out, err = here("train", str(recipe), "task={name: file, train: nowhere.jsonl}", "--dry-run")

@@ -9,8 +9,8 @@ from test_cli import Here
 from progrpo import plugins
 from progrpo.cli.schema import VARIATIONS, models_of, params_of, run_schema
 from progrpo.errors import ConfigError
-from progrpo.settings import Choice, meanings
-from progrpo.train.settings import SHORT, RunSettings, load_settings
+from progrpo.settings import SHORT, Choice, meanings
+from progrpo.train.settings import RunSettings, load_settings
 
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))

@@ -27,8 +27,7 @@ from progrpo.files import make_folder, require_writable, to_json, write_whole
 from progrpo.model import LanguageModel, ModelSettings, count_parameters, load_model
 from progrpo.model.description import describe_model
 from progrpo.rows import read_results
-from progrpo.settings import Choice, apply_overrides, parse, read_overrides, read_yaml
-from progrpo.train.settings import SHORT
+from progrpo.settings import SHORT, Choice, apply_overrides, parse, read_overrides, read_yaml
 
 logger = logging.getLogger(__name__)
 

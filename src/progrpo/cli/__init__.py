@@ -80,10 +80,10 @@ def train(
 ) -> None:
     """Train a model as a recipe says."""
     from progrpo import recipes
-    from progrpo.settings import apply_overrides, read_yaml
+    from progrpo.settings import SHORT, apply_overrides, read_yaml
 
     # What cannot be read is said before the seconds of the imports.
-    apply_overrides(read_yaml(recipes.find(recipe)), overrides or [])
+    apply_overrides(read_yaml(recipes.find(recipe)), overrides or [], short=SHORT)
     with _loading():
         from progrpo.cli.train import run_train
 

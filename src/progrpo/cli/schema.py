@@ -7,8 +7,8 @@ from pydantic import BaseModel
 
 from progrpo import methods, plugins
 from progrpo.files import to_json
-from progrpo.settings import Choice, is_list, meanings
-from progrpo.train.settings import SHORT, RunSettings
+from progrpo.settings import SHORT, Choice, is_list, meanings
+from progrpo.train.settings import RunSettings
 
 VARIATIONS = {"task": "tasks", "reward": "rewards", "method": "methods", "engine": "engines"}
 """Sections that choose a variation, and its package."""

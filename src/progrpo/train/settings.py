@@ -11,7 +11,7 @@ from progrpo.engines import Sampling
 from progrpo.evaluate import EvaluateSettings
 from progrpo.model import ModelSettings
 from progrpo.rollout.verify import VerifySettings
-from progrpo.settings import Choice, NamedChoice, Settings, apply_overrides, parse, read_overrides, read_yaml
+from progrpo.settings import SHORT, Choice, NamedChoice, Settings, apply_overrides, parse, read_overrides, read_yaml
 from progrpo.train.off_policy import OffPolicySettings
 from progrpo.train.parallel import ParallelSettings
 
@@ -294,10 +294,6 @@ class RunSettings(Settings):
 
 def _ahead(rollout: Any) -> bool:
     return bool(rollout.get("ahead")) if isinstance(rollout, Mapping) else getattr(rollout, "ahead", 0) > 0
-
-
-SHORT = {"method": "name", "task": "name", "reward": "name", "engine": "name", "model": "path", "parallel": "mode"}
-"""Sections that one value may stand for: method=grpo, model=Qwen/Qwen2.5-0.5B."""
 
 
 def load_settings(
