@@ -87,6 +87,7 @@ def test_the_site_documents_what_there_is() -> None:
         assert parts[-1] in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}, name
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     if any(importlib.util.find_spec(name) is None for name in ("mkdocs", "material", "mkdocstrings")):
         pytest.skip("mkdocs is missing: pip install 'progrpo[docs]'")
