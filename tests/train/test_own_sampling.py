@@ -1,6 +1,7 @@
 """Methods that sample in their own way, in whole runs: reproducible, resumed to the last bit, and refused where they cannot."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from progrpo.errors import ConfigError
 from progrpo.files import read_jsonl
 from progrpo.rollout.recorded import read_rollouts
 from progrpo.settings import parse
+from progrpo.train import loop
 from progrpo.train.loop import train
-from progrpo.train.rollout_batch import make_rollout_batch
+from progrpo.train.rollout_batch import make_rollout_batch, within_mask
 from progrpo.train.settings import RunSettings
+from progrpo.types import Group, Problem, RolloutBatch, Verdict
+from stand_ins.sampling import completion_of
 
 Make = Callable[..., dict[str, Any]]
 
@@ -170,3 +174,38 @@ def test_deepsearch_s_completions_are_ways_through_its_tree(settings: Make) -> N
     # Two children a node; of each two that ended one is a leaf, so that four leaves want eight nodes or more.
     assert metrics["deepsearch/nodes"] >= 8
     assert metrics["tokens/generated"] <= metrics["deepsearch/nodes"] * 4 * 4
+
+
+def test_a_replay_meets_the_policy_as_it_is(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Clip-Cov reads log-probs before each step: those that were sampled with in a rollout's first, but not in a replay's.
+    read: list[bool] = []
+    plain = loop.refreshed_advantages
+
+    def noted(batch: RolloutBatch, *args: Any, **kwargs: Any) -> Any:
+        made = plain(batch, *args, **kwargs)
+        read.append(batch.replayed and not torch.equal(made[0].old_logprobs, batch.old_logprobs))
+        return made
+
+    monkeypatch.setattr(loop, "refreshed_advantages", noted)
+    path = run(settings(steps=3, method={"name": "spear", "buffer": 2}, optim={"lr": 1e-2}, **QUIET))
+    replays = [row["rollout/replayed"] for row in read_jsonl(path / "metrics.jsonl")]
+    assert sum(replays) > 0
+    assert read == [True] * int(sum(replays))
+
+
+def test_what_is_not_trained_on_is_0_wherever_it_is_known() -> None:
+    completions = (completion_of([5, 6], [7], [0.5]), completion_of([], [8, 9], [0.5, 0.25]))
+    verdict = Verdict(status="wrong", reward=0.0)
+    group = Group(
+        problem=Problem(id="0", prompt=""),
+        prompt_ids=torch.tensor([1]),
+        prompt_logprobs=None,
+        completions=completions,
+        verdicts=(verdict, verdict),
+    )
+    batch = make_rollout_batch([group], frozenset({"entropies"}))
+    assert batch.mask.tolist() == [[False, False, True], [True, True, False]]
+    scored = within_mask(replace(batch, old_logprobs=torch.full((2, 3), -3.0)))
+    assert scored.old_logprobs.tolist() == [[0.0, 0.0, -3.0], [-3.0, -3.0, 0.0]]
+    assert scored.entropies is not None
+    assert scored.entropies.tolist() == [[0.0, 0.0, 0.5], [0.5, 0.25, 0.0]]
