@@ -63,6 +63,25 @@ def test_a_part_made_of_several_is_logged_by_those(part: str) -> None:
     assert verdict.reward == pytest.approx(3.5)
 
 
+def test_a_part_that_brings_parts_of_its_own_keeps_its_reward(make_module: Callable[[str], str]) -> None:
+    """Which is not the sum of its parts."""
+    several = make_module(
+        "from progrpo.types import Verdict\n"
+        "def score(text, problem):\n"
+        "    return Verdict(status='wrong', reward=-1.0, detail='', parts={'a': 1.0, 'expression': 4.0})\n"
+    )
+    plain = load({"name": several}, {"name": "expression"})
+    verdict = plain.length_term(plain.score("2+4", PROBLEM), 16)
+    assert verdict.reward == pytest.approx(-1.0 + 1.0)
+    assert verdict.parts == {"a": 1.0, f"{several}.expression": 4.0, several: -1.0, "expression": 1.0}
+    long = {"name": "length", "over": {"name": several}, "limit_tokens": 20, "buffer_tokens": 8, "weight": 0.5}
+    shaped = load(long, {"name": "expression"})
+    verdict = shaped.length_term(shaped.score("2+4", PROBLEM), 16)
+    assert verdict.reward == pytest.approx(0.5 * (-1.0 - 0.5) + 1.0)
+    more = {"a": 1.0, "length.expression": 4.0, several: -1.0, "length": pytest.approx(-0.5)}
+    assert verdict.parts == {"expression": 1.0} | more
+
+
 def test_one_slow_part_makes_it_slow_and_limits_add_up() -> None:
     both = load({"name": "expression"}, {"name": "math"})
     assert both.slow
@@ -83,6 +102,18 @@ def test_the_first_fault_of_a_gold_counts(part: str) -> None:
         ([{"name": "expression"}, {"name": "expression"}], "'expression' stands twice"),
         ([{"name": "expression", "wrong_rewrad": 1}], "did you mean 'wrong_reward'"),
         ([{"weight": 1.0}], "name"),
+        ([{"name": "combined", "parts": [{"name": "expression"}]}], "combined within combined"),
+        (
+            [
+                {
+                    "name": "length",
+                    "over": {"name": "combined", "parts": [{"name": "expression"}]},
+                    "limit_tokens": 9,
+                    "buffer_tokens": 1,
+                }
+            ],
+            "combined within combined",
+        ),
     ],
 )
 def test_bad_settings_are_refused(parts: list[dict[str, object]], message: str) -> None:

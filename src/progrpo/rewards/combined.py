@@ -7,7 +7,7 @@ reward:
   parts: [{name: math, weight: 1.0}, {name: mylab.rewards.format, weight: 0.2}]
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pydantic import Field, model_validator
@@ -32,7 +32,9 @@ class Params(Settings):
         names = [part.name for part in self.parts]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"parts: {twice[0]!r} stands twice; parts are logged by name")
-        _parts(self)
+        for _, reward in _parts(self):
+            if "combined" in (reward.name, getattr(getattr(reward.params, "over", None), "name", None)):
+                raise ValueError("parts: combined within combined; name its parts here, each with its whole weight")
         return self
 
     @property
@@ -74,9 +76,17 @@ def length_term(verdict: Verdict, tokens: int, params: Params) -> Verdict:
     """Each part's own terms that depend on the length. A verdict that no part gave has none."""
     if not verdict.parts:
         return verdict
-    verdicts = [replace(verdict, reward=verdict.parts[reward.name], parts={}) for _, reward in _parts(params)]
-    shaped = [reward.length_term(one, tokens) for one, (_, reward) in zip(verdicts, _parts(params), strict=True)]
-    return _sum(shaped, params)
+    total, parts = 0.0, dict(verdict.parts)
+    for weight, reward in _parts(params):
+        value = verdict.parts[reward.name]
+        if reward.has("length_term"):
+            shaped = reward.length_term(replace(verdict, reward=value, parts={}), tokens)
+            value = shaped.reward
+            if shaped.parts:
+                del parts[reward.name]
+                _log(parts, reward.name, shaped.parts)
+        total += weight * value
+    return replace(verdict, reward=total, parts=parts)
 
 
 def slow(params: Params) -> bool:
@@ -123,9 +133,15 @@ def _sum(verdicts: list[Verdict], params: Params) -> Verdict:
     total = sum(part.weight * verdict.reward for part, verdict in zip(params.parts, verdicts, strict=True))
     failed = [verdict for verdict in verdicts if verdict.failed]
     leading = failed[0] if failed else verdicts[0]
-    parts: dict[str, float] = {}
+    parts = {
+        name: verdict.reward for name, verdict in zip(names, verdicts, strict=True)
+    }  # what `length_term` goes on from
     for name, verdict in zip(names, verdicts, strict=True):
-        # A part that is made of several itself is logged by them: length over math as math and length.
-        for inner, value in (verdict.parts or {name: verdict.reward}).items():
-            parts[inner if inner not in parts else f"{name}.{inner}"] = value
+        _log(parts, name, verdict.parts)
     return replace(leading, reward=total, parts=parts)
+
+
+def _log(parts: dict[str, float], name: str, of_part: Mapping[str, float]) -> None:
+    """A part that is made of several itself is logged by them, too: length over math as math and length."""
+    for inner, value in of_part.items():
+        parts[inner if inner not in parts else f"{name}.{inner}"] = value
