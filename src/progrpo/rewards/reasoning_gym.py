@@ -97,8 +97,7 @@ def gold_fault(problem: Problem, params: Params) -> str | None:
 
 def prepare(params: Params) -> None:
     """Raises HostError where reasoning-gym is missing."""
-    if find_spec("reasoning_gym") is None:
-        raise HostError(f"reasoning-gym is missing: {INSTALL}")
+    _require_installed()
 
 
 def warm(params: Params) -> None:
@@ -178,8 +177,14 @@ def _refusal(dataset: str, answer: str) -> str | None:
     return None
 
 
+def _require_installed() -> None:
+    if find_spec("reasoning_gym") is None:
+        raise HostError(f"reasoning-gym is missing: {INSTALL}")
+
+
 @lru_cache(maxsize=1)
 def _factory() -> Any:
+    _require_installed()
     try:
         import reasoning_gym
         import reasoning_gym.factory
