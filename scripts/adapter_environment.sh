@@ -8,8 +8,8 @@ host=${1:?$usage}
 folder=${2:?$usage}
 case $host in
 trl) packages=('trl==1.16.0') ;;
-verl) packages=('verl==0.9.1' 'hydra-core>=1.3' 'omegaconf>=2.3' TransferQueue uvicorn cachetools fastapi) ;;
-trinity) packages=('trinity-rft==0.6.0' 'hydra-core>=1.3' 'omegaconf>=2.3') ;;
+verl) packages=('verl==0.9.1' 'hydra-core>=1.3,<1.4' 'omegaconf>=2.3' TransferQueue uvicorn cachetools fastapi) ;;
+trinity) packages=('trinity-rft==0.6.0' 'hydra-core>=1.3,<1.4' 'omegaconf>=2.3') ;;
 verifiers) packages=('verifiers==0.4.0') ;;
 *) echo "$usage" >&2 && exit 2 ;;
 esac
