@@ -232,7 +232,7 @@ def test_help_shows_the_way_in() -> None:
         "load_run(path",
         "class Callback",
     ):
-        assert words in text
+        assert words in text.replace("(\n        ", "(")  # Python 3.13 writes long signatures on several lines
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         _ = progrpo.trian
     assert set(progrpo.__all__) <= set(dir(progrpo))

@@ -88,7 +88,7 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_ones_before(
 
 def test_an_error_of_something_else_is_not_taken_for_the_disk(tiny_model: LanguageModel, tmp_path: Path) -> None:
     policy = Policy(tiny_model, OptimSettings(), steps=9, temperature=1.0)
-    with pytest.raises(Exception, match="pickle") as raised:
+    with pytest.raises(Exception, match="pickle|local object") as raised:
         checkpoint.save(tmp_path, 1, policy, keep=1, method_state={"hook": lambda: None})
     assert not isinstance(raised.value, ProgrpoError)
     assert list(tmp_path.iterdir()) == []

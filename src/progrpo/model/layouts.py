@@ -25,6 +25,8 @@ def model_within(folder: Path) -> Path:
 
 def by_number(folder: Path, start: str) -> list[Path]:
     """The folders within whose names are `start` and a number, ascending."""
+    if not folder.is_dir():  # also of what can be no path, which Python 3.13's glob does not take
+        return []
     named = [one for one in folder.glob(f"{start}*") if one.is_dir() and one.name.removeprefix(start).isdecimal()]
     return sorted(named, key=lambda one: int(one.name.removeprefix(start)))
 
@@ -35,7 +37,7 @@ def merge_command(folder: Path) -> str | None:
     Args:
         folder: what `model_within` gave.
     """
-    if any(one for pattern in WEIGHTS for one in folder.glob(pattern)):
+    if not folder.is_dir() or any(one for pattern in WEIGHTS for one in folder.glob(pattern)):
         return None
     actor = folder.parent if folder.name == "huggingface" else folder
     merge = f"python -m verl.model_merger merge --backend {{}} --local_dir {actor} --target_dir {folder}"
