@@ -247,6 +247,10 @@ def test_only_packages_that_were_named_can_be_imported(box: Box, tmp_path: Path)
     assert isolation._walls(named) == []
     with pytest.raises(SandboxError, match="no such folder"):
         interpreter.find(box.interpreter.path, ("/no/packages",), None)
+    other = tmp_path / "lib" / "python2.7" / "site-packages"
+    other.mkdir(parents=True)
+    with pytest.raises(SandboxError, match=r"site-packages is of Python 2\.7, and programs run on"):
+        interpreter.find(box.interpreter.path, (str(other),), None)
 
 
 def test_installed_packages_are_hidden(box: Box) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def find(wanted: str | None, packages: Sequence[str], user: int | None) -> Inter
         user: the user id that will start it; None: this process's.
 
     Raises:
-        SandboxError: none can be started; the message says why for each.
+        SandboxError: none can be started; the message says why for each. Or `packages` are not there, or of another Python.
     """
     candidates = [wanted] if wanted else _candidates()
     faults = []
@@ -85,6 +86,13 @@ def _describe(answer: dict[str, object], packages: Sequence[str]) -> Interpreter
     missing = [folder for folder in folders if not os.path.isdir(folder)]
     if missing:
         raise SandboxError(f"packages: no such folder: {', '.join(missing)}")
+    for folder in folders:
+        of = re.search(r"/python(\d+\.\d+)/", f"{folder}/")
+        if of is not None and not version.startswith(f"{of[1]}."):
+            raise SandboxError(
+                f"packages: {folder} is of Python {of[1]}, and programs run on {path}, Python {version}: it does not load; "
+                "name packages of that one, or as interpreter a Python of theirs that users without rights can start"
+            )
     hidden = [f"{library}/{name}" for library in libraries for name in ("site-packages", "dist-packages")]
     return Interpreter(
         path=path,
