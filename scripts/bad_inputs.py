@@ -267,7 +267,7 @@ def _(here: Path) -> Given:
     return Given(words=recipe(here, "--dry-run"), limit_bytes=1_000_000, status=1)
 
 
-@case(DISK, "a table for which there is no room (`verify --out`)")
+@case(DISK, "a table on a full disk (`verify --out`)")
 def _(here: Path) -> Given:
     rows = "".join(json.dumps({"id": n, "completion": "\\boxed{1}", "answer": "1"}) + "\n" for n in range(200))
     (here / "answers.jsonl").write_text(rows)

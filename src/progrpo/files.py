@@ -26,7 +26,7 @@ _TORCH_WRITER = ("inline_container", "PytorchStreamWriter", "iostream error")
 
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """The boundary at which a disk that refuses becomes a `StorageError` with the file, the cause and the room left.
+    """The boundary at which a disk that refuses becomes a `StorageError` with the file, the cause and what is free there.
 
     Raises:
         StorageError: the body raised an OSError, or what safetensors and torch raise in its place.
@@ -36,7 +36,7 @@ def storing(path: Path) -> Iterator[None]:
     except StorageError:
         raise
     except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}{_room(path)}") from error
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}{_free_there(path)}") from error
     except Exception as error:
         # safetensors has an error of its own for what the system says; torch does not say it at all
         said = str(error)
@@ -46,10 +46,10 @@ def storing(path: Path) -> Iterator[None]:
             cause = "not all of it was taken"
         else:
             raise
-        raise StorageError(f"{path} cannot be written: {cause}{_room(path)}") from error
+        raise StorageError(f"{path} cannot be written: {cause}{_free_there(path)}") from error
 
 
-def _room(path: Path) -> str:
+def _free_there(path: Path) -> str:
     free = free_bytes(path)
     return "" if free is None else f" ({free / 2**30:.2f} GiB free there)"
 

@@ -43,7 +43,7 @@ def test_equal_tokens_get_equal_numbers() -> None:
     assert corpus.lengths.tolist() == [3, 0, 2]
     assert corpus.vocabulary == 3
     assert corpus.text_of_token.tolist() == [0, 0, 0, 2, 2]
-    assert corpus.room.tolist() == [3, 2, 1, 2, 1]
+    assert corpus.remaining.tolist() == [3, 2, 1, 2, 1]
 
 
 def test_one_string_is_not_a_list_of_texts() -> None:

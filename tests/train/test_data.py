@@ -5,16 +5,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from transformers import AutoTokenizer
 
 from progrpo.api.subject import Subject, find_model
+from progrpo.errors import DataError
 from progrpo.files import read_jsonl
+from progrpo.model.chat import Chat
+from progrpo.model.tokenizer import encode_prompt
+from progrpo.rollout.generate import require_context
 from progrpo.settings import parse
 from progrpo.train.loop import train
-from progrpo.train.plan import make_plan
+from progrpo.train.plan import STOPS, make_plan
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import choose
+from progrpo.types import Problem
 
 Make = Callable[..., dict[str, Any]]
 BRIEF = {"system_prompt": "be brief", "chat_template_kwargs": {"enable_thinking": False}}
@@ -68,6 +74,38 @@ def test_a_system_prompt_is_in_every_prompt_and_stays_with_the_run(
         assert bare.system_prompt is None
     # A model that belongs to no run takes none of it.
     assert find_model(str(folder), Subject(), where="test")[0].system_prompt is None
+
+
+def test_benchmarks_are_checked_with_the_system_prompt(
+    settings: Make, tiny_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A benchmark of plain text cannot have one: found before the run, not at its first evaluation."""
+    made = settings(
+        model={"path": str(tiny_folder(chat=True)), "system_prompt": "be brief"},
+        task={"name": "file", "train": str(sums(tmp_path / "a.jsonl", 4)), "test": str(sums(tmp_path / "b.jsonl", 2))},
+        evaluate={"every": 2, "tasks": ["countdown"]},
+        verify={"check_gold": False},
+    )
+    (stop,) = [line for line in plan(made) if "which no template renders" in line]
+    assert stop.startswith(STOPS)
+    with pytest.raises(DataError, match="which no template renders"):
+        run(made)
+
+
+def test_a_long_system_prompt_counts_where_prompts_are_compared_with_the_context(
+    tiny_folder: Callable[..., Path],
+) -> None:
+    """The first prompt fits to the token and the second, longer by two, does not, however short both are without it."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder(chat=True))
+    chat = Chat(system_prompt="be brief " * 400)
+    first, second = ("what is 3", "what is 3 + 1")
+    problems = [Problem(id=text, prompt=({"role": "user", "content": text},), answer="4") for text in (first, second)]
+    longest = len(encode_prompt(tokenizer, problems[0].prompt, chat))
+    assert longest > 1200  # far more than the prompts themselves could have
+    fits = {"positions": longest + 1, "max_new_tokens": 1, "source": "sums", "chat": chat}
+    require_context(problems[:1], tokenizer, **fits)
+    with pytest.raises(DataError, match="sums: 1 of 2 prompts are too long for a completion of 1 tokens"):
+        require_context(problems, tokenizer, **fits)
 
 
 def test_a_mixture_is_trained_in_its_shares_and_measured_by_source(settings: Make, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 from progrpo.errors import DataError, PluginError, ProgrpoError, StorageError
 from progrpo.model import count_parameters
 from progrpo.settings import parse
-from progrpo.train import room
+from progrpo.train import disk_space
+from progrpo.train.disk_space import predict
 from progrpo.train.loop import train
 from progrpo.train.plan import STOPS, make_plan
-from progrpo.train.room import predict
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import choose, resolve
 
@@ -211,7 +211,7 @@ def test_room_is_counted_in_checkpoints_kept_and_being_written(settings: Make) -
 def test_no_room_for_the_checkpoints(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     made = settings(checkpoint={"every": 2, "keep": 1})
     needed = 2 * 12 * count_parameters(made["model"]["path"])["parameters"]
-    monkeypatch.setattr(room, "free_bytes", lambda path: needed - 1)
+    monkeypatch.setattr(disk_space, "free_bytes", lambda path: needed - 1)
     (line,) = stops(made)
     assert re.search(r"disk has 0.00 GiB left, and the run will need 0.00 GiB for 2 checkpoints", line)
     with pytest.raises(
@@ -219,7 +219,7 @@ def test_no_room_for_the_checkpoints(settings: Make, monkeypatch: pytest.MonkeyP
     ):
         train(parse(RunSettings, made, where="test"))
     assert not Path(made["out"]).exists()
-    monkeypatch.setattr(room, "free_bytes", lambda path: needed)
+    monkeypatch.setattr(disk_space, "free_bytes", lambda path: needed)
     assert not stops(made)
     assert [line for line in plan(made) if line.startswith("warning:") and "the run may need" in line]
 
@@ -227,17 +227,17 @@ def test_no_room_for_the_checkpoints(settings: Make, monkeypatch: pytest.MonkeyP
 def test_checkpoints_that_are_there_count_as_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "checkpoints" / "step-000001").mkdir(parents=True)
     (tmp_path / "checkpoints" / "step-000001" / "file").write_bytes(bytes(1000))
-    monkeypatch.setattr(room, "free_bytes", lambda path: 500)
-    fits = room.Room(checkpoint=750, largest=500, at_once=2, rows=0)
-    assert room.require_room(tmp_path, fits) == []
+    monkeypatch.setattr(disk_space, "free_bytes", lambda path: 500)
+    fits = disk_space.DiskSpace(checkpoint=750, largest=500, at_once=2, rows=0)
+    assert disk_space.require_disk_space(tmp_path, fits) == []
     with pytest.raises(StorageError, match="make room"):
-        room.require_room(tmp_path, replace(fits, checkpoint=751))
+        disk_space.require_disk_space(tmp_path, replace(fits, checkpoint=751))
 
 
 def test_a_limit_on_the_size_of_files_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room.resource, "getrlimit", lambda which: (10, 10))
+    monkeypatch.setattr(disk_space.resource, "getrlimit", lambda which: (10, 10))
     with pytest.raises(StorageError, match="ulimit -f"):
-        room.require_room(tmp_path, room.Room(checkpoint=17, largest=11, at_once=1, rows=0))
+        disk_space.require_disk_space(tmp_path, disk_space.DiskSpace(checkpoint=17, largest=11, at_once=1, rows=0))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from progrpo.errors import ConfigError, ModelError
 from progrpo.model import ModelSettings, known_positions, load_tokenizer
 from progrpo.model.files import EMBEDDED
-from progrpo.rollout.generate import require_room
+from progrpo.rollout.generate import require_context
 from progrpo.rollout.verify import VerifySettings
 from progrpo.settings import Choice, Settings, parse, read_yaml
 from progrpo.train.checkpoint import best_folder, folders, latest_folder
@@ -123,7 +123,7 @@ def check_context(about: ModelSettings, problems: Sequence[Problem], asked: int 
     Raises:
         DataError: a prompt does not.
     """
-    require_room(
+    require_context(
         problems,
         load_tokenizer(about),
         positions=known_positions(about.path),

@@ -55,8 +55,8 @@ class Corpus:
         return np.repeat(np.arange(self.lengths.size), self.lengths)
 
     @property
-    def room(self) -> np.ndarray:
-        """[T] tokens from each one to the end of its text, itself included: an n-gram starts where there is room for n."""
+    def remaining(self) -> np.ndarray:
+        """[T] tokens from each one to the end of its text, itself included: an n-gram starts where n remain."""
         return np.repeat(np.cumsum(self.lengths), self.lengths) - np.arange(self.tokens.size)
 
 
@@ -88,7 +88,7 @@ def distinct_and_all(corpus: Corpus, n: int) -> tuple[int, int]:
     """
     if n < 1:
         raise ValueError(f"n-grams: expected n >= 1, got {n}")
-    starts = np.flatnonzero(corpus.room >= n)
+    starts = np.flatnonzero(corpus.remaining >= n)
     grams = corpus.tokens[starts]
     for offset in range(1, n):
         # A code of the shorter n-gram is below T, so this stays below T * V, far inside 63 bits.

@@ -43,12 +43,12 @@ def bleu_against_others(corpus: Corpus, order: int) -> list[float]:
 def clipped_matches(corpus: Corpus, order: int) -> np.ndarray:
     """[order, n] how many m-grams of each text the others have, m = 1..order, each clipped as BLEU clips."""
     matches = np.zeros((order, corpus.lengths.size), dtype=np.int64)
-    room = corpus.room
+    remaining = corpus.remaining
     starts, texts, grams = np.arange(corpus.tokens.size), corpus.text_of_token, corpus.tokens
     for index in range(order):
         if index:
             # An n-gram that two texts share begins with one that they share: the others need not be looked at again.
-            fits = room[starts] > index
+            fits = remaining[starts] > index
             starts, texts = starts[fits], texts[fits]
             grams = grams[fits] * corpus.vocabulary + corpus.tokens[starts + index]
         if not grams.size:

@@ -133,6 +133,11 @@ def in_rounds(
     return SampledGroups(groups=tuple(kept), stats=stats)
 
 
+def in_words(rounds: int) -> str | None:
+    """What the hook `samples` says of dynamic sampling; None of a single round."""
+    return f"{rounds} rounds of sampling for one batch; set method.max_rounds=1" if rounds > 1 else None
+
+
 def kept_of_rounds(batch: RolloutBatch, rounds: int) -> Bool[Tensor, "P G"]:
     """The sequences that train under dynamic sampling: of mixed groups alone, not of those that fill up. All in one round."""
     mixed = batch.correct.any(dim=1, keepdim=True) & ~batch.correct.all(dim=1, keepdim=True)

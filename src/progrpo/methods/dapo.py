@@ -20,7 +20,7 @@ from torch import Tensor
 
 from progrpo import methods
 from progrpo.algo.aggregate import How
-from progrpo.methods._sampling import in_rounds, is_mixed, kept_of_rounds
+from progrpo.methods._sampling import in_rounds, in_words, is_mixed, kept_of_rounds
 from progrpo.types import RolloutBatch
 
 PRESETS = {
@@ -59,8 +59,7 @@ def rounds(params: Params) -> int:
 
 
 def samples(params: Params) -> str | None:
-    rounds = params.max_rounds
-    return f"{rounds} rounds of sampling for one batch; set method.max_rounds=1" if rounds > 1 else None
+    return in_words(params.max_rounds)
 
 
 def sample(problems: methods.Problems, generate: methods.Generate, params: Params) -> methods.SampledGroups:
@@ -75,6 +74,6 @@ def sequence_keep(batch: RolloutBatch, params: Params) -> Tensor:
 def shape_reward(batch: RolloutBatch, params: Params) -> Tensor:
     if params.limit_tokens is None or params.buffer_tokens is None:
         return batch.rewards
-    room = (params.limit_tokens - params.buffer_tokens - batch.lengths).float() / params.buffer_tokens
-    penalty = room.clamp(-1.0, 0.0)
+    ramp = (params.limit_tokens - params.buffer_tokens - batch.lengths).float() / params.buffer_tokens
+    penalty = ramp.clamp(-1.0, 0.0)
     return batch.rewards + torch.where(batch.lengths > params.limit_tokens, -1.0, penalty)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from progrpo import methods
 from progrpo.algo.aggregate import How
-from progrpo.methods._sampling import in_rounds
+from progrpo.methods._sampling import in_rounds, in_words
 from progrpo.types import Group, RolloutBatch
 
 PRESETS = {"released": {"max_rounds": 10, "kl_coef": 5e-4, "dual_clip": 10.0}}
@@ -43,8 +43,7 @@ def rounds(params: Params) -> int:
 
 
 def samples(params: Params) -> str | None:
-    rounds = params.max_rounds
-    return f"{rounds} rounds of sampling for one batch; set method.max_rounds=1" if rounds > 1 else None
+    return in_words(params.max_rounds)
 
 
 def sample(problems: methods.Problems, generate: methods.Generate, params: Params) -> methods.SampledGroups:

@@ -118,20 +118,20 @@ def doubling_axis(axes: Axes, ks: Sequence[int], label: str = "k") -> None:
 
 
 def value_axis(axes: Axes) -> None:
-    """An x axis of values, with as many ticks as their labels have room; call it when everything is drawn."""
+    """An x axis of values, with as many ticks as have labels that fit; call it when everything is drawn."""
     figure = axes.get_figure(root=True)
-    room = ((figure.get_figwidth() if figure else _WIDTH) * 72 - _EDGES) / _CHARACTER
+    characters = ((figure.get_figwidth() if figure else _WIDTH) * 72 - _EDGES) / _CHARACTER
     low, high = axes.get_xlim()
     for ticks in range(5, 0, -1):
         axes.xaxis.set_major_locator(MaxNLocator(nbins=ticks, steps=_STEPS))
         shown = [value for value in axes.xaxis.get_majorticklocs() if low <= value <= high]
         labels = axes.xaxis.get_major_formatter().format_ticks(shown)
-        if sum(len(label) + 2 for label in labels) <= room:
+        if sum(len(label) + 2 for label in labels) <= characters:
             return
 
 
 def unit_axis(axes: Axes, unit: str) -> None:
-    """Name the unit of y above the axis, where a long one has room; "%" reads fractions as percentages. Call it when
+    """Name the unit of y above the axis, where a long one fits; "%" reads fractions as percentages. Call it when
     everything is drawn.
 
     The margins of y are kept out of where no value can be: below 0 and, of shares, above 1.

@@ -21,7 +21,7 @@ from progrpo.model.tokenizer import encode_prompt
 from progrpo.processes import ALONE, Processes
 from progrpo.rollout.exchange import gather_groups
 from progrpo.rollout.judging import Judging
-from progrpo.rollout.prefixes import with_prefix
+from progrpo.rollout.prefixes import Joined
 from progrpo.rollout.verify import Verifier
 from progrpo.seeds import derive_seed
 from progrpo.types import Group, Message, Problem
@@ -88,21 +88,19 @@ def run_rollout(
     limits = [None] * len(problems) if limits is None else limits[share]
     requests = _requests(model, sampling, problems, seeds, prompts, prefixes, limits)
 
-    def whole(index: int, result: Generated) -> Generated:
-        return with_prefix(result, prefixes[index], len(prompts[index]), sampling, model)
-
+    joined = Joined(prefixes, prompts, sampling, model)
     sampled_problems = count(1)
     with Judging(verifier, problems, on_progress) as judging:
 
         def done(index: int, result: Generated) -> None:
-            judging.begin(index, whole(index, result))
+            judging.begin(index, joined.whole(index, result))
             if on_sampled is not None:
                 on_sampled(next(sampled_problems))
 
         with record_function("generate"):
             generated = engine.generate(requests, sampling, prompt_logprobs=prompt_logprobs, on_done=done)
         check_generated(engine, requests, generated)
-        generated = [whole(index, result) for index, result in enumerate(generated)]
+        generated = [joined.whole(index, result) for index, result in enumerate(generated)]
         sampled = time.perf_counter()
         with record_function("verify"):
             verdicts = judging.finish(generated)
@@ -140,7 +138,7 @@ def _requests(
     prefixes: Sequence[Tensor | None],
     limits: Sequence[int | None],
 ) -> list[Request]:
-    """What an engine is asked: prompt and prefix in one, and no more tokens than there is room for."""
+    """What an engine is asked: prompt and prefix in one, and no more tokens than may follow."""
     requests = []
     for problem, own, prompt, prefix, limit in zip(problems, seeds, prompts, prefixes, limits, strict=True):
         if prefix is None:
@@ -183,22 +181,22 @@ def fit_prompts(
         DataError: a prompt is too long and `drop` is off, or all are; or the tokenizer or its chat template refuses one.
     """
     lengths = [len(_prompt_ids(problem, partial(encode_prompt, tokenizer, chat=chat))) for problem in problems]
-    room = max_prompt_tokens if positions is None else min(max_prompt_tokens, positions - max_new_tokens)
-    long = [index for index, length in enumerate(lengths) if length > room]
+    longest = max_prompt_tokens if positions is None else min(max_prompt_tokens, positions - max_new_tokens)
+    long = [index for index, length in enumerate(lengths) if length > longest]
     if not long:
         return problems, max(lengths, default=0)
     limit = (
         f"longer than data.max_prompt_tokens={max_prompt_tokens}"
-        if room == max_prompt_tokens
+        if longest == max_prompt_tokens
         else f"too long for sampling.max_new_tokens={max_new_tokens} within the model's {positions} positions"
     )
     if not drop:
         raise DataError(_too_long(problems, lengths, long, limit, positions, max_new_tokens, max_prompt_tokens, source))
-    kept = [problem for problem, length in zip(problems, lengths, strict=True) if length <= room]
+    kept = [problem for problem, length in zip(problems, lengths, strict=True) if length <= longest]
     if not kept:
         raise DataError(f"{source}: all {len(problems)} prompts are {limit}")
     logger.warning("%s: %d of %d prompts left out, %s", source, len(long), len(problems), limit)
-    return kept, max(length for length in lengths if length <= room)
+    return kept, max(length for length in lengths if length <= longest)
 
 
 def _too_long(
@@ -223,7 +221,7 @@ def _too_long(
     return f"{said}{shorter}, or data.long_prompts=drop to leave them out, or take a model of more positions"
 
 
-def require_room(
+def require_context(
     problems: Sequence[Problem],
     tokenizer: Any,
     *,
@@ -239,11 +237,11 @@ def require_room(
     Raises:
         DataError: a prompt does not, or the tokenizer or its chat template refuses it; the first is named.
     """
-    room = math.inf if positions is None else positions - max_new_tokens
-    suspects = [one for number, one in enumerate(problems) if not number or _most_tokens(one) > room]
+    longest = math.inf if positions is None else positions - max_new_tokens
+    suspects = [one for number, one in enumerate(problems) if not number or _most_tokens(one, chat) > longest]
     encode = partial(encode_prompt, tokenizer, chat=chat)
     lengths = [len(_prompt_ids(problem, encode)) for problem in suspects]
-    long = [index for index, length in enumerate(lengths) if length > room]
+    long = [index for index, length in enumerate(lengths) if length > longest]
     if positions is None or not long:
         return
     most = positions - max(lengths)
@@ -254,9 +252,9 @@ def require_room(
     )
 
 
-def _most_tokens(problem: Problem) -> int:
+def _most_tokens(problem: Problem, chat: Chat) -> int:
     """More tokens than a prompt can have: four for each character, and what a chat template adds."""
-    prompt = problem.prompt
+    prompt = _as_given(problem, chat)
     texts = [prompt] if isinstance(prompt, str) else [str(message["content"]) for message in prompt]
     return 4 * sum(map(len, texts)) + 1024
 

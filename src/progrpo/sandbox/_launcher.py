@@ -46,8 +46,8 @@ def lower(process: int, kind: int, value: int) -> None:
     _, hard = resource.prlimit(process, kind)
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
-    room = value + 1 if kind == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY else value
-    resource.prlimit(process, kind, (value, room))
+    ceiling = value + 1 if kind == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY else value
+    resource.prlimit(process, kind, (value, ceiling))
 
 
 start()

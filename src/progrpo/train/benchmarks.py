@@ -10,7 +10,7 @@ from progrpo.errors import ConfigError
 from progrpo.evaluate import require_entropies
 from progrpo.evaluate.benchmark import BenchmarkPlan, plan
 from progrpo.evaluate.presets import expand
-from progrpo.rollout.generate import require_room
+from progrpo.rollout.generate import require_context
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier
 from progrpo.settings import Choice
@@ -102,7 +102,14 @@ def usable(
     ready = [replace(one, problems=tuple(without(one.problems, excluded, split=_split(one)))) for one in plans]
     limit = settings.evaluate.max_new_tokens or 1  # what nobody asked for is cut where the model's positions end
     for one in ready:
-        require_room(one.problems, tokenizer, positions=positions, max_new_tokens=limit, source=one.name)
+        require_context(
+            one.problems,
+            tokenizer,
+            positions=positions,
+            max_new_tokens=limit,
+            source=one.name,
+            chat=settings.model.chat,
+        )
     return tuple(ready)
 
 

@@ -18,6 +18,7 @@ from progrpo.rollout.gold import without
 from progrpo.rollout.verify import Verifier
 from progrpo.train import difficulty
 from progrpo.train.benchmarks import bad_golds, plan_benchmarks, usable
+from progrpo.train.disk_space import predict, require_disk_space
 from progrpo.train.footprint import describe, footprint, require_sampling_copy
 from progrpo.train.old_logprobs import rounding
 from progrpo.train.optimizers import require_optimizer
@@ -32,7 +33,6 @@ from progrpo.train.problems import (
     require_rounds,
 )
 from progrpo.train.record import require_free, require_same
-from progrpo.train.room import predict, require_room
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Chosen, Listener, has_run
 from progrpo.train.trackers import require_trackers
@@ -204,9 +204,9 @@ def _benchmarks(settings: RunSettings, listen: Listener) -> Iterator[str]:
 def _disk(settings: RunSettings, splits: dict[str, Any]) -> Iterator[str]:
     out, held_out = Path(str(settings.out)), len(splits.get("held-out", ()))
     settings = in_steps(settings, len(splits.get("training", ())))
-    room = predict(settings, count_parameters(settings.model.path, settings.model.lora)["trained"], held_out)
-    yield f"disk: {room}"
-    yield from (f"warning: {warning}" for warning in require_room(out, room))
+    space = predict(settings, count_parameters(settings.model.path, settings.model.lora)["trained"], held_out)
+    yield f"disk: {space}"
+    yield from (f"warning: {warning}" for warning in require_disk_space(out, space))
 
 
 def _memory(chosen: Chosen, processes: int) -> Iterator[str]:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 from progrpo.methods import Advantages
 from progrpo.train.clock import Clock
+from progrpo.train.disk_space import TOKEN_BYTES
 from progrpo.train.metrics import TOKEN_COLUMNS, correct_by_source, default_confidence, rollout_metrics, rollout_rows
 from progrpo.train.off_policy import off_policy_metrics
-from progrpo.train.room import TOKEN_BYTES
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Trainer
 from progrpo.types import Group, RolloutBatch, WeightedMean

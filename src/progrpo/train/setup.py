@@ -29,6 +29,7 @@ from progrpo.tasks import Task
 from progrpo.train import checkpoint, difficulty
 from progrpo.train.alarms import Alarms
 from progrpo.train.benchmarks import bad_golds, plan_benchmarks, require_measurable, usable
+from progrpo.train.disk_space import predict, require_disk_space
 from progrpo.train.follower import open_run, require_shared
 from progrpo.train.footprint import footprint, require_sampling_copy
 from progrpo.train.old_logprobs import engine_scores, rounding
@@ -38,7 +39,6 @@ from progrpo.train.policy import Policy
 from progrpo.train.problems import fit_splits, in_steps, make_stream, require_epochs, require_rounds
 from progrpo.train.record import RunDirectory, require_free
 from progrpo.train.reference import Reference
-from progrpo.train.room import predict, require_room
 from progrpo.train.settings import RunSettings
 from progrpo.train.start import Start
 from progrpo.train.stream import ProblemStream
@@ -324,13 +324,13 @@ def _in_steps(settings: RunSettings, problems: int, latest: checkpoint.Checkpoin
     if latest is not None:
         _require_ahead(settings, latest)
     trained = count_parameters(settings.model.path, settings.model.lora)["trained"]
-    for warning in require_room(Path(str(settings.out)), predict(settings, trained, held_out=0)):
+    for warning in require_disk_space(Path(str(settings.out)), predict(settings, trained, held_out=0)):
         logger.warning("%s", warning)
     return settings
 
 
 def _require_machine(chosen: Chosen, out: Path, listen: Listener) -> None:
-    """Ask for all that a run needs beside its data and settings: trackers, device, engine, and room on the disk."""
+    """Ask for all that a run needs beside its data and settings: trackers, device, engine, and space on the disk."""
     settings = chosen.settings
     require_trackers(settings)
     chosen.engine.prepare(settings.model.device)
@@ -338,7 +338,7 @@ def _require_machine(chosen: Chosen, out: Path, listen: Listener) -> None:
     listen("prepare", {"doing": "reading the model's configuration"})
     size = count_parameters(settings.model.path, settings.model.lora)
     settings.sampling.stop_ids(size["vocabulary"])
-    for warning in require_room(out, predict(settings, size["trained"], held_out=0)):
+    for warning in require_disk_space(out, predict(settings, size["trained"], held_out=0)):
         logger.warning("%s", warning)
 
 

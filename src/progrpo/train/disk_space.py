@@ -21,7 +21,7 @@ _GIB = 2**30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Room:
+class DiskSpace:
     """What a run writes, in bytes.
 
     Attributes:
@@ -49,7 +49,7 @@ class Room:
         )
 
 
-def predict(settings: RunSettings, parameters: int, held_out: int) -> Room:
+def predict(settings: RunSettings, parameters: int, held_out: int) -> DiskSpace:
     """What the run will write.
 
     Args:
@@ -66,7 +66,7 @@ def predict(settings: RunSettings, parameters: int, held_out: int) -> Room:
         {True: written, False: 0, "checkpoints": min(checkpoints, keep)}[settings.record.tokens] if written else 0
     )
     evaluations = 1 + -(-settings.steps // settings.evaluate.every) if settings.evaluate.every else 0
-    return Room(
+    return DiskSpace(
         checkpoint=int(parameters * (_WEIGHT + settings.optim.state_bytes)),
         largest=int(parameters * max(_WEIGHT, settings.optim.state_bytes)),
         at_once=min(checkpoints, keep + 1) + (settings.checkpoint.best is not None),
@@ -77,8 +77,8 @@ def predict(settings: RunSettings, parameters: int, held_out: int) -> Room:
     )
 
 
-def require_room(out: Path, room: Room) -> list[str]:
-    """Compare what the checkpoints take with what the disk has left; those that a resumed run has count as room.
+def require_disk_space(out: Path, space: DiskSpace) -> list[str]:
+    """Compare what the checkpoints take with what the disk has left; those that a resumed run has count as free.
 
     Returns:
         Warnings: the checkpoints fit, and the longest possible rollouts and evaluations would not.
@@ -88,22 +88,22 @@ def require_room(out: Path, room: Room) -> list[str]:
     """
     free = free_bytes(out)
     allowed, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-    if allowed != resource.RLIM_INFINITY and allowed < room.largest:
+    if allowed != resource.RLIM_INFINITY and allowed < space.largest:
         raise StorageError(
-            f"{out}: a checkpoint has a file of {room.largest / _GIB:.2f} GiB, and this process may write none above "
+            f"{out}: a checkpoint has a file of {space.largest / _GIB:.2f} GiB, and this process may write none above "
             f"{allowed / _GIB:.2f} (ulimit -f); raise the limit"
         )
     if free is None:
         return []
     held = sum(file.stat().st_size for folder in folders(out / "checkpoints") for file in folder.rglob("*"))
-    lacking = room.checkpoints - held - free
+    lacking = space.checkpoints - held - free
     if lacking > 0:
         raise StorageError(
-            f"{out}: the disk has {free / _GIB:.2f} GiB left, and the run will need {room}; make room, choose another disk "
+            f"{out}: the disk has {free / _GIB:.2f} GiB left, and the run will need {space}; make room, choose another disk "
             "with out=DIRECTORY, or lower checkpoint.keep"
         )
-    if lacking + room.rows > 0:
+    if lacking + space.rows > 0:
         return [
-            f"{out}: the disk has {free / _GIB:.2f} GiB left, and the run may need {room}; record.rollouts_every writes fewer"
+            f"{out}: the disk has {free / _GIB:.2f} GiB left, and the run may need {space}; record.rollouts_every writes fewer"
         ]
     return []
