@@ -8,14 +8,7 @@ from progrpo.errors import ConfigError
 from progrpo.measures import load
 from progrpo.measures.cover import Params, covered, measure
 from progrpo.settings import Choice
-from progrpo.types import ProblemResult, Sample
-
-counts = st.integers(1, 40).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n)))
-
-
-def judged(n: int, c: int) -> ProblemResult:
-    samples = tuple(Sample(text="", status="correct" if index < c else "wrong") for index in range(n))
-    return ProblemResult(problem="p", samples=samples)
+from stand_ins.judged import counts, judged
 
 
 def test_by_hand() -> None:

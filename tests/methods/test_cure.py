@@ -1,4 +1,3 @@
-import math
 from dataclasses import replace
 
 import pytest
@@ -20,6 +19,7 @@ from stand_ins.batch_steps import (
     tokens_of,
 )
 from stand_ins.every_method import load
+from stand_ins.naive_methods import clipped, each_token, naive_grpo, naive_loss
 from stand_ins.sampling import ScriptedGenerate, ScriptedProblems
 
 
@@ -94,44 +94,30 @@ def test_what_it_is_asked_and_refuses() -> None:
 def with_prefixes(batch: RolloutBatch, seed: int) -> tuple[RolloutBatch, list[int]]:
     """The batch with the first tokens of some sequences fed and not sampled; how many of each."""
     draw = torch.Generator().manual_seed(seed)
-    given = [int(torch.randint(0, length + 1, (1,), generator=draw)) if length else 0 for length in lengths_of(batch)]
-    mask = batch.mask & (torch.arange(batch.mask.shape[1])[None] >= torch.tensor(given)[:, None])
-    return replace(batch, mask=mask, old_logprobs=batch.old_logprobs * mask), given
+    prefixes = [
+        int(torch.randint(0, length + 1, (1,), generator=draw)) if length else 0 for length in lengths_of(batch)
+    ]
+    mask = batch.mask & (torch.arange(batch.mask.shape[1])[None] >= torch.tensor(prefixes)[:, None])
+    return replace(batch, mask=mask, old_logprobs=batch.old_logprobs * mask), prefixes
 
 
-def naive(batch: RolloutBatch, now: Table, given: list[int]) -> tuple[float, Table]:
+def naive(batch: RolloutBatch, now: Table, prefixes: list[int]) -> tuple[float, Table]:
     """The mean over the tokens that were sampled, of all groups together, of the clipped surrogate, as loops."""
-    group = batch.rewards.shape[1]
-    old = tokens_of(batch.old_logprobs, lengths_of(batch))
-    total = sum(len(row) - own for row, own in zip(now, given, strict=True))
-    loss, gradient = 0.0, []
-    for n, row in enumerate(now):
-        rewards = rewards_of(batch)[n // group]
-        known = [reward for reward in rewards if not math.isnan(reward)]
-        mean = sum(known) / len(known) if known else 0.0
-        spread = math.sqrt(sum((r - mean) ** 2 for r in known) / (len(known) - 1)) if len(known) > 1 else 0.0
-        reward = rewards[n % group]
-        advantage = 0.0 if math.isnan(reward) or spread == 0 else (reward - mean) / (spread + 1e-6)
-        slopes = []
-        for t, value in enumerate(row):
-            if t < given[n]:
-                slopes.append(0.0)
-                continue
-            ratio = math.exp(value - old[n][t])
-            held = min(max(ratio, 0.8), 1.28)
-            loss -= min(ratio * advantage, held * advantage) / total
-            slopes.append(-ratio * advantage / total if ratio * advantage <= held * advantage else 0.0)
-        gradient.append(slopes)
-    return loss, gradient
+    lengths = lengths_of(batch)
+    plain = each_token(naive_grpo(rewards_of(batch)), lengths)
+    advantages = [[0.0] * prefix + row[prefix:] for row, prefix in zip(plain, prefixes, strict=True)]
+    share = 1 / (sum(lengths) - sum(prefixes))
+    old = tokens_of(batch.old_logprobs, lengths)
+    return naive_loss(now, old, advantages, [share] * len(now), clipped(0.8, 1.28))
 
 
 @pytest.mark.parametrize("seeds", SEEDS)
 def test_it_is_the_mean_over_sampled_tokens_written_as_loops(seeds: range) -> None:
     method = load("cure")
     for seed in seeds:
-        batch, given = with_prefixes(random_batch(seed), seed)
+        batch, prefixes = with_prefixes(random_batch(seed), seed)
         now = drifted(random_batch(seed), seed, 0.3)  # the model knows the prefix's log-probs; nobody may
-        loss, gradient = naive(batch, tokens_of(now, lengths_of(batch)), given)
+        loss, gradient = naive(batch, tokens_of(now, lengths_of(batch)), prefixes)
         found = take_step(method, batch, now)
         assert_same_step(found, loss, gradient, batch.mask)
         order = torch.randperm(9, generator=torch.Generator().manual_seed(seed))
@@ -141,7 +127,7 @@ def test_it_is_the_mean_over_sampled_tokens_written_as_loops(seeds: range) -> No
 def test_without_prefixes_its_loss_is_dapo_s() -> None:
     batch = random_batch(3)
     now = drifted(batch, 3, 0.3)
-    own = take_step(load("cure"), batch, now)
-    other = take_step(load("dapo", aggregate="token"), batch, now)
-    assert own.loss == other.loss
-    assert torch.equal(own.gradient, other.gradient)
+    cure = take_step(load("cure"), batch, now)
+    dapo = take_step(load("dapo", aggregate="token"), batch, now)
+    assert cure.loss == dapo.loss
+    assert torch.equal(cure.gradient, dapo.gradient)

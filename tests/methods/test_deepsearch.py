@@ -18,6 +18,7 @@ from stand_ins.batch_steps import (
     tokens_of,
 )
 from stand_ins.every_method import load
+from stand_ins.naive_methods import clipped, naive_loss
 from stand_ins.sampling import ScriptedGenerate, ScriptedProblems
 
 SMALL = {"depth": 2, "width": 2}
@@ -138,31 +139,20 @@ def with_ways(batch: RolloutBatch, seed: int) -> RolloutBatch:
 
 def naive(batch: RolloutBatch, now: Table, std: bool) -> tuple[float, Table]:
     """Each token's advantage is its node's score less the leaves' mean; the mean over all tokens, as loops."""
-    group = batch.rewards.shape[1]
-    old = tokens_of(batch.old_logprobs, lengths_of(batch))
-    total = sum(map(len, now))
-    loss, gradient = 0.0, []
+    group, advantages = batch.rewards.shape[1], []
     for n, row in enumerate(now):
         p, g = divmod(n, group)
         known = [k for k in range(group) if batch.judged[p, k]]
         leaves = [1.0 if batch.correct[p, k] else -1.0 for k in known]
         mean = sum(leaves) / len(leaves) if leaves else 0.0
         spread = math.sqrt(sum((leaf - mean) ** 2 for leaf in leaves) / len(leaves)) if leaves else 0.0
-        slopes = []
+        silent = g not in known or (std and spread == 0)
         way = batch.state["deepsearch/nodes"][n]
-        for t, value in enumerate(row):
-            node = max(k for k, (start, _) in enumerate(way) if start <= t)
-            leaf = 1.0 if batch.correct[p, g] else -1.0
-            score = leaf if node == len(way) - 1 else math.tanh(way[node][1])
-            advantage = (score - mean) / (spread + 1e-6 if std else 1.0)
-            if g not in known or (std and spread == 0):
-                advantage = 0.0
-            ratio = math.exp(value - old[n][t])
-            held = min(max(ratio, 0.8), 1.28)
-            loss -= min(ratio * advantage, held * advantage) / total
-            slopes.append(-ratio * advantage / total if ratio * advantage <= held * advantage else 0.0)
-        gradient.append(slopes)
-    return loss, gradient
+        scores = [math.tanh(value) for _, value in way[:-1]] + [1.0 if batch.correct[p, g] else -1.0]
+        nodes = [max(k for k, (start, _) in enumerate(way) if start <= t) for t in range(len(row))]
+        advantages.append([0.0 if silent else (scores[k] - mean) / (spread + 1e-6 if std else 1.0) for k in nodes])
+    old = tokens_of(batch.old_logprobs, lengths_of(batch))
+    return naive_loss(now, old, advantages, [1 / sum(map(len, now))] * len(now), clipped(0.8, 1.28))
 
 
 @pytest.mark.parametrize("scale", ["none", "std"])

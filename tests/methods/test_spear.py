@@ -19,6 +19,7 @@ from stand_ins.batch_steps import (
     tokens_of,
 )
 from stand_ins.every_method import load
+from stand_ins.naive_methods import clipped, each_token, naive_loss
 from stand_ins.sampling import ScriptedGenerate, ScriptedProblems
 
 
@@ -98,16 +99,18 @@ def test_completions_of_a_problem_stay_together_and_the_rest_waits() -> None:
     rollouts = Rollouts(load("spear", buffer=8), two_right)
     for _ in range(4):  # 16 > 12: eight are drawn, of four to eight problems, two a rollout
         rollouts.next()
-    seen = []
-    while True:
+    seen, problems = [], []
+    for _ in range(9):
         made = rollouts.next()
         if not rollouts.replay:
             break
         for group in made.groups:
-            own = [one.seed for one in group.completions if one.trained is None]
-            assert own == sorted(own)
-            seen += [(group.problem.id, seed) for seed in own]
+            replayed = [one.seed for one in group.completions if one.trained is None]
+            assert replayed == sorted(replayed)
+            seen += [(group.problem.id, seed) for seed in replayed]
+            problems += [group.problem.id] if replayed else []
     assert len(seen) == len(set(seen)) == 8
+    assert len(problems) == len(set(problems)) < 8
 
 
 def test_old_ones_leave_and_groups_that_are_all_right_give_nothing() -> None:
@@ -146,24 +149,11 @@ def replayed(batch: RolloutBatch, seed: int, weight: float) -> RolloutBatch:
 
 def naive(batch: RolloutBatch, now: Table, longest: int, weight: float) -> tuple[float, Table]:
     """A = r - 0.3; weight / (sequences that are trained * longest) * the sum of the clipped surrogate, as loops."""
-    group = batch.rewards.shape[1]
-    own = [bool(row.any()) for row in batch.mask]
-    old = tokens_of(batch.old_logprobs, lengths_of(batch))
-    scale = weight / (sum(own) * longest)
-    loss, gradient = 0.0, []
-    for n, row in enumerate(now):
-        reward = rewards_of(batch)[n // group][n % group]
-        advantage = 0.0 if math.isnan(reward) else reward - 0.3
-        slopes = []
-        for t, value in enumerate(row):
-            ratio = math.exp(value - old[n][t]) if own[n] else 0.0
-            held = min(max(ratio, 0.8), 1.28)
-            if own[n]:
-                loss -= scale * min(ratio * advantage, held * advantage)
-            inside = own[n] and ratio * advantage <= held * advantage
-            slopes.append(-scale * ratio * advantage if inside else 0.0)
-        gradient.append(slopes)
-    return loss, gradient
+    kept, lengths = batch.mask.any(dim=1).tolist(), lengths_of(batch)
+    centred = [[0.0 if math.isnan(reward) else reward - 0.3 for reward in row] for row in rewards_of(batch)]
+    factors = [weight / (sum(kept) * longest) if trains else 0.0 for trains in kept]
+    old = tokens_of(batch.old_logprobs, lengths)
+    return naive_loss(now, old, each_token(centred, lengths), factors, clipped(0.8, 1.28))
 
 
 @pytest.mark.parametrize("seeds", SEEDS)

@@ -184,6 +184,7 @@ def test_a_run_from_the_file(written: Any, tmp_path: Path) -> None:
     assert (checkpoint / "model.safetensors").is_file()
     load(checkpoint)
     train({**settings, "steps": 2}, resume=True, progress=False)
+    assert (tmp_path / "run" / "checkpoints" / "step-000002" / "model.safetensors").is_file()
 
 
 # --- without the package ---

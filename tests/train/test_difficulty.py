@@ -20,6 +20,7 @@ from progrpo.train.plan import make_plan
 from progrpo.train.settings import DataSettings, RunSettings
 from progrpo.train.setup import choose
 from progrpo.types import Problem
+from stand_ins.noting_engine import ENGINE
 
 Make = Callable[..., dict[str, Any]]
 FIVE = [Problem(id=name, prompt="") for name in "abcde"]
@@ -161,34 +162,10 @@ def test_a_curriculum_goes_from_easy_to_hard(filtered: Make, tmp_path: Path) -> 
     assert [rates[one] for one in other] == [rates[one] for one in met]
 
 
-ENGINE = """
-import torch
-from progrpo.engines import Engine, hf
-from progrpo.engines.hf import Params
-OWN_WEIGHTS = True
-calls = []
-class Noting(Engine):
-    def __init__(self, inner):
-        self.inner, self.capabilities = inner, inner.capabilities
-    def update_weights(self, tensors, version):
-        calls.append(f"version {version}: {len(list(tensors))} tensors")
-        self.inner.update_weights((), version)
-        self.version = version
-    def close(self):
-        calls.append("close")
-    def generate(self, requests, sampling, **kwargs):
-        torch.rand(1)
-        calls.append(len(requests[0].seeds))
-        return self.inner.generate(requests, sampling, **kwargs)
-def make(model, params):
-    return Noting(hf.make(model, params))
-"""
-
-
 def test_an_engine_of_its_own_weights_is_given_them_once_before_it_measures(
     filtered: Make, make_module: Callable[[str], str], tmp_path: Path
 ) -> None:
-    name = make_module(ENGINE)
+    name = make_module(ENGINE + "OWN_WEIGHTS = True\n")
     made = filtered(engine={"name": name}, data={**KEPT, "pass_rate_samples": 5}, steps=1)
     states: list[torch.Tensor] = []
 
@@ -205,7 +182,7 @@ def test_an_engine_of_its_own_weights_is_given_them_once_before_it_measures(
     assert calls == ["version 0: 27 tensors", 4, "version 1: 27 tensors", "close"]
     assert torch.equal(*states)  # what is drawn next does not depend on whether there was something to measure
     calls.clear()
-    with pytest.raises(ConfigError, match=r"leaves no problem|batch.prompts=4 exceeds the"):
+    with pytest.raises(ConfigError, match=r"leaves no problem: of 24 problems 0 are too hard"):
         run(made | {"out": str(tmp_path / "few"), "data": {"pass_rate": [0.0, 0.0], "pass_rate_samples": 6}})
     assert calls == ["version 0: 27 tensors", 6, "close"]
 

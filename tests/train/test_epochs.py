@@ -55,8 +55,7 @@ def test_epochs_are_whole_rollouts(
     epochs: float, problems: int, prompts: int, minibatch: int | None, steps: int
 ) -> None:
     batch = {"prompts": prompts, "minibatch_prompts": minibatch}
-    settings = parse(RunSettings, {**BARE, "model": {"path": "m"}, "task": {"name": "file"}, "method": {"name": "grpo"}}
-                     | {"epochs": epochs, "batch": batch}, where="test")  # fmt: skip
+    settings = load_settings(BARE | {"epochs": epochs, "batch": batch})
     assert in_steps(settings, problems).steps == steps
     # Exactly so many problems are met as that many epochs hold, or up to a rollout more.
     assert -1e-9 < steps // settings.batch.steps_per_rollout * prompts - epochs * problems < prompts + 1e-9

@@ -1,6 +1,7 @@
 """The same run, started by each launcher as a user would: two processes that give what one gives."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -36,10 +37,16 @@ def by_accelerate(program: Sequence[str]) -> list[subprocess.Popen[str]]:
     return [_start([sys.executable, *launcher, "--main_process_port", str(free_port()), *program])]
 
 
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
 def by_srun(program: Sequence[str]) -> list[subprocess.Popen[str]]:
     """What Slurm's srun does: a task for each process, told of the others by variables of its own."""
-    while (port := free_port()) >= 40_000:  # the processes meet at 20,000 + the job's number
-        pass
+    port = next(
+        filter(_is_free, range(20_000 + os.getpid() % 10_000, 40_000))
+    )  # they meet at 20,000 + the job's number
     job = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_SRUN_COMM_HOST": "127.0.0.1", "SLURM_JOB_ID": str(port - 20_000)}
     ranks = [{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
     return [_start([sys.executable, *program], **job, **rank) for rank in ranks]
@@ -56,7 +63,11 @@ def test_two_processes_of_a_launcher_train_as_one(
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(several))
     started = start(["-m", "progrpo", "train", str(recipe)])
-    outputs = [process.communicate(timeout=300)[0] for process in started]
+    try:
+        outputs = [process.communicate(timeout=300)[0] for process in started]
+    finally:
+        for process in started:
+            process.kill()
     assert [process.returncode for process in started] == [0] * len(started), "\n".join(outputs)
     alone = train(parse(RunSettings, several | {"out": str(tmp_path / "alone")}, where="test"))
     ours, theirs = (read_jsonl(path / "metrics.jsonl") for path in (alone.path, tmp_path / "several"))

@@ -22,6 +22,7 @@ from progrpo.settings import Choice, parse
 from progrpo.train.loop import train
 from progrpo.train.memory import PeakMemory
 from progrpo.train.settings import RunSettings
+from stand_ins.noting_engine import ENGINE
 
 Make = Callable[..., dict[str, Any]]
 MakeModule = Callable[[str], str]
@@ -342,28 +343,6 @@ def test_every_position_the_trainer_forwards_is_counted_in_its_step(
     # scored again before the second step: all of its tokens went to the head at least once
     assert refreshed[1]["tokens/forwarded"] > refreshed[1]["tokens/trained"]
     assert refreshed[1]["tokens/logit_row_share"] <= 1.0
-
-
-ENGINE = '''
-"""The engine "hf", noting when it is given the weights and when it is to generate."""
-from progrpo.engines import Engine, hf
-from progrpo.engines.hf import Params
-calls = []
-class Noting(Engine):
-    def __init__(self, inner):
-        self.inner, self.capabilities = inner, inner.capabilities
-    def update_weights(self, tensors, version):
-        calls.append(f"version {version}: {len(list(tensors))} tensors")
-        self.inner.update_weights((), version)
-        self.version = version
-    def close(self):
-        calls.append("close")
-    def generate(self, requests, sampling, **kwargs):
-        calls.append(len(requests[0].seeds))
-        return self.inner.generate(requests, sampling, **kwargs)
-def make(model, params):
-    return Noting(hf.make(model, params))
-'''
 
 
 def test_the_engine_is_given_the_weights_after_the_updates_of_each_rollout(

@@ -28,6 +28,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "dapo": {"method": {"name": "dapo", "max_rounds": 2}},
     "cure": {"method": {"name": "cure", "continuations": 1, "least_characters": 1}},
     "spear": {"method": {"name": "spear", "buffer": 2}},
+    "r3": {"method": {"name": "r3", "samples": 1}},
     "deepsearch": {"method": {"name": "deepsearch", "depth": 3, "width": 2}},
 }
 CLOCK = ("time/", "memory/", "tokens/forwarded", "tokens/padding", "tokens/repeated", "tokens/logit")

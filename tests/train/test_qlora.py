@@ -21,9 +21,9 @@ from progrpo.train.settings import RunSettings
 Make = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(autouse=True)
-def _bitsandbytes(lacks: Callable[[str], NoReturn], request: pytest.FixtureRequest) -> None:
-    if "without" not in request.node.name and find_spec("bitsandbytes") is None:
+@pytest.fixture
+def bitsandbytes(lacks: Callable[[str], NoReturn]) -> None:
+    if find_spec("bitsandbytes") is None:
         lacks("bitsandbytes is missing: pip install 'progrpo[qlora]'")
 
 
@@ -43,6 +43,7 @@ def logits(model: Any) -> torch.Tensor:
     return result
 
 
+@pytest.mark.usefixtures("bitsandbytes")
 def test_gradients_pass_through_the_base_also_after_sampling(tiny_folder: Callable[..., Path]) -> None:
     quantized = in_4_bits(tiny_folder()).model
     with torch.no_grad():
@@ -66,6 +67,7 @@ def test_gradients_pass_through_the_base_also_after_sampling(tiny_folder: Callab
     assert seen == 2 * 7 * 2  # A and B of 7 matrices of 2 layers
 
 
+@pytest.mark.usefixtures("bitsandbytes")
 def test_merged_weights_are_the_adapter_on_the_numbers_of_the_4_bits(tiny_folder: Callable[..., Path]) -> None:
     model = in_4_bits(tiny_folder()).model
     plain = AutoModelForCausalLM.from_pretrained(tiny_folder())
@@ -75,6 +77,7 @@ def test_merged_weights_are_the_adapter_on_the_numbers_of_the_4_bits(tiny_folder
     torch.testing.assert_close(logits(plain), logits(model), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("bitsandbytes")
 def test_a_run_samples_from_what_it_trains_and_merges_it(settings: Make, tmp_path: Path) -> None:
     made = settings(evaluate={"every": 0}, checkpoint={"every": 4, "merged": True}, out=str(tmp_path / "run"))
     made["model"] = made["model"] | {"lora": {"r": 4}, "load_in_4bit": True}

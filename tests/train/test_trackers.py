@@ -61,8 +61,10 @@ class Told:
                 told.starts["tensorboard"].append({"log_dir": log_dir, "purge_step": purge_step})
 
             def add_text(self, tag: str, text: str, step: int) -> None:
-                told.starts["tensorboard"][-1].setdefault(tag, (text, step))
-                told.tables["tensorboard"] += [(step, text)] if tag == "samples" else []
+                if tag == "samples":
+                    told.tables["tensorboard"].append((step, text))
+                else:
+                    told.starts["tensorboard"][-1][tag] = (text, step)
 
             def add_scalar(self, key: str, value: float, step: int) -> None:
                 told.rows["tensorboard"].append((step, {key: value}))

@@ -13,7 +13,7 @@ from progrpo import schema
 from progrpo.api.run import TrainingRun
 from progrpo.cli.evaluate import run_evaluate
 from progrpo.cli.train import run_train
-from progrpo.errors import CheckpointError, ConfigError, DataError, ModelError
+from progrpo.errors import CheckpointError, ConfigError, DataError, ModelError, ProgrpoError
 from progrpo.files import read_jsonl
 from progrpo.report.read import load_runs
 from progrpo.report.run_page.page import make_page
@@ -244,7 +244,7 @@ def test_a_damaged_best_is_told_and_a_later_mark_is_taken_back(own_run: Path) ->
 )
 def test_what_cannot_be_evaluated_is_told_before_the_run(settings: Make, tasks: list[Any], message: str) -> None:
     data = settings(evaluate={"every": 2, "n": 2, "tasks": tasks})
-    with pytest.raises(Exception, match=message):
+    with pytest.raises(ProgrpoError, match=message):
         run(data)
     assert not Path(data["out"]).exists()
 
