@@ -48,7 +48,12 @@ def test_overrides() -> None:
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [("steps", "expected key=value"), ("=3", "expected key=value"), ("steps.x=3", "is a value")],
+    [
+        ("steps", "expected key=value"),
+        ("=3", "expected key=value"),
+        ("steps.x=3", "is a value"),
+        ("model.lora={r:", r"if the shell split it, quote it: 'model.lora=\{r: 16\}'"),
+    ],
 )
 def test_bad_overrides(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -26,9 +26,17 @@ def environment(device: str, seed: int) -> dict[str, Any]:
         "device": _device_name(device),
         "threads": torch.get_num_threads(),
         "seed": seed,
-        "command": sys.argv,
+        "command": _command(sys.argv),
         "git_commit": _git_commit(),
     }
+
+
+def _command(words: Sequence[str]) -> list[str]:
+    """The command as it can be given again: `python -m PACKAGE` where a package was started so."""
+    program, *arguments = words
+    if Path(program).name == "__main__.py":
+        return ["python", "-m", Path(program).parent.name, *arguments]
+    return list(words)
 
 
 def digest(problems: Sequence[Problem]) -> str:

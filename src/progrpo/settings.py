@@ -194,7 +194,9 @@ def _read_override(override: str) -> Override:
     try:
         return Override(key, _load_yaml(text), f"override {override!r}")
     except ValueError as error:
-        raise ConfigError(f"override {override!r}: the value is not readable as YAML: {error}") from error
+        split = text.count("{") != text.count("}") or text.count("[") != text.count("]")
+        quoted = f"; if the shell split it, quote it: '{key}={{r: 16}}'" if split else ""
+        raise ConfigError(f"override {override!r}: the value is not readable as YAML: {error}{quoted}") from error
 
 
 def _flat_overrides(key: str, value: Any) -> list[Override]:

@@ -151,7 +151,13 @@ def test_a_method_that_reads_log_probs_undeclared_is_refused(tmp_path: Path, mak
     name = make_module(source)
     message = refusal(tmp_path, group("p", tokens=False), methods=["grpo", name])
     assert "method 'module' reads log-probs" in message
-    assert "record.tokens=true" in message
+    assert message.endswith("record.tokens=true")
+    # a file of the same run that has them is named
+    rollouts = tmp_path / "run" / "rollouts"
+    (rollouts / "step-000004.jsonl").write_text(json.dumps({"token_ids": [1]}) + "\n")
+    (rollouts / "step-000005.jsonl").write_text(json.dumps({"problem": "p"}) + "\n")
+    with pytest.raises(ProgrpoError, match="record.tokens=true; beside it step-000004.jsonl of this run has them$"):
+        run_score([str(rollouts / "step-000001.jsonl")], ["grpo", name], None, tmp_path / "out.jsonl", 0)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from progrpo import engines
+from progrpo.api.subject import Subject, find_model
 from progrpo.engines import Request, Sampling
 from progrpo.errors import ConfigError, ModelError
 from progrpo.files import read_jsonl
@@ -56,8 +57,9 @@ def test_the_adapter_alone_moves_and_loads_anywhere(run: Callable[..., Path], ti
     assert not torch.allclose(logits(adapted), logits(base), atol=1e-4)
     assert torch.allclose(logits(adapted), logits(merged), atol=1e-5)
     # and for every verb that takes a model
-    ours = load_model(ModelSettings(path=str(folder), device="cpu"))
-    assert torch.equal(logits(ours.model), logits(adapted))
+    for named in (path, folder):
+        about, _ = find_model(str(named), Subject(model={"device": "cpu"}), where="test")
+        assert torch.equal(logits(load_model(about, again=True).model), logits(adapted))
 
 
 def test_the_sampler_sees_the_adapter_at_every_step(run: Callable[..., Path]) -> None:

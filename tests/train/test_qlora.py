@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from progrpo.api.subject import Subject, find_model
 from progrpo.errors import ConfigError
 from progrpo.files import read_jsonl
 from progrpo.model import LanguageModel, ModelSettings, load_model
@@ -89,6 +90,10 @@ def test_a_run_samples_from_what_it_trains_and_merges_it(settings: Make, tmp_pat
     merged = AutoModelForCausalLM.from_pretrained(folder / "merged")
     trained = load_model(parse(ModelSettings, made["model"], where="test"), again=True, adapter=folder).model
     torch.testing.assert_close(logits(merged), logits(trained), rtol=1e-4, atol=1e-5)
+    # Every other verb finds it by the run, or by its checkpoint, as it was trained: on 4 bits.
+    for path in (run.path, folder):
+        about, _ = find_model(str(path), Subject(), where="test")
+        torch.testing.assert_close(logits(load_model(about, again=True).model), logits(trained), rtol=1e-4, atol=1e-5)
 
 
 def test_without_bitsandbytes_the_package_is_named(

@@ -41,7 +41,7 @@ class TrainingProgress:
         self._printed_at = 0.0
         self._doing = ""
         self._patience = Patience(quiet=console.quiet)
-        self._step_now = 0
+        self._step_now = self._steps = 0
         self._pass_at_1: float | None = None
         self.traced = False
         """Whether a trace was written."""
@@ -61,7 +61,7 @@ class TrainingProgress:
             for line in data["lines"]:
                 self._print(line)
         elif event == "start":
-            self._step_now = int(data["done"]) + 1
+            self._step_now, self._steps = int(data["done"]) + 1, int(data["steps"])
             self._patience.now("")
             self._print(f"run directory {data['out']}, steps {data['done']} to {data['steps']}")
             self._show("start", done=data["done"], of=data["steps"])
@@ -121,7 +121,7 @@ class TrainingProgress:
             if numbers and row["step"]:
                 self._bar.update(self._task, numbers=f"{numbers}  {seconds}")
             self._bar.update(self._task, completed=row["step"])
-        elif time.monotonic() - self._printed_at >= 1.0 and row["step"]:
+        elif row["step"] and (row["step"] == self._steps or time.monotonic() - self._printed_at >= 1.0):
             self._printed_at = time.monotonic()
             self._print(f"step {row['step']:>5}  {numbers}  {seconds}")
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from progrpo import methods, plugins
 from progrpo.algo.confidence import low_count, sequence_confidence
 from progrpo.errors import ConfigError, DataError, PluginError
 from progrpo.evaluate.score import ScoredCompletion, ScoredMethod, Scoring
+from progrpo.files import json_lines
 from progrpo.methods import Method
 from progrpo.rollout.recorded import RolloutFile
 from progrpo.settings import Choice, Override, apply_overrides
@@ -20,7 +22,17 @@ from progrpo.train.rollout_batch import make_rollout_batch
 from progrpo.train.rows import make_rows
 from progrpo.types import RolloutBatch
 
-_TOKENS = "a run records them with record.tokens=true"
+
+def _remedy(path: Path) -> str:
+    """How log-probs and entropies come into a file of rollouts, and which of its run have them."""
+    names = [other.name for other in sorted(path.parent.glob("step-*.jsonl")) if other != path and _has_tokens(other)]
+    beside = f"; beside it {', '.join(names[-3:])} of this run has them" if names else ""
+    return f"a run records them with record.tokens=true{beside}"
+
+
+def _has_tokens(path: Path) -> bool:
+    _, first = next(json_lines(path), ("", {}))
+    return "token_ids" in first
 
 
 def load_methods(named: Sequence[str], overrides: Sequence[str] | Sequence[Override]) -> dict[str, Method]:
@@ -153,17 +165,19 @@ def _batch(file: RolloutFile, label: str, method: Method) -> RolloutBatch:
             ", where the engine's log-probs serve as the sampling policy's (engine.name=hf, or old_logprobs=engine)"
         )
         raise DataError(
-            f"method {label!r} reads the log-probs of prompts, but {file.path} holds none; {_TOKENS}"
+            f"method {label!r} reads the log-probs of prompts, but {file.path} holds none; {_remedy(file.path)}"
             f"{engine if file.tokens else ''}"
         )
     if "entropies" in method.needs and not file.tokens:
-        raise DataError(f"method {label!r} reads token entropies, but {file.path} holds none; {_TOKENS}")
+        raise DataError(f"method {label!r} reads token entropies, but {file.path} holds none; {_remedy(file.path)}")
     batch = make_rollout_batch(file.groups, method.needs, file.failed_as)
     if "entropy_gradients" in method.needs and batch.entropy_gradients is None:
-        raise DataError(f"method {label!r} reads the gradients of entropies, but {file.path} holds none; {_TOKENS}")
+        raise DataError(
+            f"method {label!r} reads the gradients of entropies, but {file.path} holds none; {_remedy(file.path)}"
+        )
     if file.tokens:
         return batch
-    return _refuse_tokens(batch, f"method {label!r} reads log-probs, but {file.path} holds none; {_TOKENS}")
+    return _refuse_tokens(batch, f"method {label!r} reads log-probs, but {file.path} holds none; {_remedy(file.path)}")
 
 
 def _refuse_tokens(batch: RolloutBatch, refusal: str) -> RolloutBatch:

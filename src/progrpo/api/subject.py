@@ -53,20 +53,22 @@ def find_model(path: str, request: Subject, *, where: str) -> tuple[ModelSetting
             )
         if request.checkpoint != "latest":
             raise ConfigError(f"checkpoint={request.checkpoint}: {path} is no run directory; give one, or leave it out")
-        return parse(ModelSettings, {**_chat_of_run(Path(path)), **request.model, "path": path}, where=where), None
+        return parse(ModelSettings, {**_as_in_run(Path(path)), **request.model, "path": path}, where=where), None
     run = Path(path)
     checkpoint = checkpoint_folder(run, request.checkpoint)
     of_run = read_yaml(run / "config.yaml").get("model") or {}
-    return parse(ModelSettings, {**of_run, **request.model, "path": str(checkpoint)}, where=where), run
+    # The adapter that was trained is in the checkpoint: none is made.
+    return parse(ModelSettings, {**of_run, "lora": None, **request.model, "path": str(checkpoint)}, where=where), run
 
 
-def _chat_of_run(folder: Path) -> dict[str, Any]:
-    """How a run rendered its prompts, where `folder` is one of its checkpoints: so they are to be read."""
+def _as_in_run(folder: Path) -> dict[str, Any]:
+    """How a run rendered its prompts and held its weights, where `folder` is one of its checkpoints: so it is to be read."""
     config = folder.resolve().parent.parent / "config.yaml"
     if folder.resolve().parent.name != "checkpoints" or not config.is_file():
         return {}
     of_run = read_yaml(config).get("model") or {}
-    return {key: of_run[key] for key in ("system_prompt", "chat_template_kwargs") if of_run.get(key) is not None}
+    known = ("system_prompt", "chat_template_kwargs", "load_in_4bit")
+    return {key: of_run[key] for key in known if of_run.get(key) is not None}
 
 
 def checkpoint_folder(run: Path, which: str | int) -> Path:

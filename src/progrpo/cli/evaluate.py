@@ -51,7 +51,7 @@ def run_evaluate(
 def measures_table(header: Mapping[str, Any]) -> Table:
     """One evaluation: each measure's mean with its interval, the numbers of the whole task, and the verdicts."""
     table = Table(title=Text(title(header)), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("measure")
+    table.add_column("measure", overflow="fold")
     table.add_column("mean over problems", justify="right")
     table.add_column("95 % interval", justify="right")
     table.add_column("unit; better")

@@ -113,4 +113,4 @@ def _print_plan(settings: Mapping[str, Any], plan: Sequence[str]) -> None:
     out = Console(soft_wrap=True, highlight=False)
     out.print(yaml.safe_dump(settings, sort_keys=False), markup=False, end="")
     for line in plan:
-        out.print("# " + " ".join(line.split()), markup=False)
+        out.print("# " + line.replace("\n", " ").rstrip(), markup=False)

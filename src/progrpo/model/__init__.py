@@ -182,7 +182,8 @@ def load_model(
     device = pick_device(settings.device)
     extra: dict[str, Any] = {} if settings.attention is None else {"attn_implementation": settings.attention}
     if settings.load_in_4bit:
-        extra |= in_4bit(device, adapter=settings.lora is not None, precision=settings.precision)
+        adapted = settings.lora is not None or (base_of(settings.path) != settings.path and not merge)
+        extra |= in_4bit(device, adapter=adapted, precision=settings.precision)
     extra |= gguf.dequantized(where, in_4bit=settings.load_in_4bit)
     tokenizer = load_tokenizer(settings)
     with named_failure(settings.path), model_checks.no_load_report():

@@ -12,14 +12,14 @@ def in_4bit(device: torch.device, *, adapter: bool, precision: Literal["fp32", "
     """Arguments of `from_pretrained`.
 
     Args:
-        adapter: whether one is trained. precision: in which products are computed.
+        adapter: whether one is trained, or read with its base model. precision: in which products are computed.
 
     Raises:
         ConfigError: there is none to train, or no bitsandbytes.
     """
     if not adapter:
         raise ConfigError(
-            "model.load_in_4bit: weights in 4 bits cannot be trained; set model.lora={r: 16} to train an adapter"
+            "model.load_in_4bit: weights in 4 bits cannot be trained; set model.lora='{r: 16}' to train an adapter"
         )
     if find_spec("bitsandbytes") is None:
         raise ConfigError("model.load_in_4bit needs the package bitsandbytes: pip install 'progrpo[qlora]'")

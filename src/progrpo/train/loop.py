@@ -91,7 +91,9 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock, keeper: Keeper
         }
         metrics.update(of_step)
         if idle := trainer.alarms.nothing_to_learn(of_step["policy/trained_share"].total == 0):
-            logger.warning("step %d: %s; further such steps are counted by policy/trained_share alone", done + 1, idle)
+            logger.warning(
+                "step %d: %s; those right after it are counted by policy/trained_share alone", done + 1, idle
+            )
         done += 1
         if part == per_rollout - 1:
             # Whatever is sampled from here on, is sampled from the policy as it is now.
