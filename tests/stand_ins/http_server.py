@@ -60,6 +60,7 @@ def answering(answer: Callable[[str, dict[str, Any], Mapping[str, str]], Any]) -
 
     class Quiet(ThreadingHTTPServer):
         daemon_threads = True
+        request_queue_size = 1024  # of 5, the default, some systems reset what clients that come at once have opened
 
         def handle_error(self, *_: Any) -> None:
             """A client that broke off is no error of this server."""

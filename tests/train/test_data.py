@@ -15,23 +15,12 @@ from progrpo.files import read_jsonl
 from progrpo.model.chat import Chat
 from progrpo.model.tokenizer import encode_prompt
 from progrpo.rollout.generate import require_context
-from progrpo.settings import parse
-from progrpo.train.loop import train
-from progrpo.train.plan import STOPS, make_plan
-from progrpo.train.settings import RunSettings
-from progrpo.train.setup import choose
+from progrpo.train.plan import STOPS
 from progrpo.types import Problem
+from stand_ins.runs import plan, run
 
 Make = Callable[..., dict[str, Any]]
 BRIEF = {"system_prompt": "be brief", "chat_template_kwargs": {"enable_thinking": False}}
-
-
-def run(data: dict[str, Any], **kwargs: Any) -> Path:
-    return train(parse(RunSettings, data, where="test"), **kwargs).path
-
-
-def plan(data: dict[str, Any]) -> list[str]:
-    return make_plan(choose(parse(RunSettings, data, where="test")))
 
 
 def sums(path: Path, count: int, *, first: int = 0) -> Path:

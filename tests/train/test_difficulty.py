@@ -15,12 +15,12 @@ from progrpo.files import read_jsonl
 from progrpo.settings import parse
 from progrpo.train import difficulty
 from progrpo.train.difficulty import PassRate, describe, from_rows, select, to_rows
-from progrpo.train.loop import train
 from progrpo.train.plan import make_plan
 from progrpo.train.settings import DataSettings, RunSettings
 from progrpo.train.setup import choose
 from progrpo.types import Problem
 from stand_ins.noting_engine import ENGINE
+from stand_ins.runs import run
 
 Make = Callable[..., dict[str, Any]]
 FIVE = [Problem(id=name, prompt="") for name in "abcde"]
@@ -53,10 +53,6 @@ def filtered(settings: Make) -> Make:
     return lambda **changes: settings(
         **{"data": KEPT, "steps": 2, "evaluate": {}, "checkpoint": {"every": 1}} | changes
     )
-
-
-def run(data: dict[str, Any], **kwargs: Any) -> Path:
-    return train(parse(RunSettings, data, where="test"), **kwargs).path
 
 
 def weights(path: Path) -> bytes:

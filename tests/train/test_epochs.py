@@ -14,11 +14,11 @@ from progrpo.errors import ConfigError
 from progrpo.files import read_jsonl
 from progrpo.report.read import load_runs
 from progrpo.settings import parse
-from progrpo.train.loop import train
 from progrpo.train.plan import make_plan
 from progrpo.train.problems import in_steps
 from progrpo.train.settings import RunSettings, load_settings
 from progrpo.train.setup import choose
+from stand_ins.runs import run
 
 Make = Callable[..., dict[str, Any]]
 BARE = {"model": "m", "task": "file", "method": "grpo", "sampling": {"max_new_tokens": 4}}
@@ -35,10 +35,6 @@ def in_epochs(settings: Make, tmp_path: Path) -> Make:
         return {key: value for key, value in made.items() if key != "steps"} | {"epochs": 1.5} | changes
 
     return make
-
-
-def run(data: dict[str, Any], **kwargs: Any) -> Path:
-    return train(parse(RunSettings, data, where="test"), **kwargs).path
 
 
 @pytest.mark.parametrize(

@@ -19,18 +19,14 @@ from progrpo.errors import ConfigError, DataError, ModelError, RunDirectoryError
 from progrpo.files import read_jsonl
 from progrpo.model import LanguageModel
 from progrpo.settings import Choice, parse
-from progrpo.train.loop import train
 from progrpo.train.memory import PeakMemory
 from progrpo.train.settings import RunSettings
 from stand_ins.noting_engine import ENGINE
+from stand_ins.runs import run
 
 Make = Callable[..., dict[str, Any]]
 MakeModule = Callable[[str], str]
 PARITY = "stand_ins.parity"
-
-
-def run(data: dict[str, Any], **kwargs: Any) -> Path:
-    return train(parse(RunSettings, data, where="test"), **kwargs).path
 
 
 def metrics(path: Path) -> list[dict[str, Any]]:

@@ -13,12 +13,10 @@ from progrpo.engines import Capabilities, hf
 from progrpo.errors import ConfigError
 from progrpo.files import read_jsonl
 from progrpo.rollout.recorded import read_rollouts
-from progrpo.settings import parse
 from progrpo.train import loop
-from progrpo.train.loop import train
 from progrpo.train.rollout_batch import make_rollout_batch, within_mask
-from progrpo.train.settings import RunSettings
 from progrpo.types import Group, Problem, RolloutBatch, Verdict
+from stand_ins.runs import run
 from stand_ins.sampling import completion_of
 
 Make = Callable[..., dict[str, Any]]
@@ -35,10 +33,6 @@ QUIET = {"evaluate": {"every": 0}, "record": {"tokens": True}}
 
 class Stop(Exception):  # noqa: N818 - a signal of this test
     pass
-
-
-def run(data: dict[str, Any], **kwargs: Any) -> Path:
-    return train(parse(RunSettings, data, where="test"), **kwargs).path
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:

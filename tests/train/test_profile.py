@@ -9,17 +9,11 @@ from typing import Any
 import pytest
 
 from progrpo.files import read_jsonl
-from progrpo.settings import parse
 from progrpo.train.clock import PHASES
-from progrpo.train.loop import train
 from progrpo.train.profile import Profiler, _config
-from progrpo.train.settings import RunSettings
+from stand_ins.runs import run
 
 Make = Callable[..., dict[str, Any]]
-
-
-def run(data: dict[str, Any], **kwargs: Any) -> Path:
-    return train(parse(RunSettings, data, where="test"), **kwargs).path
 
 
 def numbers(path: Path) -> list[dict[str, Any]]:

@@ -14,20 +14,14 @@ from safetensors.torch import load_file
 
 from progrpo.errors import TerminatedError
 from progrpo.files import read_jsonl
-from progrpo.settings import parse
-from progrpo.train.loop import train
-from progrpo.train.settings import RunSettings
 from progrpo.train.stopping import Interrupted, StopSignal
+from stand_ins.runs import run
 
 Make = Callable[..., dict[str, Any]]
 
 
 def sigterm() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def run(data: dict[str, Any], **kwargs: Any) -> Path:
-    return train(parse(RunSettings, data, where="test"), **kwargs).path
 
 
 def outcome(path: Path) -> tuple[list[Any], dict[str, torch.Tensor], list[Any]]:

@@ -14,18 +14,13 @@ import pytest
 from progrpo.errors import ProgrpoError, StorageError
 from progrpo.files import append, make_folder, read_jsonl, write_whole
 from progrpo.model import LanguageModel
-from progrpo.settings import parse
 from progrpo.train import checkpoint
-from progrpo.train.loop import train
 from progrpo.train.policy import Policy
 from progrpo.train.record import RunDirectory
-from progrpo.train.settings import OptimSettings, RunSettings
+from progrpo.train.settings import OptimSettings
+from stand_ins.runs import run
 
 Make = Callable[..., dict[str, Any]]
-
-
-def run(data: dict[str, Any], **kwargs: Any) -> Path:
-    return train(parse(RunSettings, data, where="test"), **kwargs).path
 
 
 @contextmanager

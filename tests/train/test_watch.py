@@ -19,11 +19,11 @@ from progrpo.report.read import load_runs
 from progrpo.report.run_page.page import make_page
 from progrpo.settings import parse
 from progrpo.train import checkpoint
-from progrpo.train.loop import train
 from progrpo.train.plan import make_plan
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import choose
 from progrpo.train.watch import Best, Watch
+from stand_ins.runs import run
 
 Make = Callable[..., dict[str, Any]]
 BENCHMARK = {"name": "countdown", "test_size": 2, "min_used": 3}
@@ -104,10 +104,6 @@ def test_keys_of_benchmarks_are_known_to_pages_and_trackers() -> None:
     one = schema.metric("benchmark/aime24/pass@8")
     assert (one.label, one.percent, one.better) == (f"{schema.metric('evaluate/pass@8').label}, aime24", True, "higher")
     assert schema.known("benchmark/aime24/nothing") is None
-
-
-def run(data: dict[str, Any], **kwargs: Any) -> Path:
-    return train(parse(RunSettings, data, where="test"), **kwargs).path
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -17,6 +18,8 @@ T = TypeVar("T")
 
 _SHOWN = 300
 """Characters of a server's own words that a message repeats."""
+_PAUSES_S = (0.2, 1.0)
+"""Before a call that may be repeated is made again."""
 
 
 class AnswerError(EngineError):
@@ -48,17 +51,30 @@ class HttpServer:
         self._headers = {"Content-Type": "application/json", **(headers or {})}
         self._local = threading.local()
         self._open: set[http.client.HTTPConnection] = set()
+        self._broken_off = 0
 
     def call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, timeout_s: float | None = None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        repeatable: bool = False,
     ) -> Any:
         """The answer's JSON; None where it has no body.
+
+        Args:
+            repeatable: made twice it does what it does once, so a connection that breaks (a full queue of a server or of a
+                proxy resets it) is no end yet.
 
         Raises:
             EngineError: no connection, no answer in time, or an answer that says no.
         """
         try:
-            status, reason, text = self._exchange(method, path, body, timeout_s or self._timeout_s)
+            status, reason, text = self._exchange(
+                method, path, body, timeout_s or self._timeout_s, _PAUSES_S if repeatable else ()
+            )
         except TimeoutError as error:
             raise EngineError(
                 f"engine {self._engine}: no answer from {self.url}{path} in {timeout_s or self._timeout_s:g} s: it hangs, or "
@@ -81,7 +97,8 @@ class HttpServer:
             raise EngineError(f"engine {self._engine}: {self.url}{path} answered no JSON: {_said(text)}") from error
 
     def close(self) -> None:
-        """Break all connections off; calls that wait on them fail."""
+        """Break all connections off; calls that wait on them fail, and are not made again."""
+        self._broken_off += 1
         for connection in list(self._open):
             sock = connection.sock
             if sock is not None:
@@ -89,10 +106,11 @@ class HttpServer:
                     sock.shutdown(socket.SHUT_RDWR)
 
     def _exchange(
-        self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float
+        self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float, pauses_s: Sequence[float]
     ) -> tuple[int, str, bytes]:
         data = None if body is None else to_json(body).encode()
-        for attempt in (1, 2):
+        pauses, broken_off = iter(pauses_s), self._broken_off
+        while True:
             connection, fresh = self._connection()
             connection.timeout = timeout_s
             try:
@@ -103,10 +121,13 @@ class HttpServer:
                 return answer.status, answer.reason, answer.read()
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                # A server may close a connection that was idle; only a new one says that it is gone.
-                if fresh or attempt == 2 or isinstance(error, TimeoutError):
+                if isinstance(error, TimeoutError) or self._broken_off != broken_off:
                     raise
-        raise AssertionError("two attempts end in an answer or an error")
+                # A server may close a connection that was idle; only a new one says that it is gone.
+                if fresh:
+                    if (pause := next(pauses, None)) is None:
+                        raise
+                    time.sleep(pause)
 
     def _connection(self) -> tuple[http.client.HTTPConnection, bool]:
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)

@@ -113,7 +113,7 @@ class OpenAIEngine(Engine):
         path = "/chat/completions" if self._params.api == "chat" else "/completions"
         for attempt in range(self._params.retries + 1):
             try:
-                return self._server.call("POST", path, body)
+                return self._server.call("POST", path, body, repeatable=True)
             except AnswerError as error:
                 if error.status not in _AGAIN or attempt == self._params.retries:
                     raise

@@ -136,7 +136,7 @@ class ServerEngine(Engine):
             "return_token_ids": True,
             **to_sampling(sampling, seed, limit, ends),
         }
-        choice = self._servers[place].call("POST", "/v1/completions", body)["choices"][0]
+        choice = self._servers[place].call("POST", "/v1/completions", body, repeatable=True)["choices"][0]
         return to_completion(
             sampling,
             ends,
