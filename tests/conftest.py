@@ -22,7 +22,7 @@ install_import_hook(["progrpo.algo", "progrpo.methods"], "stand_ins.typecheck.ch
 
 from collections.abc import Callable  # noqa: E402 - the hook above must come first
 from pathlib import Path  # noqa: E402
-from typing import TYPE_CHECKING, NoReturn  # noqa: E402
+from typing import TYPE_CHECKING, Any, NoReturn  # noqa: E402
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
@@ -182,13 +182,27 @@ def tiny_stored(tiny_folder: Callable[..., Path], tmp_path_factory: pytest.TempP
 @pytest.fixture
 def tiny_model(tiny_folder: Callable[..., Path]) -> "LanguageModel":
     """A random Qwen2 of two layers whose distributions are far from uniform."""
+    return _spread_model(tiny_folder())
+
+
+@pytest.fixture
+def windowed_model(tiny_folder: Callable[..., Path]) -> Callable[[int], "LanguageModel"]:
+    """`tiny_model` with a sliding window of so many tokens in its first layer; the second sees all."""
+
+    def make(window: int) -> "LanguageModel":
+        layers = ["sliding_attention", "full_attention"]
+        return _spread_model(tiny_folder(), use_sliding_window=True, sliding_window=window, layer_types=layers)
+
+    return make
+
+
+def _spread_model(folder: Path, **config: Any) -> "LanguageModel":
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from progrpo.model import wrap_model
 
-    folder = tiny_folder()
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **config)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from progrpo import attention
+from progrpo import attention, model_checks
 from progrpo.attention import packed
 from progrpo.attention.packed import Packed, Segment, concatenate, pack
 from progrpo.model import LanguageModel, wrap_model
@@ -23,13 +23,15 @@ def line_of(prompts: Sequence[int], completions: Sequence[Sequence[int]]) -> tup
     return len(tokens), segments
 
 
-def alone(segments: Sequence[Segment], query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def alone(segments: Sequence[Segment], query: Tensor, key: Tensor, value: Tensor, window: int | None = None) -> Tensor:
     """Each segment by itself, with its prefix written out before it."""
     out = torch.zeros_like(query)
     for s in segments:
         seen = [*range(s.prefix_start, s.prefix_start + s.prefix_length), *range(s.start, s.start + s.length)]
         mine = slice(s.start, s.start + s.length)
         mask = torch.ones(s.length, len(seen), dtype=torch.bool).tril(s.prefix_length)
+        if window is not None:
+            mask = mask.triu(s.prefix_length - window + 1)
         repeat = query.shape[1] // key.shape[1]
         out[mine] = scaled_dot_product_attention(
             query[mine].transpose(0, 1),
@@ -61,9 +63,10 @@ def test_segments_of_a_line() -> None:
     heads=st.sampled_from([(4, 4), (4, 2), (6, 1)]),
     small=st.sampled_from([0, 1 << 16]),
     masked=st.sampled_from([0, 40, 1 << 22]),
+    window=st.none() | st.integers(1, 24),
 )
 def test_a_packed_line_is_each_sequence_alone(
-    groups: list[tuple[int, list[int]]], heads: tuple[int, int], small: int, masked: int
+    groups: list[tuple[int, list[int]]], heads: tuple[int, int], small: int, masked: int, window: int | None
 ) -> None:
     length, segments = line_of([q for q, _ in groups], [own for _, own in groups])
     generator = torch.Generator().manual_seed(length)
@@ -75,9 +78,10 @@ def test_a_packed_line_is_each_sequence_alone(
         patch.setattr(packed, "_SMALL", small)  # 0: as many rectangles as the padding rule makes
         patch.setattr(packed, "_MASKED", masked)  # 0: no completion longer than its prompt gets a mask
         layout = pack(segments, CPU, bf16=False)
+        ours = layout.attend(0, query, key, value, 0.3, window)
     direction = torch.randn(length, heads[0], 8, generator=generator)
     gradients = []
-    for out in (layout.attend(0, query, key, value, 0.3), alone(segments, query, key, value)):
+    for out in (ours, alone(segments, query, key, value, window)):
         gradients.append((out, *torch.autograd.grad((out * direction).sum(), (query, key, value))))
     for ours, theirs in zip(*gradients, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
@@ -143,18 +147,43 @@ def test_the_check_finds_a_wrong_layout(
     assert model.model.config._attn_implementation == "sdpa"
 
 
+@pytest.mark.parametrize("window", [2, 4, 11, 12, 500])
+def test_layers_with_a_sliding_window_share_prompts(
+    windowed_model: Callable[[int], LanguageModel], window: int
+) -> None:
+    assert windowed_model(window).shares_prompts  # compared at load on sequences of up to 12 tokens
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sliding_window": 5}, "layer 0 has sliding_attention, of a window of 5, and its attention is told 4"),
+        (
+            {"layer_types": ["full_attention"] * 2},
+            "layer 0 has full_attention, of a window of None, and its attention is told 4",
+        ),
+        ({"layer_types": ["sliding_attention", "chunked_attention"]}, "layer 1 has chunked_attention"),
+        ({"layer_types": None}, "layer 1 has sliding_attention, of a window of 4, and its attention is told None"),
+    ],
+)
+def test_a_window_that_attention_is_not_told_takes_plain_passes(
+    windowed_model: Callable[[int], LanguageModel], changes: dict[str, object], words: str
+) -> None:
+    model = windowed_model(4)
+    for name, value in changes.items():
+        setattr(model.model.config, name, value)
+    assert model_checks._window_fault(model.model.config, {0: 4, 1: None}) == words
+    if "sliding_window" in changes:
+        assert model_checks._packed_fault(model.model, CPU, bf16=False) == words
+
+
 def test_attention_that_the_layout_does_not_know_takes_plain_passes(
     tiny_folder: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = tiny_folder()
-    sliding = AutoModelForCausalLM.from_pretrained(
-        folder, use_sliding_window=True, sliding_window=4, layer_types=["sliding_attention", "full_attention"]
-    )
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert not wrap_model(sliding, tokenizer, device=CPU).shares_prompts
-    assert "sliding_window" in caplog.text
     eager = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
     assert not wrap_model(eager, tokenizer, device=CPU).shares_prompts
     assert "'eager' cannot be extended" in caplog.text

@@ -181,7 +181,7 @@ def _packed_fault(model: Any, device: torch.device, *, bf16: bool) -> str | None
     )
     try:
         attention.install(model)
-        layout = packed.pack(segments, device, bf16=bf16)
+        layout = _Noting(packed.pack(segments, device, bf16=bf16))
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             shared = model.base_model(
                 input_ids=line[None].to(device),
@@ -203,10 +203,46 @@ def _packed_fault(model: Any, device: torch.device, *, bf16: bool) -> str | None
             pairs.append((_gradient(ours, watched), _gradient(theirs, watched)))
     except _FAULTS as error:
         return f"{type(error).__name__}: {error}"
+    if (fault := _window_fault(model.config, layout.windows)) is not None:
+        return fault
     errors = [float((a - b).float().norm() / b.float().norm()) for a, b in pairs]
     if max(errors) < _TOLERANCE[bf16]:
         return None
     return f"states and gradient differ by {', '.join(f'{error:.1e}' for error in errors)}"
+
+
+class _Noting:
+    """A layout that notes the sliding window of each layer."""
+
+    def __init__(self, layout: attention.Layout) -> None:
+        self._layout = layout
+        self.windows: dict[int, int | None] = {}
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None = None
+    ) -> Tensor:
+        self.windows[layer] = window
+        return self._layout.attend(layer, query, key, value, scale, window)
+
+
+def _window_fault(config: Any, told: Mapping[int, int | None]) -> str | None:
+    """Layers that see less than all before them, where their attention is not told so: sequences as short as those compared
+    would not show it.
+
+    Args:
+        told: the sliding window that each layer's attention was told.
+    """
+    config = config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention" if window else "full_attention"] * len(told)
+    expected = {"full_attention": None, "sliding_attention": window}
+    for layer, width in told.items():
+        kind = kinds[layer]
+        if kind not in expected:
+            return f"layer {layer} has {kind}"
+        if width != expected[kind]:
+            return f"layer {layer} has {kind}, of a window of {expected[kind]}, and its attention is told {width}"
+    return None
 
 
 def _gradient(states: list[Tensor], watched: Tensor) -> Tensor:

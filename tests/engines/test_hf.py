@@ -1,5 +1,6 @@
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from progrpo import engines
+from progrpo import attention, engines
 from progrpo.algo.logprobs import distribution_entropy, token_logprobs
 from progrpo.engines import Engine, Generated, Request, Sampling
 from progrpo.engines._ends import Ends
@@ -251,6 +252,25 @@ def test_plain_passes_draw_the_same(tiny_model: LanguageModel, way: dict[str, in
             assert torch.allclose(a.sampler_logprobs, b.sampler_logprobs, atol=1e-5)
             assert torch.allclose(a.entropies, b.entropies, atol=1e-5)
             assert a.finish == b.finish
+
+
+@pytest.mark.parametrize("way", [{}, {"max_rows": 4}])
+@pytest.mark.parametrize("window", [2, 5, 13, 25, 26])
+def test_a_sliding_window_is_that_of_plain_passes(
+    windowed_model: Callable[[int], LanguageModel], window: int, way: dict[str, int]
+) -> None:
+    # Prompts of 2 to 14 tokens and completions of 12: prompts leave the window wholly, in part, and (26) not at all.
+    model = endless(windowed_model(window))
+    ours = engine(model, **way)
+    results = ours.generate(requests(model), SAMPLING)
+    assert ours._way == "continuous"
+    for request, result in zip(requests(model), results, strict=True):
+        for completion in result.completions:
+            tokens = torch.cat([request.prompt_ids, completion.token_ids])[None]
+            with attention.uninstalled(model.model):
+                logits = model.model(tokens, use_cache=False).logits.detach()
+            expected = token_logprobs(logits, tokens, temperature=1.3)[0, len(request.prompt_ids) :]
+            assert torch.allclose(completion.sampler_logprobs, expected, atol=1e-4)
 
 
 def test_waiting_groups_enter_as_soon_as_rows_are_free(

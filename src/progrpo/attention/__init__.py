@@ -19,10 +19,19 @@ _KNOWN = frozenset({"is_causal", "use_cache", "position_ids", "cache_position", 
 
 
 class Layout(Protocol):
-    """What an attention layer does with the tokens of one forward pass."""
+    """What an attention layer does with the tokens of one forward pass.
+
+    `window`: the layer's tokens see so many tokens at most, themselves and those just before them; None for all of them.
+    """
 
     def attend(
-        self, layer: int, query: Float[Tensor, "L H D"], key: Float[Tensor, "L K D"], value: Tensor, scale: float
+        self,
+        layer: int,
+        query: Float[Tensor, "L H D"],
+        key: Float[Tensor, "L K D"],
+        value: Tensor,
+        scale: float,
+        window: int | None = None,
     ) -> Float[Tensor, "L H D"]: ...
 
 
@@ -90,10 +99,11 @@ def _attention(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
         return result
+    window: int | None = kwargs.pop("sliding_window", None)
     if unknown := sorted(name for name, argument in kwargs.items() if argument is not None and name not in _KNOWN):
         raise ModelError(f"its attention asks for {', '.join(unknown)}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     kind, dtype = query.device.type, query.dtype
     cast_dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else dtype
     q, k, v = (values[0].transpose(0, 1).to(cast_dtype) for values in (query, key, value))  # [L, heads, D]
-    return layout.attend(module.layer_idx, q, k, v, scale)[None].to(dtype), None
+    return layout.attend(module.layer_idx, q, k, v, scale, window)[None].to(dtype), None

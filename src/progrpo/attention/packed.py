@@ -14,10 +14,12 @@ An example, two groups: a prompt of three tokens with completions of two and one
 
 On CPU and in float32 segments of like size share a rectangle of queries and keys: here the prompts (2 segments of 3 queries
 and 3 keys, d padded by one) and the completions (3 segments of 2 queries and 3 + 2 keys: the longest prefix, then the
-longest own part; what pads is masked). A mask grows with the square of the length, so a long completion goes into a rectangle
-without one: its prefix's queries are computed once more, the plain causal order is right for prefix and completion in a row,
-and what comes out for the prefix is left. In bf16 on CUDA nothing is padded: each segment's keys are its prefix and itself,
-a0 a1 a2 | a0 a1 a2 b0 b1 | a0 a1 a2 c0 | d0 d1 | d0 d1 e0, and a causal kernel for variable lengths takes them.
+longest own part; what pads is masked). A mask grows with the square of the length, so a long completion goes into a
+rectangle without one: its prefix's queries are computed once more, the plain causal order is right for prefix and
+completion in a row, and what comes out for the prefix is left. A layer with a sliding window takes part in all this while
+no sequence is longer than its window; else its rectangles all have masks, which say the window too. In bf16 on CUDA nothing
+is padded: each segment's keys are its prefix and itself, a0 a1 a2 | a0 a1 a2 b0 b1 | a0 a1 a2 c0 | d0 d1 | d0 d1 e0, and a
+causal kernel for variable lengths takes them.
 """
 
 import inspect
@@ -65,15 +67,22 @@ class Packed:
     Attributes:
         how: the way attention is computed on this device.
         keep: called with (layer, key [L, K, D], value [L, K, D]) in each attention layer, to fill a cache.
+        longest: tokens of the longest sequence.
+        within: makes the way of computing it for layers with a sliding window of so many tokens.
     """
 
     how: "_Rectangles | _Ragged"
+    longest: int
+    within: "Callable[[int], _Rectangles | _Ragged]"
     keep: Callable[[int, Tensor, Tensor], None] | None = None
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None = None
+    ) -> Tensor:
         if self.keep is not None:
             self.keep(layer, key, value)
-        return self.how.attend(query, key, value, scale)
+        how = self.how if window is None or window >= self.longest else self.within(window)
+        return how.attend(query, key, value, scale)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -135,9 +144,10 @@ class _Ragged:
     key_ends: Int[Tensor, " n+1"]
     longest_query: int
     longest_key: int
+    window: int | None
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        out: Tensor = _flash()(
+        out: Tensor = _flash(self.window)(
             query.contiguous(),
             _rows(key, self.keys),
             _rows(value, self.keys),
@@ -177,9 +187,14 @@ def pack(
     Args:
         bf16: whether attention runs in bf16; on CUDA it then takes the kernel without padding.
     """
-    if bf16 and device.type == "cuda" and _has_flash():
-        return Packed(how=_ragged(segments, device), keep=keep)
-    return Packed(how=_rectangles(segments, device), keep=keep)
+    lay_out = _ragged if bf16 and device.type == "cuda" and _has_flash() else _rectangles
+
+    @cache
+    def within(window: int) -> _Rectangles | _Ragged:
+        return lay_out(segments, device, window)
+
+    longest = max((segment.keys for segment in segments), default=0)
+    return Packed(how=lay_out(segments, device, None), longest=longest, within=within, keep=keep)
 
 
 def _rows(values: Float[Tensor, "L heads D"], index: Int[Tensor, " m"]) -> Float[Tensor, "m heads D"]:
@@ -189,22 +204,23 @@ def _rows(values: Float[Tensor, "L heads D"], index: Int[Tensor, " m"]) -> Float
     return rows
 
 
-def _buckets(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
+def _buckets(segments: Sequence[Segment], window: int | None) -> Iterator[list[Segment]]:
     """Segments of like size: those without a prefix, those that need a mask, and those whose prefix is computed again."""
+    again_of = partial(_with_prefix, window=window)
     for prefixed, again in ((False, False), (True, False), (True, True)):
         mine = sorted(
             (
                 segment
                 for segment in segments
-                if segment.length and (bool(segment.prefix_length), _with_prefix(segment)) == (prefixed, again)
+                if segment.length and (bool(segment.prefix_length), again_of(segment)) == (prefixed, again)
             ),
-            key=lambda segment: (-_queries(segment), -segment.keys, segment.start),
+            key=lambda segment: (-_queries(segment, window), -segment.keys, segment.start),
         )
         bucket: list[Segment] = []
         for segment in mine:
             larger = [*bucket, segment]
-            area = len(larger) * _queries(larger[0]) * _width(larger)
-            if bucket and area > _SMALL and area > _PADDED * sum(_queries(one) * one.keys for one in larger):
+            area = len(larger) * _queries(larger[0], window) * _width(larger, window)
+            if bucket and area > _SMALL and area > _PADDED * sum(_queries(one, window) * one.keys for one in larger):
                 yield bucket
                 larger = [segment]
             bucket = larger
@@ -212,33 +228,33 @@ def _buckets(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
             yield bucket
 
 
-def _with_prefix(segment: Segment) -> bool:
-    """Whether the prefix's queries are computed again, so that no mask is needed."""
-    return 0 < segment.prefix_length <= segment.length and segment.length * segment.keys > _MASKED
+def _with_prefix(segment: Segment, window: int | None) -> bool:
+    """Whether the prefix's queries are computed again, so that no mask is needed; a window needs one all the same."""
+    return window is None and 0 < segment.prefix_length <= segment.length and segment.length * segment.keys > _MASKED
 
 
-def _queries(segment: Segment) -> int:
+def _queries(segment: Segment, window: int | None) -> int:
     """Queries that are computed for it."""
-    return segment.keys if _with_prefix(segment) else segment.length
+    return segment.keys if _with_prefix(segment, window) else segment.length
 
 
-def _width(bucket: Sequence[Segment]) -> int:
+def _width(bucket: Sequence[Segment], window: int | None) -> int:
     """Keys of a rectangle: the longest prefix, then the longest own part; or the longest of both in a row."""
-    if _with_prefix(bucket[0]):
+    if _with_prefix(bucket[0], window):
         return bucket[0].keys
     return max(segment.prefix_length for segment in bucket) + max(segment.length for segment in bucket)
 
 
-def _rectangles(segments: Sequence[Segment], device: torch.device) -> _Rectangles:
+def _rectangles(segments: Sequence[Segment], device: torch.device, window: int | None) -> _Rectangles:
     order = torch.empty(sum(segment.length for segment in segments), dtype=torch.long)
     queries, keys, each, done = [], [], [], 0
-    for bucket in _buckets(segments):
-        width = max(map(_queries, bucket))
+    for bucket in _buckets(segments, window):
+        width = max(_queries(segment, window) for segment in bucket)
         for row, segment in enumerate(bucket):
-            first = done + row * width + _queries(segment) - segment.length
+            first = done + row * width + _queries(segment, window) - segment.length
             order[segment.start : segment.start + segment.length] = torch.arange(first, first + segment.length)
         done += len(bucket) * width
-        of_queries, of_keys, mask = _rectangle(bucket)
+        of_queries, of_keys, mask = _rectangle(bucket, window)
         queries.append(of_queries.flatten())
         keys.append(of_keys.flatten())
         each.append(
@@ -254,14 +270,14 @@ def _rectangles(segments: Sequence[Segment], device: torch.device) -> _Rectangle
     )
 
 
-def _rectangle(bucket: Sequence[Segment]) -> tuple[Tensor, Tensor, Tensor | None]:
+def _rectangle(bucket: Sequence[Segment], window: int | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """Positions of the queries [n, T] and of the keys [n, S] of a rectangle, and which are seen [n, 1, T, S]."""
     start, length, prefix_start, prefix = (
         torch.tensor([getattr(segment, name) for segment in bucket])[:, None]  # [n, 1]
         for name in ("start", "length", "prefix_start", "prefix_length")
     )
-    if _with_prefix(bucket[0]):
-        place = torch.arange(_width(bucket))[None]
+    if _with_prefix(bucket[0], window):
+        place = torch.arange(_width(bucket, window))[None]
         in_sequence = torch.where(place < prefix + length, start + place - prefix, 0)
         both = torch.where(place < prefix, prefix_start + place, in_sequence)
         return both, both, None
@@ -269,7 +285,7 @@ def _rectangle(bucket: Sequence[Segment]) -> tuple[Tensor, Tensor, Tensor | None
     queries = torch.where(offsets < length, start + offsets, 0)
     before = torch.arange(int(prefix.max()))[None]
     keys = torch.cat([torch.where(before < prefix, prefix_start + before, 0), queries], dim=1)
-    if not prefix.any():
+    if window is None and not prefix.any():
         return queries, keys, None
     seen = torch.cat(
         [
@@ -278,10 +294,15 @@ def _rectangle(bucket: Sequence[Segment]) -> tuple[Tensor, Tensor, Tensor | None
         ],
         dim=2,
     )
+    if window is not None:
+        position = torch.cat([before.expand(len(bucket), -1), prefix + offsets], dim=1)  # [n, S]
+        back = (prefix + offsets)[..., None] - position[:, None]  # [n, T, S]
+        # What pads a rectangle keeps something to see: a row of -inf alone would be nan, and so would its gradient.
+        seen &= (back < window) | (offsets >= length)[..., None]
     return queries, keys, seen[:, None]
 
 
-def _ragged(segments: Sequence[Segment], device: torch.device) -> _Ragged:
+def _ragged(segments: Sequence[Segment], device: torch.device, window: int | None) -> _Ragged:
     keys = [
         torch.cat(
             [
@@ -301,6 +322,7 @@ def _ragged(segments: Sequence[Segment], device: torch.device) -> _Ragged:
         key_ends=ends([segment.keys for segment in segments]),
         longest_query=max(segment.length for segment in segments),
         longest_key=max(segment.keys for segment in segments),
+        window=window,
     )
 
 
@@ -314,10 +336,10 @@ def _has_flash() -> bool:
 
 
 @cache
-def _flash() -> Callable[..., Any]:
-    """Torch's attention for variable lengths: causal from the last query and key backwards."""
+def _flash(window: int | None) -> Callable[..., Any]:
+    """Torch's attention for variable lengths: causal from the last query and key backwards, over a window of so many keys."""
     from torch.nn.attention.varlen import varlen_attn
 
     # Before torch 2.12 grouped heads need no flag.
     grouped: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
-    return partial(varlen_attn, window_size=(-1, 0), **grouped)
+    return partial(varlen_attn, window_size=(-1 if window is None else window - 1, 0), **grouped)

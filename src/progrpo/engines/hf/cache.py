@@ -5,7 +5,8 @@ stand first and no pass touches the others.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -118,7 +119,7 @@ class Decode:
 
     Attributes:
         row: [R] 0 to R - 1. place: [R] group slot * G + rank in the group; groups * G for a row that is none.
-        length: [R] own tokens stored before this one.
+        length: [R] own tokens stored before this one. prompt: [R] tokens of the row's prompt.
         groups: group slots in use. span: own tokens looked at, more than the greatest length.
         mask: [R, 1, 1, span] 0 or -inf, of the cache's dtype; None where all rows see all of the span.
         prompt_mask: likewise of the prompts; None where all are as long as the longest.
@@ -128,21 +129,28 @@ class Decode:
     place: Int[Tensor, " R"]
     row: Int[Tensor, " R"]
     length: Int[Tensor, " R"]
+    prompt: Int[Tensor, " R"]
     groups: int
     span: int
     prompt_span: int
     mask: Tensor | None
     prompt_mask: Tensor | None
+    _windows: "dict[int, _Window]" = field(default_factory=dict)
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None = None
+    ) -> Tensor:
         cache, rows = self.cache, query.shape[0]
+        mask, prompt_mask, beyond = self.mask, self.prompt_mask, None
+        if window is not None and window < self.prompt_span + self.span:
+            if window not in self._windows:
+                self._windows[window] = self._within(window, query.shape[1] // cache.heads)
+            mask, prompt_mask, beyond = self._windows[window]
         keys, values = cache.keys[layer], cache.values[layer]
         keys[self.row, :, self.length] = key.to(keys.dtype)
         values[self.row, :, self.length] = value.to(values.dtype)
         q = query.to(keys.dtype).unflatten(1, (cache.heads, -1))  # [R, K, H/K, D]
-        own_output, own_total = _attention(
-            q, keys[:rows, :, : self.span], values[:rows, :, : self.span], self.mask, scale
-        )
+        own_output, own_total = _attention(q, keys[:rows, :, : self.span], values[:rows, :, : self.span], mask, scale)
         # The queries of a group side by side, so that its prompt is read once for all of them.
         prompts = slice(0, self.groups)
         together = q.new_zeros(self.groups * cache.capacity.group + 1, *q.shape[1:])
@@ -152,7 +160,7 @@ class Decode:
             grouped.flatten(2, 3),
             cache.prompt_keys[layer][prompts, :, : self.prompt_span],
             cache.prompt_values[layer][prompts, :, : self.prompt_span],
-            self.prompt_mask,
+            prompt_mask,
             scale,
         )
         place = self.place.clamp(max=self.groups * cache.capacity.group - 1)
@@ -160,9 +168,40 @@ class Decode:
             part.unflatten(2, (cache.capacity.group, -1)).transpose(1, 2).flatten(0, 1)[place]
             for part in (shared_output, shared_total)
         )
+        if beyond is not None:
+            shared_total = shared_total.masked_fill(beyond[:, None, None], -torch.inf)
         # softmax over both parts: each part's share is its total weight against the other's.
         share = torch.sigmoid(shared_total - own_total)[..., None].to(own_output.dtype)
         return torch.lerp(own_output, shared_output, share).flatten(1, 2)  # [R, H, D]
+
+    def _within(self, window: int, heads: int) -> "_Window":
+        """For layers whose tokens see `window` tokens at most, `heads` query heads to each of keys."""
+        own = torch.arange(self.span, device=self.length.device)[None]
+        length, prompt = self.length[:, None], self.prompt[:, None]
+        seen = (own <= length) & (own > length - window)  # [R, span]
+        before = torch.arange(self.prompt_span, device=self.length.device)[None]
+        seen_prompt = (before < prompt) & (before > prompt + length - window)  # [R, prompt_span]
+        beyond = ~seen_prompt.any(dim=1)
+        seen_prompt[:, 0] |= beyond  # a row of -inf alone would be nan
+        group = self.cache.capacity.group
+        together = seen_prompt.new_zeros(self.groups * group + 1, self.prompt_span)
+        together[:, 0] = True
+        together[self.place] = seen_prompt
+        grouped = together[:-1].unflatten(0, (self.groups, group)).repeat_interleave(heads, dim=1)[:, None]
+        masks = (torch.zeros_like(part, dtype=self.cache.dtype) for part in (seen, grouped))
+        mask, prompt_mask = (
+            zeros.masked_fill_(~part, -torch.inf) for zeros, part in zip(masks, (seen, grouped), strict=True)
+        )
+        return _Window(mask=mask[:, None, None], prompt_mask=prompt_mask, beyond=beyond)
+
+
+class _Window(NamedTuple):
+    """`mask` and `prompt_mask` [P, 1, G * H/K, prompt_span] (see `Decode`) of layers with a sliding window; `beyond` [R]: the
+    row sees none of its prompt any more."""
+
+    mask: Tensor
+    prompt_mask: Tensor
+    beyond: Tensor
 
 
 def _attention(

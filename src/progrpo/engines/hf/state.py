@@ -55,6 +55,7 @@ class DecoderState:
             row=self.index[:rows],
             place=self.place[:rows],
             length=length,
+            prompt=self.prompt[:rows],
             groups=groups,
             span=span,
             prompt_span=prompts,
