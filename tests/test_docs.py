@@ -17,7 +17,7 @@ from progrpo.settings import parse
 from progrpo.train.loop import train
 from progrpo.train.settings import RunSettings
 from stand_ins import every_method
-from stand_ins.every_method import REQUIRED
+from stand_ins.every_method import OF_SMALL_MODELS, REQUIRED
 
 ROOT = Path(__file__).parent.parent
 METRICS = (ROOT / "docs" / "metrics.md").read_text("utf-8")
@@ -226,7 +226,7 @@ def test_only_what_stands_between_the_markers_is_rewritten() -> None:
 # --- docs/metrics.md ---
 
 OWN_KEYS = {(one.method, one.key) for one in schema.OWN}
-SWITCHED_ON: dict[str, dict[str, Any]] = {"dapo": {"max_rounds": 2}, **REQUIRED}
+SWITCHED_ON: dict[str, dict[str, Any]] = {"dapo": {"max_rounds": 2}, **REQUIRED, **OF_SMALL_MODELS}
 """Settings under which a method logs all its keys, where the defaults do not."""
 
 

@@ -275,6 +275,9 @@ class RolloutBatch:
         importance: [N, S] >= 0, factors of each token's objective that make up for a sampler apart from the trainer
             (`algo.off_policy`); None without a correction.
         verdicts: [P][G] as the verifier gave them; () unless the method's needs name it.
+        token_texts: [N] what each token of a completion spells by itself; () unless the method's needs name it.
+        answer_logprobs: [N, A] log-probs of the problem's answer in the place of the completion's, under the policy that
+            sampled, and answer_mask: [N, A]; None likewise.
         replayed: whether these are completions of earlier rollouts, so that `old_logprobs` are not of the policy before the
             first optimiser step.
         problems: [P] ids. state: what the method remembers from rollout to rollout, to be written into.
@@ -299,6 +302,9 @@ class RolloutBatch:
     sampler_logprobs: "Float[Tensor, 'N S'] | None" = None
     importance: "Float[Tensor, 'N S'] | None" = None
     verdicts: "tuple[tuple[Verdict, ...], ...]" = ()
+    token_texts: "tuple[tuple[str, ...], ...]" = ()
+    answer_logprobs: "Float[Tensor, 'N A'] | None" = None
+    answer_mask: "Bool[Tensor, 'N A'] | None" = None
     replayed: bool = False
     problems: tuple[str, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)

@@ -36,6 +36,9 @@ def rollout_batch() -> Callable[..., RolloutBatch]:
             "proxy_logprobs": -0.1 * mask,
             "ref_logprobs": (probabilities.log() - 0.1) * mask,
             "nucleus_entropies": torch.arange(18.0).view(6, 3) * mask / 2,
+            "token_texts": (("a", "\n"), ("a",), ("a", "\n", "b"), ("a",), ("<answer>", "a"), ("a</", "think>")),
+            "answer_logprobs": torch.arange(12.0).view(6, 2).sqrt().neg() * torch.tensor([1.0, 0.0]),
+            "answer_mask": torch.tensor([[True, False]] * 6),
             "verdicts": verdicts_of(correct.float(), [["a", "b", "c"], ["a", "a", "b"]]),
         }
         return RolloutBatch(**(fields | changes))

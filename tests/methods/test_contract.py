@@ -69,6 +69,7 @@ def test_padding_and_order_of_problems_change_nothing(name: str, rollout_batch: 
             if isinstance(value := getattr(batch, field), torch.Tensor)
         },
         verdicts=batch.verdicts[::-1],
+        token_texts=batch.token_texts[3:] + batch.token_texts[:3],
     )
     assert torch.equal(method.advantages(swapped).values.flip(0), plain)
 
@@ -260,7 +261,8 @@ def test_the_order_of_problems_changes_no_gradient(name: str) -> None:
             if isinstance(value := getattr(batch, field.name), Tensor)
         }
         named = {name: tuple(getattr(batch, name)[int(p)] for p in order) for name in ("problems", "verdicts")}
-        moved = replace(batch, **changes, **named)
+        texts = tuple(batch.token_texts[int(n)] for n in sequences)
+        moved = replace(batch, **changes, **named, token_texts=texts)
         other = step_of(method, moved, logprobs[sequences], {key: rows[sequences] for key, rows in states.items()})
         same(other, step_of(method, batch, logprobs, states), lambda rows: rows[sequences])
 

@@ -109,7 +109,7 @@ def random_batch(
     )
 
 
-def _further(mask: Tensor, seed: int) -> dict[str, Tensor]:
+def _further(mask: Tensor, seed: int) -> dict[str, Any]:
     """What else a pass gives of each token's distribution; every third token is none of the proxy's."""
     draw = torch.Generator().manual_seed(seed + 30_000)
     proxy = -2 * torch.rand(mask.shape, generator=draw)
@@ -120,6 +120,23 @@ def _further(mask: Tensor, seed: int) -> dict[str, Tensor]:
         "raw_logits": 10 * torch.randn(mask.shape, generator=draw) * mask,
         "nucleus_entropies": 1.5 * torch.rand(mask.shape, generator=draw) * mask,
         "proxy_logprobs": torch.where(mask, proxy, 0.0),
+        **_texts_and_answers(mask, seed),
+    }
+
+
+def _texts_and_answers(mask: Tensor, seed: int) -> dict[str, Any]:
+    """What the tokens spell, marks and line breaks among it; and answers of one to four tokens."""
+    draw = torch.Generator().manual_seed(seed + 40_000)
+    words = ("a", " b", "\n", "c\n", "</think>", "<answer>", "<ans", "wer>")
+    chosen = torch.randint(0, len(words), mask.shape, generator=draw).tolist()
+    lengths = torch.randint(1, 5, (len(mask), 1), generator=draw)
+    known = torch.arange(4)[None, :] < lengths
+    return {
+        "token_texts": tuple(
+            tuple(words[n] for n in row[:length]) for row, length in zip(chosen, mask.sum(dim=1).tolist(), strict=True)
+        ),
+        "answer_logprobs": -3 * torch.rand(known.shape, generator=draw) * known,
+        "answer_mask": known,
     }
 
 

@@ -16,6 +16,9 @@ REQUIRED: dict[str, dict[str, object]] = {
 OF_SMALL_GROUPS: dict[str, dict[str, object]] = {"passk": {"k": 2}}
 """What makes a method learn from groups of three or four."""
 
+OF_SMALL_MODELS: dict[str, dict[str, object]] = {"likelihood": {"after": "="}}
+"""Marks that the tokenizers of the tests can write."""
+
 
 def load(name: str, **settings: object) -> Method:
     return methods.load(Choice(name=name, **{**REQUIRED.get(name, {}), **settings}))

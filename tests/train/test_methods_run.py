@@ -12,7 +12,7 @@ from progrpo import plugins
 from progrpo.files import read_jsonl
 from progrpo.train.loop import train
 from progrpo.train.settings import load_settings
-from stand_ins.every_method import OF_SMALL_GROUPS, REQUIRED
+from stand_ins.every_method import OF_SMALL_GROUPS, OF_SMALL_MODELS, REQUIRED
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "demo" / "grpo.yaml"
 EMBEDDED = Path(progrpo.__file__).parent / "embedded" / "countdown" / "model.safetensors"
@@ -23,8 +23,8 @@ SMALL = ("batch.prompts=4", "batch.minibatch_prompts=2", "batch.group=4", f"step
 @pytest.mark.slow
 @pytest.mark.parametrize("name", plugins.names("methods"))
 def test_a_run_of_every_method_finishes_and_moves_the_weights(name: str, tmp_path: Path) -> None:
-    chosen = {"name": name, **REQUIRED.get(name, {}), **OF_SMALL_GROUPS.get(name, {})}
-    method = ", ".join(f"{key}: {value}" for key, value in chosen.items())
+    chosen = {"name": name, **REQUIRED.get(name, {}), **OF_SMALL_GROUPS.get(name, {}), **OF_SMALL_MODELS.get(name, {})}
+    method = ", ".join(f"{key}: {value!r}" for key, value in chosen.items())
     run = train(load_settings(RECIPE, [*SMALL, f"method={{{method}}}", f"out={tmp_path / 'run'}"]))
     rows = read_jsonl(run.path / "metrics.jsonl")
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))

@@ -1,7 +1,7 @@
 """Methods applied to recorded rollouts as training would apply them: the work of the verb `score`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from progrpo import methods, plugins
 from progrpo.algo.confidence import low_count, sequence_confidence
 from progrpo.errors import ConfigError, DataError, PluginError
 from progrpo.evaluate.score import ScoredCompletion, ScoredMethod, Scoring
+from progrpo.evaluate.spelling import Spelling
 from progrpo.files import json_lines
 from progrpo.methods import Method
+from progrpo.model.tokenizer import each_spelled
 from progrpo.rollout.recorded import RolloutFile
 from progrpo.settings import Choice, Override, apply_overrides
 from progrpo.train.offline import entropy_changes, require_no_model, token_gradients
@@ -64,15 +66,18 @@ def load_methods(named: Sequence[str], overrides: Sequence[str] | Sequence[Overr
     return {label: methods.load(Choice(name=name, **settings.get(label, {}))) for label, name in pairs}
 
 
-def apply_methods(files: Sequence[RolloutFile], chosen: Mapping[str, Method]) -> Scoring:
+def apply_methods(files: Sequence[RolloutFile], chosen: Mapping[str, Method], model: str | None = None) -> Scoring:
     """What each method makes of each file: advantages as in training, and the weight of their tokens in the loss.
+
+    Args:
+        model: whose tokenizer says what tokens spell, for methods that read that; None takes that of the run.
 
     Raises:
         DataError: a method reads something that a file does not hold. PluginError: a method gives no finite number.
     """
     completions: list[ScoredCompletion] = []
     for file in files:
-        completions += _score(file, chosen, first=completions[-1].group + 1 if completions else 0)
+        completions += _score(file, chosen, model, first=completions[-1].group + 1 if completions else 0)
     return Scoring(
         methods=tuple(
             ScoredMethod(
@@ -90,9 +95,9 @@ def apply_methods(files: Sequence[RolloutFile], chosen: Mapping[str, Method]) ->
     )
 
 
-def _score(file: RolloutFile, chosen: Mapping[str, Method], *, first: int) -> list[ScoredCompletion]:
+def _score(file: RolloutFile, chosen: Mapping[str, Method], model: str | None, *, first: int) -> list[ScoredCompletion]:
     """The completions of a file; its groups are numbered from `first`."""
-    applied = [_apply(file, label, method) for label, method in chosen.items()]
+    applied = [_apply(file, label, method, model) for label, method in chosen.items()]
     confidence, low = _least_certain(file) if file.tokens else (None, None)
     changes = [_entropy_changes(file, gradients) for _, gradients, _ in applied]
     completions = []
@@ -128,10 +133,12 @@ def _entropy_changes(file: RolloutFile, gradients: Tensor | None) -> Sequence[fl
     return None if gradients is None or of_entropy is None else entropy_changes(gradients, of_entropy)
 
 
-def _apply(file: RolloutFile, label: str, method: Method) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def _apply(
+    file: RolloutFile, label: str, method: Method, model: str | None
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Advantages [P, G]; dJ/dlog-prob [N, S] of each token; the same in units of one over the tokens of its optimiser step."""
     require_no_model(method)
-    batch = _batch(file, label, method)
+    batch = _batch(file, label, method, model)
     advantages = method.advantages(batch)
     values = advantages.values
     wrong = values[~values.isfinite()]
@@ -154,7 +161,7 @@ def _apply(file: RolloutFile, label: str, method: Method) -> tuple[Tensor, Tenso
     return values, gradients, gradients * torch.cat(counts)[:, None]
 
 
-def _batch(file: RolloutFile, label: str, method: Method) -> RolloutBatch:
+def _batch(file: RolloutFile, label: str, method: Method, model: str | None) -> RolloutBatch:
     """The rollout as training hands it to the method.
 
     Raises:
@@ -175,9 +182,23 @@ def _batch(file: RolloutFile, label: str, method: Method) -> RolloutBatch:
         raise DataError(
             f"method {label!r} reads the gradients of entropies, but {file.path} holds none; {_remedy(file.path)}"
         )
+    if "token_texts" in method.needs:
+        batch = replace(batch, token_texts=_token_texts(file, label, model))
     if file.tokens:
         return batch
     return _refuse_tokens(batch, f"method {label!r} reads log-probs, but {file.path} holds none; {_remedy(file.path)}")
+
+
+def _token_texts(file: RolloutFile, label: str, model: str | None) -> tuple[tuple[str, ...], ...]:
+    """What each token spells, as in training.
+
+    Raises:
+        DataError: no tokens, or no tokenizer.
+    """
+    spelling = Spelling.of_run(file) if model is None or not file.tokens else Spelling.of_model(model)
+    if spelling.missing:
+        raise DataError(f"method {label!r} reads what tokens spell: {file.path}: {spelling.missing}")
+    return each_spelled(spelling.tokenizer, make_rows(file.groups).completions)
 
 
 def _refuse_tokens(batch: RolloutBatch, refusal: str) -> RolloutBatch:

@@ -29,7 +29,7 @@ def run_score(words: Sequence[str], named: Sequence[str], model: str | None, out
     Args:
         words: rollouts files, and `LABEL.key=value` settings of the methods.
         named: methods, as NAME or LABEL=NAME. The others are compared with the first.
-        model: where the page finds the tokenizer; None takes that of the run.
+        model: whose tokenizer spells the tokens, on the page and for methods that read that; None takes that of the run.
         show: groups and completions of the tables of differences.
 
     Raises:
@@ -37,8 +37,6 @@ def run_score(words: Sequence[str], named: Sequence[str], model: str | None, out
     """
     if out is not None and out.suffix not in (*_PAGES, ".jsonl"):
         raise ConfigError(f"--out: expected a name that ends in .html (a page) or .jsonl (rows), got {str(out)!r}")
-    if model is not None and (out is None or out.suffix not in _PAGES):
-        raise ConfigError("--model: only a page shows tokens; name one with --out PAGE.html")
     require_new_file(out)
     paths = [file for word in words if _is_path(word) for file in _files(Path(word))]
     if not paths:
@@ -49,10 +47,13 @@ def run_score(words: Sequence[str], named: Sequence[str], model: str | None, out
         from progrpo.rollout.recorded import read_rollouts
 
         methods = load_methods(named, [word for word in words if not _is_path(word)])
+        spelled = any("token_texts" in method.needs for method in methods.values())
+        if model is not None and not spelled and (out is None or out.suffix not in _PAGES):
+            raise ConfigError("--model: only a page shows tokens; name one with --out PAGE.html")
         patience.now("reading the rollouts")
         files = [read_rollouts(path) for path in dict.fromkeys(paths)]
         patience.now("applying the methods")
-        scoring = apply_methods(files, methods)
+        scoring = apply_methods(files, methods, model)
     notes = [*scoring.notes, *(f"{one.label}: {note}" for one in scoring.methods for note in one.notes)]
     if out is not None:
         write_whole(out, _page(scoring, files, model) if out.suffix in _PAGES else _rows(scoring))

@@ -18,6 +18,8 @@ A method file may define, and nothing else in public:
     top_tokens   top_tokens(params) -> how many of the likeliest tokens "top_logprobs" holds
     min_p        min_p(params) -> share of the likeliest token's probability below which "proxy_logprobs" has no tokens
     nucleus      nucleus(params) -> the likeliest tokens of which "nucleus_entropies" are the entropies, a `Nucleus`
+    answer_after answer_after(params) -> the text after which a completion gives its answer, and "answer_logprobs" the
+                 problem's; None: after all of the completion
     pool         pool(params) -> "step" or "micro": where it takes statistics over tokens (see `Pool`)
     net          net(width, params) -> torch module of its own, trained by the same optimiser, kept in the checkpoint,
                  never seen by engines; `width` is the model's
@@ -62,6 +64,14 @@ __all__ = [
     "base_advantages",
 ]
 
+_WITH_HOOK = {
+    "top_logprobs": "top_tokens",
+    "proxy_logprobs": "min_p",
+    "nucleus_entropies": "nucleus",
+    "answer_logprobs": "answer_after",
+}
+"""Needs that want more said, and where it is said."""
+
 CONTRACT = plugins.Contract(kind="method", names=OTHERS | HOOKS, settings=Params)
 
 
@@ -92,7 +102,7 @@ def load(choice: Choice) -> Method:
         raise PluginError(
             f"method {choice.name!r}: unknown need {unknown[0]!r}; expected {', '.join(sorted(NEEDABLE))}"
         )
-    for need, hook in (("top_logprobs", "top_tokens"), ("proxy_logprobs", "min_p"), ("nucleus_entropies", "nucleus")):
+    for need, hook in _WITH_HOOK.items():
         if need in needs and not hasattr(module, hook):
             raise PluginError(f"method {choice.name!r}: the need {need!r} wants {OTHERS[hook]}")
     needs |= {"ref_logprobs"} if params.kl_coef else set()

@@ -27,6 +27,9 @@ NEEDABLE = {
     "sampled_logprobs": "log-probs of the policy that sampled, from the engine, as the old ones: completions of earlier "
     "rollouts keep theirs",
     "verdicts": "[P][G] of the rollout: canonical forms, extracted answers, parts of rewards",
+    "token_texts": "[N] rows of texts of the rollout: what each token of a completion spells by itself",
+    "answer_logprobs": "[N, A] of the rollout: log-probs of the problem's answer where the completion would give its own, by "
+    "a pass of its own; where that is, says `answer_after`",
     "refresh": "log-probs (and entropies) of the policy as it is before each optimiser step, in `StepBatch`",
     "refresh_advantages": "likewise, and this method's advantages, or what it adds, computed from them",
     "ref_logprobs": "[N, S] under the model as it was before training",
@@ -57,6 +60,7 @@ OTHERS = {
     "top_tokens": "top_tokens(params) -> int",
     "min_p": "min_p(params) -> float",
     "nucleus": "nucleus(params) -> progrpo.algo.distributions.Nucleus",
+    "answer_after": "answer_after(params) -> text, or None for the end of the completion",
     "net": "net(width, params) -> torch module",
     "net_lr_factor": "net_lr_factor(params) -> float",
     "add_to": "add_to(advantages, batch, params) -> Advantages",

@@ -83,6 +83,13 @@ class Method:
         return int(self._hook("top_tokens")(self.params)) if "top_logprobs" in self.own_needs else 0
 
     @property
+    def answer_after(self) -> str | None:
+        """The text after which a completion gives its answer; None where all of it comes before."""
+        hook = self._hook("answer_after")
+        text: str | None = hook(self.params) if hook else None
+        return text
+
+    @property
     def further(self) -> Further:
         """What a pass is to give of each token's distribution beside its log-prob and entropy."""
         needs = self.needs

@@ -147,6 +147,9 @@ def part_of_batch(batch: RolloutBatch, problems: slice) -> RolloutBatch:
         "raw_logits",
         "proxy_logprobs",
         "nucleus_entropies",
+        "token_texts",
+        "answer_logprobs",
+        "answer_mask",
     )
     places = dict.fromkeys(by_problem, problems) | dict.fromkeys(by_sequence, index)
     values = {name: getattr(batch, name) for name in places}

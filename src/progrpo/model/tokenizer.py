@@ -50,6 +50,26 @@ def decode(tokenizer: Any, ids: Sequence[int], dropped: Collection[int]) -> str:
     return text
 
 
+def each_spelled(tokenizer: Any, sequences: Sequence[Tensor]) -> tuple[tuple[str, ...], ...]:
+    """What each token spells by itself, special tokens such as </think> included.
+
+    Signs of ASCII are whole tokens or parts of one in every tokenizer, so that line breaks and tags stand in these texts; a
+    letter of several bytes that lie in several tokens does not.
+
+    Args:
+        sequences: [T] token ids each.
+    """
+    texts: dict[int, str] = {}
+    for token in {int(token) for ids in sequences for token in ids.unique()}:
+        texts[token] = tokenizer.decode([token], skip_special_tokens=False)
+    return tuple(tuple(texts[token] for token in ids.tolist()) for ids in sequences)
+
+
+def encode_text(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text that goes on from another: no beginning or end of text is added."""
+    return _ids(tokenizer, text, add_special_tokens=False)
+
+
 def end_of_turn(tokenizer: Any, chat: Chat = DEFAULT_CHAT) -> int | None:
     """The added token with which the chat template ends the assistant's turn; None without one.
 

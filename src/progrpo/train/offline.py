@@ -14,7 +14,7 @@ from progrpo.types import RolloutBatch
 
 _NEED_A_MODEL = (
     *("ref_logprobs", "values", "entropy_grad", "top_logprobs", "token_states", "prompt_states"),
-    *("certainties", "raw_logits", "proxy_logprobs", "nucleus_entropies"),
+    *("certainties", "raw_logits", "proxy_logprobs", "nucleus_entropies", "answer_logprobs"),
 )
 
 

@@ -30,7 +30,7 @@ from progrpo.train.problems import (
     in_steps,
     make_stream,
     no_epochs,
-    require_rounds,
+    require_usable,
 )
 from progrpo.train.record import require_free, require_same
 from progrpo.train.settings import RunSettings
@@ -180,7 +180,7 @@ def _prompts(chosen: Chosen, splits: dict[str, Any]) -> Iterator[str]:
     splits["training"] = training
     yield from describe_sources(settings, training, chosen.task.sources)
     make_stream(settings, training, chosen.task.sources)
-    require_rounds(chosen.method, settings, len(training))
+    require_usable(chosen.method, settings, training)
     if no_epochs(chosen.method, chosen.task) is None:
         yield describe_epoch(settings, len(training))
     if settings.epochs is not None:

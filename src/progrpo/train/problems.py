@@ -15,12 +15,19 @@ from progrpo.train.stream import SOURCE, ProblemStream
 from progrpo.types import Problem
 
 
-def require_rounds(method: Method, settings: RunSettings, problems: int) -> None:
-    """Raises ConfigError if dynamic sampling could meet a problem twice for one batch."""
-    if (rounds := method.rounds) * settings.batch.prompts > problems and rounds > 1:
+def require_usable(method: Method, settings: RunSettings, problems: Sequence[Problem]) -> None:
+    """Raises ConfigError if dynamic sampling could meet a problem twice for one batch, or the method reads answers that are
+    not there."""
+    if (rounds := method.rounds) * settings.batch.prompts > len(problems) and rounds > 1:
         raise ConfigError(
-            f"method.max_rounds={rounds} times batch.prompts={settings.batch.prompts} exceeds the {problems} training "
+            f"method.max_rounds={rounds} times batch.prompts={settings.batch.prompts} exceeds the {len(problems)} training "
             "problems: one batch would meet a problem twice; lower one of them"
+        )
+    without = [problem.id for problem in problems if not problem.answer] if "answer_logprobs" in method.needs else []
+    if without:
+        raise ConfigError(
+            f"method {method.name!r} rewards the likelihood of each problem's answer, and {len(without)} of {len(problems)} "
+            f"training problems have none (the first: {without[0]!r:.80}); use a task with answers, or another method"
         )
 
 

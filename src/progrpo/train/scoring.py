@@ -8,6 +8,8 @@ import torch
 
 from progrpo.methods import Advantages, Method
 from progrpo.methods.step import part_of_batch
+from progrpo.model.tokenizer import each_spelled
+from progrpo.train.answers import with_answers
 from progrpo.train.columns import column_mask
 from progrpo.train.off_policy import corrected, hear_gap
 from progrpo.train.policy import Policy
@@ -24,8 +26,8 @@ def policy_batch(
     """The rollout under the policy that sampled it, or is about to learn from it, and what it cost to know.
 
     Where the engine scores (`Trainer.engine_scores`) the log-probs kept while sampling serve and no forward pass is made; else
-    the trainer makes one, which gives the prompts' log-probs too. A reference model and a net's values cost a pass each, where
-    they are needed.
+    the trainer makes one, which gives the prompts' log-probs too. A reference model, a net's values and the problems' answers
+    cost a pass each, where they are needed; what the tokens spell costs none.
 
     Args:
         done: optimiser steps made so far.
@@ -51,6 +53,11 @@ def policy_batch(
     if "values" in needs:
         scores = policy.score(rows, index, columns=columns, budget=budget, entropies=False, prompts=False, values=True)
         batch, counts = replace(batch, values=scores.values), counts + scores.token_counts
+    if "token_texts" in needs:
+        batch = replace(batch, token_texts=each_spelled(trainer.model.tokenizer, rows.completions))
+    if "answer_logprobs" in needs:
+        batch, more = with_answers(batch, groups, trainer.method, policy, trainer.model, budget=budget)
+        counts += more
     replayed = trainer.method.samples is not None and _sampled_before(groups, done)
     return within_mask(replace(batch, state=dict(trainer.method.state), replayed=replayed)), counts
 

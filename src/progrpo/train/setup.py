@@ -36,7 +36,7 @@ from progrpo.train.old_logprobs import engine_scores, rounding
 from progrpo.train.optimizers import require_optimizer
 from progrpo.train.parallel import Parallel, SamplingCopy, sync
 from progrpo.train.policy import Policy
-from progrpo.train.problems import fit_splits, in_steps, make_stream, require_epochs, require_rounds
+from progrpo.train.problems import fit_splits, in_steps, make_stream, require_epochs, require_usable
 from progrpo.train.record import RunDirectory, require_free
 from progrpo.train.reference import Reference
 from progrpo.train.settings import RunSettings
@@ -245,7 +245,7 @@ def _checked(
     test = chosen.task.problems("test") if settings.evaluate.every else ()
     if shared := tasks.overlap(problems, test):
         logger.warning("%s", shared)
-    require_rounds(method, settings, len(problems))
+    require_usable(method, settings, problems)
     torch.manual_seed(settings.seed)  # for what a method initialises at random
     benchmarks = plan_benchmarks(settings)
     known = digest([*problems, *test, *(problem for one in benchmarks for problem in one.problems)])

@@ -50,6 +50,8 @@ _UNMET = {
     "raw_logits": "more of the model's distributions than log-probs and entropies",
     "proxy_logprobs": "more of the model's distributions than log-probs and entropies",
     "nucleus_entropies": "more of the model's distributions than log-probs and entropies",
+    "token_texts": "texts of tokens",
+    "answer_logprobs": "a pass over the problems' answers",
     "verdicts": "verdicts with their solutions, and TRL's reward functions give numbers alone",
     "whole_groups": "a group's completions in one micro-batch, and TRL shuffles them over all",
 }
