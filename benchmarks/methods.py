@@ -37,7 +37,8 @@ from progrpo.train.clock import Clock
 from progrpo.train.keeper import Keeper
 from progrpo.train.sampling import Rollouts
 from progrpo.train.settings import RunSettings
-from progrpo.train.setup import Trainer, choose, prepare, resolve
+from progrpo.train.setup import choose, prepare, resolve
+from progrpo.train.trainer import Trainer
 from progrpo.types import Group
 
 STEPS = 2

@@ -24,7 +24,8 @@ from progrpo.train.keeper import Keeper
 from progrpo.train.loop import rollout_and_update
 from progrpo.train.sampling import Rollouts
 from progrpo.train.settings import RunSettings
-from progrpo.train.setup import Trainer, choose, prepare
+from progrpo.train.setup import choose, prepare
+from progrpo.train.trainer import Trainer
 from progrpo.types import RolloutBatch
 
 SHARED = {"clip_high": 0.28, "aggregate": "group_token"}

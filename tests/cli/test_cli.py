@@ -320,7 +320,11 @@ def test_your_own_model_on_your_own_problems(
     # the model's own chat template was used: "u:<text>a:" with this tokenizer's template
     from transformers import AutoTokenizer
 
-    text = AutoTokenizer.from_pretrained(run / "checkpoints" / "step-000004").decode(first["prompt_ids"])
+    from stand_ins.runs import token_rows
+
+    text = AutoTokenizer.from_pretrained(run / "checkpoints" / "step-000004").decode(
+        token_rows(run, 1)[0]["prompt_ids"]
+    )
     assert text.replace(" ", "").startswith("u:whatis")
     assert text.endswith("a:")
 

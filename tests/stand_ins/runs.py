@@ -1,8 +1,10 @@
-"""A run, or its plan, from settings as a recipe has them."""
+"""A run, or its plan, from settings as a recipe has them; and what a run kept of a rollout."""
 
 from pathlib import Path
 from typing import Any
 
+from progrpo.files import read_jsonl
+from progrpo.rollout.bundle import bundle_path, sound_bundle, token_columns
 from progrpo.settings import parse
 from progrpo.train.loop import train
 from progrpo.train.plan import make_plan
@@ -13,6 +15,13 @@ from progrpo.train.setup import choose
 def run(data: dict[str, Any], **kwargs: Any) -> Path:
     """Train; the run directory."""
     return train(parse(RunSettings, data, where="test"), **kwargs).path
+
+
+def token_rows(run: Path, step: int) -> list[dict[str, Any]]:
+    """The rows of the rollout that feeds from `step` on, with the columns of its bundle."""
+    columns = token_columns(sound_bundle(bundle_path(run, step)))
+    rows = read_jsonl(run / "rollouts" / f"step-{step:06d}.jsonl")
+    return [row | more for row, more in zip(rows, columns, strict=True)]
 
 
 def plan(data: dict[str, Any]) -> list[str]:

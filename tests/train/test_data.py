@@ -17,7 +17,7 @@ from progrpo.model.tokenizer import encode_prompt
 from progrpo.rollout.generate import require_context
 from progrpo.train.plan import STOPS
 from progrpo.types import Problem
-from stand_ins.runs import plan, run
+from stand_ins.runs import plan, run, token_rows
 
 Make = Callable[..., dict[str, Any]]
 BRIEF = {"system_prompt": "be brief", "chat_template_kwargs": {"enable_thinking": False}}
@@ -50,7 +50,7 @@ def test_a_system_prompt_is_in_every_prompt_and_stays_with_the_run(
     assert said.startswith("warning: model.chat_template_kwargs: the chat template names no 'enable_thinking'")
     path = run(made)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    rows = read_jsonl(path / "rollouts" / "step-000001.jsonl")
+    rows = token_rows(path, 1)
     fed = {tokenizer.decode(row["prompt_ids"]).replace(" ", "") for row in rows}
     assert fed == {f"s:bebriefu:whatis{n}+1?a:" for n in range(4)}
     of_run = yaml.safe_load((path / "config.yaml").read_text())["model"]

@@ -18,11 +18,13 @@ from progrpo.engines.hf import HfEngine
 from progrpo.errors import ConfigError, DataError, ModelError, RunDirectoryError, VerifierError
 from progrpo.files import read_jsonl
 from progrpo.model import LanguageModel
+from progrpo.rollout.bundle import bundle_paths, sound_bundle
+from progrpo.rollout.recorded import has_tokens
 from progrpo.settings import Choice, parse
 from progrpo.train.memory import PeakMemory
 from progrpo.train.settings import RunSettings
 from stand_ins.noting_engine import ENGINE
-from stand_ins.runs import run
+from stand_ins.runs import run, token_rows
 
 Make = Callable[..., dict[str, Any]]
 MakeModule = Callable[[str], str]
@@ -383,12 +385,12 @@ def test_gradient_checkpointing_and_bf16_run(settings: Make, tmp_path: Path, pla
 
 def test_tokens_can_be_recorded(settings: Make) -> None:
     path = run(settings(record={"tokens": True}, steps=1, evaluate={"every": 0}))
-    row = read_jsonl(path / "rollouts" / "step-000001.jsonl")[0]
+    row = token_rows(path, 1)[0]
     assert len(row["token_ids"]) == len(row["sampler_logprobs"]) == row["length"]
     assert len(row["prompt_ids"]) == len(row["prompt_logprobs"])
 
 
-def test_rollouts_that_lead_to_a_kept_checkpoint_keep_their_tokens(settings: Make) -> None:
+def test_rollouts_before_and_after_a_checkpoint_are_kept_with_their_tokens(settings: Make) -> None:
     batch = {"prompts": 4, "group": 4, "minibatch_prompts": 2, "micro_tokens": 128}
     data = settings(
         batch=batch,
@@ -399,14 +401,17 @@ def test_rollouts_that_lead_to_a_kept_checkpoint_keep_their_tokens(settings: Mak
         method={"name": "grpo"},
     )
     path = run(data)
-    # Two steps a rollout. Written: the first and the fifth of the five (rollouts_every), and those that lead to the
-    # checkpoints of steps 4, 8 and 10; the last two of these are kept, and with them their rollouts' tokens.
-    files = {file.name: read_jsonl(file) for file in sorted((path / "rollouts").iterdir())}
-    assert {name: "token_ids" in rows[0] for name, rows in files.items()} == {
-        "step-000001.jsonl": False,
-        "step-000003.jsonl": False,
-        "step-000007.jsonl": True,
-        "step-000009.jsonl": True,
+    # Two steps a rollout, checkpoints after steps 4, 8 and 10: the first rollout, those that lead to them, those after them.
+    assert [file.name for file in sorted((path / "rollouts").iterdir())] == [
+        f"step-{n:06d}.jsonl" for n in (1, 3, 5, 7, 9)
+    ]
+    why = {step: sound_bundle(file).header["kept_for"] for step, file in bundle_paths(path).items()}
+    assert why == {
+        1: ["the first of the run"],
+        3: ["leads to the checkpoint of step 4"],
+        5: ["follows the checkpoint of step 4"],
+        7: ["leads to the checkpoint of step 8"],
+        9: ["follows the checkpoint of step 8", "leads to the checkpoint of step 10"],
     }
     assert [file.name for file in sorted((path / "checkpoints").glob("step-*"))] == ["step-000008", "step-000010"]
     # ... from which another method than the run's own can be scored
@@ -417,7 +422,8 @@ def test_rollouts_that_lead_to_a_kept_checkpoint_keep_their_tokens(settings: Mak
 
 def test_tokens_that_take_too_much_are_left_out(settings: Make, caplog: pytest.LogCaptureFixture) -> None:
     path = run(settings(record={"tokens_mib": 1e-3}, steps=1, evaluate={"every": 0}))
-    assert "token_ids" not in read_jsonl(path / "rollouts" / "step-000001.jsonl")[0]
+    assert not bundle_paths(path)
+    assert not has_tokens(path / "rollouts" / "step-000001.jsonl")
     assert "written without tokens" in caplog.text
 
 

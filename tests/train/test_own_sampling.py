@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 from progrpo.engines import Capabilities, hf
 from progrpo.errors import ConfigError
 from progrpo.files import read_jsonl
+from progrpo.rollout.bundle import bundle_paths
 from progrpo.rollout.recorded import read_rollouts
 from progrpo.train import loop
 from progrpo.train.rollout_batch import make_rollout_batch, within_mask
 from progrpo.types import Group, Problem, RolloutBatch, Verdict
-from stand_ins.runs import run
+from stand_ins.runs import run, token_rows
 from stand_ins.sampling import completion_of
 
 Make = Callable[..., dict[str, Any]]
@@ -36,7 +37,7 @@ class Stop(Exception):  # noqa: N818 - a signal of this test
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    return [row for file in sorted((path / "rollouts").iterdir()) for row in read_jsonl(file)]
+    return [row for step in bundle_paths(path) for row in token_rows(path, step)]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -114,7 +115,7 @@ def test_spear_learns_again_from_what_it_sampled(settings: Make, tmp_path: Path)
     path = run(data)
     rows = read_jsonl(path / "metrics.jsonl")
     assert [row["rollout/replayed"] for row in rows] == [0, 0, 1, 1, 0, 0]
-    first, replay = (read_jsonl(path / "rollouts" / f"step-{step:06d}.jsonl") for step in (1, 3))
+    first, replay = (token_rows(path, step) for step in (1, 3))
     again = [row for row in replay if 0 not in row.get("trained", [1])]
     assert 0 < len(again) <= 4
     known = {(row["problem"], row["seed"]): row for row in first}

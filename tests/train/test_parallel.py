@@ -14,6 +14,7 @@ from progrpo.processes import Processes, join, leave
 from progrpo.settings import parse
 from progrpo.train.parallel import ParallelSettings
 from progrpo.train.settings import RunSettings
+from stand_ins.runs import token_rows
 from stand_ins.several_processes import start, train_together, with_gradients
 
 Make = Callable[..., dict[str, Any]]
@@ -71,7 +72,8 @@ def test_processes_take_the_steps_that_one_takes(
 
 def same_completions(alone: Path, together: Path) -> None:
     for path in sorted((alone / "rollouts").iterdir()):
-        rows = read_jsonl(path), read_jsonl(together / "rollouts" / path.name)
+        step = int(path.stem.removeprefix("step-"))
+        rows = token_rows(alone, step), token_rows(together, step)
         tokens = [[(row["problem"], row["seed"], row["token_ids"], row["reward"]) for row in part] for part in rows]
         assert tokens[0] == tokens[1], path
 

@@ -203,9 +203,11 @@ def test_room_is_counted_in_checkpoints_kept_and_being_written(settings: Make) -
         RunSettings, settings(steps=10, record={"rollouts_every": 4}, evaluate={"every": 4, "n": 3}), where="test"
     )
     # rollouts 1, 5, 9 of 16 completions; evaluations at 0, 4, 8, 10 of 4 problems x 3; 1,000 + 10 tokens x 4 bytes a row
-    # and 75 bytes for each of the 160 tokens of the two rollouts that lead to checkpoints that are kept
-    assert predict(made, 1000, held_out=4).tokens == 2 * 75 * 16 * 10
-    assert predict(made, 1000, held_out=4).rows == (3 * 16 + 4 * 4 * 3) * 1040 + 2 * 75 * 16 * 10
+    # and 28 bytes for each of the 160 tokens of the ten rollouts, each of which leads to a checkpoint or follows one
+    assert predict(made, 1000, held_out=4).tokens == 10 * 28 * 16 * 10
+    assert predict(made, 1000, held_out=4).rows == (3 * 16 + 4 * 4 * 3) * 1040 + 10 * 28 * 16 * 10
+    small = made.model_copy(update={"record": made.record.model_copy(update={"tokens_mib": 0.01})})
+    assert predict(small, 1000, held_out=4).tokens == 10485
 
 
 def test_no_room_for_the_checkpoints(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:

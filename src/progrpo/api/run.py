@@ -1,6 +1,8 @@
 """A run directory as Python sees it: settings, metrics, samples and checkpoints, read when they are asked for."""
 
 import json
+from collections.abc import Iterable
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +10,22 @@ import pandas as pd
 
 from progrpo.errors import DataError, RunDirectoryError
 from progrpo.files import json_lines, read_jsonl
+from progrpo.rollout.bundle import sound_bundle, token_columns
+from progrpo.rollout.recorded import bundle_beside
 from progrpo.rows import read_results
 from progrpo.settings import read_yaml
 from progrpo.train.checkpoint import best_folder, best_of, folders
 
-_TOKENS = frozenset(
-    {"prompt_ids", "token_ids", "sampler_logprobs", "entropies", "entropy_gradients", "prompt_logprobs"}
+_TOKENS = (
+    "prompt_ids",
+    "token_ids",
+    "sampler_logprobs",
+    "entropies",
+    "entropy_gradients",
+    "prompt_logprobs",
+    "trained",
 )
-"""Columns of a rollouts file with a list as long as the completion."""
+"""Columns with a list as long as the completion, of a file that an older version wrote."""
 
 
 class TrainingRun:
@@ -71,7 +81,7 @@ class TrainingRun:
 
         Args:
             step: the first optimiser step that a rollout feeds, as in the names of the files; None takes all there are.
-            tokens: also the columns with an entry per token, where the file holds them (`record.tokens`).
+            tokens: also the columns with an entry per token, where the rollout was kept with its tokens (`record.tokens`).
 
         Raises:
             DataError: there is no rollout of that step.
@@ -81,10 +91,10 @@ class TrainingRun:
             known = f"{min(files)} to {max(files)}" if files else "none (record.rollouts_every=0)"
             raise DataError(f"{self.path}: no rollout of step {step} was written; there are {known}")
         rows = [
-            {"step": number} | {key: value for key, value in row.items() if tokens or key not in _TOKENS}
+            {"step": number} | {key: value for key, value in row.items() if tokens or key not in _TOKENS} | more
             for number, path in files.items()
             if step in (None, number)
-            for _, row in json_lines(path)
+            for (_, row), more in zip(json_lines(path), _of_bundle(path) if tokens else repeat({}), strict=False)
         ]
         return pd.DataFrame(rows)
 
@@ -160,6 +170,12 @@ def load_run(path: str | Path) -> TrainingRun:
         RunDirectoryError: it holds no run.
     """
     return TrainingRun(path)
+
+
+def _of_bundle(path: Path) -> Iterable[dict[str, Any]]:
+    """The columns of tokens of each row of a rollouts file; of a rollout without a bundle none, without end."""
+    beside = bundle_beside(path)
+    return repeat({}) if beside is None else token_columns(sound_bundle(beside))
 
 
 def _by_step(folder: Path) -> dict[int, Path]:

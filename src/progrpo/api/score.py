@@ -12,7 +12,7 @@ from progrpo.api.score_apply import apply_methods, load_methods
 from progrpo.errors import ConfigError, DataError
 from progrpo.evaluate.score import Scoring, prompt_text, statistics
 from progrpo.files import write_whole
-from progrpo.rollout.recorded import RolloutFile, read_rollouts
+from progrpo.rollout.recorded import RolloutFile, has_tokens, read_rollouts
 from progrpo.settings import read_overrides
 
 
@@ -101,13 +101,8 @@ def rollout_files(rollouts: TrainingRun | str | Path | Iterable[str | Path]) -> 
         written = list(run.rollouts.values())
         if not written:
             raise DataError(f"{run.path}: no rollouts were written (record.rollouts_every=0)")
-        return [next((path for path in reversed(written) if _has_tokens(path)), written[-1])]
+        return [next((path for path in reversed(written) if has_tokens(path)), written[-1])]
     paths = [Path(rollouts)] if isinstance(rollouts, str | Path) else [Path(one) for one in rollouts]
     if not paths:
         raise ConfigError("score: no rollouts file; give one or more, for instance RUN/rollouts/step-000001.jsonl")
     return paths
-
-
-def _has_tokens(path: Path) -> bool:
-    with path.open(encoding="utf-8") as file:
-        return '"token_ids": [' in file.readline()

@@ -14,10 +14,9 @@ from progrpo.algo.confidence import low_count, sequence_confidence
 from progrpo.errors import ConfigError, DataError, PluginError
 from progrpo.evaluate.score import ScoredCompletion, ScoredMethod, Scoring
 from progrpo.evaluate.spelling import Spelling
-from progrpo.files import json_lines
 from progrpo.methods import Method
 from progrpo.model.tokenizer import each_spelled
-from progrpo.rollout.recorded import RolloutFile
+from progrpo.rollout.recorded import RolloutFile, has_tokens
 from progrpo.settings import Choice, Override, apply_overrides
 from progrpo.train.offline import entropy_changes, require_no_model, token_gradients
 from progrpo.train.rollout_batch import make_rollout_batch
@@ -27,14 +26,9 @@ from progrpo.types import RolloutBatch
 
 def _remedy(path: Path) -> str:
     """How log-probs and entropies come into a file of rollouts, and which of its run have them."""
-    names = [other.name for other in sorted(path.parent.glob("step-*.jsonl")) if other != path and _has_tokens(other)]
+    names = [other.name for other in sorted(path.parent.glob("step-*.jsonl")) if other != path and has_tokens(other)]
     beside = f"; beside it {', '.join(names[-3:])} of this run has them" if names else ""
     return f"a run records them with record.tokens=true{beside}"
-
-
-def _has_tokens(path: Path) -> bool:
-    _, first = next(json_lines(path), ("", {}))
-    return "token_ids" in first
 
 
 def load_methods(named: Sequence[str], overrides: Sequence[str] | Sequence[Override]) -> dict[str, Method]:

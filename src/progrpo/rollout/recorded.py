@@ -1,4 +1,4 @@
-"""Rollouts files read back into groups: the inverse of the rows that a run writes under `rollouts/`."""
+"""Rollouts read back into groups: from the rows that a run writes under `rollouts/`, and from bundles, which have tokens."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from progrpo.errors import DataError
 from progrpo.files import is_number, json_lines
+from progrpo.rollout.bundle import FOLDER, SUFFIX, Bundle, bundle_path, sound_bundle
 from progrpo.rollout.verify import FailedAs
 from progrpo.settings import read_yaml
 from progrpo.types import STATUSES, Completion, Group, Problem, Verdict
@@ -30,7 +31,7 @@ class RolloutFile:
 
     Attributes:
         groups: in the order in which their first completions stand in the file, completions by index.
-        tokens: whether the rows hold token ids, log-probs and entropies (`record.tokens=true`).
+        tokens: whether there are token ids, log-probs and entropies, in a bundle or (of older versions) in the rows.
         recorded: per group, the rows' own values that are not of the rollout: "advantage" and "confidence".
         config: the settings of the run, from the config.yaml beside the folder `rollouts`; empty where there is none.
     """
@@ -84,20 +85,83 @@ def read_rollouts(path: Path) -> RolloutFile:
         DataError: no such file, a damaged row (its line is named), or groups that are incomplete or of unequal size.
         ConfigError: the run's config.yaml cannot be read.
     """
+    if path.suffix == SUFFIX:
+        return _of_bundle(path, sound_bundle(path))
     rows = _read_rows(path)
     tokens = "token_ids" in rows[0][1]
+    if not tokens and (beside := bundle_beside(path)) is not None:
+        return _of_bundle(path, _agreeing(sound_bundle(beside), rows, path))
     for place, row in rows:
         if ("token_ids" in row) is not tokens:
             raise DataError(f"{place}: rows with token ids and rows without stand in one file; score them apart")
     grouped = _grouped(rows, path)
-    config = path.resolve().parent.parent / "config.yaml"
     return RolloutFile(
         path=path,
         groups=tuple(_group(members, tokens) for members in grouped),
         tokens=tokens,
         recorded=tuple(tuple(_recorded(row) for _, row in members) for members in grouped),
-        config=read_yaml(config) if path.resolve().parent.name == "rollouts" and config.is_file() else {},
+        config=_config(path),
     )
+
+
+def bundle_beside(path: Path) -> Path | None:
+    """The bundle of a rollouts file of a run, RUN/rollouts/step-NNNNNN.jsonl; None where there is none."""
+    step = path.stem.removeprefix("step-")
+    if path.resolve().parent.name != "rollouts" or not step.isdecimal():
+        return None
+    beside = bundle_path(path.resolve().parent.parent, int(step))
+    return beside if beside.is_file() else None
+
+
+def has_tokens(path: Path) -> bool:
+    """Whether a rollouts file, or the bundle beside it, or the bundle that it is, holds token ids."""
+    if path.suffix == SUFFIX or bundle_beside(path) is not None:
+        return True
+    _, first = next(json_lines(path), ("", {}))
+    return isinstance(first, dict) and "token_ids" in first
+
+
+def _config(path: Path) -> dict[str, Any]:
+    config = path.resolve().parent.parent / "config.yaml"
+    return read_yaml(config) if path.resolve().parent.name in ("rollouts", FOLDER) and config.is_file() else {}
+
+
+def _of_bundle(path: Path, bundle: Bundle) -> RolloutFile:
+    advantages = bundle.tensors["advantages"]
+    confidence = bundle.table.get("confidence", torch.full_like(advantages, math.nan))
+    return RolloutFile(
+        path=path,
+        groups=bundle.groups,
+        tokens=True,
+        recorded=tuple(
+            tuple(
+                {"advantage": a, "confidence": None if math.isnan(c) else c}
+                for a, c in zip(of_group, sure, strict=True)
+            )
+            for of_group, sure in zip(advantages.tolist(), confidence.tolist(), strict=True)
+        ),
+        config=_config(path),
+    )
+
+
+def _agreeing(bundle: Bundle, rows: "Sequence[_Place]", path: Path) -> Bundle:
+    """The bundle, if it holds the completions of the rows and their verdicts.
+
+    Raises:
+        DataError: it does not.
+    """
+    completions = zip(
+        [group.problem.id for group in bundle.groups for _ in group.completions],
+        bundle.header["completions"],
+        strict=True,
+    )
+    kept = [(problem, one["text"], one["verdict"]["status"], one["verdict"]["reward"]) for problem, one in completions]
+    if [(row["problem"], row["completion"], row["status"], row["reward"]) for _, row in rows] != kept:
+        raise DataError(
+            f"{path}: its completions or verdicts are not those of {bundle.path}, which has their tokens; move the file to "
+            "another folder to use it without"
+        )
+    return bundle
 
 
 _Place = tuple[str, dict[str, Any]]

@@ -15,8 +15,8 @@ _CHARACTERS = 4
 """Bytes of text a token stands for, about."""
 _ROW = 1000
 """Bytes of a row beyond its completion: prompt, verdict, statistics."""
-TOKEN_BYTES = 75
-"""Bytes of a token in a rollouts file with tokens (`record.tokens`): its id, and three numbers of up to 22 characters."""
+TOKEN_BYTES = 28
+"""Bytes of a token in a bundle (`record.tokens`): its id and six numbers of four bytes, at most."""
 _GIB = 2**30
 
 
@@ -61,17 +61,16 @@ def predict(settings: RunSettings, parameters: int, held_out: int) -> DiskSpace:
     per_row = _ROW + longest * _CHARACTERS
     rollouts = settings.steps // batch.steps_per_rollout
     written = -(-rollouts // settings.record.rollouts_every) if settings.record.rollouts_every else 0
-    most = min(batch.prompts * batch.group * longest * TOKEN_BYTES, int(settings.record.tokens_mib * 2**20))
-    with_tokens = (
-        {True: written, False: 0, "checkpoints": min(checkpoints, keep)}[settings.record.tokens] if written else 0
-    )
+    with_tokens = {True: written, False: 0, "checkpoints": min(2 * checkpoints, rollouts)}[settings.record.tokens]
+    each = batch.prompts * batch.group * longest * TOKEN_BYTES
+    tokens = min(with_tokens * each, int(settings.record.tokens_mib * 2**20)) if written else 0
     evaluations = 1 + -(-settings.steps // settings.evaluate.every) if settings.evaluate.every else 0
     return DiskSpace(
         checkpoint=int(parameters * (_WEIGHT + settings.optim.state_bytes)),
         largest=int(parameters * max(_WEIGHT, settings.optim.state_bytes)),
         at_once=min(checkpoints, keep + 1) + (settings.checkpoint.best is not None),
-        tokens=with_tokens * most,
-        rows=with_tokens * most
+        tokens=tokens,
+        rows=tokens
         + written * batch.prompts * batch.group * per_row
         + evaluations * held_out * settings.evaluate.n * (_ROW + longest * _CHARACTERS),
     )

@@ -8,7 +8,7 @@ from progrpo.evaluate.benchmark import BenchmarkPlan, over_task
 from progrpo.rollout.verify import Verifier
 from progrpo.train.clock import Clock
 from progrpo.train.metrics import held_out_by_source
-from progrpo.train.setup import Trainer
+from progrpo.train.trainer import Trainer
 from progrpo.types import Problem
 
 

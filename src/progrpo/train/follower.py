@@ -1,12 +1,13 @@
 """The run directory as the processes see it that do not write it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
 import torch
+from torch import Tensor
 
 from progrpo.errors import ProcessError
 from progrpo.files import make_folder, storing
@@ -74,7 +75,10 @@ class FollowedRun(RunDirectory):
         """Where the main process writes them."""
         return self.path / folder / f"step-{step:06d}.jsonl"
 
-    def drop_columns(self, folder: str, step: int, columns: Sequence[str]) -> None:
+    def write_bundle(self, step: int, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Nothing: the main process does it."""
+
+    def remove_bundle(self, step: int) -> None:
         """Nothing: the main process does it."""
 
     def dump(self, step: int, tensors: Mapping[str, Any]) -> str:

@@ -9,8 +9,8 @@ from typing import Self
 from progrpo.errors import EngineError, StopTraining, TerminatedError
 from progrpo.train import checkpoint
 from progrpo.train.clock import Clock
-from progrpo.train.setup import Trainer
 from progrpo.train.stopping import Interrupted, StopSignal
+from progrpo.train.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ class Keeper:
         self.ended = any(self._trainer.parallel.processes.gather(self._told_to_stop(done)))
         if done >= steps or self.ended or (every and done % every == 0) or (best and best.step == done):
             self._save(done)
+        self._trainer.bundles.end(self._trainer.policy)
         # Under several processes SIGTERM may have come to one before the others.
         if any(self._trainer.parallel.processes.gather(self._stop.requested)) and done < steps:
             self._end(done)
@@ -128,5 +129,6 @@ class Keeper:
                 best=self._trainer.watch.best,
             )
         self._saved = done
+        self._trainer.bundles.saved(done)
         folder = self._trainer.run.checkpoints / f"step-{done:06d}"
         self._trainer.listen("checkpoint", {"step": done, "path": str(folder)})

@@ -2,28 +2,26 @@
 
 import logging
 from contextlib import closing
+from functools import partial
 
 from progrpo.errors import EngineError
-from progrpo.methods import Advantages
-from progrpo.methods.step import part_of
 from progrpo.processes import join
 from progrpo.rollout.verify import Verifier
-from progrpo.seeds import derive_seed
 from progrpo.train.clock import Clock
 from progrpo.train.evaluation import evaluate
 from progrpo.train.keeper import Keeper
-from progrpo.train.minibatch import make_minibatch
 from progrpo.train.profile import Profiler
 from progrpo.train.record import RunDirectory
 from progrpo.train.rollout_record import record_rollout
-from progrpo.train.rows import TokenRows, make_rows
+from progrpo.train.rows import make_rows
 from progrpo.train.sampling import Rollouts
-from progrpo.train.scoring import policy_batch, refreshed_advantages
+from progrpo.train.scoring import policy_batch
 from progrpo.train.settings import RunSettings
-from progrpo.train.setup import Listener, Trainer, choose, prepare
+from progrpo.train.setup import choose, prepare
+from progrpo.train.step_on import step_on
 from progrpo.train.token_counts import TokenCounts
-from progrpo.train.update import update
-from progrpo.types import RolloutBatch, WeightedMean
+from progrpo.train.trainer import Listener, Trainer
+from progrpo.types import WeightedMean
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +72,17 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock, keeper: Keeper
     # 2. and 3. c(q), c(o) and log-probs under the policy that sampled, and the advantages (lines 10-27).
     with clock.phase("score"), keeper.rescued(done):
         rows = make_rows(rollout.groups)
-        batch, scoring = policy_batch(trainer, done, rollout.groups, rows)
+        batch, scoring = policy_batch(
+            trainer.settings,
+            trainer.policy,
+            trainer.method,
+            trainer.reference,
+            rollout.groups,
+            rows,
+            done=done,
+            engine_scores=trainer.engine_scores,
+        )
+        trainer.bundles.begin(done + 1, rollout.groups, batch, trainer.policy, engine_scores=trainer.engine_scores)
         advantages = trainer.method.advantages(batch)
         trainer.method.remember(advantages)
     of_rollout = record_rollout(trainer, done + 1, rollout.groups, batch, advantages, of_sampling, clock)
@@ -84,7 +92,19 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock, keeper: Keeper
     for part in range(per_rollout):
         trainer.listen("phase", {"name": "train"})
         with clock.phase("train"):
-            of_step = step_on(trainer, batch, rows, advantages, part, done + 1, TokenCounts() if part else scoring)
+            of_step = step_on(
+                trainer.settings,
+                trainer.policy,
+                trainer.method,
+                batch,
+                rows,
+                advantages,
+                part=part,
+                step=done + 1,
+                counts=TokenCounts() if part else scoring,
+                dump=partial(trainer.run.dump, done + 1),
+                trace=trainer.bundles.trace(),
+            )
         # Every step says what rollout it learns from; what that rollout cost stands in the row of its first step.
         metrics: dict[str, WeightedMean | float] = {
             key: value for key, value in of_rollout.items() if part == 0 or not key.startswith("tokens/")
@@ -106,36 +126,7 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock, keeper: Keeper
             except EngineError:
                 trainer.run.write_metrics(done, metrics | clock.take())  # the step is made
                 raise
-        trainer.listen("step", trainer.run.write_metrics(done, metrics | clock.take()))
+        row = trainer.run.write_metrics(done, metrics | clock.take())
+        trainer.bundles.logged(row)
+        trainer.listen("step", row)
     return done
-
-
-def step_on(
-    trainer: Trainer,
-    batch: RolloutBatch,
-    rows: TokenRows,
-    advantages: Advantages,
-    part: int,
-    step: int,
-    counts: TokenCounts,
-) -> dict[str, WeightedMean]:
-    """One optimiser step on mini-batch `part` of a rollout; `counts`: of what was forwarded for it before."""
-    settings = trainer.settings.batch
-    size = settings.minibatch_prompts or settings.prompts
-    problems = slice(part * size, (part + 1) * size)
-    of_part, now, stats = part_of(advantages, problems, settings.group), None, {}
-    if (part or batch.replayed) and trainer.method.refreshes:
-        now, of_part, more = refreshed_advantages(
-            batch, of_part, rows, trainer.policy, trainer.method, problems=problems, budget=settings.micro_tokens
-        )
-        stats, counts = dict(of_part.stats), counts + more
-    seed = derive_seed(trainer.settings.seed, "step", step)
-    return stats | update(
-        trainer.policy,
-        trainer.method,
-        make_minibatch(rows, batch, of_part, problems, now=now, seed=seed, token_counts=counts),
-        longest=trainer.settings.sampling.max_new_tokens,
-        budget=settings.micro_tokens,
-        skip_zero=settings.skip_zero_advantage,
-        dump=lambda tensors: trainer.run.dump(step, tensors),
-    )

@@ -11,17 +11,6 @@ from progrpo.methods import Advantages
 from progrpo.train.stream import SOURCE
 from progrpo.types import STATUSES, Group, ProblemResult, RolloutBatch, Verdict, WeightedMean
 
-TOKEN_COLUMNS = (
-    "prompt_ids",
-    "token_ids",
-    "trained",
-    "sampler_logprobs",
-    "entropies",
-    "entropy_gradients",
-    "prompt_logprobs",
-)
-"""Columns of a row with a number per token, which not every rollout is written with."""
-
 
 def rollout_metrics(
     groups: Sequence[Group], batch: RolloutBatch, advantages: Advantages, *, confidence: Tensor, canonical: bool
@@ -85,14 +74,8 @@ def held_out_by_source(problems: Sequence[ProblemResult], sources: Sequence[str]
     return {f"source/{name}/held_out": sum(each) / len(each) for name, each in rates.items() if each}
 
 
-def rollout_rows(
-    groups: Sequence[Group], advantages: Advantages, *, confidence: Tensor, tokens: bool
-) -> Iterator[dict[str, Any]]:
-    """One row per completion, in group order.
-
-    Args:
-        tokens: also write token ids, log-probs and entropies, and those of the prompt.
-    """
+def rollout_rows(groups: Sequence[Group], advantages: Advantages, *, confidence: Tensor) -> Iterator[dict[str, Any]]:
+    """One row per completion, in group order; their tokens are in bundles."""
     columns: dict[str, Tensor] = {
         "confidence": confidence,
         **advantages.columns,
@@ -120,8 +103,6 @@ def rollout_rows(
                 "seed": completion.seed,
             }
             row |= {name: _number(values[p, g]) for name, values in columns.items()}
-            if tokens:
-                row |= _token_columns(group, g)
             yield row
 
 
@@ -132,22 +113,6 @@ def _reward_parts(verdicts: Sequence[Verdict]) -> dict[str, WeightedMean]:
         for name, value in verdict.parts.items():
             means[f"reward/{name}"] = means.get(f"reward/{name}", WeightedMean(0.0, 0)) + WeightedMean(value, 1)
     return means
-
-
-def _token_columns(group: Group, index: int) -> dict[str, Any]:
-    completion = group.completions[index]
-    row: dict[str, Any] = {
-        "prompt_ids": group.prompt_ids.tolist(),
-        "token_ids": completion.token_ids.tolist(),
-        **({} if completion.trained is None else {"trained": completion.trained.int().tolist()}),
-        "sampler_logprobs": completion.sampler_logprobs.tolist(),
-        **({} if completion.entropies is None else {"entropies": completion.entropies.tolist()}),
-    }
-    if completion.entropy_gradients is not None:
-        row["entropy_gradients"] = completion.entropy_gradients.tolist()
-    if group.prompt_logprobs is not None:
-        row["prompt_logprobs"] = group.prompt_logprobs.tolist()
-    return row
 
 
 def default_confidence(batch: RolloutBatch) -> Tensor:

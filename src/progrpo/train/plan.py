@@ -34,8 +34,9 @@ from progrpo.train.problems import (
 )
 from progrpo.train.record import require_free, require_same
 from progrpo.train.settings import RunSettings
-from progrpo.train.setup import Chosen, Listener, has_run
+from progrpo.train.setup import Chosen, has_run
 from progrpo.train.trackers import require_trackers
+from progrpo.train.trainer import Listener
 
 AGGREGATIONS: dict[How, str] = {
     "group_token": "token mean within each group, mean over problems",

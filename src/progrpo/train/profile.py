@@ -16,7 +16,7 @@ from torch._C._profiler import _ExperimentalConfig
 from torch.profiler import ProfilerActivity, profile
 
 from progrpo.files import make_folder, storing
-from progrpo.train.setup import Listener
+from progrpo.train.trainer import Listener
 
 
 class Profiler:

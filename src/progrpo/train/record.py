@@ -6,6 +6,7 @@ metrics.jsonl       one object per optimiser step; step 0 holds the first evalua
 excluded.jsonl      problems left out because their own gold answer does not verify, with place and reason
 pass_rates.jsonl    of each training problem before training, where `data` asks for it: see difficulty.py
 rollouts/           step-NNNNNN.jsonl, one row per completion, named after the first step they feed
+bundles/            step-NNNNNN.safetensors, rollouts with their tokens and what became of them: see rollout/bundle.py
 evaluations/        step-NNNNNN.jsonl, one row per problem; in a folder of its own for each benchmark of evaluate.tasks
 checkpoints/        see checkpoint.py
 problems/           train.jsonl and test.jsonl, where they were given to `progrpo.train` as rows
@@ -25,10 +26,13 @@ from uuid import uuid4
 
 import torch
 import yaml
+from torch import Tensor
 
 from progrpo.environment import environment
 from progrpo.errors import ConfigError, RunDirectoryError, StorageError
 from progrpo.files import append, finite_or_none, lock, make_folder, read_jsonl, storing, to_json, write_whole
+from progrpo.rollout.bundle import FOLDER as BUNDLES
+from progrpo.rollout.bundle import bundle_path, bundle_paths, write_bundle
 from progrpo.settings import flat
 from progrpo.train import checkpoint
 from progrpo.train.settings import RunSettings
@@ -46,7 +50,7 @@ and `epochs` only where the learning rate does not depend on it)."""
 
 PROBLEMS = "problems"
 """The folder of a run's own problems, where they were given as rows; written before the run begins."""
-_FOLDERS = ("rollouts", "evaluations", "checkpoints")
+_FOLDERS = ("rollouts", BUNDLES, "evaluations", "checkpoints")
 _OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", _EXCLUDED, _PASS_RATES, ".lock")
 
 
@@ -165,6 +169,9 @@ class RunDirectory:
     def _rewind(self, step: int) -> None:
         kept = "".join(to_json(row) + "\n" for row in self.metrics(until=step))
         write_whole(self.path / "metrics.jsonl", kept)
+        for first, bundle in bundle_paths(self.path).items():
+            if first > step:
+                bundle.unlink()
         for pattern in ("rollouts/step-*.jsonl", "evaluations/step-*.jsonl", "evaluations/*/step-*.jsonl"):
             for path in self.path.glob(pattern):
                 if int(path.stem.removeprefix("step-")) > step:
@@ -199,12 +206,13 @@ class RunDirectory:
         write_whole(path, "".join(to_json(row) + "\n" for row in rows))
         return path
 
-    def drop_columns(self, folder: str, step: int, columns: Sequence[str]) -> None:
-        """Write `folder/step-NNNNNN.jsonl` again without these columns, where it is there."""
-        path = self.path / folder / f"step-{step:06d}.jsonl"
-        if path.exists():
-            kept = [{key: value for key, value in row.items() if key not in columns} for row in read_jsonl(path)]
-            write_whole(path, "".join(to_json(row) + "\n" for row in kept))
+    def write_bundle(self, step: int, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Write the bundle of the rollout that feeds from `step` on: see progrpo.rollout.bundle."""
+        write_bundle(bundle_path(self.path, step), header, tensors)
+
+    def remove_bundle(self, step: int) -> None:
+        """Make room for later ones."""
+        bundle_path(self.path, step).unlink(missing_ok=True)
 
     def dump(self, step: int, tensors: Mapping[str, Any]) -> str:
         """Write the tensors of a batch that went wrong."""

@@ -14,7 +14,7 @@ from progrpo.rollout.generate import Rollout, completion_seeds, run_rollout
 from progrpo.seeds import derive_seed
 from progrpo.train.clock import Clock
 from progrpo.train.rollout_record import keeps_tokens
-from progrpo.train.setup import Trainer
+from progrpo.train.trainer import Trainer
 from progrpo.types import Completion, Group, TokenTemperatures, WeightedMean
 
 _TAKEN = "sampling/taken"

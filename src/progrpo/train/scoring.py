@@ -13,19 +13,28 @@ from progrpo.train.answers import with_answers
 from progrpo.train.columns import column_mask
 from progrpo.train.off_policy import corrected, hear_gap
 from progrpo.train.policy import Policy
+from progrpo.train.reference import Reference
 from progrpo.train.rollout_batch import make_rollout_batch, within_mask
 from progrpo.train.rows import TokenRows
-from progrpo.train.setup import Trainer
+from progrpo.train.settings import RunSettings
 from progrpo.train.token_counts import TokenCounts
 from progrpo.types import Group, RolloutBatch
 
 
 def policy_batch(
-    trainer: Trainer, done: int, groups: tuple[Group, ...], rows: TokenRows
+    settings: RunSettings,
+    policy: Policy,
+    method: Method,
+    reference: Reference | None,
+    groups: tuple[Group, ...],
+    rows: TokenRows,
+    *,
+    done: int,
+    engine_scores: bool,
 ) -> tuple[RolloutBatch, TokenCounts]:
     """The rollout under the policy that sampled it, or is about to learn from it, and what it cost to know.
 
-    Where the engine scores (`Trainer.engine_scores`) the log-probs kept while sampling serve and no forward pass is made; else
+    Where the engine scores (`engine_scores`) the log-probs kept while sampling serve and no forward pass is made; else
     the trainer makes one, which gives the prompts' log-probs too. A reference model, a net's values and the problems' answers
     cost a pass each, where they are needed; what the tokens spell costs none.
 
@@ -35,17 +44,16 @@ def policy_batch(
     Raises:
         EngineError: the engine's log-probs are too far from the trainer's, see `off_policy.stop`.
     """
-    policy, needs, reference = trainer.policy, trainer.method.needs, trainer.reference
-    failed, budget = trainer.settings.verify.failed, trainer.settings.batch.micro_tokens
-    if trainer.engine_scores:
+    needs, failed, budget = method.needs, settings.verify.failed, settings.batch.micro_tokens
+    if engine_scores:
         batch, counts = make_rollout_batch(groups, needs, failed), TokenCounts()
     else:
         everything = slice(0, len(groups))
         plain = make_rollout_batch(groups, frozenset(), failed)
-        batch, counts = rescore(plain, rows, policy, trainer.method, problems=everything, budget=budget)
+        batch, counts = rescore(plain, rows, policy, method, problems=everything, budget=budget)
         stale = any(completion.policy_version < done for group in groups for completion in group.completions)
-        hear_gap(batch, trainer.settings.off_policy, done + 1, stale=stale)
-        batch = corrected(batch, trainer.settings.off_policy)
+        hear_gap(batch, settings.off_policy, done + 1, stale=stale)
+        batch = corrected(batch, settings.off_policy)
     index, columns = torch.arange(len(batch.mask)), batch.mask.shape[1]
     if reference is not None:
         scores = reference.score(rows, index, columns=columns, budget=budget)
@@ -54,12 +62,12 @@ def policy_batch(
         scores = policy.score(rows, index, columns=columns, budget=budget, entropies=False, prompts=False, values=True)
         batch, counts = replace(batch, values=scores.values), counts + scores.token_counts
     if "token_texts" in needs:
-        batch = replace(batch, token_texts=each_spelled(trainer.model.tokenizer, rows.completions))
+        batch = replace(batch, token_texts=each_spelled(policy.model.tokenizer, rows.completions))
     if "answer_logprobs" in needs:
-        batch, more = with_answers(batch, groups, trainer.method, policy, trainer.model, budget=budget)
+        batch, more = with_answers(batch, groups, method, policy, policy.model, budget=budget)
         counts += more
-    replayed = trainer.method.samples is not None and _sampled_before(groups, done)
-    return within_mask(replace(batch, state=dict(trainer.method.state), replayed=replayed)), counts
+    replayed = method.samples is not None and _sampled_before(groups, done)
+    return within_mask(replace(batch, state=dict(method.state), replayed=replayed)), counts
 
 
 def _sampled_before(groups: Sequence[Group], done: int) -> bool:

@@ -155,11 +155,12 @@ class RecordSettings(Settings):
     rollouts_every: int = Field(1, ge=0)
     """Write the completions of one rollout in so many; 0 writes none."""
     tokens: bool | Literal["checkpoints"] = "checkpoints"
-    """Write token ids, log-probs and entropies with them (about 75 bytes a token), from which `progrpo score` says what other
-    methods would make of them. "checkpoints": of the rollouts that lead to a checkpoint that is kept, the last one among them;
-    true: of all; false: of none."""
-    tokens_mib: float = Field(256, gt=0)
-    """Most that the tokens of one rollout may take, in MiB of its file; one that takes more is written without."""
+    """Keep a rollout with its tokens as a bundle (about 28 bytes a token), which `progrpo replay` computes again and
+    `progrpo score` reads. "checkpoints": of the rollouts that a checkpoint leads to or that lead to one, the first and the last
+    among them, and of those that an alarm names; true: of all that are written; false: of none."""
+    tokens_mib: float = Field(512, gt=0)
+    """Most that the bundles of a run take together, in MiB; the oldest go first. A rollout that takes more alone is written
+    without its tokens."""
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Also log to these; each needs its own package (progrpo[tensorboard], ...). With several processes the main one does."""
     project: str = "progrpo"

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from progrpo import engines, measures, methods, rewards, tasks
-from progrpo.engines import Engine, EngineSetup
+from progrpo.engines import EngineSetup
 from progrpo.environment import digest
 from progrpo.errors import ConfigError
 from progrpo.evaluate.benchmark import BenchmarkPlan
@@ -29,10 +29,11 @@ from progrpo.tasks import Task
 from progrpo.train import checkpoint, difficulty
 from progrpo.train.alarms import Alarms
 from progrpo.train.benchmarks import bad_golds, plan_benchmarks, require_measurable, usable
+from progrpo.train.bundles import Bundles
 from progrpo.train.disk_space import predict, require_disk_space
 from progrpo.train.follower import open_run, require_shared
 from progrpo.train.footprint import footprint, require_sampling_copy
-from progrpo.train.old_logprobs import engine_scores, rounding
+from progrpo.train.old_logprobs import rounding
 from progrpo.train.optimizers import require_optimizer
 from progrpo.train.parallel import Parallel, SamplingCopy, sync
 from progrpo.train.policy import Policy
@@ -41,52 +42,12 @@ from progrpo.train.record import RunDirectory, require_free
 from progrpo.train.reference import Reference
 from progrpo.train.settings import RunSettings
 from progrpo.train.start import Start
-from progrpo.train.stream import ProblemStream
 from progrpo.train.trackers import require_trackers
+from progrpo.train.trainer import Listener, Trainer
 from progrpo.train.watch import Watch
 from progrpo.types import Problem
 
 logger = logging.getLogger(__name__)
-
-Listener = Callable[[str, Mapping[str, Any]], None]
-"""Called with "prepare", "check", "measure", "difficulty", "start", "phase", "sampled", "step", "evaluation", "benchmark",
-"rollout", "checkpoint" or "profile" and what belongs to it; at "rollout", the end of one with all its steps, it may raise
-`StopTraining`."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Trainer:
-    """The parts of a run. `done` optimiser steps were made before this process started."""
-
-    settings: RunSettings
-    run: RunDirectory
-    method: Method
-    model: LanguageModel
-    parallel: Parallel
-    policy: Policy
-    engine: Engine
-    verifier: Verifier
-    reference: Reference | None
-    stream: ProblemStream
-    test: tuple[Problem, ...]
-    benchmarks: tuple[BenchmarkPlan, ...]
-    watch: Watch
-    alarms: Alarms
-    done: int
-    listen: Listener
-
-    sampling_copy: SamplingCopy | None = None
-    sources: tuple[str, ...] = ()
-    """Parts of a mixture."""
-
-    def sync(self, step: int) -> None:
-        """Bring the weights after `step` optimiser steps to the engine; every process has to call it."""
-        sync(self.engine, self.model, step, self.parallel, self.sampling_copy)
-
-    @property
-    def engine_scores(self) -> bool:
-        """See `progrpo.train.old_logprobs`."""
-        return engine_scores(self.settings, self.engine, self.method)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -207,6 +168,7 @@ def prepare(
         benchmarks=benchmarks,
         watch=Watch(settings, run.metrics(until=latest.step) if latest else ()),
         alarms=Alarms(method.alarms),
+        bundles=Bundles(settings, run, done=latest.step if latest else 0),
         done=latest.step if latest else 0,
         listen=listen,
     )

@@ -17,13 +17,23 @@ from progrpo.train.passes import prompt_states, scatter_columns, token_states, t
 from progrpo.train.policy import Policy
 from progrpo.train.sampler_gap import SamplerGap
 from progrpo.train.token_counts import TokenCounts
+from progrpo.train.trace import StepTrace
 from progrpo.types import WeightedMean
 
 Dump = Callable[[dict[str, Any]], str]
 
 
 def update(
-    policy: Policy, method: Method, batch: MiniBatch, *, longest: int, budget: int, skip_zero: bool, dump: Dump
+    policy: Policy,
+    method: Method,
+    batch: MiniBatch,
+    *,
+    longest: int,
+    budget: int,
+    skip_zero: bool,
+    dump: Dump,
+    trace: StepTrace | None = None,
+    step: bool = True,
 ) -> dict[str, WeightedMean]:
     """Accumulate the gradient over micro-batches, clip it, step.
 
@@ -33,6 +43,7 @@ def update(
         longest: the run's completion limit in tokens. budget: tokens of a micro-batch.
         skip_zero: leave sequences whose advantage is 0 out of the passes where that changes no gradient.
         dump: writes a dictionary of tensors and returns where.
+        trace: is told what each token went through. step: false leaves the weights, with the clipped gradient, as they are.
 
     Raises:
         NonFiniteError: the loss or the gradient is inf or nan; nothing was stepped, the batch was dumped.
@@ -48,19 +59,23 @@ def update(
     sums = _Sums(method.params.dual_clip)
     policy.zero_grad()
     columns = batch.step.batch.mask.shape[1]
+    if trace is not None:
+        trace.begin(decided)
     for micro, counts, last in policy.shared_micro_batches(
         batch.rows, batch.first + decided.chosen, columns, budget, keep_groups_together=keep_groups_together
     ):
         with policy.accumulating(last):
             if counts:
-                _accumulate(policy, method, batch, decided, micro, sums, dump)
+                _accumulate(policy, method, batch, decided, micro, sums, dump, trace)
             else:
                 policy.keep_step(micro)
     sums = sum(policy.processes.gather(sums), _Sums(method.params.dual_clip))
     if sums.fault:
         raise _non_finite("loss", sums.fault)
+    if trace is not None:
+        trace.end(policy.processes)
     return (
-        _step(policy, batch, decided, dump)
+        _step(policy, batch, decided, dump, step=step)
         | sums.metrics()
         | (sums.counts + batch.token_counts).metrics()
         | dict(decided.reweighted.stats)
@@ -68,7 +83,14 @@ def update(
 
 
 def _accumulate(
-    policy: Policy, method: Method, batch: MiniBatch, decided: Decided, micro: MicroBatch, sums: "_Sums", dump: Dump
+    policy: Policy,
+    method: Method,
+    batch: MiniBatch,
+    decided: Decided,
+    micro: MicroBatch,
+    sums: "_Sums",
+    dump: Dump,
+    trace: StepTrace | None,
 ) -> None:
     """The forward and backward pass of one micro-batch."""
     view, place = _view(policy, method, batch, decided, micro)
@@ -79,6 +101,8 @@ def _accumulate(
         sums.fault = sums.fault or _dumped(dump, tokens=micro.tokens, **shown)
         loss = 0.0 * view.logprobs.sum()  # other processes may be waiting for this backward pass
     loss.backward()
+    if trace is not None:
+        trace.add(view, place, loss)
     # Later steps of a rollout meet a policy that has moved: what they differ by is no fault of the sampler.
     if batch.first == 0 and batch.step.sampler_logprobs is not None:
         sums.gap.add(view.logprobs, batch.step.sampler_logprobs[place].to(view.logprobs.device), view.mask)
@@ -120,7 +144,9 @@ def _view(
     return view, place
 
 
-def _step(policy: Policy, batch: MiniBatch, decided: Decided, dump: Dump) -> dict[str, WeightedMean]:
+def _step(
+    policy: Policy, batch: MiniBatch, decided: Decided, dump: Dump, *, step: bool = True
+) -> dict[str, WeightedMean]:
     """Clip the gradient and step; what is to be said of the whole of it."""
     norm = policy.clip_gradient()
     count = len(decided.weights)
@@ -136,7 +162,8 @@ def _step(policy: Policy, batch: MiniBatch, decided: Decided, dump: Dump) -> dic
         )
         raise _non_finite("gradient", where)
     used_lr = policy.lr
-    policy.step()
+    if step:
+        policy.step()
     zero = (batch.step.batch.advantages.masked_fill(~batch.step.batch.mask, 0.0) == 0).all(dim=1)
     return {
         "policy/grad_norm": WeightedMean(norm, 1),
