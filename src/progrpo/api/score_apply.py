@@ -21,7 +21,7 @@ from progrpo.settings import Choice, Override, apply_overrides
 from progrpo.train.offline import entropy_changes, require_no_model, token_gradients
 from progrpo.train.rollout_batch import make_rollout_batch
 from progrpo.train.rows import make_rows
-from progrpo.types import RolloutBatch
+from progrpo.types import Group, RolloutBatch
 
 
 def _remedy(path: Path) -> str:
@@ -92,7 +92,7 @@ def apply_methods(files: Sequence[RolloutFile], chosen: Mapping[str, Method], mo
 def _score(file: RolloutFile, chosen: Mapping[str, Method], model: str | None, *, first: int) -> list[ScoredCompletion]:
     """The completions of a file; its groups are numbered from `first`."""
     applied = [_apply(file, label, method, model) for label, method in chosen.items()]
-    confidence, low = _least_certain(file) if file.tokens else (None, None)
+    confidence, low = least_certain(file.groups) if file.tokens else (None, None)
     changes = [_entropy_changes(file, gradients) for _, gradients, _ in applied]
     completions = []
     for p, group in enumerate(file.groups):
@@ -207,9 +207,9 @@ def _refuse_tokens(batch: RolloutBatch, refusal: str) -> RolloutBatch:
     return RewardsOnly(**{field.name: getattr(batch, field.name) for field in fields(batch)})
 
 
-def _least_certain(file: RolloutFile) -> tuple[Tensor, Tensor]:
+def least_certain(groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
     """c(o) [N] by Eq. 6's default variant, and [N, S] which tokens it is made of."""
-    batch = make_rollout_batch(file.groups, frozenset())
+    batch = make_rollout_batch(groups, frozenset())
     counts = low_count(batch.mask.sum(dim=1), fraction=0.2, rounding="ceil")  # [N]
     order = batch.old_logprobs.masked_fill(~batch.mask, torch.inf).sort(dim=1, stable=True).indices  # [N, S]
     chosen = torch.arange(order.shape[1])[None, :] < counts[:, None]

@@ -14,6 +14,8 @@ from progrpo.cli import output
 from progrpo.cli.ending import EXIT_STATUSES, run
 from progrpo.cli.output import Json, Quiet, examples
 from progrpo.cli.push import push
+from progrpo.cli.replay import replay
+from progrpo.cli.score import score
 from progrpo.files import to_json
 from progrpo.processes import require_alone
 
@@ -26,8 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit status: 0 done, 1 a plan that would stop, 2 something given must be changed, 3 broke off and can go on, "
-    "130 and 143 interrupted and terminated.",
+    epilog="Exit status: 0 done, 1 a plan that would stop or a replay that differs, 2 something given must be changed, 3 broke "
+    "off and can go on, 130 and 143 interrupted and terminated.",
 )
 
 
@@ -149,37 +151,22 @@ def verify(
     run_verify(file, reward or ["math"], overrides or [], out, show)
 
 
-@app.command(
+app.command(
     epilog=examples(
         "progrpo score runs/math",
         "progrpo score runs/math/rollouts/step-000001.jsonl --method grpo --method progrpo progrpo.alpha=1 --out page.html",
     ),
-)
-def score(
-    words: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="ROLLOUTS.jsonl... [KEY=VALUE]...", help="rollouts of a run; settings, e.g. progrpo.alpha=1"
-        ),
-    ],
-    method: Annotated[
-        list[str] | None, typer.Option("--method", help="NAME or LABEL=NAME; again to compare with the first")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="whose tokenizer spells the tokens; else the run's")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="PAGE.html, or FILE.jsonl with a row per completion")
-    ] = None,
-    show: Annotated[int, typer.Option("--show", min=0, help="rows of the tables of differences")] = 10,
-    quiet: Quiet = False,
-    json: Json = False,
-) -> None:
-    """Show the advantages and token weights that several methods give to the same recorded rollouts."""
-    with _loading(alone="score"):
-        from progrpo.cli.score import run_score
+)(score)
 
-    run_score(words, method or ["grpo", "progrpo"], model, out, show)
+
+app.command(
+    epilog=examples(
+        "progrpo replay runs/math",
+        "progrpo replay runs/math --step 101",
+        "progrpo replay runs/math --step 101 --method grpo --step-too",
+        "progrpo replay runs/math --step 101 --method progrpo alpha=1 --sample",
+    ),
+)(replay)
 
 
 @app.command(

@@ -16,7 +16,7 @@ from progrpo.processes import EndOfProcess
 
 EXIT_STATUSES = {
     0: "done",
-    1: "`train --dry-run`: as things are the run would stop, for the reasons given",
+    1: "`train --dry-run`: as things are the run would stop, for the reasons given; `replay`: something is not what was logged",
     2: "what was given must be changed first: settings, data, model, names, a directory that is taken, a file of yours that "
     "raises",
     3: "a run broke off for what happened meanwhile, and can go on with `--resume` once that is mended: a full disk, numbers "

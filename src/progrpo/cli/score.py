@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -12,8 +13,10 @@ from rich.text import Text
 
 from progrpo.api.patience import Patience
 from progrpo.cli import output
+from progrpo.cli.output import Json, Quiet
 from progrpo.errors import ConfigError
 from progrpo.files import require_new_file, to_json, write_whole
+from progrpo.processes import require_alone
 
 if TYPE_CHECKING:
     from progrpo.evaluate.score import Scoring
@@ -21,6 +24,31 @@ if TYPE_CHECKING:
 
 _EXCERPT = 48
 _PAGES = (".html", ".htm")
+
+
+def score(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ROLLOUTS.jsonl... [KEY=VALUE]...", help="rollouts of a run; settings, e.g. progrpo.alpha=1"
+        ),
+    ],
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="NAME or LABEL=NAME; again to compare with the first")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="whose tokenizer spells the tokens; else the run's")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="PAGE.html, or FILE.jsonl with a row per completion")
+    ] = None,
+    show: Annotated[int, typer.Option("--show", min=0, help="rows of the tables of differences")] = 10,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Show the advantages and token weights that several methods give to the same recorded rollouts."""
+    require_alone("score")
+    run_score(words, method or ["grpo", "progrpo"], model, out, show)
 
 
 def run_score(words: Sequence[str], named: Sequence[str], model: str | None, out: Path | None, show: int) -> None:

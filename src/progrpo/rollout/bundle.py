@@ -265,6 +265,22 @@ def read_bundle(path: Path) -> Bundle:
     return Bundle(path=path, header=header, tensors=tensors, digest=metadata.get(_DIGEST, ""), faults=tuple(faults))
 
 
+def read_header(path: Path) -> Mapping[str, Any]:
+    """The header of a bundle, without its tensors and without a look at the hashes.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            header: Mapping[str, Any] = json.loads((file.metadata() or {})[_HEADER])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise DataError(f"{path}: no bundle, or not readable (damaged or cut short?): {error}") from None
+    return header
+
+
 def sound_bundle(path: Path) -> Bundle:
     """`read_bundle`, of a bundle that is as it was written.
 

@@ -154,13 +154,13 @@ def latest_folder(root: Path) -> Path | None:
     """
     saved = folders(root)
     for folder in reversed(saved):
-        fault = _fault(folder)
+        fault = fault_of(folder)
         if fault is None:
             return folder
         logger.warning("checkpoint %s is damaged (%s); using the one before it", folder, fault)
     if saved:
         raise CheckpointError(
-            f"all {len(saved)} checkpoints in {root} are damaged, the last: {_fault(saved[-1])}. Start anew with another out="
+            f"all {len(saved)} checkpoints in {root} are damaged, the last: {fault_of(saved[-1])}. Start anew with another out="
         )
     return None
 
@@ -183,7 +183,7 @@ def best_folder(root: Path) -> Path:
             f"{root}: no checkpoint is marked as the best; a run with checkpoint.best=pass@1 and evaluate.every marks one"
         )
     folder = root / _named(best.step)
-    if (fault := _fault(folder)) is not None:
+    if (fault := fault_of(folder)) is not None:
         raise CheckpointError(f"the best checkpoint {folder} is damaged ({fault}); take checkpoint=latest")
     return folder
 
@@ -219,7 +219,7 @@ def generator_states() -> dict[str, Any]:
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
-def _fault(folder: Path) -> str | None:
+def fault_of(folder: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
         digests = json.loads((folder / _MANIFEST).read_text("utf-8"))

@@ -11,7 +11,7 @@ _BF16_NOISE = 2.0**-5
 of a number near 1, in nats. Every published clip range but GSPO's is five times larger."""
 
 
-_TRAINER_ALONE = frozenset({"certainties", "raw_logits", "proxy_logprobs", "nucleus_entropies"})
+TRAINER_ALONE = frozenset({"certainties", "raw_logits", "proxy_logprobs", "nucleus_entropies"})
 """What no engine gives of the distributions it draws from."""
 
 
@@ -19,7 +19,7 @@ def engine_scores(settings: RunSettings, engine: Engine, method: Method) -> bool
     """Whether the engine's log-probs serve as those of the sampling policy."""
     if settings.old_logprobs != "auto":
         return settings.old_logprobs == "engine"
-    if not method.needs.isdisjoint(_TRAINER_ALONE):
+    if not method.needs.isdisjoint(TRAINER_ALONE):
         return False
     return engine.capabilities.samples_trained_weights and not near_rounding(settings, method)
 
@@ -73,7 +73,7 @@ def require_capable(engine: Engine, settings: RunSettings, method: Method) -> No
         "entropies": engine.capabilities.entropies,
         "entropy_gradients": engine.capabilities.entropy_gradients,
         "prompt_logprobs": engine.capabilities.prompt_logprobs,
-        **dict.fromkeys(sorted(_TRAINER_ALONE), False),
+        **dict.fromkeys(sorted(TRAINER_ALONE), False),
     }
     for name, there in provided.items():
         if name in method.needs and not there:

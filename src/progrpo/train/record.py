@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 _EXCLUDED = "excluded.jsonl"
 _PASS_RATES = "pass_rates.jsonl"
-_MAY_DIFFER = frozenset({"steps", "epochs", "record", "checkpoint", "early_stopping", "verify", "parallel"})
+MAY_DIFFER = frozenset({"steps", "epochs", "record", "checkpoint", "early_stopping", "verify", "parallel"})
 """Settings that may change between a run and its resumption: none of them touches a step already made (`steps`
 and `epochs` only where the learning rate does not depend on it)."""
 
@@ -287,7 +287,7 @@ def require_same(settings: RunSettings, problems: str) -> None:
         raise RunDirectoryError(f"{path} holds no run to resume (no config.yaml); start it without --resume")
     before = flat(yaml.safe_load((path / "config.yaml").read_text("utf-8")))
     after = flat(settings.as_given())
-    free = _MAY_DIFFER if settings.optim.schedule == "constant" else _MAY_DIFFER - {"steps", "epochs"}
+    free = MAY_DIFFER if settings.optim.schedule == "constant" else MAY_DIFFER - {"steps", "epochs"}
     bound = [key for key in sorted(before.keys() | after.keys()) if key.split(".")[0] not in free]
     changed = [key for key in bound if key in before and key in after and before[key] != after[key]]
     changed.sort(key=lambda key: not key.endswith(".name"))  # another method has other settings, too

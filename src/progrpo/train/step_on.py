@@ -28,12 +28,13 @@ def step_on(
     dump: Dump,
     trace: StepTrace | None = None,
     take: bool = True,
+    only: int | None = None,
 ) -> dict[str, WeightedMean]:
     """Learn from mini-batch `part` of a rollout.
 
     Args:
         step: its number in the run. counts: of what was forwarded for it before. dump, trace: see `update`.
-        take: false accumulates and clips the gradient, and leaves the weights as they are.
+        take: false accumulates and clips the gradient, and leaves the weights as they are. only: see `update`.
     """
     batching = settings.batch
     size = batching.minibatch_prompts or batching.prompts
@@ -55,4 +56,5 @@ def step_on(
         dump=dump,
         trace=trace,
         step=take,
+        only=only,
     )

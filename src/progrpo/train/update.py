@@ -1,6 +1,7 @@
 """One optimiser step on one mini-batch of whole groups: what the method decides for all of it, then micro-batches."""
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ def update(
     dump: Dump,
     trace: StepTrace | None = None,
     step: bool = True,
+    only: int | None = None,
 ) -> dict[str, WeightedMean]:
     """Accumulate the gradient over micro-batches, clip it, step.
 
@@ -44,6 +46,7 @@ def update(
         skip_zero: leave sequences whose advantage is 0 out of the passes where that changes no gradient.
         dump: writes a dictionary of tensors and returns where.
         trace: is told what each token went through. step: false leaves the weights, with the clipped gradient, as they are.
+        only: the number of the one micro-batch, from 0 on, that the gradient is of; None for all.
 
     Raises:
         NonFiniteError: the loss or the gradient is inf or nan; nothing was stepped, the batch was dumped.
@@ -61,9 +64,10 @@ def update(
     columns = batch.step.batch.mask.shape[1]
     if trace is not None:
         trace.begin(decided)
-    for micro, counts, last in policy.shared_micro_batches(
+    micros = policy.shared_micro_batches(
         batch.rows, batch.first + decided.chosen, columns, budget, keep_groups_together=keep_groups_together
-    ):
+    )
+    for micro, counts, last in micros if only is None else islice(micros, only, only + 1):
         with policy.accumulating(last):
             if counts:
                 _accumulate(policy, method, batch, decided, micro, sums, dump, trace)
