@@ -33,7 +33,7 @@ _METRICS = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Effect:
+class StepEffect:
     """What a step by one method did: means after it minus means before.
 
     Attributes:
@@ -58,7 +58,7 @@ class Other:
     scoring: Scoring
     metrics: tuple[Mapping[str, float | None], ...]
     cosines: tuple[float | None, ...]
-    effects: tuple[Effect, ...] = ()
+    effects: tuple[StepEffect, ...] = ()
     entropy: float | None = None
     held_out: float | None = None
     answers: int = 0
@@ -220,7 +220,7 @@ def _with_effects(
         replaying.step(one.learned, step, part, method=one.method, policy=one.policy)
         after, answer = _measured(replaying, applied[0].learned, answers)
         change = None if answer is None or held_out is None else answer - held_out
-        effects.append(Effect(entropy=after - entropy, held_out=change))
+        effects.append(StepEffect(entropy=after - entropy, held_out=change))
         with torch.no_grad():
             for name, tensor in model.state_dict().items():
                 tensor.copy_(weights[name])
@@ -260,7 +260,9 @@ def _held_out(replaying: Replaying, bundle: Bundle, run: Path) -> tuple[TokenRow
     if not files:
         return None, ""
     step = max((one for one in files if one < bundle.step), default=min(files))
-    model, prompts, completions = replaying.policy.model, [], []
+    model = replaying.policy.model
+    prompts: list[Tensor] = []
+    completions: list[Tensor] = []
     for _, result in read_results(files[step]):
         sample = next((one for one in result.samples if one.correct and one.text), None)
         if sample is None or len(completions) == _ANSWERS:

@@ -19,7 +19,7 @@ from progrpo.train import checkpoint
 from progrpo.train.fingerprint import changed_weights, fingerprint_of, weight_checksums
 from progrpo.train.record import MAY_DIFFER
 from progrpo.train.replay import Learned, Replayed, Replaying, forward, logged_again, restore, route_to, routes
-from progrpo.train.resample import Drawn, draw_again
+from progrpo.train.resample import DrawnAgain, draw_again
 from progrpo.train.trace import StepTrace
 
 _OF_COMPLETIONS = ("rollout/", "reward/", "verdict/")
@@ -64,7 +64,7 @@ class Replay:
     values: tuple[Agreement, ...]
     micro: MicroReplay | None = None
     others: Other | None = None
-    drawn: tuple[Drawn, ...] | None = None
+    drawn: tuple[DrawnAgain, ...] | None = None
     kept_for: tuple[str, ...] = field(default=())
 
     @property

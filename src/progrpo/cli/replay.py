@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from progrpo.api.agreement import Agreement
     from progrpo.api.other_methods import Other
     from progrpo.api.replay import MicroReplay, Replay
-    from progrpo.train.resample import Drawn
+    from progrpo.train.resample import DrawnAgain
 
 DIFFERS = 1
 """The exit status where something differs."""
@@ -72,15 +72,19 @@ def run_replay(
     if step is None and (named or words or micro is not None or step_too or sample):
         raise ConfigError(f"replay: which step? --step N; `progrpo replay {run}` lists those that can be replayed")
     with Patience("loading torch", quiet=output.quiet()) as patience:
-        from progrpo.api.replay import kept, replay
+        from transformers.utils import logging as transformers_logging
+
+        from progrpo.api.replay import kept
+        from progrpo.api.replay import replay as replay_step
         from progrpo.api.score_apply import load_methods
 
+        transformers_logging.disable_progress_bar()
         if step is None:
             listed = kept(run)
         else:
             methods = load_methods(named, _labelled(words, named))
             patience.now("computing the step again")
-            result = replay(run, step, micro=micro, methods=methods, step_too=step_too, sample=sample)
+            result = replay_step(run, step, micro=micro, methods=methods, step_too=step_too, sample=sample)
     if step is None:
         output.show(
             {"kept": [dict(zip(("step", "from", "why"), one, strict=True)) for one in listed]}, lambda: _list(listed)
@@ -200,7 +204,7 @@ def _methods_table(others: "Other") -> Table:
     return table
 
 
-def _drawn_table(drawn: "Sequence[Drawn]") -> Table:
+def _drawn_table(drawn: "Sequence[DrawnAgain]") -> Table:
     apart = [one for one in drawn if one.parts_at is not None]
     bits = sum(one.logprobs for one in drawn)
     table = _table(
@@ -241,6 +245,7 @@ def _number(value: float | str | None) -> str:
 def _table(title: str, *columns: str | tuple[str, Any]) -> Table:
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        name, justify = column if isinstance(column, tuple) else (column, "left")
+        aligned: tuple[str, Any] = column if isinstance(column, tuple) else (column, "left")
+        name, justify = aligned
         table.add_column(Text(name), justify=justify, overflow="fold")
     return table

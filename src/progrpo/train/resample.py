@@ -31,7 +31,7 @@ from progrpo.types import Group
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Drawn:
+class DrawnAgain:
     """What became of one completion.
 
     Attributes:
@@ -47,7 +47,7 @@ class Drawn:
     verdict: bool
 
 
-def draw_again(replaying: Replaying, bundle: Bundle, run: Path) -> list[Drawn]:
+def draw_again(replaying: Replaying, bundle: Bundle, run: Path) -> list[DrawnAgain]:
     """Sample and verify the rollout of a bundle once more, as the run did, and hold it against the bundle.
 
     Args:
@@ -95,7 +95,7 @@ def draw_again(replaying: Replaying, bundle: Bundle, run: Path) -> list[Drawn]:
     return held_against(bundle.groups, rollout.groups)
 
 
-def held_against(before: Sequence[Group], again: Sequence[Group]) -> list[Drawn]:
+def held_against(before: Sequence[Group], again: Sequence[Group]) -> list[DrawnAgain]:
     """Each completion of a rollout against the one in its place in another."""
     drawn = []
     for group, other in zip(before, again, strict=True):
@@ -109,7 +109,7 @@ def held_against(before: Sequence[Group], again: Sequence[Group]) -> list[Drawn]
                 and group.prompt_ids.equal(other.prompt_ids)
             )
             drawn.append(
-                Drawn(
+                DrawnAgain(
                     problem=group.problem.id,
                     index=index,
                     parts_at=None if same else int(apart[0]) if len(apart) else length,
