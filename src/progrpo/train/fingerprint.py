@@ -9,20 +9,21 @@ from torch import Tensor
 
 from progrpo.train.policy import Policy
 
-_CHUNK = 2**22
-"""Numbers at a time: what is needed beside the weights is eight bytes for each of them, a few times over."""
-_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_WORD = 8
+"""Bytes."""
+_CHUNK = 2**17
+"""Words at a time: they and what is computed of them stay in a processor's cache."""
 
 
 @torch.no_grad()
 def weight_checksums(policy: Policy) -> dict[str, str]:
     """The checksum of each of the model's parameters, and of the method's net (under "net."), by name.
 
-        a = sum_i b_i,    c = sum_i (i + 1) b_i      (mod 2^64; b_i: the bits of number i, in the order of the whole tensor)
+        a = sum_i w_i,    c = sum_i (i + 1) w_i      (mod 2^64; w_i: word i of eight bytes, in the order of the whole tensor)
 
-    One number that differs in one bit changes the first sum, two that change places the second. They find faults; they are no
-    proof against someone who makes up weights with the same sums. Every process has to call it: of a sharded model each sums
-    its part.
+    One number that differs in one bit changes the first sum, two words that change places the second. They find faults; they
+    are no proof against someone who makes up weights with the same sums. Every process has to call it: of a sharded model each
+    sums its part.
     """
     named: dict[str, Tensor] = dict(policy.model.model.named_parameters())
     if policy.net is not None:
@@ -47,12 +48,31 @@ def changed_weights(before: Mapping[str, str], now: Mapping[str, str]) -> list[s
 def _sums(tensor: Tensor) -> Tensor:
     """[2] of the numbers that this process holds."""
     local, first = _local(tensor)
-    bits = local.contiguous().view(-1).view(_BITS[local.element_size()])
-    total = torch.zeros(2, dtype=torch.int64, device=bits.device)
-    for start in range(0, len(bits), _CHUNK):
-        chunk = bits[start : start + _CHUNK].long()
-        place = torch.arange(first + start + 1, first + start + 1 + len(chunk), device=bits.device)
-        total += torch.stack([chunk.sum(), (chunk * place).sum()])
+    data = local.contiguous().view(-1).view(torch.uint8)
+    start = first * local.element_size()
+    # The words that lie whole in this part; of those that it shares with another, or that end the tensor, each its bytes.
+    ahead = min(-start % _WORD, len(data))
+    whole = (len(data) - ahead) // _WORD * _WORD
+    total = _of_words(data[ahead : ahead + whole], (start + ahead) // _WORD)
+    for piece, at in ((data[:ahead], start), (data[ahead + whole :], start + ahead + whole)):
+        if len(piece):
+            padded = data.new_zeros(_WORD)
+            padded[at % _WORD : at % _WORD + len(piece)] = piece
+            total += _of_words(padded, at // _WORD)
+    return total
+
+
+def _of_words(data: Tensor, first: int) -> Tensor:
+    """[2] of bytes that are whole words, the first of them number `first` of the tensor."""
+    # A copy where a part of a tensor does not begin at a word.
+    aligned = data.data_ptr() % _WORD == 0 and data.storage_offset() % _WORD == 0
+    words = (data if aligned else data.clone()).view(torch.int64)
+    total = torch.zeros(2, dtype=torch.int64, device=data.device)
+    place = torch.arange(1, min(_CHUNK, len(words)) + 1, device=data.device)
+    for start in range(0, len(words), _CHUNK):
+        chunk = words[start : start + _CHUNK]
+        plain = chunk.sum()
+        total += torch.stack([plain, (chunk * place[: len(chunk)]).sum() + (first + start) * plain])
     return total
 
 
