@@ -74,6 +74,12 @@ def settings(tiny_folder: Callable[..., Path], tmp_path: Path) -> Callable[..., 
 
 
 @pytest.fixture(scope="session")
+def settings_into(tiny_folder: Callable[..., Path]) -> Callable[[Path], dict[str, Any]]:
+    """`settings` of a run into a folder of one's own choice, for runs that several tests share."""
+    return lambda out: _settings(tiny_folder(), out)
+
+
+@pytest.fixture(scope="session")
 def plain_run(tiny_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of `settings()`, made once for all tests that only read it."""
     out = tmp_path_factory.mktemp("plain") / "run"

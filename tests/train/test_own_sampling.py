@@ -14,7 +14,7 @@ from progrpo.errors import ConfigError
 from progrpo.files import read_jsonl
 from progrpo.rollout.bundle import bundle_paths
 from progrpo.rollout.recorded import read_rollouts
-from progrpo.train import loop
+from progrpo.train import step_on
 from progrpo.train.rollout_batch import make_rollout_batch, within_mask
 from progrpo.types import Group, Problem, RolloutBatch, Verdict
 from stand_ins.runs import run, token_rows
@@ -174,14 +174,14 @@ def test_deepsearch_s_completions_are_ways_through_its_tree(settings: Make) -> N
 def test_a_replay_meets_the_policy_as_it_is(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     # Clip-Cov reads log-probs before each step: those that were sampled with in a rollout's first, but not in a replay's.
     read: list[bool] = []
-    plain = loop.refreshed_advantages
+    plain = step_on.refreshed_advantages
 
     def noted(batch: RolloutBatch, *args: Any, **kwargs: Any) -> Any:
         made = plain(batch, *args, **kwargs)
         read.append(batch.replayed and not torch.equal(made[0].old_logprobs, batch.old_logprobs))
         return made
 
-    monkeypatch.setattr(loop, "refreshed_advantages", noted)
+    monkeypatch.setattr(step_on, "refreshed_advantages", noted)
     path = run(settings(steps=3, method={"name": "spear", "buffer": 2}, optim={"lr": 1e-2}, **QUIET))
     replays = [row["rollout/replayed"] for row in read_jsonl(path / "metrics.jsonl")]
     assert sum(replays) > 0

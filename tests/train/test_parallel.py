@@ -11,6 +11,7 @@ import torch
 from progrpo.errors import ConfigError
 from progrpo.files import read_jsonl
 from progrpo.processes import Processes, join, leave
+from progrpo.rollout.bundle import bundle_path, sound_bundle
 from progrpo.settings import parse
 from progrpo.train.parallel import ParallelSettings
 from progrpo.train.settings import RunSettings
@@ -66,6 +67,7 @@ def test_processes_take_the_steps_that_one_takes(
         for mode in modes:
             together = tmp_path / f"{name}-{mode}"
             same_completions(alone, together)
+            same_bundles(alone, together)
             same_gradients(alone, together, within=WITHIN.get(name, 1e-6))
             same_metrics(alone, together)
 
@@ -76,6 +78,16 @@ def same_completions(alone: Path, together: Path) -> None:
         rows = token_rows(alone, step), token_rows(together, step)
         tokens = [[(row["problem"], row["seed"], row["token_ids"], row["reward"]) for row in part] for part in rows]
         assert tokens[0] == tokens[1], path
+
+
+def same_bundles(alone: Path, together: Path) -> None:
+    """What the main process wrote down of all of them: the first rollout begins with the same weights, bit for bit."""
+    one, two = sound_bundle(bundle_path(alone, 1)), sound_bundle(bundle_path(together, 1))
+    assert one.header["weights"]["before"] == two.header["weights"]["before"]
+    assert one.tensors.keys() == two.tensors.keys()
+    for name, values in one.tensors.items():
+        if values.is_floating_point():
+            torch.testing.assert_close(values, two.tensors[name], atol=2e-5, rtol=1e-3, equal_nan=True, msg=name)
 
 
 def same_gradients(alone: Path, together: Path, within: float) -> None:

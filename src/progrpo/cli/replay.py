@@ -99,6 +99,8 @@ def _labelled(words: Sequence[str], named: Sequence[str]) -> list[str]:
     """Settings with the label of their method, which a single method may do without."""
     from progrpo import plugins
 
+    if words and not named:
+        raise ConfigError(f"replay: {words[0]!r}: settings are those of a method; name it with --method NAME")
     if len(named) != 1:
         return list(words)
     label = named[0].split("=", 1)[0] if "=" in named[0] else plugins.label(named[0])
