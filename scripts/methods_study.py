@@ -1,217 +1,221 @@
-"""Train every method on countdown from the same start, over several seeds, and draw accuracy against diversity.
+"""All methods on two games from the same start and rollout budget, each with the same tuning budget.
 
-    python scripts/methods_study.py --out runs/methods --seeds 5 --jobs 2
+    python scripts/make_embedded_model.py --task grid_path               # once: the second game's model
+    python scripts/methods_study.py tune table --jobs 2
+    python scripts/methods_study.py                                      # tables and picture of what there is
 
-writes OUT/table.md and OUT/methods.svg, which docs/results.md shows. Each run is recipes/demo/grpo.yaml with the method's
-settings below: 50 rollouts of 16 problems x 16 completions, 4 optimiser steps on each, so that what acts only off-policy
-(clipping, KL-Cov) has something to act on. No method was tuned; each has its file's defaults, or what the comment says. A
-finished run is not made again. Intervals are Student's 95 % over seeds; methods stand in the order of the list, for a
-ranking would say more than a few seeds can.
+Stages, each of which trains only what the results file does not have, and goes on where it was stopped:
+    tune     every method of scripts/methods_study_plan.py at three values of its number, seeds 100 and 101
+    table    each at the value that was chosen on its game, seeds 0 to 4: none of those it was chosen with
+
+Of 200 held-out problems x 32 samples 50 choose the values (by the mean of Pass@1, 2, 4, ... 32), and 150 are the table's.
+Intervals are Student's 95 % over seeds; differences to GRPO are paired by seed and tested by paired t-tests with Holm's
+correction over all differences of a game. Cost is seconds a rollout with the optimiser steps made of it, as a multiple of
+GRPO's, as it came out beside what else the machine did; benchmarks/methods.py measures it. A run takes one to two minutes on
+an idle core: some 300 runs of tuning and 250 of the table on each game.
 """
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from matplotlib.lines import Line2D
 
-from study_pages import interval
-from study_runs import ROOT
-
-VARIANTS = {
-    "grpo": "{name: grpo}",
-    "dapo": "{name: dapo}",  # its loss; dynamic sampling would take more rollouts
-    "progrpo": "{name: progrpo}",
-    "equilibrium": "{name: progrpo, preset: equilibrium}",
-    "dr_grpo": "{name: dr_grpo}",
-    "reinforce": "{name: reinforce, baseline: mean}",  # without a baseline nothing is ever pushed down
-    "ppo": "{name: ppo}",
-    "flowrl": "{name: flowrl}",
-    "kl_cov": "{name: kl_cov, preset: 7b}",
-    "clip_cov": "{name: clip_cov}",
-    "high_entropy": "{name: high_entropy}",
-    "entropy_advantage": "{name: entropy_advantage}",
-    "nsr": "{name: nsr}",
-    "psr": "{name: psr}",
-    "w_reinforce": "{name: w_reinforce}",
-    "gspo": "{name: gspo}",
-    "cispo": "{name: cispo}",
-    "dcpo": "{name: dcpo}",
-    "entropy bonus": "{name: dapo, entropy_coef: 0.001}",
-    "KL penalty": "{name: dapo, kl_coef: 0.04}",  # GRPO's own weight, arXiv:2402.03300
-    "rlsc": "{name: rlsc}",
-    "rent": "{name: rent}",
-}
-MEASURES = ("pass@1", "pass@32", "distinct_correct", "entropy")
-SHARED = (
-    *("steps=200", "batch.minibatch_prompts=4", "optim.lr=1.5e-4", "task.test_size=100"),
-    *("evaluate.every=200", "checkpoint.every=200", "record.rollouts_every=0"),
+from methods_study_plan import BASE, COLOURS, FAMILIES, PLAN, SETUPS
+from study_pages import (
+    TESTED,
+    Variant,
+    choosing_levels,
+    chosen,
+    difference_table,
+    differences,
+    draw_interval,
+    interval,
+    new_figure,
+    save,
+    shown_interval,
+    title_of,
 )
-# Without an importance ratio only the first optimiser step of a rollout follows the gradient: with four REINFORCE
-# breaks down. The same 50 rollouts, one step each.
-ONE_STEP = ("steps=50", "batch.minibatch_prompts=null", "evaluate.every=50", "checkpoint.every=50")
-OWN = {"reinforce": ONE_STEP, "rlsc": ONE_STEP}
+from study_runs import ROOT, Job, Results, run_all
+
+STAGES = ("tune", "table")
+TUNED_ON = (100, 101)
+ROLLOUTS, STEPS_A_ROLLOUT = 50, 4
+LEVELS = ("pass@1", "pass@32", "distinct_correct", "entropy")
 
 
-def train(out: Path, variant: str, seed: int, extra: Sequence[str]) -> None:
-    folder = run_directory(out, variant, seed)
-    command = [sys.executable, "-m", "progrpo", "train", str(ROOT / "recipes" / "demo" / "grpo.yaml"), "--resume"]
-    command += [f"out={folder}", f"seed={seed}", f"method={VARIANTS[variant]}", *SHARED, *OWN.get(variant, ()), *extra]
-    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
-    print(f"done {variant} seed {seed}", flush=True)
+def jobs_of(
+    stage: str, results: Results, setups: Sequence[str], families: Sequence[str], seeds: Sequence[int], **more: Any
+) -> list[Job]:
+    """The runs of a stage, all of one seed before the next, so that what is there early is comparable.
+
+    Args:
+        more: `steps` and `extra` of the jobs.
+
+    Raises:
+        ValueError: a value is to be chosen among some that were not tuned.
+    """
+    jobs = []
+    for seed in TUNED_ON if stage == "tune" else seeds:
+        for setup in setups:
+            for family in families:
+                if FAMILIES[family].setups and setup not in FAMILIES[family].setups:
+                    continue
+                at = (
+                    FAMILIES[family].strengths
+                    if stage == "tune"
+                    else (chosen(results, family, TUNED_ON, more["steps"], setup),)
+                )
+                jobs += [Job(setup=setup, family=family, strength=s, seed=seed, plan=PLAN, **more) for s in at]
+    return jobs
 
 
-def picture(out: Path, variants: Sequence[str], seeds: range) -> Path:
-    """Pass@1 against distinct solutions: all methods on the left, on the right those that end above the start."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+def tuned(results: Results, setup: str, families: Sequence[str], step: int) -> list[Variant]:
+    """Each method at the value that was chosen on this game, of those that were tuned whole."""
+    variants = []
+    for family in families:
+        try:
+            variants.append(Variant(family, chosen(results, family, TUNED_ON, step, setup)))
+        except ValueError:
+            continue
+    return variants
 
-    figure = Figure(figsize=(12, 6.2), layout="constrained")
-    whole, close = figure.subplots(1, 2, width_ratios=(1, 2))
-    first = start(out, variants[0], seeds[0])
-    before = (100 * first[0], first[2])
-    points = {}
+
+def method_table(results: Results, setup: str, variants: Sequence[Variant], seeds: Sequence[int], step: int) -> str:
+    """What each method ends with, the value that was chosen for it and what it was chosen by, and what a rollout costs."""
+    head = ["method", "value, and mean Pass@k of the three, %", "seeds", *(title_of(name) for name in LEVELS), "cost"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    there = {v: results.values(setup, *v, seeds, step, "pass@1") for v in variants}
     for variant in variants:
-        found = last(out, variant, seeds)
-        points[variant] = Point(*interval(100 * found[:, 0]), *interval(found[:, 2]))
-    near = {variant: point for variant, point in points.items() if point.accuracy > before[0]}
-    for variant, point in points.items():
-        whole.plot(point.accuracy, point.distinct, "o", markersize=4, color=colour(variant))
-        if variant not in near:
-            name(whole, variant, (point.accuracy, point.distinct))
-    for axes in (whole, close):
-        axes.plot(*before, "k*", markersize=11)
-        name(axes, "before training", before)
-        axes.set_xlabel("Pass@1 on held-out problems, %")
-        axes.grid(alpha=0.25)
-    whole.set_ylabel("distinct correct solutions in 32 completions")
-    whole.set_title("all", fontsize=10)
-    close.set_title("those above the start, with intervals over seeds", fontsize=10)
-    for variant, point in near.items():
-        style = {"color": colour(variant), "linewidth": 0.8}
-        close.errorbar(
-            point.accuracy, point.distinct, xerr=point.across, yerr=point.along, fmt="none", alpha=0.35, **style
+        curves = results.curves(setup, *variant, there[variant])
+        if curves and len(lines) == 2:
+            start = curves[0][0]["table"]
+            cells = [shown_interval(np.array([start[name]]), name) for name in LEVELS]
+            lines.append("| before training | | | " + " | ".join(cells) + " | |")
+        if not there[variant]:
+            continue
+        levels = choosing_levels(results, variant.family, TUNED_ON, step, setup)
+        curve = ", ".join(
+            f"**{value:g}**: {100 * level:.1f}" if value == variant.strength else f"{value:g}: {100 * level:.1f}"
+            for value, level in levels.items()
         )
-        close.plot(point.accuracy, point.distinct, "o", markersize=5, **style)
-    # The points lie too close for names beside them: these stand in a column, in the order of height.
-    order = sorted(near, key=lambda variant: near[variant].distinct)
-    for variant, height in zip(order, np.linspace(0.03, 0.97, len(order)), strict=True):
-        point = near[variant]
-        close.annotate(
-            variant,
-            (point.accuracy, point.distinct),
-            xytext=(1.03, height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=9,
-            color=colour(variant),
-            arrowprops={
-                "arrowstyle": "-",
-                "linewidth": 0.4,
-                "color": colour(variant),
-                "relpos": (0, 0.5),
-                "shrinkA": 0,
-                "shrinkB": 3,
-            },
-        )
-    path = out / "methods.svg"
-    with rc_context({"svg.hashsalt": "progrpo"}):  # the same runs give the same file
-        figure.savefig(path, metadata={"Date": None})
-    return path
-
-
-def run_directory(out: Path, variant: str, seed: int) -> Path:
-    return out / f"{variant.replace(' ', '-')}-seed{seed}"
-
-
-def rows(out: Path, variant: str, seed: int) -> list[dict[str, float]]:
-    text = (run_directory(out, variant, seed) / "metrics.jsonl").read_text("utf-8")
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def last(out: Path, variant: str, seeds: range) -> np.ndarray:
-    """[seeds, measures] at the last evaluation."""
-    ends = [[row for row in rows(out, variant, seed) if "evaluate/pass@1" in row][-1] for seed in seeds]
-    return np.array([[row[f"evaluate/{name}"] for name in MEASURES] for row in ends])
-
-
-def start(out: Path, variant: str, seed: int) -> list[float]:
-    """Measures before the first step."""
-    first = next(row for row in rows(out, variant, seed) if row["step"] == 0)
-    return [first[f"evaluate/{name}"] for name in MEASURES]
-
-
-def show(mean: float, half: float, name: str, *, signed: bool = False) -> str:
-    scale, digits = (100, 1) if name.startswith("pass") else (1, 2 if name == "distinct_correct" else 3)
-    sign = "+" if signed else ""
-    return f"{mean * scale:{sign}.{digits}f} ± {half * scale:.{digits}f}"
-
-
-def table(out: Path, variants: Sequence[str], seeds: range, base: str = "grpo") -> str:
-    """What each variant ends with, and its differences to `base` where that is one of them."""
-    lines = ["| variant | Pass@1, % | Pass@32, % | distinct correct | entropy, nats |", "|---|---|---|---|---|"]
-    before = start(out, variants[0], seeds[0])
-    values = [show(value, 0, name).split(" ")[0] for value, name in zip(before, MEASURES, strict=True)]
-    lines.append("| before training | " + " | ".join(values) + " |")
-    for variant in variants:
-        found = last(out, variant, seeds)
-        cells = [show(*interval(found[:, i]), name) for i, name in enumerate(MEASURES)]
-        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
-    if base in variants:
-        level = last(out, base, seeds)
-        lines += [
-            "",
-            f"| difference from {base}, paired by seed | Pass@1 | Pass@32 | distinct correct | entropy |",
-            "|---|---|---|---|---|",
+        cells = [
+            shown_interval(np.array(list(results.values(setup, *variant, seeds, step, name).values())), name)
+            for name in LEVELS
         ]
-        for variant in [name for name in variants if name != base]:
-            found = last(out, variant, seeds) - level
-            cells = [show(*interval(found[:, i]), name, signed=True) for i, name in enumerate(MEASURES)]
-            lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+        family = FAMILIES[variant.family]
+        cost = costs(results, setup, variant, seeds)
+        lines.append(
+            f"| {family.label} | {family.unit} {curve} | {len(there[variant])} | "
+            + " | ".join(cells)
+            + f" | {'' if cost is None else f'{cost:.2f}'} |"
+        )
     return "\n".join(lines)
 
 
-class Point(NamedTuple):
-    """Means, and half-widths of their intervals, of Pass@1 in % and of distinct solutions."""
-
-    accuracy: float
-    across: float
-    distinct: float
-    along: float
-
-
-def colour(variant: str) -> str:
-    return "C3" if variant in ("progrpo", "equilibrium") else "k" if variant == "grpo" else "0.45"
+def costs(results: Results, setup: str, variant: Variant, seeds: Sequence[int]) -> float | None:
+    """Seconds a rollout over GRPO's, the median over the seeds that both have; None without one."""
+    ratios = []
+    for seed in seeds:
+        own = results.rows.get((setup, *variant, seed))
+        base = next((row for (s, f, _, n), row in results.rows.items() if (s, f, n) == (setup, BASE, seed)), None)
+        if own is not None and base is not None:
+            ratios.append(own["rollout_s"] / base["rollout_s"])
+    return float(np.median(ratios)) if ratios else None
 
 
-def name(axes: Any, text: str, at: tuple[float, float]) -> None:
-    axes.annotate(text, at, xytext=(6, 6), textcoords="offset points", fontsize=9)
+def what_can_be_said(
+    results: Results, setup: str, variants: Sequence[Variant], seeds: Sequence[int], step: int, base: Variant
+) -> str:
+    """Which differences to GRPO Holm's correction leaves, a line for each measure."""
+    pairs, clear = differences(results, setup, variants, seeds, step, TESTED, base)
+    lines = []
+    for name in TESTED:
+        tested = [key for key, values in pairs.items() if key[1] == name and len(values) > 2]
+        parts = []
+        for word, above in (("above", True), ("below", False)):
+            found = [key[0] for key in tested if key in clear and bool(pairs[key].mean() > 0) is above]
+            labels = ", ".join(FAMILIES[variant.family].label for variant in found)
+            parts.append(f"{word} GRPO: {labels or 'none'}")
+        lines.append(f"* {title_of(name).removesuffix(', %')}, {len(tested)} methods compared: {'; '.join(parts)}.")
+    return "\n".join(lines)
+
+
+def page(results: Results, setups: Sequence[str], families: Sequence[str], seeds: Sequence[int], step: int) -> str:
+    """All tables of what there is."""
+    parts = []
+    for setup in setups:
+        variants = tuned(results, setup, families, step)
+        base = next((variant for variant in variants if variant.family == BASE), None)
+        parts.append(f"### {setup}")
+        if base is None:
+            parts.append("GRPO is not tuned here yet.")
+            continue
+        parts.append(method_table(results, setup, variants, seeds, step))
+        parts.append(what_can_be_said(results, setup, variants, seeds, step, base))
+        parts.append(difference_table(results, setup, variants, seeds, step, TESTED, base))
+    return "\n\n".join(parts)
+
+
+def picture(
+    results: Results, setups: Sequence[str], families: Sequence[str], seeds: Sequence[int], step: int, out: Path
+) -> None:
+    """Pass@1 against Pass@32 and against distinct solutions on each game: a point a method, a colour a kind of method."""
+    figure = new_figure(13, 5.4 * len(setups))
+    axes = figure.subplots(len(setups), 2, squeeze=False)
+    for row, setup in zip(axes, setups, strict=True):
+        variants = tuned(results, setup, families, step)
+        for cell, other in zip(row, ("pass@32", "distinct_correct"), strict=True):
+            for variant in variants:
+                values = [
+                    np.array(list(results.values(setup, *variant, seeds, step, name).values()))
+                    for name in ("pass@1", other)
+                ]
+                if len(values[0]):
+                    family = FAMILIES[variant.family]
+                    point = [
+                        scale * np.array(interval(part))
+                        for scale, part in zip((100, _scale(other)), values, strict=True)
+                    ]
+                    draw_interval(cell, *point, colour=COLOURS[family.kind], text=family.label)
+            cell.set_title(setup, fontsize=10)
+            cell.set_xlabel(title_of("pass@1"))
+            cell.set_ylabel(title_of(other))
+            cell.grid(alpha=0.25)
+    marks = [Line2D([], [], marker="o", linestyle="", color=colour, label=kind) for kind, colour in COLOURS.items()]
+    figure.legend(handles=marks, loc="outside right upper", fontsize=8, frameon=False)
+    save(figure, out)
+
+
+def _scale(name: str) -> float:
+    return 100.0 if name.startswith("pass@") else 1.0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/methods"))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=", ".join(STAGES))
+    parser.add_argument("--out", type=Path, default=Path("runs/methods"), help="run directories, tables and picture")
+    parser.add_argument("--results", type=Path, default=ROOT / "docs" / "methods_study.jsonl", help="kept of every run")
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--base", choices=VARIANTS, default="grpo", help="what differences are taken to")
-    parser.add_argument("--set", nargs="*", default=[], help="more settings for all runs, e.g. optim.lr=1e-4")
+    parser.add_argument("--setups", nargs="+", choices=SETUPS, default=list(SETUPS))
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
+    parser.add_argument("--rollouts", type=int, default=ROLLOUTS, help="of a run; fewer to see whether it runs")
+    parser.add_argument("--set", nargs="*", default=[], help="more settings for all runs, for instance evaluate.n=8")
     args = parser.parse_args()
-    seeds = range(args.seeds)
-    with ThreadPoolExecutor(args.jobs) as pool:
-        jobs = [pool.submit(train, args.out, name, seed, args.set) for seed in seeds for name in args.variants]
-        for job in jobs:
-            job.result()
-    text = table(args.out, args.variants, seeds, args.base)
-    (args.out / "table.md").write_text(text + "\n", encoding="utf-8")
+    if unknown := sorted(set(args.stages) - set(STAGES)):
+        parser.error(f"unknown stage {unknown[0]!r}; expected some of {', '.join(STAGES)}")
+    results, seeds, step = Results(args.results, PLAN), range(args.seeds), args.rollouts * STEPS_A_ROLLOUT
+    for stage in args.stages:
+        jobs = jobs_of(stage, results, args.setups, args.families, seeds, steps=step, extra=tuple(args.set))
+        run_all(jobs, results, args.out, args.jobs)
+    args.out.mkdir(parents=True, exist_ok=True)
+    text = page(results, args.setups, args.families, seeds, step)
+    (args.out / "methods.md").write_text(text + "\n", encoding="utf-8")
+    picture(results, args.setups, args.families, seeds, step, args.out / "methods.svg")
     print(text)
-    print(picture(args.out, args.variants, seeds))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tables and pictures of scripts/study.py, from its results file alone."""
+"""Tables and pictures of scripts/study.py and scripts/methods_study.py, from their results files alone."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,8 +10,6 @@ from scipy import stats
 from progrpo.statistics import holm
 from study_runs import FAMILIES, SETUPS, Results
 
-BASE = "dapo"
-"""What differences are taken to: the same clip range and aggregation without a shift."""
 SHOWN = ("pass@1", "pass@32", "distinct_correct", "entropy", "length")
 TESTED = ("pass@1", "pass@32", "distinct_correct")
 KS = tuple(f"pass@{k}" for k in (1, 2, 4, 8, 16, 32))
@@ -34,10 +32,14 @@ class Variant(NamedTuple):
     family: str
     strength: float | None
 
-    @property
-    def label(self) -> str:
-        family = FAMILIES[self.family]
-        return family.label if self.strength is None else f"{family.label}, {family.unit} {self.strength:g}"
+
+BASE = Variant("dapo", None)
+"""What differences are taken to in scripts/study.py: the same clip range and aggregation without a shift."""
+
+
+def label_of(results: Results, variant: Variant) -> str:
+    family = results.plan.families[variant.family]
+    return family.label if variant.strength is None else f"{family.label}, {family.unit} {variant.strength:g}"
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -46,32 +48,41 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(half)
 
 
-def chosen(results: Results, family: str, seeds: Iterable[int], step: int = 150) -> float | None:
+def chosen(
+    results: Results, family: str, seeds: Iterable[int], step: int = 150, setup: str = "on_policy"
+) -> float | None:
     """The strength with the highest mean of Pass@1, 2, 4 ... 32, on the problems that no table uses and over the seeds that
     every strength has.
 
     Raises:
         ValueError: a strength was not scanned.
     """
+    levels = choosing_levels(results, family, seeds, step, setup)
+    return max(levels, key=lambda strength: levels[strength])
+
+
+def choosing_levels(
+    results: Results, family: str, seeds: Iterable[int], step: int, setup: str
+) -> dict[float | None, float]:
+    """What strengths are chosen by, see `chosen`."""
     scanned = {
-        strength: [results.values("on_policy", family, strength, seeds, step, name, "choose") for name in KS]
-        for strength in FAMILIES[family].strengths
+        strength: [results.values(setup, family, strength, seeds, step, name, "choose") for name in KS]
+        for strength in results.plan.families[family].strengths
     }
     common = set[int].intersection(*(set(values) for measures in scanned.values() for values in measures))
     if not common:
         seen = ", ".join(f"{strength} on {len(measures[0])} seeds" for strength, measures in scanned.items())
         raise ValueError(f"{family}: no seed has reached step {step} with every strength ({seen}); run the scan first")
-    levels = {
+    return {
         strength: float(np.mean([values[seed] for values in measures for seed in sorted(common)]))
         for strength, measures in scanned.items()
     }
-    return max(levels, key=lambda strength: levels[strength])
 
 
 def level_table(results: Results, setup: str, variants: Sequence[Variant], seeds: Sequence[int], step: int) -> str:
     """What each variant ends with: mean and interval over seeds."""
     lines = [
-        "| variant | seeds | " + " | ".join(_name(name) for name in SHOWN) + " |",
+        "| variant | seeds | " + " | ".join(title_of(name) for name in SHOWN) + " |",
         "|---|" + "---|" * (len(SHOWN) + 1),
     ]
     start = results.curves(setup, variants[0].family, variants[0].strength, seeds)[0][0]["table"]
@@ -79,42 +90,65 @@ def level_table(results: Results, setup: str, variants: Sequence[Variant], seeds
     for variant in variants:
         values = {name: results.values(setup, *variant, seeds, step, name) for name in SHOWN}
         if count := len(values["pass@1"]):
-            cells = [_with_interval(np.array(list(values[name].values())), name) for name in SHOWN]
-            lines.append(f"| {variant.label} | {count} | " + " | ".join(cells) + " |")
+            cells = [shown_interval(np.array(list(values[name].values())), name) for name in SHOWN]
+            lines.append(f"| {label_of(results, variant)} | {count} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def difference_table(
-    results: Results, setup: str, variants: Sequence[Variant], seeds: Sequence[int], step: int, names: Sequence[str]
+    results: Results,
+    setup: str,
+    variants: Sequence[Variant],
+    seeds: Sequence[int],
+    step: int,
+    names: Sequence[str],
+    base: Variant = BASE,
 ) -> str:
-    """Differences to `BASE`, paired by seed; in bold where the paired t-test keeps p < 0.05 after Holm's correction over
+    """Differences to `base`, paired by seed; in bold where the paired t-test keeps p < 0.05 after Holm's correction over
     all differences of the table."""
-    pairs = {
-        (variant, name): paired(results, setup, variant, seeds, step, name)
-        for variant in variants
-        for name in names
-        if variant.family != BASE
-    }
-    tested = [key for key, values in pairs.items() if len(values) > 2]
-    adjusted = dict(zip(tested, holm([_p_value(pairs[key]) for key in tested]), strict=True))
-    lines = [f"| difference from {FAMILIES[BASE].label} | seeds | " + " | ".join(_name(name) for name in names) + " |"]
+    pairs, clear = differences(results, setup, variants, seeds, step, names, base)
+    title = results.plan.families[base.family].label
+    lines = [f"| difference from {title} | seeds | " + " | ".join(title_of(name) for name in names) + " |"]
     lines.append("|---|" + "---|" * (len(names) + 1))
     for variant in variants:
-        if variant.family == BASE or not len(pairs[variant, names[0]]):
+        if variant.family == base.family or not len(pairs[variant, names[0]]):
             continue
         cells = []
         for name in names:
-            text = _with_interval(pairs[variant, name], name, signed=True)
-            cells.append(f"**{text}**" if adjusted.get((variant, name), 1.0) < 0.05 else text)
-        lines.append(f"| {variant.label} | {len(pairs[variant, names[0]])} | " + " | ".join(cells) + " |")
+            text = shown_interval(pairs[variant, name], name, signed=True)
+            cells.append(f"**{text}**" if (variant, name) in clear else text)
+        lines.append(f"| {label_of(results, variant)} | {len(pairs[variant, names[0]])} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def paired(results: Results, setup: str, variant: Variant, seeds: Sequence[int], step: int, name: str) -> np.ndarray:
-    """Differences to `BASE` of the seeds that both have."""
-    base = results.values(setup, BASE, None, seeds, step, name)
+def differences(
+    results: Results,
+    setup: str,
+    variants: Sequence[Variant],
+    seeds: Sequence[int],
+    step: int,
+    names: Sequence[str],
+    base: Variant,
+) -> tuple[dict[tuple[Variant, str], np.ndarray], set[tuple[Variant, str]]]:
+    """The differences of every variant but the base's family, and those of them that Holm's correction over all leaves."""
+    pairs = {
+        (variant, name): paired(results, setup, variant, seeds, step, name, base)
+        for variant in variants
+        for name in names
+        if variant.family != base.family
+    }
+    tested = [key for key, values in pairs.items() if len(values) > 2]
+    adjusted = holm([_p_value(pairs[key]) for key in tested])
+    return pairs, {key for key, p_value in zip(tested, adjusted, strict=True) if p_value < 0.05}
+
+
+def paired(
+    results: Results, setup: str, variant: Variant, seeds: Sequence[int], step: int, name: str, base: Variant = BASE
+) -> np.ndarray:
+    """Differences to `base` of the seeds that both have."""
+    level = results.values(setup, *base, seeds, step, name)
     own = results.values(setup, *variant, seeds, step, name)
-    return np.array([own[seed] - base[seed] for seed in sorted(own.keys() & base.keys())])
+    return np.array([own[seed] - level[seed] for seed in sorted(own.keys() & level.keys())])
 
 
 def signal_table(results: Results, setup: str, variants: Sequence[Variant], seeds: Sequence[int], step: int) -> str:
@@ -135,7 +169,7 @@ def signal_table(results: Results, setup: str, variants: Sequence[Variant], seed
         ]
         if points:
             cells = [f"{scale * np.mean([point[name] for point in points]):.2f}" for name, (_, scale) in names.items()]
-            lines.append(f"| {variant.label} | " + " | ".join(cells) + " |")
+            lines.append(f"| {label_of(results, variant)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -143,7 +177,7 @@ def draw_over_steps(results: Results, variants: Sequence[Variant], seeds: Sequen
     """Pass@1, Pass@32, distinct solutions and entropy over the steps of the long runs; bands are intervals over seeds.
     Of a variant only the seeds that went to the end, so that a line is of the same runs throughout."""
     names = ("pass@1", "pass@32", "distinct_correct", "entropy")
-    figure = _figure(11, 6.2)
+    figure = new_figure(11, 6.2)
     for axes, name in zip(figure.subplots(2, 2).flat, names, strict=True):
         for variant in variants:
             steps = sorted({p["step"] for curve in results.curves("on_policy", *variant, seeds) for p in curve})
@@ -160,22 +194,22 @@ def draw_over_steps(results: Results, variants: Sequence[Variant], seeds: Sequen
                 line,
                 color=colour,
                 alpha=alpha,
-                label=variant.label,
+                label=label_of(results, variant),
                 linewidth=1.3,
                 marker="o",
                 markersize=3,
             )
             axes.fill_between(steps, means - halves, means + halves, color=colour, alpha=0.1 * alpha, linewidth=0)
-        axes.set_title(_name(name), fontsize=10)
+        axes.set_title(title_of(name), fontsize=10)
         axes.set_xlabel("step")
         axes.grid(alpha=0.25)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=8, frameon=False)
-    _save(figure, out)
+    save(figure, out)
 
 
 def draw_trade(results: Results, families: Sequence[str], seeds: Sequence[int], step: int, out: Path) -> None:
     """Pass@1 against Pass@32 and against distinct solutions: a curve for each family over its strengths."""
-    figure = _figure(11, 4.6)
+    figure = new_figure(11, 4.6)
     for axes, other in zip(figure.subplots(1, 2), ("pass@32", "distinct_correct"), strict=True):
         for family in families:
             points = []
@@ -203,10 +237,10 @@ def draw_trade(results: Results, families: Sequence[str], seeds: Sequence[int], 
                         color=colour,
                     )
         axes.set_xlabel("Pass@1, %")
-        axes.set_ylabel(_name(other))
+        axes.set_ylabel(title_of(other))
         axes.grid(alpha=0.25)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=8, frameon=False)
-    _save(figure, out)
+    save(figure, out)
 
 
 def in_setup(results: Results, setup: str, step: int) -> list[Variant]:
@@ -216,7 +250,7 @@ def in_setup(results: Results, setup: str, step: int) -> list[Variant]:
         for (where, f, s, _), row in results.rows.items()
         if where == setup and any(p["step"] == step for p in row["curve"])
     }
-    order = list(FAMILIES)
+    order = list(results.plan.families)
     return sorted(found, key=lambda variant: (order.index(variant.family), variant.strength or 0.0))
 
 
@@ -268,7 +302,7 @@ def _scale(name: str) -> float:
     return 100.0 if name.startswith("pass@") else 1.0
 
 
-def _name(name: str) -> str:
+def title_of(name: str) -> str:
     return f"{name.replace('pass', 'Pass')}, %" if name.startswith("pass@") else NAMES[name]
 
 
@@ -277,20 +311,28 @@ def _number(value: float, name: str, *, signed: bool = False) -> str:
     return f"{value * _scale(name):{'+' if signed else ''}.{digits}f}"
 
 
-def _with_interval(values: np.ndarray, name: str, *, signed: bool = False) -> str:
+def shown_interval(values: np.ndarray, name: str, *, signed: bool = False) -> str:
     mean, half = interval(values)
     if np.isnan(half):  # one or two seeds: what each of them gave
         return ", ".join(_number(value, name, signed=signed) for value in values)
     return f"{_number(mean, name, signed=signed)} ± {_number(half, name)}"
 
 
-def _figure(width: float, height: float) -> Any:
+def draw_interval(axes: Any, x: np.ndarray, y: np.ndarray, *, colour: str, text: str) -> None:
+    """A point (mean, half-width) on both axes, with its name."""
+    style = {"color": colour, "linewidth": 0.8}
+    axes.errorbar(x[0], y[0], xerr=x[1], yerr=y[1], fmt="none", alpha=0.3, **style)
+    axes.plot(x[0], y[0], "o", markersize=4, **style)
+    axes.annotate(text, (x[0], y[0]), xytext=(3, 3), textcoords="offset points", fontsize=6, color=colour)
+
+
+def new_figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure: Any, out: Path) -> None:
+def save(figure: Any, out: Path) -> None:
     from matplotlib import rc_context
 
     with rc_context({"svg.hashsalt": "progrpo"}):  # the same runs give the same file

@@ -1,4 +1,5 @@
-"""The runs of scripts/study.py: what is trained, on which set-up, and the file that keeps what every run ended with.
+"""The runs of scripts/study.py and scripts/methods_study.py: what is trained, on which set-up, and the file that keeps what
+every run ended with.
 
 A run is one method at one strength from one seed on one set-up, in a directory of its own. What is kept of it is one JSON
 object in the results file: its settings, and at every evaluation the measures over the problems that strengths are chosen on
@@ -36,6 +37,10 @@ class Family(NamedTuple):
         strengths: those that are scanned; (None,) for a method without one.
         long: those of the long comparison; () leaves that to the strength that was chosen.
         label: for tables and pictures. unit: what the number is called.
+        more: settings of the run beside the method's, with {strength}, or with {lr}: the set-up's learning rate times it.
+        kind: methods of one kind are drawn in one colour.
+        steps_share: optimiser steps that it makes of the set-up's, where it makes one of each rollout and others make more.
+        setups: those it can be run on; () for all.
     """
 
     method: str
@@ -43,6 +48,10 @@ class Family(NamedTuple):
     long: tuple[float | None, ...]
     label: str
     unit: str = "alpha"
+    more: tuple[str, ...] = ()
+    kind: str = ""
+    steps_share: float = 1.0
+    setups: tuple[str, ...] = ()
 
 
 _AMONG_CORRECT = "spread: group_std, baseline: correct_mean, apply_to: correct, skip: all_wrong, alpha: {strength}"
@@ -89,11 +98,12 @@ FAMILIES = {
 
 
 class Setup(NamedTuple):
-    """Where methods are compared: `recipe` with `settings`, `unit` steps to an evaluation."""
+    """Where methods are compared: `recipe` with `settings`, `unit` steps to an evaluation; `lr` where families scale it."""
 
     recipe: str
     settings: tuple[str, ...]
     unit: int = 150
+    lr: float = 0.0
 
 
 _COUNTDOWN = ("task.test_size=200", "record.rollouts_every=0", "checkpoint.keep=1")
@@ -108,15 +118,27 @@ four steps of 4 problems on each. `group_8`: 16 problems x 8 completions. `grid_
 model that `python scripts/make_embedded_model.py --task grid_path` makes in runs/grid_model."""
 
 
+class Plan(NamedTuple):
+    """What a study compares: its families and set-ups by name."""
+
+    families: Mapping[str, Family]
+    setups: Mapping[str, Setup]
+
+
+STUDY = Plan(FAMILIES, SETUPS)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One run of the study, to be trained for `steps`."""
+    """One run of a study, to be trained for `steps` of its set-up; `extra` settings come last."""
 
     setup: str
     family: str
     strength: float | None
     seed: int
     steps: int
+    plan: Plan = STUDY
+    extra: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -127,13 +149,29 @@ class Job:
     def key(self) -> tuple[str, str, float | None, int]:
         return self.setup, self.family, self.strength, self.seed
 
+    @property
+    def method(self) -> str:
+        """Its settings."""
+        return self._filled(self.plan.families[self.family].method)
+
+    @property
+    def more(self) -> list[str]:
+        """Settings of its family beside the method's, and those that were given for all runs."""
+        return [*(self._filled(setting) for setting in self.plan.families[self.family].more), *self.extra]
+
     def settings(self, out: Path) -> list[str]:
-        setup = SETUPS[self.setup]
-        method = FAMILIES[self.family].method.replace("{strength}", str(self.strength))
+        setup, family = self.plan.setups[self.setup], self.plan.families[self.family]
+        unit = round(min(setup.unit, self.steps) * family.steps_share)
+        steps = round(self.steps * family.steps_share)
         return [
-            *(f"out={out / self.name}", f"seed={self.seed}", f"steps={self.steps}", f"method={method}"),
-            *(f"evaluate.every={setup.unit}", f"checkpoint.every={setup.unit}", *setup.settings),
+            *(f"out={out / self.name}", f"seed={self.seed}", f"steps={steps}", f"method={self.method}"),
+            *(f"evaluate.every={unit}", f"checkpoint.every={unit}", *setup.settings),
+            *self.more,
         ]
+
+    def _filled(self, text: str) -> str:
+        rate = self.plan.setups[self.setup].lr * (self.strength or 1.0)
+        return text.replace("{strength}", str(self.strength)).replace("{lr}", f"{rate:g}")
 
 
 @dataclass
@@ -141,6 +179,7 @@ class Results:
     """The results file: one object a run, the longest of each; written whole after every run."""
 
     path: Path
+    plan: Plan = STUDY
     rows: dict[tuple[str, str, float | None, int], dict[str, Any]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
@@ -202,7 +241,14 @@ def run_all(jobs: Sequence[Job], results: Results, out: Path, at_once: int) -> N
 
 
 def run(job: Job, results: Results, out: Path) -> None:
-    command = [sys.executable, "-m", "progrpo", "train", str(ROOT / "recipes" / SETUPS[job.setup].recipe), "--resume"]
+    command = [
+        sys.executable,
+        "-m",
+        "progrpo",
+        "train",
+        str(ROOT / "recipes" / job.plan.setups[job.setup].recipe),
+        "--resume",
+    ]
     done = subprocess.run(
         [*command, *job.settings(out)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -226,7 +272,8 @@ def summary(job: Job, folder: Path) -> dict[str, Any]:
             {"step": int(path.stem.removeprefix("step-"))} | {part: _means(rows) for part, rows in parts.items()}
         )
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
-    unit = SETUPS[job.setup].unit
+    share = job.plan.families[job.family].steps_share
+    unit = job.plan.setups[job.setup].unit * share
     for point in curve:
         window = [row for row in metrics if point["step"] - unit < row["step"] <= point["step"]]
         point["logged"] = {
@@ -234,17 +281,28 @@ def summary(job: Job, folder: Path) -> dict[str, Any]:
             for name in LOGGED
             if any(row.get(f"progrpo/{name}") is not None for row in window)
         }
+        point["step"] = round(point["step"] / share)  # of the set-up, whatever the family makes of it
     environment = json.loads((folder / "environment.json").read_text("utf-8"))
     return {
         "setup": job.setup,
         "family": job.family,
         "strength": job.strength,
         "seed": job.seed,
-        "method": FAMILIES[job.family].method.replace("{strength}", str(job.strength)),
+        "method": job.method,
+        "more": job.more,
+        "rollout_s": _seconds_a_rollout(metrics),
         "torch": environment["versions"]["torch"],
         "commit": _commit(),
         "curve": curve,
     }
+
+
+def _seconds_a_rollout(metrics: Sequence[Mapping[str, Any]]) -> float:
+    """What a rollout costs, with the optimiser steps made of it; without evaluations, checkpoints and files."""
+    phases = [f"time/{name}_s" for name in ("generate", "verify", "score", "train", "sync")]
+    made = [row for row in metrics if row["step"] > 0]
+    rollouts = sum(row["time/generate_s"] > 0 for row in made)
+    return round(sum(row[phase] or 0.0 for row in made for phase in phases) / max(1, rollouts), 4)
 
 
 def _commit() -> str:

@@ -30,6 +30,13 @@ def test_by_hand() -> None:
     assert torch.allclose(found.gradients["entropies"], slopes, atol=1e-7)
 
 
+def test_the_released_penalty_has_no_gradient() -> None:
+    batch = batch_of([[1.0, 1.0]], [[0.5, 0.5], [0.5]], entropies=columns([[1.0, 2.0], [3.0]]))
+    batch = replace(batch, state={"seen": [1, 4.0]})  # the first token is below the band
+    found = take_step(load("epo", preset="released", bonus=0.1), batch, batch.old_logprobs)
+    assert torch.allclose(found.gradients["entropies"], columns([[-0.1 / 3, -0.1 / 3], [-0.1 / 3]]), atol=1e-7)
+
+
 def test_the_mean_is_over_the_rollouts_so_far() -> None:
     method, state = load("epo"), {}
     means = []

@@ -32,13 +32,14 @@ METHODS: dict[str, dict[str, Any]] = {
     "spear": {"method": {"name": "spear", "buffer": 2}},
     "r3": {"method": {"name": "r3", "samples": 1}},
     "deepsearch": {"method": {"name": "deepsearch", "depth": 3, "width": 2}},
+    "hapo": {"method": {"name": "hapo"}},
     "empg": {"method": {"name": "empg"}},  # what tokens spell
     "likelihood": {"method": {"name": "likelihood", "after": "="}},  # a pass over answers
 }
-WITHIN = {"flowrl": 1e-5, "empg": 2e-4, "likelihood": 2e-4}
-"""FlowRL's loss is a square of what nearly cancels: another cut in one process moves it as much. EMPG divides by the range of
-the entropies of steps, and the advantages of `likelihood` are differences of log-probs of answers: of a random model both are
-some hundredths, of numbers near 4 that are rounded at 4e-7."""
+WITHIN = {"flowrl": 1e-5, "hapo": 1e-3, "empg": 1e-3, "likelihood": 2e-4}
+"""FlowRL's loss is a square of what nearly cancels: another cut in one process moves it as much. HAPO and EMPG divide by the range
+of entropies, and the advantages of `likelihood` are differences of log-probs of answers: of a random model these are some
+thousandths, of numbers near 4 that are rounded at 1e-6."""
 CLOCK = ("time/", "memory/", "tokens/forwarded", "tokens/padding", "tokens/repeated", "tokens/logit")
 
 

@@ -7,11 +7,12 @@
 
 Problems are known by their id; what was seen of each (number, sum, sum of squares of its rewards) is kept in the
 checkpoint; their variance is that of all of them together. The sources disagree on the mean over tokens: within each
-completion (this file), none (`aggregate: fixed`; the Chinese README), over each micro-batch (the released code).
+completion (this file), none (`aggregate: fixed`; the Chinese README), over each micro-batch (the released code). `preset:
+released` has the latter, over the optimiser step, and the ε_high of its run script.
 
 Source: arXiv:2509.02333; lime-RL/DCPO@01787b0 core_algos.py.
 Evidence: code.
-Reproduce: the defaults; its run script exports clip_high=0.28.
+Reproduce: the defaults; `preset: released` for its run script.
 """
 
 from typing import Any
@@ -22,6 +23,8 @@ from torch import Tensor
 
 from progrpo import methods
 from progrpo.types import RolloutBatch
+
+PRESETS = {"released": {"aggregate": "token", "clip_high": 0.28}}
 
 
 class Params(methods.Params):

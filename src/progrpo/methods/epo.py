@@ -5,12 +5,12 @@
     β_k of rollout k of K: 1 − 0.2 (1 − exp(−4k/K)) up to K/2, then 0.8 exp(−3 (k − K/2)/(K − K/2)), 1 where K is not given
 
 The released penalty is a constant for every token outside the band: it has no gradient, and the bonus alone acts. Here it is
-the distance from the band in nats, which pulls tokens back: own reading, so that α is not comparable. The code keeps an H̄ for
-each turn of an agent; a completion here is one turn. The means are the objective's.
+the distance from the band in nats, which pulls tokens back: own reading, so that α is not comparable; `preset: released` has
+α = 0, which moves the policy as the released code does. The code keeps an H̄ for each turn of an agent; a completion here is one turn. The means are the objective's.
 
 Source: arXiv:2509.22576; WujiangXu/EPO@5b6fa98 dp_actor.py and examples/general_running_server.sh.
 Evidence: code for bonus, band and schedule; the hinge is not in it.
-Reproduce: the defaults; schedule=150; the paper has κ_high=2 and α between 0.05 and 0.1, second-hand.
+Reproduce: `preset: released` for the code, the defaults for what it says; schedule=150; the paper has κ_high=2 and α between 0.05 and 0.1, second-hand.
 """
 
 import math
@@ -24,6 +24,7 @@ from progrpo.algo.aggregate import How, weighted_sum
 from progrpo.types import RolloutBatch, WeightedMean
 
 NEEDS = frozenset({"entropies", "entropy_grad"})
+PRESETS = {"released": {"alpha": 0.0}}
 
 
 class Params(methods.Params):
