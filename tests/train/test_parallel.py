@@ -37,9 +37,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "likelihood": {"method": {"name": "likelihood", "after": "="}},  # a pass over answers
 }
 WITHIN = {"flowrl": 1e-5, "hapo": 1e-3, "empg": 1e-3, "likelihood": 2e-4}
-"""FlowRL's loss is a square of what nearly cancels: another cut in one process moves it as much. HAPO and EMPG divide by the range
-of entropies, and the advantages of `likelihood` are differences of log-probs of answers: of a random model these are some
-thousandths, of numbers near 4 that are rounded at 1e-6."""
+"""FlowRL's loss is a square of what nearly cancels: another cut in one process moves it as much. HAPO and EMPG divide by the
+range of entropies, and the advantages of `likelihood` are differences of log-probs of answers: of a random model these are
+some thousandths, of numbers near 4 that are rounded at 1e-6."""
 CLOCK = ("time/", "memory/", "tokens/forwarded", "tokens/padding", "tokens/repeated", "tokens/logit")
 
 

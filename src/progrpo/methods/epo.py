@@ -6,11 +6,13 @@
 
 The released penalty is a constant for every token outside the band: it has no gradient, and the bonus alone acts. Here it is
 the distance from the band in nats, which pulls tokens back: own reading, so that α is not comparable; `preset: released` has
-α = 0, which moves the policy as the released code does. The code keeps an H̄ for each turn of an agent; a completion here is one turn. The means are the objective's.
+α = 0, which moves the policy as the released code does. The code keeps an H̄ for each turn of an agent; a completion here is one
+turn. The means are the objective's.
 
 Source: arXiv:2509.22576; WujiangXu/EPO@5b6fa98 dp_actor.py and examples/general_running_server.sh.
 Evidence: code for bonus, band and schedule; the hinge is not in it.
-Reproduce: `preset: released` for the code, the defaults for what it says; schedule=150; the paper has κ_high=2 and α between 0.05 and 0.1, second-hand.
+Reproduce: `preset: released` for the code, the defaults for what it says; schedule=150; the paper has κ_high=2 and α between
+0.05 and 0.1, second-hand.
 """
 
 import math
