@@ -24,12 +24,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from progrpo import plugins, schema
-from progrpo.cli.schema import VARIATIONS, params_of
+from progrpo.cli.schema import VARIATIONS, meanings, params_of
 from progrpo.evaluate import EvaluateSettings
 from progrpo.files import to_json
 from progrpo.methods import Params as BaseParams
 from progrpo.schema.quantity import Quantity
-from progrpo.settings import Choice, meanings
+from progrpo.settings import Choice
 from progrpo.train.settings import RunSettings
 
 ROOT = Path(__file__).parent.parent

@@ -30,6 +30,7 @@ import pytest  # noqa: E402
 from progrpo.errors import SandboxError  # noqa: E402
 from progrpo.sandbox import Box  # noqa: E402
 from progrpo.sandbox.isolation import require_isolation  # noqa: E402
+from stand_ins import needs  # noqa: E402
 
 if TYPE_CHECKING:  # torch is imported by the fixtures that use it, so that tests without it start at once
     from progrpo.model import LanguageModel
@@ -44,6 +45,10 @@ hypothesis.settings.load_profile("here")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--insist", action="store_true", help="fail where a test would skip because a program is missing")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    needs.insist(config.getoption("insist"))
 
 
 def pytest_collection_finish() -> None:
@@ -61,15 +66,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def lacks(pytestconfig: pytest.Config) -> Callable[[str], NoReturn]:
+def lacks() -> Callable[[str], NoReturn]:
     """Skip for what this machine lacks, named together with the command that brings it; fail under --insist."""
 
-    def skip(what: str) -> NoReturn:
-        if pytestconfig.getoption("insist"):
-            pytest.fail(what, pytrace=False)
-        pytest.skip(what)
-
-    return skip
+    return needs.lacks
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ def _nothing_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_recipe_resolves_without_a_network(recipe: Path) -> None:
     settings = resolve(load_settings(recipe))
     lines = make_plan(choose(settings))
-    assert lines[0].startswith(f"method: {settings.method.name}")
+    assert lines[0].startswith(f"method {settings.method.name}: ")
     assert any(line.startswith(("memory:", f"{STOPS}model")) for line in lines)
     # what is written out is what the run would use: it resolves to itself
     assert resolve(RunSettings.model_validate(settings.model_dump(mode="json"))) == settings

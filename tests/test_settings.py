@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from progrpo.errors import ConfigError
 from progrpo.settings import Choice, Settings, apply_overrides, flat, parse, read_overrides, read_yaml
@@ -15,6 +15,13 @@ class Inner(Settings):
 class Outer(Settings):
     inner: Inner = Inner()
     steps: int
+    ending: str = ""
+
+
+class Whole(Settings):
+    method: Choice = Field(examples=[{"name": "grpo", "eps": 0.1}])
+    lr: float = Field(examples=[3e-6])
+    tasks: tuple[Choice, ...] = ()
 
 
 @pytest.mark.parametrize(
@@ -22,16 +29,47 @@ class Outer(Settings):
     [
         ({"steps": 1, "inner": {"rat": 1}}, "unknown key 'inner.rat'; did you mean 'rate'?"),
         ({"steps": 1, "stpes": 1}, "unknown key 'stpes'; did you mean 'steps'?"),
-        ({"steps": 1, "qqq": 1}, "unknown key 'qqq'; known keys: inner, steps"),
+        ({"steps": 1, "qqq": 1}, "unknown key 'qqq'; known keys: ending, inner, steps"),
         ({}, "steps: missing"),
         ({"steps": "many"}, "steps: input should be a valid integer.*got 'many'"),
         ({"steps": 1, "inner": {"rate": 1.5}}, "inner.rate: input should be less than or equal to 1, got 1.5"),
         ({"steps": 1, "inner": {"rate": float("nan")}}, "inner.rate"),
+        ({"steps": None}, "steps: input should be a valid integer, got null, as nothing is read$"),
+        ({"steps": 1, "inner": None}, "inner: expected a section of settings, got null, as nothing is read$"),
+        ({"steps": 1, "inner": 3}, "inner: expected a section of settings, got 3$"),
+        ({"steps": 1, "ending": 3}, "ending: input should be a valid string, got 3$"),
     ],
 )
 def test_messages(data: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse(Outer, data, where="file.yaml")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"lr": 1}, "method: missing; it has no default; for instance method: {name: grpo, eps: 0.1}"),
+        ({"method": {"name": "grpo"}}, "lr: missing; it has no default; for instance lr: 3.0e-06"),
+        (
+            {"lr": 1, "method": {"eps": 1}},
+            "method.name: missing; it has no default; progrpo list methods names those there are",
+        ),
+        (
+            {"lr": 1, "method": {"name": "a"}, "tasks": [{"name": "b"}, {}]},
+            "tasks.1.name: missing; it has no default; progrpo list tasks names those there are",
+        ),
+    ],
+)
+def test_what_is_missing_is_shown_by_an_example(data: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse(Whole, data, where="file.yaml")
+    assert str(raised.value) == f"file.yaml: {message}"
+
+
+def test_nothing_is_an_empty_text_where_that_is_the_default() -> None:
+    changed = apply_overrides({"steps": 1, "ending": "!"}, ["ending="])
+    assert changed["ending"] is None
+    assert parse(Outer, changed, where="x").ending == ""
 
 
 def test_all_faults_are_named_at_once_with_the_source() -> None:
@@ -120,6 +158,24 @@ def test_an_override_is_told_by_its_own_words() -> None:
     assert {first.split(": ")[0], second.split(": ")[0]} == {"override 'inner.rate=slow'", "override 'steps=none'"}
     with pytest.raises(ConfigError, match=r"^file.yaml: inner.rate: "):
         parse(Outer, data, where="file.yaml", overrides=read_overrides(["steps=2"]))
+
+
+@pytest.mark.parametrize(
+    ("key", "named"), [("steps", True), ("batch.prompts", True), ("out", False), ("prompts", False), ("batch", False)]
+)
+def test_a_rule_between_settings_is_told_by_an_override_that_it_names(key: str, named: bool) -> None:
+    """Keys are whole words: "rollout" names no `out`, "batch.prompts" neither `batch` nor `prompts`."""
+
+    class Rule(Settings):
+        @model_validator(mode="before")
+        @classmethod
+        def _refuse(cls, data: object) -> object:
+            raise ValueError("steps=3 does not go with the rollout of batch.prompts=4")
+
+    with pytest.raises(ConfigError) as raised:
+        parse(Rule, {}, where="file.yaml", overrides=read_overrides([f"{key}=3"]))
+    place = f"override '{key}=3'" if named else "file.yaml"
+    assert str(raised.value) == f"{place}: steps=3 does not go with the rollout of batch.prompts=4"
 
 
 def test_one_value_stands_for_a_section() -> None:

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from progrpo.model import pick_device
+from progrpo.processes import launched
 from progrpo.types import Problem
 
 
 def environment(device: str, seed: int) -> dict[str, Any]:
-    """Versions, platform, device (a torch device or "auto"), threads, seed, command and commit."""
+    """Versions, platform, device (a torch device or "auto"), threads of each process, processes, seed, command and commit."""
     packages = ("progrpo", "torch", "transformers", "tokenizers", "accelerate", "math-verify", "numpy")
     return {
         "versions": {name: version(name) for name in packages if installed(name)},
@@ -25,6 +26,7 @@ def environment(device: str, seed: int) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": _device_name(device),
         "threads": torch.get_num_threads(),
+        "processes": launched().count,
         "seed": seed,
         "command": _command(sys.argv),
         "git_commit": _git_commit(),

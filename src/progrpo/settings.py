@@ -1,17 +1,15 @@
 """Settings: frozen models read from YAML with dotted overrides, refused with the nearest name when unknown."""
 
-import ast
-import inspect
-import textwrap
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType, UnionType
 from typing import Annotated, Any, NamedTuple, TypeVar, Union, cast, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from progrpo.errors import ConfigError
 from progrpo.foreign_names import ours
@@ -35,7 +33,17 @@ class Settings(BaseModel):
             and (field := cls.model_fields.get(key)) is not None
             and is_list(field.annotation)
         }
-        return {**data, **single} if single else data
+        return {**data, **single, **cls._empty_texts(data)}
+
+    @classmethod
+    def _empty_texts(cls, data: Mapping[Any, Any]) -> dict[str, str]:
+        """Null where a text is expected that is empty by default is that one: YAML reads `task.instruction=` so."""
+        fields = cls.model_fields
+        return {
+            key: ""
+            for key, value in data.items()
+            if value is None and key in fields and fields[key].annotation is str and fields[key].default == ""
+        }
 
 
 def is_list(annotation: Any) -> bool:
@@ -108,10 +116,15 @@ def _override_at(problem: Mapping[str, Any], overrides: "Sequence[Override]") ->
     for one in reversed(overrides):
         key = tuple(one.key.split("."))
         shared = min(len(key), len(location))
-        named = key[:shared] == location[:shared] if shared else one.key in str(problem["msg"])
+        named = key[:shared] == location[:shared] if shared else _names(str(problem["msg"]), one.key)
         if named:
             return str(one.said)
     return None
+
+
+def _names(text: str, key: str) -> bool:
+    """Whether a text names a dotted key, not as a part of another word."""
+    return re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.]*\w)", text) is not None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -249,17 +262,50 @@ def _explain(model: type[BaseModel], problem: Mapping[str, Any], hint: Callable[
             return "; ".join(translated)
         if said := hint(key):
             return f"unknown key {key!r}; {said}"
-        known = _fields_at(model, location[:-1])
+        known = list(_fields(model, location[:-1]))
         elsewhere = _sections_with(model, location[-1])
         near = elsewhere or get_close_matches(location[-1], known, n=1, cutoff=0.5)
         remedy = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
         return f"unknown key {key!r}; {remedy}"
     if problem["type"] == "missing":
-        return f"{key}: missing; it has no default"
-    message = problem["msg"].removeprefix("Value error, ")
+        return f"{key}: missing; it has no default{_example(model, location)}"
+    message: str = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in ("model_type", "model_attributes_type"):
+        message = "expected a section of settings"
+    if not location:
+        return message
     return f"{key}: {message[0].lower()}{message[1:]}" + (
-        "" if problem["type"] == "value_error" else f", got {problem['input']!r}"
+        "" if problem["type"] == "value_error" else f", got {_read_as(problem['input'], problem['type'])}"
     )
+
+
+def _read_as(value: Any, kind: str) -> str:
+    """A refused value as it would be written in YAML where that differs, and how else what is nothing there is said."""
+    if value is not None:
+        return repr(value)
+    return "null, as nothing is read" + ('; an empty text is written ""' if kind == "string_type" else "")
+
+
+def _example(model: type[BaseModel], location: Sequence[str]) -> str:
+    """How a missing setting could be written, after `Field(examples=...)`; of a choice's name, what lists those there are."""
+    named = [part for part in location[:-1] if not part.isdecimal()]
+    if location[-1] == "name" and named and (listed := _LISTED.get(named[-1])):
+        return f"; progrpo list {listed} names those there are"
+    known = _fields(model, list(location[:-1])).get(location[-1])
+    if known is None or not known.examples:
+        return ""
+    written = yaml.safe_dump({location[-1]: known.examples[0]}, default_flow_style=True, sort_keys=False, width=1000)
+    return f"; for instance {written.strip()[1:-1]}"
+
+
+_LISTED = {
+    "method": "methods",
+    "reward": "rewards",
+    "engine": "engines",
+    "task": "tasks",
+    "tasks": "tasks",
+    "measures": "measures",
+}
 
 
 def _sections_with(model: type[BaseModel], key: str, path: tuple[str, ...] = ()) -> list[str]:
@@ -271,13 +317,14 @@ def _sections_with(model: type[BaseModel], key: str, path: tuple[str, ...] = ())
     return places
 
 
-def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
+def _fields(model: type[BaseModel], path: list[str]) -> Mapping[str, FieldInfo]:
+    """The fields of the section at a path; none where there is no such section."""
     for part in path:
         field = model.model_fields.get(part)
         if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
-            return []
+            return {}
         model = field.annotation
-    return list(model.model_fields)
+    return model.model_fields
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -291,24 +338,3 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """The same as text, as one would write it on the command line."""
     return {key: "null" if value is None else str(value) for key, value in flatten(settings, prefix).items()}
-
-
-def meanings(model: type[BaseModel]) -> dict[str, str]:
-    """What the source says under each field of a settings model, on one line; "" where it says nothing."""
-    texts: dict[str, str] = {}
-    for owner in reversed(model.__mro__):
-        if isinstance(owner, type) and issubclass(owner, BaseModel) and owner is not BaseModel:
-            texts |= _said(owner)
-    return {name: texts.get(name, "") for name in model.model_fields}
-
-
-def _said(owner: type[BaseModel]) -> dict[str, str]:
-    """The text under each annotated name in the source of a class."""
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
-    body = tree.body if isinstance(tree, ast.ClassDef) else []
-    return {
-        field.target.id: " ".join(text.value.value.split())
-        for field, text in pairwise(body)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
-    }

@@ -3,13 +3,17 @@
 import dataclasses
 import logging
 from collections import deque
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-pytest.importorskip("trl", reason="trl is missing: pip install -e '.[dev]'")
+from stand_ins.needs import need
+
+if find_spec("trl") is None:
+    need("trl")
 
 from datasets import Dataset
 from transformers import AutoModelForCausalLM

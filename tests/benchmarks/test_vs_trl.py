@@ -1,6 +1,7 @@
 """The comparison with TRL compares like with like: the same weights, prompts, rewards and amount of work on both sides."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import torch
 
 from progrpo.algo.logprobs import token_logprobs
 from progrpo.types import Problem, Verdict
+from stand_ins.needs import need
 
-pytest.importorskip("trl", reason="trl is missing: pip install -e '.[dev]'")
+if find_spec("trl") is None:
+    need("trl")
 pytestmark = pytest.mark.slow
 
 ROLLOUTS = 2

@@ -212,6 +212,11 @@ def test_a_model_needs_a_task_and_a_run_brings_its_own(model: Path, tmp_path: Pa
     assert header(run)["settings"]["task"]["max_target"] == 20
     assert header(run)["problems"] == 3
     assert header(run)["settings"]["stop"] == [9]
+    folder = run / "checkpoints/step-000001"  # given by itself, a checkpoint is sampled as its run was, too
+    evaluate(folder, tmp_path / "c")
+    assert header(tmp_path / "c")["settings"]["stop"] == [9]
+    evaluate(folder, tmp_path / "d", "evaluate.stop=[8]")
+    assert header(tmp_path / "d")["settings"]["stop"] == [8]
 
 
 def test_an_answerless_evaluation_is_remarked(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,9 +7,9 @@ import yaml
 from test_cli import Here
 
 from progrpo import plugins
-from progrpo.cli.schema import VARIATIONS, models_of, params_of, run_schema
+from progrpo.cli.schema import VARIATIONS, meanings, models_of, params_of, run_schema
 from progrpo.errors import ConfigError
-from progrpo.settings import SHORT, Choice, meanings
+from progrpo.settings import SHORT, Choice
 from progrpo.train.settings import RunSettings, load_settings
 
 ROOT = Path(__file__).parent.parent.parent

@@ -13,6 +13,7 @@ from progrpo.measures import _embeddings
 from progrpo.measures.diversity import semantic_cosine
 from progrpo.measures.semantic import Params, measure, over_task, prepare, vendi_score
 from progrpo.types import ProblemResult, Sample
+from stand_ins.needs import need
 
 shapes = st.tuples(st.integers(2, 8), st.integers(1, 8), st.integers(0, 1000))
 LONG = "we add the first two terms and compare . " * 40
@@ -89,7 +90,7 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def encoder() -> _embeddings.Encoder:
     for package in _embeddings.PACKAGES:
-        pytest.importorskip(package, reason=f"{package} is missing: pip install -e '.[dev]'")
+        need(package)
     return _embeddings.encoder("cpu")
 
 

@@ -12,8 +12,8 @@ from progrpo.errors import ConfigError, ModelError
 from progrpo.model import ModelSettings, config_of, count_parameters, load_model, load_tokenizer
 from progrpo.model import gguf as reading
 from progrpo.model.files import base_of, fingerprint, require_readable, source
+from stand_ins.needs import need
 
-MISSING = "gguf is missing: pip install -e '.[gguf]'"
 NAMES = {
     "embed_tokens": "token_embd",
     "norm": "output_norm",
@@ -42,7 +42,8 @@ def _named(name: str) -> str:
 @pytest.fixture
 def written(tiny_folder: Callable[..., Path], tmp_path: Path) -> Callable[[str], tuple[Path, Path]]:
     """Write the tiny Qwen2 as a GGUF file of a number format; gives the file and the folder it is made from."""
-    package = pytest.importorskip("gguf", reason=MISSING)
+    need("gguf")
+    from gguf import GGMLQuantizationType, GGUFWriter
     from gguf.quants import quantize
     from transformers import AutoModelForCausalLM
 
@@ -51,7 +52,7 @@ def written(tiny_folder: Callable[..., Path], tmp_path: Path) -> Callable[[str],
         config = json.loads((folder / "config.json").read_text())
         words = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
         file = tmp_path / f"tiny-{stored_as}.gguf"
-        writer = package.GGUFWriter(file, "qwen2")
+        writer = GGUFWriter(file, "qwen2")
         writer.add_block_count(config["num_hidden_layers"])
         writer.add_context_length(config["max_position_embeddings"])
         writer.add_embedding_length(config["hidden_size"])
@@ -73,7 +74,7 @@ def written(tiny_folder: Callable[..., Path], tmp_path: Path) -> Callable[[str],
         writer.add_eos_token_id(words["<eos>"])
         writer.add_pad_token_id(words["<pad>"])
         writer.add_unk_token_id(words["<unk>"])
-        kind = getattr(package.GGMLQuantizationType, stored_as)
+        kind = getattr(GGMLQuantizationType, stored_as)
         for name, parameter in AutoModelForCausalLM.from_pretrained(folder).state_dict().items():
             numbers = parameter.float().numpy()
             if numbers.ndim == 2 and stored_as != "F32":
@@ -153,7 +154,7 @@ def test_what_is_known_without_the_weights(written: Any, monkeypatch: pytest.Mon
 
 
 def test_an_adapter_names_the_file_as_its_base(written: Any, tmp_path: Path) -> None:
-    pytest.importorskip("peft")
+    need("peft")
     from progrpo.model.lora import LoraSettings, save_adapter
 
     file, _ = written()

@@ -16,6 +16,7 @@ from progrpo.model.files import resolve_path
 from progrpo.settings import parse
 from progrpo.train.loop import train
 from progrpo.train.settings import RunSettings
+from stand_ins.needs import need
 
 Folder = Callable[..., Path]
 IDS = torch.tensor([[3, 4, 5, 6, 7]])
@@ -92,7 +93,7 @@ def test_weights_that_trl_left_in_parts(tiny_folder: Folder, tmp_path: Path, par
 def test_an_adapter_is_its_base_model_with_the_adapter_added(
     tiny_folder: Folder, tmp_path: Path, tokenizer: bool
 ) -> None:
-    pytest.importorskip("peft", reason="peft is missing: pip install 'progrpo[lora]'")
+    need("peft")
     folder = tmp_path / "checkpoint-5"
     expected = write_adapter(tiny_folder(), folder, tokenizer=tokenizer)
     model = load(folder)
@@ -104,7 +105,7 @@ def test_an_adapter_is_its_base_model_with_the_adapter_added(
 
 
 def test_a_run_that_starts_from_an_adapter(tiny_folder: Folder, tmp_path: Path) -> None:
-    pytest.importorskip("peft", reason="peft is missing: pip install 'progrpo[lora]'")
+    need("peft")
     expected = write_adapter(tiny_folder(), tmp_path / "checkpoint-5", tokenizer=True)
     data: dict[str, Any] = {
         "steps": 1,
@@ -164,7 +165,7 @@ def test_shards_of_verl_name_the_command_that_merges_them(tiny_folder: Folder, t
 
 
 def test_an_adapter_of_verl(tiny_folder: Folder, tmp_path: Path) -> None:
-    pytest.importorskip("peft", reason="peft is missing: pip install 'progrpo[lora]'")
+    need("peft")
     root = verl_run(tiny_folder(), tmp_path / "verl", whole=False)
     expected = write_adapter(tiny_folder(), root / "global_step_10/actor/lora_adapter", tokenizer=False)
     assert torch.allclose(logits(load(root / "global_step_10")), expected, atol=1e-5)

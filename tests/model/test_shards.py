@@ -13,6 +13,7 @@ from progrpo.errors import ModelError
 from progrpo.model import LanguageModel, ModelSettings, load_model
 from progrpo.model.shards import load_reference, load_to_shard
 from progrpo.settings import parse
+from stand_ins.needs import need
 
 Stored = Callable[..., Path]
 
@@ -76,7 +77,7 @@ def test_it_is_the_model_that_is_read_whole(
 
 
 def test_an_adapter_is_drawn_as_on_the_whole_model(tiny_stored: Stored) -> None:
-    pytest.importorskip("peft")
+    need("peft")
     made = settings(tiny_stored(torch.bfloat16), precision="bf16", lora={"r": 4, "dropout": 0.5})
     torch.manual_seed(5)
     whole, after = load_model(made), torch.rand(1)

@@ -58,6 +58,7 @@ def test_compare_prints_benchmarks_and_writes_tables(tmp_path: Path) -> None:
     assert "tuned 40.0 100.0 0.0 +25.0 [+25.0, +25.0] 0.062" in shown
     assert "hot 40.0 100.0 0.0 not compared –" in shown
     folder = tmp_path / "page-tables"
+    assert "".join(output.split()).endswith(f"page:{tmp_path / 'page.html'};tables:{folder}")
     assert sorted(path.name for path in folder.glob("table-2*")) == [
         "table-2-paper.csv",
         "table-2-paper.md",
@@ -78,7 +79,7 @@ def test_compare_of_runs_without_evaluations_prints_no_table(make_run: MakeRun, 
     path = make_run("a")
     for file in path.glob("evaluations/*"):
         file.unlink()
-    assert invoke("compare", path, "--out", tmp_path / "x.html").strip() == str(tmp_path / "x.html")
+    assert invoke("compare", path, "--out", tmp_path / "x.html").strip() == f"page: {tmp_path / 'x.html'}"
 
 
 def test_compare_overwrites_nothing_but_pages(make_run: MakeRun) -> None:

@@ -54,6 +54,9 @@ def test_method_names_what_the_settings_name() -> None:
 
 def test_made_with_leaves_out_what_was_not_recorded() -> None:
     assert made_with({"python": "3.11", "device": "cpu", "threads": 1}) == "python 3.11, on cpu with 1 thread"
+    several = {"device": "cpu", "threads": 2, "processes": 3}
+    assert made_with(several) == "on cpu with 2 threads in each of 3 processes"
+    assert made_with({"device": "cpu", "processes": 1}) == "on cpu"
     assert made_with({}) == ""
 
 

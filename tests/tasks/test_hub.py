@@ -1,6 +1,7 @@
 """Data sets read by the library `datasets`, from folders that are made here."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,13 @@ import pytest
 from progrpo.errors import ConfigError, DataError
 from progrpo.settings import Choice
 from progrpo.tasks import for_columns, problems
+from stand_ins.needs import need
 
-datasets = pytest.importorskip("datasets", reason="datasets is missing: pip install 'progrpo[hub]'")
+if find_spec("datasets") is None:
+    need("datasets")
+
+import datasets
+
 COLUMNS = {"prompt_key": "question", "answer_key": "gold.text", "info_keys": ["level"]}
 ROWS = [{"question": f"{n} + 1?", "gold": {"text": str(n + 1)}, "level": n % 3, "other": 0} for n in range(20)]
 

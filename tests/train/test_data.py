@@ -93,7 +93,7 @@ def test_a_long_system_prompt_counts_where_prompts_are_compared_with_the_context
     assert longest > 1200  # far more than the prompts themselves could have
     fits = {"positions": longest + 1, "max_new_tokens": 1, "source": "sums", "chat": chat}
     require_context(problems[:1], tokenizer, **fits)
-    with pytest.raises(DataError, match="sums: 1 of 2 prompts are too long for a completion of 1 tokens"):
+    with pytest.raises(DataError, match="sums: 1 of 2 prompts is too long for a completion of 1 token within"):
         require_context(problems, tokenizer, **fits)
 
 

@@ -77,7 +77,7 @@ def test_what_is_kept_and_what_is_said() -> None:
         "  up to 0.75         0",
         "  below 1            0",
         "  1                  1  " + "#" * 40,
-        "kept 2: of 5 problems 1 are too hard (pass rate below 0.25), 1 too easy (above 0.75), 1 could not be judged",
+        "kept 2: of 5 problems 1 is too hard (pass rate below 0.25), 1 too easy (above 0.75), 1 could not be judged",
     ]
     rows = to_rows(FIVE, RATES, data)
     assert [row["kept"] for row in rows] == [False, True, True, False, False]

@@ -18,6 +18,7 @@ from progrpo.train.loop import train
 from progrpo.train.optimizers import MuonWithAdamW, make_optimizer, require_optimizer
 from progrpo.train.policy import Policy
 from progrpo.train.settings import OptimSettings, RunSettings
+from stand_ins.needs import need
 
 Make = Callable[..., dict[str, Any]]
 HERE = ("adamw", "adamw_8bit", "sgd", "adafactor", "muon")
@@ -49,7 +50,7 @@ def test_adafactor_moves_by_a_share_of_the_weights_size() -> None:
 
 
 def test_8_bits_move_as_32_do() -> None:
-    pytest.importorskip("bitsandbytes", reason="bitsandbytes is missing: pip install 'progrpo[bitsandbytes]'")
+    need("bitsandbytes")
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(128, 64, generator=generator)  # smaller ones than 4,096 are kept in 32 bits
     weights = {name: torch.nn.Parameter(start.clone()) for name in ("adamw", "adamw_8bit")}
@@ -100,7 +101,7 @@ def test_it_goes_on_from_its_checkpoint_to_the_last_bit(
 ) -> None:
     momentum = {"momentum": 0.9} if name == "sgd" else {}
     if name == "adamw_8bit":
-        pytest.importorskip("bitsandbytes", reason="bitsandbytes is missing: pip install 'progrpo[bitsandbytes]'")
+        need("bitsandbytes")
 
     def go_on(policy: Policy, steps: range) -> dict[str, torch.Tensor]:
         for number in steps:

@@ -10,8 +10,10 @@ import pytest
 
 from progrpo.errors import DataError, PluginError, ProgrpoError, StorageError
 from progrpo.model import count_parameters
+from progrpo.rollout.generate import _for_length
 from progrpo.settings import parse
 from progrpo.train import disk_space
+from progrpo.train import plan as plan_module
 from progrpo.train.disk_space import predict
 from progrpo.train.loop import train
 from progrpo.train.plan import STOPS, make_plan
@@ -62,7 +64,7 @@ def test_a_model_that_is_refused_for_its_size_has_its_memory_told(
 @pytest.mark.parametrize("path", ["no-such-owner/no-such-model", "/nowhere/at/all"])
 def test_a_model_that_is_not_here_stops_no_plan(settings: Make, path: str) -> None:
     lines = plan(settings(model={"path": path}))
-    assert "optimiser step: 4 problems = 16 sequences; 1 steps per rollout, by adamw" in lines
+    assert "optimiser step: 4 problems = 16 sequences; 1 step per rollout, by adamw" in lines
     assert lines[-1].startswith("warning: as things are the run would stop: model")
     assert path in lines[-1]
     assert not [line for line in lines if line.startswith(("memory", "disk"))]
@@ -208,6 +210,30 @@ def test_room_is_counted_in_checkpoints_kept_and_being_written(settings: Make) -
     assert predict(made, 1000, held_out=4).rows == (3 * 16 + 4 * 4 * 3) * 1040 + 10 * 28 * 16 * 10
     small = made.model_copy(update={"record": made.record.model_copy(update={"tokens_mib": 0.01})})
     assert predict(small, 1000, held_out=4).tokens == 10485
+    # and at each of the four evaluations two benchmarks, of 5 problems x 2 and 7 x 6
+    more = predict(made, 1000, 4, [(5, 2), (7, 6)]).rows - predict(made, 1000, 4).rows
+    assert more == 4 * (5 * 2 + 7 * 6) * 1040
+    longer = made.model_copy(update={"evaluate": made.evaluate.model_copy(update={"max_new_tokens": 100})})
+    assert predict(longer, 1000, 4).rows - predict(made, 1000, 4).rows == 4 * 4 * 3 * (100 - 10) * 4
+
+
+def test_the_rows_of_benchmarks_are_in_the_plan(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(plan_module, "predict", lambda *args: seen.append(args[2:]) or predict(*args))
+    benchmark = {
+        "name": "countdown",
+        "test_size": 3,
+        "numbers": 3,
+        "max_number": 6,
+        "max_target": 20,
+        "min_solutions": 1,
+    }
+    made = settings(evaluate={"every": 2, "n": 5, "tasks": [benchmark]})
+    lines = plan(made)
+    assert not [line for line in lines if line.startswith(STOPS)]
+    ((held_out, benchmarks),) = seen
+    assert held_out > 0
+    assert benchmarks == [(3, 5)]
 
 
 def test_no_room_for_the_checkpoints(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,8 +290,9 @@ def test_a_completion_beyond_the_model_s_positions_is_refused(
     assert not [line for line in plan(fits) if "would stop" in line]
     beyond = settings(**long_and_short, sampling={"max_new_tokens": 23})
     said = (
-        "training problems: 1 of 3 prompts are too long for sampling.max_new_tokens=23 within the model's 512 positions; the "
-        "first, .*long.jsonl, line 2, has 490 tokens. Set sampling.max_new_tokens=22 or less, or data.long_prompts=drop"
+        "training problems: 1 of 3 prompts is too long for sampling.max_new_tokens=23 within the model's 512 positions; the "
+        "first, .*long.jsonl, line 2, has 490 tokens, the longest 490. Set sampling.max_new_tokens=22 or less, or "
+        "data.long_prompts=drop"
     )
     assert re.search(f"the run would stop: {said}", "\n".join(plan(beyond)))
     with pytest.raises(DataError, match=said):
@@ -277,6 +304,35 @@ def test_a_completion_beyond_the_model_s_positions_is_refused(
     alone = settings(**long_and_short, sampling={"max_new_tokens": 512})
     assert "3 of 3 prompts are too long for sampling.max_new_tokens=512" in "\n".join(plan(alone))
     assert "Set sampling.max_new_tokens=22 or less" in "\n".join(plan(alone))
+    assert "drop" not in "\n".join(plan(alone))  # none would be left
+
+
+@pytest.mark.parametrize(
+    ("positions", "limit", "longest", "remedies"),
+    [
+        (None, 8, 490, ["data.max_prompt_tokens=490", "DROP"]),
+        (512, 8, 490, ["data.max_prompt_tokens=490", "DROP"]),  # 490 + 22 new tokens = 512
+        (
+            500,
+            8,
+            490,
+            [
+                "sampling.max_new_tokens=10 or less with data.max_prompt_tokens=490",
+                "DROP",
+                "MODEL of more than 500 positions",
+            ],
+        ),
+        (500, 600, 490, ["sampling.max_new_tokens=10 or less", "DROP", "MODEL of more than 500 positions"]),
+        (490, 600, 490, ["DROP", "MODEL of more than 490 positions"]),  # no completion has room, however short
+    ],
+)
+def test_what_is_advised_makes_room_for_the_longest_prompt(
+    positions: int | None, limit: int, longest: int, remedies: list[str]
+) -> None:
+    advised = [
+        one.replace("model.path to a model", "MODEL") for one in _for_length(longest, positions, 22, limit, ["DROP"])
+    ]
+    assert advised == remedies
 
 
 def test_tokens_without_an_embedding_stop_the_plan(settings: Make, tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def test_the_card_says_what_it_is_and_how_it_did(plain_run: Path) -> None:
     assert settings["optim"]["lr"] == 1e-3
     environment = json.loads((plain_run / "environment.json").read_text())
     assert f"- torch {environment['versions']['torch']}" in text
+    assert "- processes: 1\n" in text
     assert Path(environment["command"][0]).name in text
     # no folder of this machine
     assert str(plain_run.parent) not in card
@@ -144,13 +145,21 @@ def test_a_benchmark_of_another_checkpoint_is_left_out(own_run: Path) -> None:
     assert "It was not evaluated." in make_card(own_run, 4, repo="m", adapter=False)
 
 
-def test_the_best_is_pushed_as_such(own_run: Path, hub: Hub) -> None:
+def test_the_best_is_pushed_as_such(own_run: Path, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     best = own_run / "checkpoints/best.json"
     best.write_text(json.dumps(Best(2, "evaluate/pass@1", 0.5, None)._asdict()))
     push = plan_push(own_run, "me/model", checkpoint="best")
     assert push.folder.name == "step-000002"
     assert "chosen as the best by" in push.card
-    assert "chosen as the best by" not in plan_push(own_run, "me/model").card
+    assert push.hint == ""
+    latest = plan_push(own_run, "me/model")
+    assert "chosen as the best by" not in latest.card
+    assert latest.hint == (
+        "this is step-000004, the latest; the best by evaluate/pass@1 (0.5) is that of step 2, which --checkpoint best takes"
+    )
+    for checkpoint, notes in ((None, [f"note: {latest.hint}"]), ("best", []), ("4", [])):
+        push_verb(own_run, "me/model", checkpoint=checkpoint, dry_run=True)
+        assert capsys.readouterr().err.splitlines() == notes
     send(push)
     assert hub.files["README.md"].decode() == push.card
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from progrpo import schema
+from progrpo.api.push import plan_push
 from progrpo.api.run import TrainingRun
 from progrpo.cli.evaluate import run_evaluate
 from progrpo.cli.train import run_train
@@ -183,13 +184,23 @@ def test_the_best_is_named_and_can_be_asked_for(
     assert f"done: runs/a; best at step {best['step']}: {best['path']} (evaluate/length {best['value']:.4g}" in said
     few = ["max_new_tokens=4", "evaluate.measures=pass_at_k", "task.test_size=2"]
     run_evaluate("runs/a", [], 2, None, ["checkpoint=best", *few], None)
+    assert "note:" not in capsys.readouterr().err  # it is the best
     folder = Path(f"runs/evaluate-a-step-{best['step']:06d}")
     assert json.loads((folder / "evaluations/countdown.json").read_text())["model"] == best["path"]
     with pytest.raises(ModelError, match=r"checkpoint=7: there is none of that step; kept are those of "):
         run_evaluate("runs/a", [], 2, None, ["checkpoint=7"], None)
     with pytest.raises(ConfigError, match="checkpoint=best: embedded:countdown is no run directory"):
         run_evaluate("embedded:countdown", [], 2, None, ["checkpoint=best"], None)
-    Path("runs/a/checkpoints/best.json").unlink()
+    with pytest.raises(ConfigError, match="checkpoint=bset: expected latest, best, or a step"):
+        plan_push("runs/a", "me/a", checkpoint="bset")
+    marked = Path("runs/a/checkpoints/best.json")
+    marked.write_text(json.dumps(Best(1, "evaluate/length", 3.25, None)._asdict()))
+    run_evaluate("runs/a", [], 2, None, few, None)
+    said = (
+        "this is step-000002, the latest; the best by evaluate/length (3.25) is that of step 1, which --checkpoint best"
+    )
+    assert f"note: {said} takes\n" in capsys.readouterr().err
+    marked.unlink()
     with pytest.raises(CheckpointError, match="no checkpoint is marked as the best; a run with checkpoint.best=pass@1"):
         run_evaluate("runs/a", [], 2, None, ["checkpoint=best"], None)
 

@@ -16,7 +16,16 @@ from progrpo import engines, measures
 from progrpo.api.own import RewardLike, Rows, has_rows, reward_section, task_section
 from progrpo.api.patience import Patience
 from progrpo.api.run import TrainingRun
-from progrpo.api.subject import Subject, check_context, find_model, own_task, progress_bar, short_name, task_choice
+from progrpo.api.subject import (
+    Subject,
+    check_context,
+    find_model,
+    own_task,
+    progress_bar,
+    short_name,
+    stop_of,
+    task_choice,
+)
 from progrpo.engines import Engine, EngineSetup
 from progrpo.environment import environment
 from progrpo.errors import ConfigError, DataError, RunDirectoryError
@@ -177,8 +186,8 @@ def evaluate_into(
     config = read_yaml(run / "config.yaml") if run is not None else {}
     trained_on = dict(config.get("task") or {})
     own_reward = Choice(**config["reward"]) if config.get("reward") else None
-    if request.evaluate.stop is None and (stop := (config.get("sampling") or {}).get("stop")):
-        with_stop = parse(EvaluateSettings, request.evaluate.model_dump() | {"stop": stop}, where=f"{run}/config.yaml")
+    if request.evaluate.stop is None and (stop := stop_of(Path(path))):
+        with_stop = parse(EvaluateSettings, request.evaluate.model_dump() | {"stop": stop}, where=f"{path}: sampling")
         request = request.model_copy(update={"evaluate": with_stop})
     if not names:
         names = [own_task(path, trained_on)]

@@ -58,6 +58,7 @@ class TrainingProgress:
             self._patience.count(data["done"], data["of"])
             self._show("pass rates", done=data["done"], of=data["of"])
         elif event == "difficulty":
+            self._patience.now("")
             for line in data["lines"]:
                 self._print(line)
         elif event == "start":

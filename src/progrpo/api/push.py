@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
-from progrpo.api.subject import checkpoint_folder
+from progrpo.api.subject import checkpoint_folder, hint_of_best
 from progrpo.errors import ConfigError, HubError, RunDirectoryError
 from progrpo.model.files import ADAPTER
 from progrpo.report.card import make_card
@@ -20,13 +20,15 @@ class Push(NamedTuple):
     """What is to be pushed.
 
     Attributes:
-        folder: of the checkpoint. files: within it. card: README.md there.
+        folder: of the checkpoint. files: within it. card: README.md there. hint: of a better checkpoint, in words; "" where
+            there is none.
     """
 
     repo: str
     folder: Path
     files: tuple[str, ...]
     card: str
+    hint: str = ""
 
 
 def plan_push(run: str | Path, repo: str, *, checkpoint: str | int = "latest") -> Push:
@@ -65,6 +67,7 @@ def plan_push(run: str | Path, repo: str, *, checkpoint: str | int = "latest") -
         card=make_card(
             path, step, repo=repo, adapter=adapter, chosen_by=best.metric if best and best.step == step else ""
         ),
+        hint=hint_of_best(path, folder),
     )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from progrpo.errors import DataError, RunDirectoryError
 from progrpo.files import json_lines, read_jsonl
+from progrpo.plural import counted
 from progrpo.rollout.bundle import sound_bundle, token_columns
 from progrpo.rollout.recorded import bundle_beside
 from progrpo.rows import read_results
@@ -159,8 +160,8 @@ class TrainingRun:
 
     def __repr__(self) -> str:
         steps = self.metrics.index
-        done = f"{steps[-1]} steps" if len(steps) else "no steps"
-        return f"{type(self).__name__}({str(self.path)!r}: {done}, {len(self.checkpoints)} checkpoints)"
+        done = counted(int(steps[-1]), "step") if len(steps) else "no steps"
+        return f"{type(self).__name__}({str(self.path)!r}: {done}, {counted(len(self.checkpoints), 'checkpoint')})"
 
 
 def load_run(path: str | Path) -> TrainingRun:

@@ -12,6 +12,7 @@ from progrpo.api.score_apply import apply_methods, load_methods
 from progrpo.errors import ConfigError, DataError
 from progrpo.evaluate.score import Scoring, prompt_text, statistics
 from progrpo.files import write_whole
+from progrpo.plural import counted
 from progrpo.rollout.recorded import RolloutFile, has_tokens, read_rollouts
 from progrpo.settings import read_overrides
 
@@ -66,7 +67,9 @@ class ScoredRollouts:
         return Path(out)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(self.statistics.index)}: {len(self.completions)} completions)"
+        return (
+            f"{type(self).__name__}({', '.join(self.statistics.index)}: {counted(len(self.completions), 'completion')})"
+        )
 
 
 def score(

@@ -16,6 +16,7 @@ from progrpo.evaluate.score import ScoredCompletion, ScoredMethod, Scoring
 from progrpo.evaluate.spelling import Spelling
 from progrpo.methods import Method
 from progrpo.model.tokenizer import each_spelled
+from progrpo.plural import counted
 from progrpo.rollout.recorded import RolloutFile, has_tokens
 from progrpo.settings import Choice, Override, apply_overrides
 from progrpo.train.offline import entropy_changes, require_no_model, token_gradients
@@ -42,7 +43,7 @@ def load_methods(named: Sequence[str], overrides: Sequence[str] | Sequence[Overr
     for label in labels:
         if labels.count(label) > 1:
             raise ConfigError(
-                f"--method: {label!r} stands {labels.count(label)} times; label each use of a method, for instance "
+                f"--method: {label!r} stands {counted(labels.count(label), 'time')}; label each use of a method, for instance "
                 "--method strong=progrpo --method weak=progrpo strong.alpha=0.5 weak.alpha=0.1"
             )
         if not label or "." in label:
@@ -244,7 +245,7 @@ def _file_notes(file: RolloutFile) -> list[str]:
     notes = []
     if planned != len(file.groups):
         notes.append(
-            f"{file.path}: {len(file.groups)} groups, but its run makes {planned}; all of it counts as one step"
+            f"{file.path}: {counted(len(file.groups), 'group')}, but its run makes {planned}; all of it counts as one step"
         )
     rounded = file.section("engine").get("name") == "paged" and file.section("model").get("precision") == "bf16"
     own_passes = {"trainer": True, "auto": rounded}

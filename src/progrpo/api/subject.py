@@ -14,7 +14,7 @@ from progrpo.model.files import EMBEDDED
 from progrpo.rollout.generate import require_context
 from progrpo.rollout.verify import VerifySettings
 from progrpo.settings import Choice, Settings, parse, read_yaml
-from progrpo.train.checkpoint import best_folder, folders, latest_folder
+from progrpo.train.checkpoint import best_folder, best_of, folders, latest_folder
 from progrpo.train.settings import EngineChoice
 from progrpo.types import Problem
 
@@ -61,12 +61,27 @@ def find_model(path: str, request: Subject, *, where: str) -> tuple[ModelSetting
     return parse(ModelSettings, {**of_run, "lora": None, **request.model, "path": str(checkpoint)}, where=where), run
 
 
+def run_of(path: Path) -> Path | None:
+    """The directory of the run that `path` is, or is a checkpoint of; None of any other model."""
+    if (path / "config.yaml").is_file():
+        return path
+    folder = path.resolve()
+    is_checkpoint = folder.parent.name == "checkpoints" and (folder.parent.parent / "config.yaml").is_file()
+    return folder.parent.parent if is_checkpoint else None
+
+
+def stop_of(path: Path) -> Any:
+    """`sampling.stop` of the run that `path` is, or is a checkpoint of; None where it is neither."""
+    run = run_of(path)
+    return None if run is None else (read_yaml(run / "config.yaml").get("sampling") or {}).get("stop")
+
+
 def _as_in_run(folder: Path) -> dict[str, Any]:
     """How a run rendered its prompts and held its weights, where `folder` is one of its checkpoints: so it is to be read."""
-    config = folder.resolve().parent.parent / "config.yaml"
-    if folder.resolve().parent.name != "checkpoints" or not config.is_file():
+    run = run_of(folder)
+    if run is None:
         return {}
-    of_run = read_yaml(config).get("model") or {}
+    of_run = read_yaml(run / "config.yaml").get("model") or {}
     known = ("system_prompt", "chat_template_kwargs", "load_in_4bit")
     return {key: of_run[key] for key in known if of_run.get(key) is not None}
 
@@ -78,7 +93,8 @@ def checkpoint_folder(run: Path, which: str | int) -> Path:
         which: "latest", "best", or a step.
 
     Raises:
-        ModelError: there is none, or none of that step. CheckpointError: it is damaged, or none is marked as the best.
+        ConfigError: no such name. ModelError: there is none, or none of that step. CheckpointError: it is damaged, or none is
+            marked as the best.
     """
     root = run / "checkpoints"
     if which == "best":
@@ -90,11 +106,22 @@ def checkpoint_folder(run: Path, which: str | int) -> Path:
                 f"{run}: a run directory without a checkpoint; give a model folder, or let the run reach one"
             )
         return latest
+    if not isinstance(which, int):
+        raise ConfigError(f"checkpoint={which}: expected latest, best, or a step")
     steps = {int(folder.name.removeprefix("step-")): folder for folder in folders(root)}
     if which not in steps:
         kept = ", ".join(map(str, steps)) or "none"
         raise ModelError(f"{run}: checkpoint={which}: there is none of that step; kept are those of {kept}")
-    return steps[int(which)]
+    return steps[which]
+
+
+def hint_of_best(run: Path, chosen: Path) -> str:
+    """One line that says where the best checkpoint is, where a run marks one and another was chosen; "" otherwise."""
+    best = best_of(run / "checkpoints")
+    if best is None or chosen.name == f"step-{best.step:06d}":
+        return ""
+    marked = f"the best by {best.metric} ({best.value:.4g}) is that of step {best.step}"
+    return f"this is {chosen.name}, the latest; {marked}, which --checkpoint best takes"
 
 
 def own_task(path: str, trained_on: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import typer
 from progrpo.api.patience import Patience
 from progrpo.cli import output
 from progrpo.cli.ending import EXIT_STATUSES, run
-from progrpo.cli.output import Json, Quiet, examples
+from progrpo.cli.output import Checkpoint, Json, Quiet, examples
 from progrpo.cli.push import push
 from progrpo.cli.replay import replay
 from progrpo.cli.score import score
@@ -98,7 +98,7 @@ def train(
     epilog=examples(
         "progrpo evaluate runs/math -n 64",
         "progrpo evaluate Qwen/Qwen2.5-7B --task math --preset paper",
-        "progrpo evaluate runs/math --task aime24 evaluate.temperature=1.0 max_new_tokens=4096",
+        "progrpo evaluate runs/math --checkpoint best --task aime24 evaluate.temperature=1.0 max_new_tokens=4096",
     ),
 )
 def evaluate(
@@ -114,17 +114,19 @@ def evaluate(
     preset: Annotated[
         list[str] | None, typer.Option("--preset", help='"paper" or "recommended": n, sampling, limit')
     ] = None,
+    checkpoint: Checkpoint = None,
     out: Annotated[Path | None, typer.Option("--out", help="the run directory to write into")] = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Evaluate a model or a run's latest checkpoint: Pass@k, majority vote, diversity, entropy, verdicts."""
+    """Evaluate a model or a checkpoint of a run: Pass@k, majority vote, diversity, entropy, verdicts."""
     with _loading(alone="evaluate"):
         from progrpo.cli.evaluate import run_evaluate
 
     if len(preset or []) > 1:
         raise typer.BadParameter(f"give one, got {', '.join(preset or [])}", param_hint="--preset")
-    run_evaluate(model, task or [], n, preset[0] if preset else None, overrides or [], out)
+    chosen = [*(overrides or []), *([f"checkpoint={checkpoint}"] if checkpoint else [])]
+    run_evaluate(model, task or [], n, preset[0] if preset else None, chosen, out)
 
 
 @app.command(
@@ -185,6 +187,7 @@ def shift(
     task: Annotated[str | None, typer.Option("--task", help="the task to train on; a run's own without")] = None,
     n: Annotated[int, typer.Option("-n", "--group", min=2, help="completions per problem, as in training")] = 16,
     problems: Annotated[int, typer.Option("--problems", min=1, help="problems, drawn from the training split")] = 64,
+    checkpoint: Checkpoint = None,
     out: Annotated[Path | None, typer.Option("--out", help="the folder for shift.md, shift.svg, shift.json")] = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -194,7 +197,8 @@ def shift(
     with _loading(alone="shift"):
         from progrpo.cli.shift import run_shift
 
-    run_shift(model, task, overrides or [], n, problems, out)
+    chosen = [*(overrides or []), *([f"checkpoint={checkpoint}"] if checkpoint else [])]
+    run_shift(model, task, chosen, n, problems, out)
 
 
 @app.command(

@@ -12,8 +12,10 @@ from rich.text import Text
 
 from progrpo import schema
 from progrpo.api.evaluate import evaluate_into
+from progrpo.api.subject import hint_of_best
 from progrpo.cli import output
 from progrpo.files import to_json
+from progrpo.plural import counted
 from progrpo.schema.quantity import Quantity
 
 
@@ -40,6 +42,9 @@ def run_evaluate(
         on_header=(lambda header: None) if output.as_json() else show,
         progress=not output.quiet(),
     )
+    is_run = folder.resolve() == Path(path).resolve() and not output.quiet()
+    if is_run and (hint := hint_of_best(folder, Path(str(headers[-1]["model"])))):
+        typer.echo(f"note: {hint}", err=True)
     if output.as_json():
         typer.echo(to_json({"run": str(folder), "evaluations": [dict(header) for header in headers]}))
         return
@@ -56,7 +61,7 @@ def measures_table(header: Mapping[str, Any]) -> Table:
     table.add_column("95 % interval", justify="right")
     table.add_column("unit; better")
     for name, value in header["summary"].items():
-        part = "" if value["problems"] == header["problems"] else f" ({value['problems']} problems)"
+        part = "" if value["problems"] == header["problems"] else f" ({counted(value['problems'], 'problem')})"
         table.add_row(
             f"{name}{part}", f"{value['mean']:.4f}", f"[{value['low']:.4f}, {value['high']:.4f}]", _unit(name)
         )
@@ -90,8 +95,8 @@ def title(header: Mapping[str, Any]) -> str:
     settings = header["settings"]
     preset = f", preset {header['preset']}" if header["preset"] else ""
     return (
-        f"{header['task']}{preset}: {header['problems']} problems x {settings['n']}, T {settings['temperature']:g}, "
-        f"top-p {settings['top_p']:g}, at most {settings['max_new_tokens']:,} tokens"
+        f"{header['task']}{preset}: {counted(header['problems'], 'problem')} x {settings['n']}, T {settings['temperature']:g}, "
+        f"top-p {settings['top_p']:g}, at most {counted(settings['max_new_tokens'], 'token')}"
     )
 
 

@@ -49,6 +49,16 @@ Quiet = Annotated[
 Json = Annotated[bool, typer.Option("--json", callback=_json, help="the result as one JSON object on standard output")]
 
 
+Checkpoint = Annotated[
+    str | None, typer.Option("--checkpoint", help="of a run: latest (without it), best (checkpoint.best), or a step")
+]
+
+
+def named_checkpoint(name: str) -> str | int:
+    """What --checkpoint names: a step is a number."""
+    return int(name) if name.isdecimal() else name
+
+
 def examples(*lines: str) -> str:
     """The end of a verb's help: a line for each example."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

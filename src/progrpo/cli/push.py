@@ -7,14 +7,14 @@ import typer
 
 from progrpo.api.patience import Patience
 from progrpo.cli import output
-from progrpo.cli.output import Json, Quiet
+from progrpo.cli.output import Checkpoint, Json, Quiet, named_checkpoint
 from progrpo.processes import require_alone
 
 
 def push(
     run: Annotated[Path, typer.Argument(help="the directory of a training run")],
     repo: Annotated[str, typer.Argument(help="the repository: OWNER/NAME, or NAME under your own account")],
-    checkpoint: Annotated[str, typer.Option("--checkpoint", help="latest, best, or a step")] = "latest",
+    checkpoint: Checkpoint = None,
     private: Annotated[bool, typer.Option("--private", help="make a new repository private")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the card and the files, and send nothing")] = False,
     quiet: Quiet = False,
@@ -25,7 +25,9 @@ def push(
     with Patience("loading torch and transformers", quiet=output.quiet()):
         from progrpo.api.push import plan_push, send
 
-    plan = plan_push(run, repo, checkpoint=int(checkpoint) if checkpoint.isdecimal() else checkpoint)
+    plan = plan_push(run, repo, checkpoint=named_checkpoint(checkpoint or "latest"))
+    if plan.hint and checkpoint is None and not output.quiet():
+        typer.echo(f"note: {plan.hint}", err=True)
     sizes = {name: (plan.folder / name).stat().st_size for name in plan.files}
     if dry_run:
         listed = "\n".join(f"# {size:>14,} bytes  {name}" for name, size in sizes.items())

@@ -64,7 +64,8 @@ def run_compare(runs: Sequence[Path], out: Path) -> None:
         console.print(f"{loaded[one.run].name}: {one.text}", markup=False)
     for table in (*tables(loaded, summary), *benchmark_tables(loaded, report_tables.benchmarks)):
         console.print(table)
-    console.print(str(out), markup=False)
+    beside = out.resolve().with_name(f"{out.stem}-tables")
+    console.print(f"page: {out.resolve()}" + (f"; tables: {beside}" if beside.is_dir() else ""), markup=False)
 
 
 def tables(runs: Sequence[Run], summary: Summary) -> list[Table]:

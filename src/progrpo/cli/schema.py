@@ -1,13 +1,17 @@
 """A JSON schema of the settings of a run, for editors that complete and check recipes."""
 
+import ast
+import inspect
+import textwrap
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from pydantic import BaseModel
 
 from progrpo import methods, plugins
 from progrpo.files import to_json
-from progrpo.settings import SHORT, Choice, is_list, meanings
+from progrpo.settings import SHORT, Choice, is_list
 from progrpo.train.settings import RunSettings
 
 VARIATIONS = {"task": "tasks", "reward": "rewards", "method": "methods", "engine": "engines"}
@@ -133,3 +137,24 @@ def _trimmed(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _trimmed(value) for key, value in node.items() if not (key == "title" and isinstance(value, str))}
     return [_trimmed(one) for one in node] if isinstance(node, list) else node
+
+
+def meanings(model: type[BaseModel]) -> dict[str, str]:
+    """What the source says under each field of a settings model, on one line; "" where it says nothing."""
+    texts: dict[str, str] = {}
+    for owner in reversed(model.__mro__):
+        if isinstance(owner, type) and issubclass(owner, BaseModel) and owner is not BaseModel:
+            texts |= _said(owner)
+    return {name: texts.get(name, "") for name in model.model_fields}
+
+
+def _said(owner: type[BaseModel]) -> dict[str, str]:
+    """The text under each annotated name in the source of a class."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+    body = tree.body if isinstance(tree, ast.ClassDef) else []
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }

@@ -16,6 +16,7 @@ from progrpo.cli import output
 from progrpo.cli.output import Json, Quiet
 from progrpo.errors import ConfigError
 from progrpo.files import require_new_file, to_json, write_whole
+from progrpo.plural import counted
 from progrpo.processes import require_alone
 
 if TYPE_CHECKING:
@@ -136,8 +137,8 @@ def _statistics_table(scoring: "Scoring") -> Table:
     from progrpo.report.score.words import in_words
 
     table = _table(
-        f"advantages of {len(scoring.completions):,} completions in {len(scoring.groups):,} groups; the last rows "
-        f"against {scoring.methods[0].label}",
+        f"advantages of {counted(len(scoring.completions), 'completion')} in {counted(len(scoring.groups), 'group')}; the last "
+        f"rows against {scoring.methods[0].label}",
         "",
         *((one.label, "right") for one in scoring.methods),
     )

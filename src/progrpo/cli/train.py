@@ -113,4 +113,6 @@ def _print_plan(settings: Mapping[str, Any], plan: Sequence[str]) -> None:
     out = Console(soft_wrap=True, highlight=False)
     out.print(yaml.safe_dump(settings, sort_keys=False), markup=False, end="")
     for line in plan:
+        if line.startswith(STOPS):  # told on standard error, as what ends the command
+            continue
         out.print("# " + line.replace("\n", " ").rstrip(), markup=False)

@@ -18,6 +18,7 @@ from progrpo import rewards
 from progrpo.cli import output
 from progrpo.errors import ConfigError, DataError
 from progrpo.files import json_lines, require_new_file, to_json, write_whole
+from progrpo.plural import counted
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice, Settings, apply_overrides, parse
 from progrpo.tasks._answers import read_answers
@@ -183,7 +184,11 @@ def disagreement_table(
     differing = [(row, one, two) for row, one, two in pairs if one.correct is not two.correct]
     more = f", the first {show}" if len(differing) > show else ""
     table = _table(
-        f"{first} and {other} disagree on {len(differing)} of {len(rows)} rows{more}", "id", "answer", first, other
+        f"{first} and {other} disagree on {len(differing)} of {counted(len(rows), 'row')}{more}",
+        "id",
+        "answer",
+        first,
+        other,
     )
     for row, one, two in differing[:show]:
         table.add_row(

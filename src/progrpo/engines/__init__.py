@@ -46,7 +46,7 @@ class Sampling(Settings):
     """Keep the likeliest tokens whose probabilities first reach this sum; 1 keeps all."""
     top_k: int = Field(0, ge=0)
     """Keep this many likeliest tokens; 0 keeps all."""
-    max_new_tokens: int = Field(gt=0)
+    max_new_tokens: int = Field(gt=0, examples=[1024])
     """Completions are cut here, the end token included, or where the model's positions end."""
     stop: Stops = ()
     """What ends a completion beside the model's own end tokens: token ids, left out of the text, and strings, which stay in

@@ -35,9 +35,9 @@ _AGAIN = (408, 409, 429, 500, 502, 503, 504)
 
 
 class Params(Settings):
-    url: str = Field(min_length=1)
+    url: str = Field(min_length=1, examples=["http://127.0.0.1:8000/v1"])
     """What stands before /chat/completions, for instance http://127.0.0.1:8000/v1."""
-    model: str = Field(min_length=1)
+    model: str = Field(min_length=1, examples=["Qwen/Qwen2.5-7B-Instruct"])
     """The model's name at the endpoint."""
     api: Literal["chat", "completions"] = "chat"
     """chat: the problem's messages (a plain prompt as one of the user); the endpoint's own chat template applies. completions:

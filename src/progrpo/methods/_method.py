@@ -17,6 +17,7 @@ from progrpo.methods import _results
 from progrpo.methods._data import Advantages, Alarm, MicroView, Reweighted, StepBatch, dropped, without_truncated
 from progrpo.methods._params import Pool, base_advantages
 from progrpo.methods._sampling import Generate, Problems, SampledGroups
+from progrpo.plural import counted
 from progrpo.types import RolloutBatch
 
 PER_TOKEN = "method {name}: add needs advantages of whole sequences, and this method gives each token its own"
@@ -220,7 +221,7 @@ class Method:
         hook, on_policy = self._hook("check"), self._hook("ON_POLICY")
         warnings = list(hook(self.params, group)) if hook else []
         if on_policy is not None and steps_per_rollout > 1:
-            warnings.append(f"{steps_per_rollout} optimiser steps per rollout: {on_policy}")
+            warnings.append(f"{counted(steps_per_rollout, 'optimiser step')} per rollout: {on_policy}")
         if self.added is not None and self._hook("advantages") is None:  # else nobody knows how it normalises
             normal = {name: getattr(self.params, name) for name in ("scale", "ddof", "eps")}
             warnings += replace(self.added, params=self.added.params.model_copy(update=normal)).check(group)

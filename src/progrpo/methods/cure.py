@@ -26,6 +26,7 @@ from progrpo import methods
 from progrpo.algo.aggregate import How
 from progrpo.errors import ConfigError
 from progrpo.methods._sampling import in_rounds, is_mixed, kept_of_rounds
+from progrpo.plural import near_multiples
 from progrpo.types import Completion, Group, RolloutBatch
 
 NEEDS = frozenset({"sampled_entropies"})
@@ -49,7 +50,8 @@ def check(params: Params, group: int) -> list[str]:
     """Raises ConfigError if the group cannot be parted."""
     if group % (1 + params.continuations):
         raise ConfigError(
-            f"method cure: batch.group={group} is no multiple of 1 + method.continuations={params.continuations}: each "
+            f"method cure: batch.group={group} is no multiple of 1 + method.continuations={params.continuations}; use "
+            f"{near_multiples(group, 1 + params.continuations)}: each "
             f"completion that is sampled as always has {params.continuations} that go on from within it"
         )
     return []

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class ModelSettings(Settings):
-    path: str = Field(min_length=1)
+    path: str = Field(min_length=1, examples=["Qwen/Qwen2.5-0.5B-Instruct"])
     """A Hugging Face folder or hub id, a GGUF file (FILE.gguf, needs the extra `gguf`), or "embedded:countdown", the model that
     ships in the package."""
     precision: Precision = "fp32"

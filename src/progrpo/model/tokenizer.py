@@ -11,6 +11,7 @@ from progrpo.errors import DataError, ModelError
 from progrpo.model.chat import DEFAULT_CHAT, Chat, unknown_variables
 from progrpo.types import Message
 
+_AS_TEXT = "plain text: task.chat=false where the task makes messages of texts, else write the data's messages as text"
 _MARK = "Qzx7"
 """Stands for the assistant's words where a template is rendered to see what follows them."""
 
@@ -28,7 +29,7 @@ def encode_prompt(tokenizer: Any, prompt: str | Sequence[Message], chat: Chat = 
     if isinstance(prompt, str) and chat:
         raise DataError(
             "model.system_prompt and model.chat_template_kwargs are for chat messages, and the prompt is plain text, which no "
-            "template renders; give chat messages (task.chat=true), or leave the two out"
+            "template renders; give chat messages (task.chat=true makes them of texts), or leave the two out"
         )
     if isinstance(prompt, str):
         ids = _text_ids(tokenizer, prompt)
@@ -36,8 +37,8 @@ def encode_prompt(tokenizer: Any, prompt: str | Sequence[Message], chat: Chat = 
         ids = _ids(tokenizer, _rendered(tokenizer, prompt, chat), add_special_tokens=False)
     else:
         raise DataError(
-            "the prompt is chat messages but the tokenizer has no chat template; "
-            "give plain text instead: task.chat=false"
+            f"the prompt is chat messages but the tokenizer has no chat template; give {_AS_TEXT}, or take a model with a "
+            "template"
         )
     if not ids:
         raise DataError(f"the prompt has no tokens: {prompt!r:.80}")
@@ -150,6 +151,7 @@ def require_embedded(tokenizer: Any, rows: int, name: str, unused: Collection[in
 
 def _rendered(tokenizer: Any, messages: Sequence[Message], chat: Chat, *, whole: bool = False) -> str:
     """The text of a chat: `whole` as it stands, else up to where the assistant goes on."""
+    given = len(messages)
     messages = chat.messages(messages)
     goes_on = not whole and bool(messages) and messages[-1].get("role") == "assistant"
     try:
@@ -163,9 +165,10 @@ def _rendered(tokenizer: Any, messages: Sequence[Message], chat: Chat, *, whole:
     except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
         roles = ", ".join(str(message.get("role")) for message in messages)
         said = str(error).split("\n")[0] or type(error).__name__
+        begins = "leave out model.system_prompt, " if len(messages) > given else ""
         raise DataError(
-            f"the model's chat template refuses messages of the roles {roles}: {said:.200}; give it other messages, or plain "
-            "text: task.chat=false"
+            f"the model's chat template refuses messages of the roles {roles}: {said:.200}; {begins}give it other messages, or "
+            f"{_AS_TEXT}"
         ) from error
     return text
 

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from progrpo.measures.pass_at_k import doublings
+from progrpo.plural import counted
 from progrpo.report.comparison.results import measures_of
 from progrpo.report.evaluations import Evaluation, held_out
 from progrpo.report.read import Run, load_runs
@@ -82,10 +83,11 @@ def _summary(run: Run, step: int, adapter: bool) -> str:
     config = run.config
     base, task, method = ((config.get(key) or {}) for key in ("model", "task", "method"))
     what = "A LoRA adapter of" if adapter else "Made from"
-    planned = f" of {run.steps_planned}" if run.steps_planned else ""
+    reached = f"{step} of " if run.steps_planned else ""
+    steps = reached + counted(run.steps_planned or step, "optimiser step")
     return (
         f"{what} `{without_folders(str(base.get('path')))}` by reinforcement learning with verifiable rewards: method "
-        f"`{method.get('name')}`, task `{without_folders(str(task.get('name')))}`, {step}{planned} optimiser steps, by "
+        f"`{method.get('name')}`, task `{without_folders(str(task.get('name')))}`, {steps}, by "
         "progrpo ([arXiv:2602.05281](https://arxiv.org/abs/2602.05281))."
     )
 
@@ -116,13 +118,17 @@ def _evaluated(run: Run, step: int) -> Iterator[tuple[str, Evaluation, Evaluatio
         now, first = (held_out(folder / f"step-{one:06d}.jsonl", one, run.config) for one in (reached[-1], reached[0]))
         name = f"{now.task}, held-out problems" if folder == root else folder.name
         late = "" if reached[-1] == step else f", at step {reached[-1]}"
-        title = f"{without_folders(name)}: {len(now.problems)} problems x {now.n}{late}"
+        title = f"{without_folders(name)}: {counted(len(now.problems), 'problem')} x {now.n}{late}"
         yield title, now, first if reached[0] == 0 < reached[-1] else None
     for name, one in run.benchmarks.items():
         header = read_header(root / f"{name}.json")
         if Path(str(header.get("model"))).name == f"step-{step:06d}":
             title = f"{one.task}" + (f", preset {one.preset}" if one.preset else "")
-            yield f"{title}: {len(one.problems)} problems x {one.n}, {one.sampling}", replace(one, step=step), None
+            yield (
+                f"{title}: {counted(len(one.problems), 'problem')} x {one.n}, {one.sampling}",
+                replace(one, step=step),
+                None,
+            )
 
 
 def _table(now: Evaluation, before: Evaluation | None) -> list[str]:
@@ -155,7 +161,7 @@ def _versions(environment: Mapping[str, Any]) -> list[str]:
     lines = [f"- {name} {version}" for name, version in versions.items()]
     lines += [
         f"- {name}: {environment[key]}"
-        for name, key in (("Python", "python"), ("device", "device"))
+        for name, key in (("Python", "python"), ("device", "device"), ("processes", "processes"))
         if key in environment
     ]
     commit = environment.get("git_commit")

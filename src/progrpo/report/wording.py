@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from progrpo.plural import counted
 from progrpo.schema.quantity import MINUS
 
 NOTHING = "–"
@@ -74,7 +75,9 @@ def made_with(environment: Mapping[str, Any]) -> str:
     facts = [f"{name} {number}" for name, number in versions.items() if number]
     if device := environment.get("device"):
         threads = environment.get("threads")
-        facts.append(f"on {device}" + (f" with {threads} thread{'s' * (threads != 1)}" if threads else ""))
+        in_each = f" with {counted(threads, 'thread')}" if threads else ""
+        processes = environment.get("processes") or 1
+        facts.append(f"on {device}{in_each}" + (f" in each of {processes} processes" if processes > 1 else ""))
     if commit := environment.get("git_commit"):
         facts.append(f"at commit {commit[:12]}")
     return ", ".join(facts)

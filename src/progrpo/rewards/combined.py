@@ -24,7 +24,9 @@ class CombinedPart(Choice):
 
 
 class Params(Settings):
-    parts: tuple[CombinedPart, ...] = Field(min_length=1)
+    parts: tuple[CombinedPart, ...] = Field(
+        min_length=1, examples=[[{"name": "math", "weight": 1.0}, {"name": "length", "weight": 0.2}]]
+    )
     """The rewards, each with its own settings and its weight. The first one's status, answer and canonical form count."""
 
     @model_validator(mode="after")

@@ -18,6 +18,7 @@ from progrpo.errors import DataError
 from progrpo.model import LanguageModel
 from progrpo.model.chat import DEFAULT_CHAT, Chat
 from progrpo.model.tokenizer import encode_prompt
+from progrpo.plural import counted
 from progrpo.processes import ALONE, Processes
 from progrpo.rollout.exchange import gather_groups
 from progrpo.rollout.judging import Judging
@@ -188,37 +189,32 @@ def fit_prompts(
     limit = (
         f"longer than data.max_prompt_tokens={max_prompt_tokens}"
         if longest == max_prompt_tokens
-        else f"too long for sampling.max_new_tokens={max_new_tokens} within the model's {positions} positions"
+        else f"too long for sampling.max_new_tokens={max_new_tokens} within the model's {positions:,} positions"
     )
-    if not drop:
-        raise DataError(_too_long(problems, lengths, long, limit, positions, max_new_tokens, max_prompt_tokens, source))
     kept = [problem for problem, length in zip(problems, lengths, strict=True) if length <= longest]
-    if not kept:
-        raise DataError(f"{source}: all {len(problems)} prompts are {limit}")
-    logger.warning("%s: %d of %d prompts left out, %s", source, len(long), len(problems), limit)
+    if not drop or not kept:
+        drop_them = ["data.long_prompts=drop to leave them out"] if kept else []
+        remedies = _for_length(max(lengths), positions, max_new_tokens, max_prompt_tokens, drop_them)
+        first = f"the first, {_place(problems[long[0]])}, has {counted(lengths[long[0]], 'token')}"
+        many = f"{len(long):,} of {counted(len(problems), 'prompt')} {'is' if len(long) == 1 else 'are'}"
+        raise DataError(
+            f"{source}: {many} {limit}; {first}, the longest {max(lengths):,}. Set {', or '.join(remedies)}"
+        )
+    logger.warning("%s: %d of %s left out, %s", source, len(long), counted(len(problems), "prompt"), limit)
     return kept, max(length for length in lengths if length <= longest)
 
 
-def _too_long(
-    problems: Sequence[Problem],
-    lengths: Sequence[int],
-    long: Sequence[int],
-    limit: str,
-    positions: int | None,
-    max_new_tokens: int,
-    max_prompt_tokens: int,
-    source: str,
-) -> str:
-    first = problems[long[0]]
-    said = (
-        f"{source}: {len(long)} of {len(problems)} prompts are {limit}; the first, {_place(first)}, has {lengths[long[0]]} "
-        "tokens. "
-    )
-    if positions is None or positions - max_new_tokens >= max_prompt_tokens:
-        return said + "Raise the limit, or set data.long_prompts=drop to leave them out"
-    most = positions - min(max(lengths), max_prompt_tokens)
-    shorter = f"Set sampling.max_new_tokens={most} or less" if most > 0 else "Lower sampling.max_new_tokens"
-    return f"{said}{shorter}, or data.long_prompts=drop to leave them out, or take a model of more positions"
+def _for_length(
+    longest: int, positions: int | None, max_new_tokens: int, max_prompt_tokens: int, others: Sequence[str]
+) -> list[str]:
+    """What would make room for a prompt of `longest` tokens: settings, `others`, and the model where settings would not."""
+    raised = [f"data.max_prompt_tokens={longest}"] if longest > max_prompt_tokens else []
+    if positions is None or longest + max_new_tokens <= positions:
+        return [*raised, *others]
+    larger = f"model.path to a model of more than {positions:,} positions"
+    if longest >= positions:
+        return [*others, larger]
+    return [" with ".join([f"sampling.max_new_tokens={positions - longest} or less", *raised]), *others, larger]
 
 
 def require_context(
@@ -245,10 +241,13 @@ def require_context(
     if positions is None or not long:
         return
     most = positions - max(lengths)
-    remedy = f"set max_new_tokens={most} or less" if most > 0 else "choose a model of more positions"
+    remedy = (
+        f"set max_new_tokens={most} or less" if most > 0 else f"choose a model of more than {positions:,} positions"
+    )
     raise DataError(
-        f"{source}: {len(long)} of {len(problems)} prompts are too long for a completion of {max_new_tokens} tokens within the "
-        f"model's {positions} positions; the first, {_place(suspects[long[0]])}, has {lengths[long[0]]} tokens; {remedy}"
+        f"{source}: {len(long):,} of {counted(len(problems), 'prompt')} {'is' if len(long) == 1 else 'are'} too long for a "
+        f"completion of {counted(max_new_tokens, 'token')} within the model's {positions:,} positions; the first, "
+        f"{_place(suspects[long[0]])}, has {counted(lengths[long[0]], 'token')}, the longest {max(lengths):,}; {remedy}"
     )
 
 

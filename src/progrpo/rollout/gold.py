@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from progrpo.errors import DataError
+from progrpo.plural import counted
 from progrpo.rollout.verify import Verifier
 from progrpo.types import Problem
 
@@ -44,7 +45,7 @@ def without(problems: Sequence[Problem], rows: Sequence[Mapping[str, Any]], *, s
     if not kept:
         first = next(row for row in rows if row["split"] == split)
         raise DataError(
-            f"the gold answers of all {len(problems)} {split} problems are unusable; the first, "
+            f"the gold answers of all {counted(len(problems), f'{split} problem')} are unusable; the first, "
             f"{first['place'] or first['problem']}: {first['reason']}. Is this the reward for this task?"
         )
     return kept

@@ -27,7 +27,7 @@ _WRITTEN = ("dataset_dict.json", "state.json")
 
 
 class Params(RowParams):
-    dataset: str = Field(min_length=1)
+    dataset: str = Field(min_length=1, examples=["openai/gsm8k"])
     """OWNER/NAME on the hub, or a folder."""
     config: str | None = None
     """Configuration (subset) of the data set, for instance main; None takes its default."""

@@ -45,7 +45,9 @@ class Part(Choice):
 
 
 class Params(Settings):
-    parts: tuple[Part, ...] = Field(min_length=1)
+    parts: tuple[Part, ...] = Field(
+        min_length=1, examples=[[{"train": "a.jsonl", "weight": 2}, {"train": "b.jsonl", "weight": 1}]]
+    )
     """Tasks: of each its settings (`name`, "file" without one), a `weight`, and a `source`."""
 
     @field_validator("parts")

@@ -21,6 +21,7 @@ from progrpo.errors import ConfigError, StorageError
 from progrpo.files import append, make_folder, to_json
 from progrpo.model import LanguageModel, config_of
 from progrpo.model.files import fingerprint
+from progrpo.plural import counted
 from progrpo.processes import Processes
 from progrpo.rollout.generate import completion_seeds, run_rollout
 from progrpo.rollout.verify import Verifier
@@ -129,7 +130,8 @@ def select(problems: Sequence[Problem], rates: PassRates, data: DataSettings) ->
 def describe(problems: Sequence[Problem], rates: PassRates, data: DataSettings) -> Iterator[str]:
     """Lines for the terminal: how many problems there are of each pass rate, and how many are kept."""
     values = [value for one in problems if (value := rates[one.id].value) is not None]
-    yield f"pass rates of {len(problems):,} training problems before training, {data.pass_rate_samples} completions each:"
+    each = counted(data.pass_rate_samples, "completion")
+    yield f"pass rates of {counted(len(problems), 'training problem')} before training, {each} each:"
     bars: list[tuple[str, int]] = [("0", values.count(0.0))]
     for low, high in pairwise(_BOUNDS):
         label = f"up to {high:g}" if high < 1 else "below 1"
@@ -189,8 +191,8 @@ def _counts(problems: Sequence[Problem], rates: PassRates, bounds: tuple[float, 
     easy = sum(value is not None and value > high for value in values)
     unknown = values.count(None)
     return (
-        f"of {len(values):,} problems {hard:,} are too hard (pass rate below {low:g}), {easy:,} too easy (above {high:g})"
-        + (f", {unknown:,} could not be judged" if unknown else "")
+        f"of {counted(len(values), 'problem')} {hard:,} {'is' if hard == 1 else 'are'} too hard (pass rate below {low:g}), "
+        f"{easy:,} too easy (above {high:g})" + (f", {unknown:,} could not be judged" if unknown else "")
     )
 
 

@@ -1,11 +1,13 @@
 """Whether the disk holds what a run will write: asked before anything else."""
 
 import resource
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from progrpo.errors import StorageError
 from progrpo.files import free_bytes
+from progrpo.plural import counted
 from progrpo.train.checkpoint import folders
 from progrpo.train.settings import RunSettings
 
@@ -42,18 +44,22 @@ class DiskSpace:
         return self.checkpoint * self.at_once
 
     def __str__(self) -> str:
+        tokens = f", {self.tokens / _GIB:.2f} of them for tokens (record.tokens)" if self.tokens else ""
         return (
-            f"{self.checkpoints / _GIB:.2f} GiB for {self.at_once} checkpoints of {self.checkpoint / _GIB:.2f} (weights in "
-            f"float32 and the optimiser's state; kept and being written), at most {self.rows / _GIB:.2f} for rollouts and "
-            "evaluations" + (f", {self.tokens / _GIB:.2f} of them for tokens (record.tokens)" if self.tokens else "")
+            f"{self.checkpoints / _GIB:.2f} GiB for {counted(self.at_once, 'checkpoint')} of {self.checkpoint / _GIB:.2f} "
+            f"(weights in float32 and the optimiser's state; kept and being written), at most "
+            f"{self.rows / _GIB:.2f} for rollouts and evaluations{tokens}"
         )
 
 
-def predict(settings: RunSettings, parameters: int, held_out: int) -> DiskSpace:
+def predict(
+    settings: RunSettings, parameters: int, held_out: int, benchmarks: Sequence[tuple[int, int]] = ()
+) -> DiskSpace:
     """What the run will write.
 
     Args:
-        parameters: trained ones. held_out: problems of each evaluation.
+        parameters: trained ones. held_out: problems of each evaluation. benchmarks: of each of `evaluate.tasks` its problems,
+            and the completions of each.
     """
     every, keep = settings.checkpoint.every, settings.checkpoint.keep
     checkpoints = max(1, -(-settings.steps // every)) if every else 1
@@ -64,6 +70,8 @@ def predict(settings: RunSettings, parameters: int, held_out: int) -> DiskSpace:
     with_tokens = {True: written, False: 0, "checkpoints": min(2 * checkpoints, rollouts)}[settings.record.tokens]
     each = batch.prompts * batch.group * longest * TOKEN_BYTES
     tokens = min(with_tokens * each, int(settings.record.tokens_mib * 2**20)) if written else 0
+    evaluated = held_out * settings.evaluate.n + sum(count * n for count, n in benchmarks)
+    longest_evaluated = settings.evaluate.max_new_tokens or longest
     evaluations = 1 + -(-settings.steps // settings.evaluate.every) if settings.evaluate.every else 0
     return DiskSpace(
         checkpoint=int(parameters * (_WEIGHT + settings.optim.state_bytes)),
@@ -72,7 +80,7 @@ def predict(settings: RunSettings, parameters: int, held_out: int) -> DiskSpace:
         tokens=tokens,
         rows=tokens
         + written * batch.prompts * batch.group * per_row
-        + evaluations * held_out * settings.evaluate.n * (_ROW + longest * _CHARACTERS),
+        + evaluations * evaluated * (_ROW + longest_evaluated * _CHARACTERS),
     )
 
 

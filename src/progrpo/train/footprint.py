@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from progrpo.errors import ConfigError
+from progrpo.plural import counted
 from progrpo.train.parallel import Mode
 from progrpo.train.settings import RunSettings
 
@@ -116,12 +117,12 @@ def describe(one: Footprint, *, mode: Mode, count: int, device: torch.device, sh
         "reference model": one.reference,
         "weights that sample": one.sampler,
         "gathered layers": one.gathered,
-        f"activations of {one.tokens:,} tokens a pass": one.activations,
-        f"cache of {one.rows} rows": one.cache,
+        f"activations of {counted(one.tokens, 'token')} a pass": one.activations,
+        f"cache of {counted(one.rows, 'row')}": one.cache,
     }
     cuda = device.type == "cuda"
     peak, there = one.peak(cache_stays=cuda) * shared_by, device_memory(device)
-    spread = "one process" if count == 1 and mode == "none" else f"{mode}, {count} process{'es' * (count > 1)}"
+    spread = "one process" if count == 1 and mode == "none" else f"{mode}, {counted(count, 'process')}"
     shown = " + ".join(f"{name} {size / GIB:.2f}" for name, size in parts.items() if size)
     fits = "fits" if peak <= 0.95 * there else "DOES NOT FIT"
     kind = "this GPU has" if cuda else "this machine has"

@@ -4,13 +4,14 @@ Each process writes its part; whoever reads takes the parts of every tensor that
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.distributed import checkpoint
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
 
 from progrpo.errors import CheckpointError
+
+if TYPE_CHECKING:  # it takes half a second, and a run in one process needs none of it
+    from torch.distributed.checkpoint import CheckpointException
 
 _KEY = "optimizer"
 
@@ -25,6 +26,9 @@ def save_optimizer(trained: torch.nn.Module, optimizer: torch.optim.Optimizer, f
         What the first process that could not write its part has met: an OSError, or torch's RuntimeError in its place. All
         processes raise it.
     """
+    from torch.distributed import checkpoint
+    from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
+
     state = {_KEY: get_optimizer_state_dict(trained, optimizer)}
     try:
         checkpoint.save(state, checkpoint_id=folder)
@@ -38,6 +42,9 @@ def load_optimizer(trained: torch.nn.Module, optimizer: torch.optim.Optimizer, f
     Raises:
         CheckpointError: it cannot be read, or belongs to other parameters.
     """
+    from torch.distributed import checkpoint
+    from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+
     state = {_KEY: get_optimizer_state_dict(trained, optimizer)}
     try:
         checkpoint.load(state, checkpoint_id=folder)
@@ -51,13 +58,15 @@ def load_optimizer(trained: torch.nn.Module, optimizer: torch.optim.Optimizer, f
     set_optimizer_state_dict(trained, optimizer, optim_state_dict=state[_KEY])
 
 
-def _first(error: checkpoint.CheckpointException) -> BaseException:
+def _first(error: "CheckpointException") -> BaseException:
     """The error of the lowest process among those that failed."""
     return error.failures[min(error.failures)][0]
 
 
 def scatter_optimizer(trained: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Give a sharded optimiser its part of a state that `Optimizer.state_dict` gave where it was whole."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
+
     names = {id(parameter): name for name, parameter in trained.named_parameters()}
     ordered = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
     by_name: dict[str, Any] = {

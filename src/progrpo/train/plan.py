@@ -13,6 +13,7 @@ from progrpo.model import count_parameters, known_positions, load_tokenizer, pic
 from progrpo.model.chat import unknown_variables
 from progrpo.model.files import require_readable
 from progrpo.model.tokenizer import require_embedded
+from progrpo.plural import counted
 from progrpo.processes import Processes
 from progrpo.rollout.gold import without
 from progrpo.rollout.verify import Verifier
@@ -71,13 +72,13 @@ def make_plan(
     sequences = batch.prompts * batch.group
     per_step = batch.minibatch_prompts or batch.prompts
     lines = [
-        f"method: {method.name} {method.params.model_dump(mode='json')}",
+        f"method {_summary(method)}",
         f"loss: {AGGREGATIONS[method.params.aggregate]}; ratio clipped to "
         f"[{1 - method.params.clip_low:g}, {1 + method.params.clip_high:g}]" + _dual_clip(method.params),
-        f"rollout: {batch.prompts} problems x {batch.group} completions = {sequences} sequences, at most "
-        f"{sequences * settings.sampling.max_new_tokens:,} sampled tokens",
-        f"optimiser step: {per_step} problems = {per_step * batch.group} sequences; "
-        f"{batch.steps_per_rollout} steps per rollout, by {settings.optim.name}",
+        f"rollout: {counted(batch.prompts, 'problem')} x {batch.group} completions = {sequences:,} sequences, at most "
+        f"{counted(sequences * settings.sampling.max_new_tokens, 'sampled token')}",
+        f"optimiser step: {counted(per_step, 'problem')} = {per_step * batch.group:,} sequences; "
+        f"{counted(batch.steps_per_rollout, 'step')} per rollout, by {settings.optim.name}",
         *([describe_length(settings)] if settings.epochs is None else ()),
     ]
     warnings = [*method.check(batch.group, batch.steps_per_rollout), *rounding(settings, method)]
@@ -90,7 +91,7 @@ def make_plan(
         "reading the problems": lambda: _problems(chosen, splits, resume),
         "checking the gold answers": lambda: _golds(chosen, splits, listen),
         "reading the prompts": lambda: _prompts(chosen, splits),
-        "reading the benchmarks": lambda: _benchmarks(settings, listen),
+        "reading the benchmarks": lambda: _benchmarks(settings, splits, listen),
         "reading the model's configuration": lambda: _memory(chosen, processes),
         "looking at the disk": lambda: _disk(settings, splits),
     }
@@ -101,6 +102,12 @@ def make_plan(
         except ProgrpoError as error:
             lines += [line for line in (f"{STOPS}{error}",) if line not in lines]
     return lines
+
+
+def _summary(method: methods.Method) -> str:
+    """The method's name and what its file says of it in one line; its settings are among those of the run."""
+    said = (method.module.__doc__ or "").strip().split("\n")[0]
+    return f"{method.name}: {said}" if said else method.name
 
 
 def _dual_clip(params: methods.Params) -> str:
@@ -146,7 +153,9 @@ def _golds(chosen: Chosen, splits: dict[str, Any], listen: Listener) -> Iterator
         train, test = splits["training"], splits.get("held-out", ())
         bad = bad_golds(settings, verifier, train, test, listen=listen)
     if bad:
-        yield f"warning: {len(bad):,} of {len(train) + len(test):,} gold answers do not verify; their problems are left out"
+        of = counted(len(train) + len(test), "gold answer")
+        left = "its problem is" if len(bad) == 1 else "their problems are"
+        yield f"warning: {len(bad):,} of {of} {'does' if len(bad) == 1 else 'do'} not verify; {left} left out"
     splits["training"] = without(train, bad, split="train")
     if test:
         splits["held-out"] = without(test, bad, split="test")
@@ -163,7 +172,8 @@ def _prompts(chosen: Chosen, splits: dict[str, Any]) -> Iterator[str]:
     if not kept:
         return
     sizes = (
-        f"{len(problems):,} {name} problems, prompts up to {long} tokens" for name, (problems, long) in kept.items()
+        f"{counted(len(problems), f'{name} problem')}, prompts up to {counted(long, 'token')}"
+        for name, (problems, long) in kept.items()
     )
     yield "data: " + ", ".join(sizes)
     training = kept["training"][0]
@@ -172,8 +182,8 @@ def _prompts(chosen: Chosen, splits: dict[str, Any]) -> Iterator[str]:
         if rates is None:
             size = settings.data.pass_rate_samples
             yield (
-                f"pass rates: not measured yet; {len(training):,} problems x {size} completions = {len(training) * size:,} "
-                "before the first step, and what follows is of all problems"
+                f"pass rates: not measured yet; {counted(len(training), 'problem')} x {counted(size, 'completion')} = "
+                f"{len(training) * size:,} before the first step, and what follows is of all problems"
             )
         else:
             yield from difficulty.describe(training, rates, settings.data)
@@ -188,7 +198,8 @@ def _prompts(chosen: Chosen, splits: dict[str, Any]) -> Iterator[str]:
         yield describe_length(in_steps(settings, len(training)))
 
 
-def _benchmarks(settings: RunSettings, listen: Listener) -> Iterator[str]:
+def _benchmarks(settings: RunSettings, into: dict[str, Any], listen: Listener) -> Iterator[str]:
+    """Fill `into` with the benchmarks."""
     plans = plan_benchmarks(settings)
     if not plans:
         return
@@ -198,14 +209,17 @@ def _benchmarks(settings: RunSettings, listen: Listener) -> Iterator[str]:
             bad += bad_golds(settings, verifier, (), (), [one], listen=listen)
             one.settings.load_measures(verifier)
     ready = usable(plans, bad, settings, load_tokenizer(settings.model), known_positions(settings.model.path))
-    shown = ", ".join(f"{one.name} ({len(one.problems):,} problems x {one.settings.n})" for one in ready)
-    yield f"benchmarks at each evaluation: {shown}, at most {ready[0].max_new_tokens:,} tokens a completion"
+    shown = ", ".join(f"{one.name} ({counted(len(one.problems), 'problem')} x {one.settings.n})" for one in ready)
+    yield f"benchmarks at each evaluation: {shown}, at most {counted(ready[0].max_new_tokens, 'token')} a completion"
+    into["benchmarks"] = ready
 
 
 def _disk(settings: RunSettings, splits: dict[str, Any]) -> Iterator[str]:
-    out, held_out = Path(str(settings.out)), len(splits.get("held-out", ()))
+    out = Path(str(settings.out))
     settings = in_steps(settings, len(splits.get("training", ())))
-    space = predict(settings, count_parameters(settings.model.path, settings.model.lora)["trained"], held_out)
+    parameters = count_parameters(settings.model.path, settings.model.lora)["trained"]
+    held_out, benchmarks = len(splits.get("held-out", ())), splits.get("benchmarks", ())
+    space = predict(settings, parameters, held_out, [(len(one.problems), one.settings.n) for one in benchmarks])
     yield f"disk: {space}"
     yield from (f"warning: {warning}" for warning in require_disk_space(out, space))
 

@@ -19,6 +19,7 @@ from progrpo.train.optimizers import make_optimizer
 from progrpo.train.parallel import Parallel, ParallelSettings
 from progrpo.train.passes import Passes, SequenceScores, SharedMicroBatch
 from progrpo.train.rows import TokenRows, pools
+from progrpo.train.schedule import make_schedule
 from progrpo.train.scorer import Forwarded, Scorer
 from progrpo.train.settings import OptimSettings
 
@@ -44,8 +45,6 @@ class Policy:
         net_lr_factor: float = 1.0,
         parallel: Parallel | None = None,
     ) -> None:
-        from transformers import get_scheduler
-
         self.model = model
         self.net = None if net is None else net.to(model.device)
         self.parallel = parallel or Parallel(ParallelSettings(), ALONE)
@@ -60,10 +59,7 @@ class Policy:
             groups.append({"params": self._net_parameters, "lr": optim.lr * net_lr_factor})
         self.optimizer = make_optimizer(groups, optim, model.model)
         self._trained = torch.nn.ModuleDict({"model": model.model} | ({} if self.net is None else {"net": self.net}))
-        name = "constant_with_warmup" if optim.schedule == "constant" else optim.schedule
-        self.schedule = get_scheduler(
-            name, self.optimizer, num_warmup_steps=optim.warmup_steps, num_training_steps=steps
-        )
+        self.schedule = make_schedule(self.optimizer, optim, steps)
         self.model.model.train()
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 
 from progrpo.errors import ConfigError
 from progrpo.methods import Method
+from progrpo.plural import counted
 from progrpo.rollout.generate import fit_prompts
 from progrpo.tasks import Task
 from progrpo.train.difficulty import PassRates
@@ -20,8 +21,8 @@ def require_usable(method: Method, settings: RunSettings, problems: Sequence[Pro
     not there."""
     if (rounds := method.rounds) * settings.batch.prompts > len(problems) and rounds > 1:
         raise ConfigError(
-            f"method.max_rounds={rounds} times batch.prompts={settings.batch.prompts} exceeds the {len(problems)} training "
-            "problems: one batch would meet a problem twice; lower one of them"
+            f"method.max_rounds={rounds} times batch.prompts={settings.batch.prompts} exceeds the "
+            f"{counted(len(problems), 'training problem')}: one batch would meet a problem twice; lower one of them"
         )
     without = [problem.id for problem in problems if not problem.answer] if "answer_logprobs" in method.needs else []
     if without:
@@ -60,8 +61,8 @@ def describe_epoch(settings: RunSettings, problems: int) -> str:
     """What once through the training problems is, in rollouts and optimiser steps."""
     rollouts = problems / settings.batch.prompts
     return (
-        f"epoch: {problems:,} training problems = {rollouts:,.4g} rollouts = "
-        f"{rollouts * settings.batch.steps_per_rollout:,.4g} optimiser steps"
+        f"epoch: {counted(problems, 'training problem')} = {counted(rollouts, 'rollout')} = "
+        f"{counted(rollouts * settings.batch.steps_per_rollout, 'optimiser step')}"
     )
 
 
@@ -69,10 +70,10 @@ def describe_length(settings: RunSettings) -> str:
     """The run in steps, rollouts and completions."""
     batch = settings.batch
     rollouts = settings.steps // batch.steps_per_rollout
-    epochs = "" if settings.epochs is None else f"{settings.epochs:g} epochs = "
+    epochs = "" if settings.epochs is None else f"{counted(settings.epochs, 'epoch')} = "
     return (
-        f"run: {epochs}{settings.steps} optimiser steps = {rollouts} rollouts = "
-        f"{rollouts * batch.prompts * batch.group:,} completions"
+        f"run: {epochs}{counted(settings.steps, 'optimiser step')} = {counted(rollouts, 'rollout')} = "
+        f"{counted(rollouts * batch.prompts * batch.group, 'completion')}"
     )
 
 
@@ -130,4 +131,4 @@ def describe_sources(
     total = sum(weight or 0.0 for weight in sources.values())
     for name, weight in sources.items():
         share = "" if weight is None else f", {weight / total * settings.batch.prompts:.4g} of each rollout on average"
-        yield f"source {name}: {counts.get(name, 0):,} training problems{share}"
+        yield f"source {name}: {counted(counts.get(name, 0), 'training problem')}{share}"

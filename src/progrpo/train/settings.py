@@ -10,8 +10,18 @@ from progrpo import recipes
 from progrpo.engines import Sampling
 from progrpo.evaluate import EvaluateSettings
 from progrpo.model import ModelSettings
+from progrpo.plural import near_multiples
 from progrpo.rollout.verify import VerifySettings
-from progrpo.settings import SHORT, Choice, NamedChoice, Settings, apply_overrides, parse, read_overrides, read_yaml
+from progrpo.settings import (
+    SHORT,
+    Choice,
+    NamedChoice,
+    Settings,
+    apply_overrides,
+    parse,
+    read_overrides,
+    read_yaml,
+)
 from progrpo.train.off_policy import OffPolicySettings
 from progrpo.train.parallel import ParallelSettings
 
@@ -65,10 +75,17 @@ class BatchSettings(Settings):
     def _divides(self) -> "BatchSettings":
         if self.minibatch_prompts is not None and self.prompts % self.minibatch_prompts:
             raise ValueError(
-                f"minibatch_prompts={self.minibatch_prompts} does not divide prompts={self.prompts}; "
-                "both count problems, not completions"
+                f"minibatch_prompts={self.minibatch_prompts} does not divide prompts={self.prompts}; use "
+                f"{_near_divisors(self.minibatch_prompts, self.prompts)} (both count problems, not completions)"
             )
         return self
+
+
+def _near_divisors(value: int, of: int) -> str:
+    """The divisors of a whole number next below and above another that is none: "2 or 4" for 3 of 8."""
+    divisors = [one for one in range(1, of + 1) if of % one == 0]
+    below = [one for one in divisors if one < value][-1:]
+    return " or ".join(map(str, [*below, *[one for one in divisors if one > value][:1]]))
 
 
 class OptimSettings(Settings):
@@ -135,7 +152,7 @@ class CheckpointSettings(Settings):
     """With `model.lora`, also write the model with the adapter added to its weights, as folder `merged` of a checkpoint."""
     best: str | None = None
     """Also keep the checkpoint that is best by a measure of the evaluations: "pass@1" of the held-out problems, or
-    "benchmark/NAME/pass@1"; `progrpo evaluate RUN checkpoint=best` takes it. It is written at the step of the evaluation."""
+    "benchmark/NAME/pass@1"; `progrpo evaluate RUN --checkpoint best` takes it. It is written at the step of the evaluation."""
     mode: Literal["auto", "max", "min"] = "auto"
     """Which values of `best` are better: the larger, the smaller, or as the measure says."""
 
@@ -195,17 +212,17 @@ class RunSettings(Settings):
     made up, nor for a mixture with weights."""
     out: str | None = None
     """Run directory; None takes runs/NAME-OF-THE-RECIPE."""
-    model: ModelSettings
+    model: ModelSettings = Field(examples=["Qwen/Qwen2.5-0.5B-Instruct"])
     """The policy."""
-    task: Choice
+    task: Choice = Field(examples=[{"name": "file", "train": "problems.jsonl"}])
     """The problems: `name`, and the settings of that task."""
     reward: Choice | None = None
     """None takes the task's own."""
-    method: Choice
+    method: Choice = Field(examples=["progrpo"])
     """The method: `name`, `preset` where it has some, `add` for what is added to its advantages, and its settings."""
     engine: EngineChoice = EngineChoice()
     """What generates: `name`, and the settings of that engine."""
-    sampling: Sampling
+    sampling: Sampling = Field(examples=[{"max_new_tokens": 1024}])
     """How completions are drawn in training."""
     old_logprobs: Literal["auto", "engine", "trainer"] = "auto"
     """Where log-probs of the sampling policy come from: the engine, or one more forward pass of the trainer. "auto"
@@ -273,7 +290,7 @@ class RunSettings(Settings):
                 raise ValueError(
                     f"{name}={value} is no multiple of the {per_rollout} optimiser steps of a rollout "
                     f"(batch.prompts={self.batch.prompts} / batch.minibatch_prompts={self.batch.minibatch_prompts}); "
-                    f"use {max(1, value // per_rollout) * per_rollout}"
+                    f"use {near_multiples(value, per_rollout)}"
                 )
         followed = {"checkpoint.best": self.checkpoint.best, "early_stopping.measure": self.early_stopping.measure}
         for name, measure in followed.items():

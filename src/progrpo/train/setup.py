@@ -21,6 +21,7 @@ from progrpo.model import LanguageModel, count_parameters, load_model, pick_devi
 from progrpo.model.files import base_of
 from progrpo.model.lora import is_adapted
 from progrpo.model.shards import load_reference, load_to_shard
+from progrpo.plural import counted
 from progrpo.processes import ALONE, Processes
 from progrpo.rewards import Reward
 from progrpo.rollout.gold import without
@@ -270,12 +271,9 @@ def _latest(settings: RunSettings, out: Path, processes: Processes) -> checkpoin
 def _require_ahead(settings: RunSettings, latest: checkpoint.Checkpoint) -> None:
     """Raises ConfigError if more steps are made than the settings ask for, as far as that is known."""
     if 0 < settings.steps < latest.step:
-        asked = (
-            f"steps={settings.steps}"
-            if settings.epochs is None
-            else f"the {settings.steps} of {settings.epochs:g} epochs"
-        )
-        raise ConfigError(f"{settings.out} has made {latest.step} steps already, more than {asked}")
+        epochs = settings.epochs
+        asked = f"steps={settings.steps}" if epochs is None else f"the {settings.steps} of {counted(epochs, 'epoch')}"
+        raise ConfigError(f"{settings.out} has made {counted(latest.step, 'step')} already, more than {asked}")
 
 
 def _in_steps(settings: RunSettings, problems: int, latest: checkpoint.Checkpoint | None) -> RunSettings:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from progrpo import schema
 from progrpo.errors import ConfigError
 from progrpo.files import is_number
+from progrpo.plural import counted
 from progrpo.train.settings import RunSettings
 
 Mode = Literal["auto", "max", "min"]
@@ -85,7 +86,7 @@ class Watch:
         if best is None or since < self._patience:
             return ""
         return (
-            f"{self._stopping} has not been better than {best[1]:.4g}, of step {best[0]}, in {since} evaluations "
+            f"{self._stopping} has not been better than {best[1]:.4g}, of step {best[0]}, in {counted(since, 'evaluation')} "
             f"(early_stopping.patience={self._patience})"
         )
 

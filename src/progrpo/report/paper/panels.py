@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from progrpo.plural import counted
 from progrpo.report.comparison.benchmarks import Benchmark, Shared, average, of_one_kind
 from progrpo.report.drawing import (
     PANEL,
@@ -62,7 +63,7 @@ def average_panels(runs: Sequence[Run], shared: Sequence[Shared]) -> Drawing | N
 
 def _label(group: Shared) -> str:
     count = len(group.benchmarks)
-    what = f"{count} benchmark{'s' * (count != 1)}"
+    what = counted(count, "benchmark")
     if group.preset == HELD_OUT:
         return f"Held-out problems, {what}"
     return f"Preset {group.preset}, {what}" if group.preset else what.capitalize()
