@@ -226,7 +226,7 @@ def test_what_differs_from_the_run_is_said(tmp_path: Path, capsys: pytest.Captur
     file = str(write_rollouts(tmp_path / "run", group("p"), config))
     run_score([file, "now.logprobs_from=current", "now.alpha=1"], ("grpo", "now=progrpo"), None, None, 0)
     shown = capsys.readouterr().out
-    assert "1 groups, but its run makes 2; all of it counts as one step" in shown
+    assert "1 group, but its run makes 2; all of it counts as one step" in shown
     assert "its run trained on log-probs of its own passes" in shown
     assert "now: training reads the policy anew before each optimiser step" in shown
     assert "now: alpha=1 can flip the sign of an advantage at group size 4" in shown
