@@ -29,6 +29,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from progrpo import plugins
+from progrpo.plural import counted
 from progrpo.rollout.generate import Rollout
 from progrpo.rollout.verify import Verifier
 from progrpo.settings import parse
@@ -203,7 +204,8 @@ def measure(names: Sequence[str], *, size: int, rounds: int, say: Callable[[str]
         with Verifier(settings.reward, settings.verify) as verifier:
             bench = Bench(verifier, Path(folder), size=size, rounds=rounds)
             say(describe(bench.rollout))
-            say(f"{rounds} pairs of rounds, {STEPS} optimiser steps each, {torch.get_num_threads()} threads")
+            threads = counted(torch.get_num_threads(), "thread")
+            say(f"{counted(rounds, 'pair')} of rounds, {counted(STEPS, 'optimiser step')} each, {threads}")
             say(f"{'method':20}{'ms a step':>10}   / grpo: median, quartiles{'peak, MiB':>12}{'- grpo':>9}")
             with always(bench.rollout):
                 base = bench.peak(GRPO)

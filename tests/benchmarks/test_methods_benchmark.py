@@ -38,7 +38,7 @@ def test_the_script_says_what_it_measured(capsys: pytest.CaptureFixture[str]) ->
     assert re.fullmatch(
         r"one rollout, 4 x 4 completions of \d+ tokens, \d+ % of the groups mixed; sampled in [\d.]+ s", first
     )
-    assert second == "3 pairs of rounds, 2 optimiser steps each, 1 threads"
+    assert second == "3 pairs of rounds, 2 optimiser steps each, 1 thread"
     assert re.fullmatch(r"\d+ s in all", last)
     found = {row[:20].strip(): [float(number) for number in re.findall(r"[+-]?[\d.]+", row[20:])] for row in rows}
     assert list(found) == ["grpo", "flowrl", "grpo, all"]

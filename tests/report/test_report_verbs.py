@@ -35,7 +35,7 @@ def test_report_writes_into_the_run_directory(make_run: MakeRun) -> None:
 def test_compare_prints_a_table_and_writes_a_page(make_run: MakeRun, tmp_path: Path) -> None:
     out = tmp_path / "new" / "page.html"
     output = invoke("compare", make_run("a"), make_run("b", correct=(2, 3, 4)), "--out", out)
-    assert "".join(output.split()).endswith(f"page:{out}")
+    assert "".join(output.split()).endswith(f"page:{out};tables:{out.parent}/page-tables")
     assert "Comparison of runs" in out.read_text("utf-8")
     # 50.0 % and 75.0 % of completions are correct; on each problem b has one in four more.
     shown = re.sub(r"\s+", " ", output)

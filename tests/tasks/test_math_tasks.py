@@ -299,7 +299,7 @@ def test_copies_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
     assert [problem.answer for problem in problems] == ["34", "55", "720", "12"]
     assert [problem.id for problem in problems] == ["a", "b", "c", "d"]
     assert "7 rows are 4 problems; 3 copies" in caplog.text
-    assert "1 problems have copies with another answer" in caplog.text
+    assert "1 problem with copies of another answer" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["dapo_math", "dapo_math_processed"])

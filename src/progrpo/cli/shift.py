@@ -26,6 +26,7 @@ from progrpo.evaluate.shift import Measured, measure, needs
 from progrpo.files import make_folder, require_writable, to_json, write_whole
 from progrpo.model import ModelSettings, count_parameters, load_model
 from progrpo.model.files import fingerprint
+from progrpo.plural import counted
 from progrpo.report.shift.figure import picture
 from progrpo.report.shift.words import PICTURE, About, conditions, markdown, notes, tables
 from progrpo.rollout.generate import completion_seeds, run_rollout
@@ -144,7 +145,7 @@ def _problems(
     drawn = random.Random(request.seed).sample(list(known), min(count, len(known)))
     if len(drawn) < count:
         logger.warning(
-            "the %s split has %d problems, fewer than --problems %d: all are taken", split, len(drawn), count
+            "the %s split has %s, fewer than --problems %d: all are taken", split, counted(len(drawn), "problem"), count
         )
     if not request.verify.check_gold:
         return drawn, 0

@@ -21,6 +21,7 @@ from typing import Literal
 from pydantic import Field
 
 from progrpo.errors import DataError
+from progrpo.plural import counted
 from progrpo.rewards.dapo_math import last_box
 from progrpo.seeds import derive_seed
 from progrpo.tasks._math_problems import ANSWER, PROBLEM, SOLUTION, bare, gold_text, identity, prompt_text, wrap
@@ -106,9 +107,10 @@ def _distinct(rows: Iterable[tuple[str, Row]], params: Params) -> tuple[list[Pro
         problems[text] = Problem(id="", prompt=prompt, answer=_gold(row, place), place=place)
         identities.append(identity(row))
     logger.info(
-        "task dapo_math: %d rows are %d problems; %d copies and rows in other languages were left out; %d problems have "
-        "copies with another answer, of which the first is kept",
-        *(count, len(problems), count - len(problems), len(disputed)),
+        "task dapo_math: %s are %s; copies and rows in other languages left out: %d; %s with copies of another answer, of "
+        "which the first is kept",
+        *(counted(count, "row"), counted(len(problems), "problem"), count - len(problems)),
+        counted(len(disputed), "problem"),
     )
     return with_ids(list(problems.values()), identities), list(problems)
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from progrpo.errors import CheckpointError
 from progrpo.files import storing, to_json, write_whole
 from progrpo.model.lora import is_adapted, save_adapter, save_merged
+from progrpo.plural import counted
 from progrpo.train.policy import Policy
 from progrpo.train.watch import Best
 
@@ -160,7 +161,8 @@ def latest_folder(root: Path) -> Path | None:
         logger.warning("checkpoint %s is damaged (%s); using the one before it", folder, fault)
     if saved:
         raise CheckpointError(
-            f"all {len(saved)} checkpoints in {root} are damaged, the last: {fault_of(saved[-1])}. Start anew with another out="
+            f"{root}: none of {counted(len(saved), 'checkpoint')} is whole; the last: {fault_of(saved[-1])}. Start anew with "
+            "another out="
         )
     return None
 
