@@ -298,7 +298,7 @@ def test_copies_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
     assert [content(problem) for problem in problems] == TEXTS
     assert [problem.answer for problem in problems] == ["34", "55", "720", "12"]
     assert [problem.id for problem in problems] == ["a", "b", "c", "d"]
-    assert "7 rows are 4 problems; 3 copies" in caplog.text
+    assert "7 rows are 4 problems; copies and rows in other languages left out: 3;" in caplog.text
     assert "1 problem with copies of another answer" in caplog.text
 
 
