@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from progrpo.api.score_apply import least_certain
 from progrpo.errors import ConfigError
-from progrpo.evaluate.score import ScoredCompletion, ScoredMethod, Scoring
+from progrpo.evaluate.score import ScoredCompletion, ScoredMethod, Scoring, least_certain
 from progrpo.methods import Method
 from progrpo.rollout.bundle import Bundle
 from progrpo.rows import read_results

@@ -146,13 +146,15 @@ class TrainingRun:
         return None if marked is None else marked._asdict() | {"path": str(best_folder(root))}
 
     def report(self) -> Path:
-        """Write report.html into the directory; its path."""
+        """Write report.html into the directory, and its rollouts into report-rollouts/; the page's path."""
         from progrpo.files import write_whole
         from progrpo.report.read import load_runs
+        from progrpo.report.rollout_pages import ROLLOUT_PAGES, write_rollout_pages
         from progrpo.report.run_page.page import make_page
 
-        page = self.path / "report.html"
-        write_whole(page, make_page(load_runs([self.path]), title=f"Run {self.name}"))
+        page, runs = self.path / "report.html", load_runs([self.path])
+        pages = write_rollout_pages(runs[0], self.path / ROLLOUT_PAGES)
+        write_whole(page, make_page(runs, title=f"Run {self.name}", pages=pages))
         return page
 
     def __fspath__(self) -> str:

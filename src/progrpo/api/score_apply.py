@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from progrpo import methods, plugins
-from progrpo.algo.confidence import low_count, sequence_confidence
 from progrpo.errors import ConfigError, DataError, PluginError
-from progrpo.evaluate.score import ScoredCompletion, ScoredMethod, Scoring
+from progrpo.evaluate.score import ScoredCompletion, ScoredMethod, Scoring, least_certain
 from progrpo.evaluate.spelling import Spelling
 from progrpo.methods import Method
 from progrpo.model.tokenizer import each_spelled
@@ -22,7 +21,7 @@ from progrpo.settings import Choice, Override, apply_overrides
 from progrpo.train.offline import entropy_changes, require_no_model, token_gradients
 from progrpo.train.rollout_batch import make_rollout_batch
 from progrpo.train.rows import make_rows
-from progrpo.types import Group, RolloutBatch
+from progrpo.types import RolloutBatch
 
 
 def _remedy(path: Path) -> str:
@@ -206,15 +205,6 @@ def _refuse_tokens(batch: RolloutBatch, refusal: str) -> RolloutBatch:
             return super().__getattribute__(name)
 
     return RewardsOnly(**{field.name: getattr(batch, field.name) for field in fields(batch)})
-
-
-def least_certain(groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
-    """c(o) [N] by Eq. 6's default variant, and [N, S] which tokens it is made of."""
-    batch = make_rollout_batch(groups, frozenset())
-    counts = low_count(batch.mask.sum(dim=1), fraction=0.2, rounding="ceil")  # [N]
-    order = batch.old_logprobs.masked_fill(~batch.mask, torch.inf).sort(dim=1, stable=True).indices  # [N, S]
-    chosen = torch.arange(order.shape[1])[None, :] < counts[:, None]
-    return sequence_confidence(batch.old_logprobs, batch.mask), torch.zeros_like(batch.mask).scatter(1, order, chosen)
 
 
 def _known(value: Tensor) -> float | None:

@@ -18,6 +18,8 @@ from progrpo.report.comparison.results import Paired, Summary, not_compared, sum
 from progrpo.report.evaluations import HELD_OUT, Evaluation
 from progrpo.report.paper.tables import write_tables
 from progrpo.report.read import Run, load_runs
+from progrpo.report.rollout_pages import ROLLOUT_PAGES, RolloutPages, write_rollout_pages
+from progrpo.report.run_page.figures import NO_PAGES
 from progrpo.report.run_page.page import Tables, make_page, make_tables
 from progrpo.report.seeds import pool_seeds
 from progrpo.report.wording import NOTHING, p_value
@@ -31,12 +33,14 @@ NAME_WIDTH = 12
 
 
 def run_report(run: Path) -> None:
-    """Write RUN/report.html, its tables into RUN/report-tables/, and print the page's path; on stderr, what is left out."""
+    """Write RUN/report.html, its tables into RUN/report-tables/, its rollouts into RUN/report-rollouts/, and print the page's
+    path; on stderr, what is left out."""
     runs = load_runs([run])
     out = run / "report.html"
     report_tables = make_tables(runs)
-    _write(runs, report_tables, out, title=f"Run {runs[0].name}")
-    _say(report_tables.left_out)
+    pages = write_rollout_pages(runs[0], run / ROLLOUT_PAGES)
+    _write(runs, report_tables, out, title=f"Run {runs[0].name}", pages=pages)
+    _say([*report_tables.left_out, *pages.left_out])
     output.show({"page": str(out)}, lambda: Console(soft_wrap=True, highlight=False).print(str(out), markup=False))
 
 
@@ -137,7 +141,9 @@ def _gap_cells(gap: Paired | None) -> list[Text]:
     return [Text(difference), Text(p_value(gap.adjusted["pass@1"]))]
 
 
-def _write(runs: Sequence[Run], report_tables: Tables, out: Path, *, title: str) -> None:
+def _write(
+    runs: Sequence[Run], report_tables: Tables, out: Path, *, title: str, pages: RolloutPages = NO_PAGES
+) -> None:
     """The page, and the folder of its tables beside it.
 
     Raises:
@@ -145,7 +151,7 @@ def _write(runs: Sequence[Run], report_tables: Tables, out: Path, *, title: str)
     """
     if out.is_dir():
         raise RunDirectoryError(f"{out}: expected the name of a page to write, got a directory")
-    page = make_page(runs, title=title, report_tables=report_tables)
+    page = make_page(runs, title=title, report_tables=report_tables, pages=pages)
     try:
         make_folder(out.parent)
         write_whole(out, page)

@@ -7,10 +7,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from progrpo.algo.confidence import low_count, sequence_confidence
 from progrpo.schema.quantity import Quantity
-from progrpo.types import Completion, Problem, Verdict
+from progrpo.types import Completion, Group, Problem, Verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,6 +190,23 @@ def group_difference(members: Sequence[ScoredCompletion]) -> float:
 def completions_apart(scoring: Scoring) -> list[ScoredCompletion]:
     """The completions, those first on which methods differ most."""
     return sorted(scoring.completions, key=lambda one: -one.difference)
+
+
+def least_certain(groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
+    """c(o) [N] by Eq. 6's default variant, and [N, S] which tokens it is made of; of the tokens that are trained on."""
+    completions = [completion for group in groups for completion in group.completions]
+    lengths = torch.tensor([len(one.token_ids) for one in completions])
+    logprobs = pad_sequence([one.sampler_logprobs for one in completions], batch_first=True)
+    if not logprobs.shape[1]:
+        logprobs = torch.zeros(len(completions), 1)
+    mask = torch.arange(logprobs.shape[1])[None, :] < lengths[:, None]
+    for row, one in enumerate(completions):
+        if one.trained is not None:
+            mask[row, : len(one.trained)] = one.trained
+    counts = low_count(mask.sum(dim=1), fraction=0.2, rounding="ceil")  # [N]
+    order = logprobs.masked_fill(~mask, torch.inf).sort(dim=1, stable=True).indices  # [N, S]
+    chosen = torch.arange(order.shape[1])[None, :] < counts[:, None]
+    return sequence_confidence(logprobs, mask), torch.zeros_like(mask).scatter(1, order, chosen)
 
 
 def prompt_text(problem: Problem) -> str:

@@ -176,6 +176,8 @@ def to_svg(figure: Figure, name: str) -> str:
     box = re.search(r'viewBox="[^"]*"', opening)
     svg = f'<svg {box[0] if box else ""} role="img" aria-labelledby="{name}-title">{rest}'
     svg = re.sub(r'<g id="[^"]*"', "<g", svg).replace("xlink:href", "href")
+    link = r'<a href="([^"#]*?step-0*(\d+)\.html)" target="_blank">'
+    svg = re.sub(link, r'<a href="\1" aria-label="rollout of step \2">', svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
     return svg

@@ -31,6 +31,9 @@ def weight_checksums(policy: Policy) -> dict[str, str]:
     sums = [_sums(tensor.detach()) for tensor in named.values()]
     table = torch.stack(sums).cpu() if sums else torch.zeros(0, 2, dtype=torch.int64)
     if policy.parallel.sharded:
+        # What each process holds whole, a method's net for one, counts in the main one alone.
+        in_parts = torch.tensor([_in_parts(tensor) for tensor in named.values()])
+        table = table if policy.processes.main else table * in_parts[:, None]
         policy.processes.sum(table)
     return {name: f"{a % 2**64:016x}{c % 2**64:016x}" for name, (a, c) in zip(named, table.tolist(), strict=True)}
 
@@ -74,6 +77,12 @@ def _of_words(data: Tensor, first: int) -> Tensor:
         plain = chunk.sum()
         total += torch.stack([plain, (chunk * place[: len(chunk)]).sum() + (first + start) * plain])
     return total
+
+
+def _in_parts(tensor: Tensor) -> bool:
+    from torch.distributed.tensor import DTensor
+
+    return isinstance(tensor, DTensor)
 
 
 def _local(tensor: Any) -> tuple[Tensor, int]:

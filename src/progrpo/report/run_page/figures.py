@@ -27,6 +27,7 @@ from progrpo.report.html import prose
 from progrpo.report.paper.distributions import distribution_figures, one_problem
 from progrpo.report.paper.panels import average_panels, pass_at_k_panels
 from progrpo.report.read import Run, series
+from progrpo.report.rollout_pages import RolloutPages
 from progrpo.report.run_page.cost import seconds_figure, tokens_figure
 from progrpo.statistics import smooth, smoothing_width
 
@@ -65,17 +66,23 @@ FIGURES = {
 """Each figure over steps by its name, in the order of the page; one more is a line here, with its metrics and caption."""
 _FAINT: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.35}
 """The look of what was logged, or of a single seed, behind a mean."""
+NO_PAGES = RolloutPages()
+"""Where nothing leads to a rollout."""
 _DASHES = ("-", "--", ":")
 """Of the training metrics of one figure, in the order of the schema."""
 
 
-def figures(runs: Sequence[Run]) -> list[Drawing]:
-    """Draw every figure of what was learned that there are data for."""
+def figures(runs: Sequence[Run], pages: RolloutPages = NO_PAGES) -> list[Drawing]:
+    """Draw every figure of what was learned that there are data for.
+
+    Args:
+        pages: of the rollouts of a single run, which the points of its curves lead to.
+    """
     k = largest_k(runs)
     drawings: list[Drawing | None] = []
     for name in FIGURES:
         if "{k}" not in FIGURES[name].title or k > 1:
-            drawings.append(over_steps(runs, name, k))
+            drawings.append(over_steps(runs, name, k, pages))
         if name == "pass-at-1":
             drawings.append(pass_at_k(runs))
     return _drawn(*drawings, *(benchmark_over_steps(runs, task) for task in _benchmarks(runs)))
@@ -170,14 +177,14 @@ def _drawn(*drawings: Drawing | None) -> list[Drawing]:
     return [drawing for drawing in drawings if drawing is not None]
 
 
-def over_steps(runs: Sequence[Run], name: str, k: int) -> Drawing | None:
+def over_steps(runs: Sequence[Run], name: str, k: int, pages: RolloutPages = NO_PAGES) -> Drawing | None:
     """Draw one figure, each metric once for each run that has it; None where no run has any.
 
     Measures of evaluations are drawn as points; metrics of training as a running mean over a faint line of what was logged,
     or, beside points, as a thin running mean alone.
 
     Args:
-        k: the largest of Pass@k.
+        k: the largest of Pass@k. pages: see `figures`.
     """
     one = FIGURES[name]
     measures = [column.at(k) if column.family else column for column in schema.columns(name)]
@@ -201,16 +208,28 @@ def over_steps(runs: Sequence[Run], name: str, k: int) -> Drawing | None:
         for key, dash in zip(lines, _DASHES, strict=False):
             for index in shown:
                 _line(axes, runs[index], key, index, width, dash, thin=bool(points))
+                _link(axes, runs[index], key, pages)
         step_axis(axes)
         unit_axis(axes, one.unit)
         svg = to_svg(figure, name)
     caption = one.caption or prose("captions.jinja", name.replace("-", "_"), width=width, k=k, seeds=seeds)
+    if lines and pages.links:
+        caption += " " + prose("captions.jinja", "linked")
     return Drawing(name=name, title=one.title.format(k=k), svg=svg, caption=caption, runs=tuple(shown))
 
 
 def _points(run: Run, key: str) -> tuple[pd.Index, pd.Series]:
     values = series(run, key)
     return values.index, values
+
+
+def _link(axes: Axes, run: Run, key: str, pages: RolloutPages) -> None:
+    """Lay what leads to the page of a rollout over its point: unseen, and large enough for a finger."""
+    values = series(run, key)
+    linked = [(step, value, link) for step, value in values.items() if (link := pages.link(int(str(step))))]
+    if linked:
+        steps, heights, urls = zip(*linked, strict=True)
+        axes.scatter(steps, heights, s=60, alpha=0.0, linewidths=0, zorder=5).set_urls(list(urls))
 
 
 def _line(axes: Axes, run: Run, key: str, index: int, width: int, dash: str, *, thin: bool) -> None:

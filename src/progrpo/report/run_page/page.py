@@ -16,9 +16,10 @@ from progrpo.report.paper.benchmark_tables import benchmark_tables
 from progrpo.report.paper.diversity_tables import diversity_tables
 from progrpo.report.paper.numbers import MISSING, SHAPES
 from progrpo.report.read import Run, grouped
+from progrpo.report.rollout_pages import RolloutPages
 from progrpo.report.run_page.browsers import completions, disagreements, disputes
 from progrpo.report.run_page.cost import cost_table
-from progrpo.report.run_page.figures import FIGURES, cost_figures, figures, paper_figures
+from progrpo.report.run_page.figures import FIGURES, NO_PAGES, cost_figures, figures, paper_figures
 from progrpo.schema.quantity import Quantity
 from progrpo.settings import flat
 
@@ -61,18 +62,21 @@ def make_tables(runs: Sequence[Run]) -> Tables:
     )
 
 
-def make_page(runs: Sequence[Run], *, title: str, report_tables: Tables | None = None) -> str:
+def make_page(
+    runs: Sequence[Run], *, title: str, report_tables: Tables | None = None, pages: RolloutPages = NO_PAGES
+) -> str:
     """The page as text; the same runs give the same page, byte for byte.
 
     Args:
         report_tables: the tables of these runs' benchmarks, where the caller has them already.
+        pages: of the rollouts of a single run, which its curves lead to.
     """
     report_tables = report_tables or make_tables(runs)
     # What the section of held-out results says is not said again among the benchmarks.
     benchmarks = [one for one in report_tables.benchmarks if one.preset != HELD_OUT]
     browsed = completions(runs) | {"disputes": disputes(runs, benchmarks)}
     summary = summarise(runs)
-    drawn, of_paper = figures(runs), paper_figures(runs, report_tables.benchmarks)
+    drawn, of_paper = figures(runs, pages), paper_figures(runs, report_tables.benchmarks)
     first = [one for name in FIRST for one in (*drawn, *of_paper) if one.name == name]
     if drawn:
         first = [one for one in first if one in drawn]

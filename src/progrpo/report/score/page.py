@@ -1,6 +1,7 @@
 """One self-contained page of what several methods make of the same rollouts, down to the weight of each token."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,30 @@ _POINTS = 2000
 """Most completions drawn, evenly taken; more would be one blot, and megabytes of it."""
 
 
-def make_score_page(scoring: Scoring, spelling: Spelling) -> str:
-    """The page as text; the same scoring gives the same page, byte for byte."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AboutRollout:
+    """What stands in front of a page that shows one rollout of a run as it was trained on.
+
+    Attributes:
+        title: its steps, in words. run: its name. back, before, after: pages to go to, relative; "" where there is none.
+        kept_for: why it was kept with its tokens; () where it was not. facts: what its steps logged, as (label, value, unit).
+    """
+
+    title: str
+    run: str
+    back: str
+    before: str = ""
+    after: str = ""
+    kept_for: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str, str], ...] = ()
+
+
+def make_score_page(scoring: Scoring, spelling: Spelling, about: AboutRollout | None = None) -> str:
+    """The page as text; the same scoring gives the same page, byte for byte.
+
+    Args:
+        about: of a page of a rollout; None compares methods.
+    """
     groups = chosen_groups(scoring)
     data, unspelled = page_data(scoring, groups, spelling)
     return html.render(
@@ -27,6 +50,7 @@ def make_score_page(scoring: Scoring, spelling: Spelling) -> str:
         scripts=("score/page.js",),
         data=data,
         scoring=scoring,
+        about=about,
         groups=groups,
         settings=_settings(scoring),
         statistics=[(one.label, one.meaning, values) for one, values in in_words(statistics(scoring))],

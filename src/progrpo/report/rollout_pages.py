@@ -1,0 +1,163 @@
+"""A page for each rollout of a run: completions by problem, verdicts and why, advantages, tokens by their weight."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from progrpo import schema
+from progrpo.errors import DataError
+from progrpo.evaluate.score import ScoredCompletion, ScoredMethod, Scoring, least_certain
+from progrpo.evaluate.spelling import Spelling
+from progrpo.files import is_number, make_folder, write_whole
+from progrpo.report.read import Run
+from progrpo.report.score.page import AboutRollout, make_score_page
+from progrpo.report.wording import method as method_name
+from progrpo.rollout.bundle import Bundle, bundle_paths, sound_bundle
+from progrpo.rollout.recorded import RolloutFile, read_rollouts
+
+ROLLOUT_PAGES = "report-rollouts"
+"""The folder of a run's rollout pages, beside its report."""
+PAGES = 64
+"""Most rollouts that get a page: those kept with their tokens first, the latest of them; then others, evenly taken."""
+_FACTS = (
+    "rollout/reward",
+    "rollout/correct",
+    "rollout/entropy",
+    "rollout/length",
+    "policy/grad_norm",
+    "policy/objective",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RolloutPages:
+    """Which rollouts have a page.
+
+    Attributes:
+        links: of each first step, the page's place relative to the report. left_out: sentences on files that cannot be used.
+        steps_per_rollout: optimiser steps that share a rollout.
+    """
+
+    links: Mapping[int, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    steps_per_rollout: int = 1
+
+    def link(self, step: int) -> str | None:
+        """The page of the rollout that an optimiser step learnt from; None without one."""
+        size = self.steps_per_rollout
+        return self.links.get((step - 1) // size * size + 1)
+
+
+def write_rollout_pages(run: Run, folder: Path) -> RolloutPages:
+    """Write a page for each rollout (`PAGES` at most) into a folder, step-NNNNNN.html.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    chosen = chosen_rollouts(run)
+    if chosen:
+        make_folder(folder)
+    spelling: Spelling | None = None
+    left_out, written = [], []
+    for step, path in chosen.items():
+        try:
+            file = read_rollouts(path)
+            bundle = sound_bundle(bundle_paths(run.path)[step]) if step in bundle_paths(run.path) else None
+        except DataError as error:
+            left_out.append(f"{error}; it has no page")
+            continue
+        if file.tokens and (spelling is None or spelling.missing):
+            spelling = Spelling.of_run(file)
+        written.append((step, file, bundle))
+    steps = [step for step, _, _ in written]
+    for place, (step, file, bundle) in enumerate(written):
+        about = _about(run, step, bundle, before=steps[:place][-1:], after=steps[place + 1 : place + 2])
+        page = make_score_page(
+            recorded_scoring(run, file, bundle), (spelling if file.tokens else None) or Spelling.of_run(file), about
+        )
+        write_whole(folder / f"step-{step:06d}.html", page)
+    return RolloutPages(
+        links={step: f"{folder.name}/step-{step:06d}.html" for step in steps},
+        left_out=tuple(left_out),
+        steps_per_rollout=_size(run.config),
+    )
+
+
+def chosen_rollouts(run: Run) -> dict[int, Path]:
+    """The rollouts that get a page, by the first step they feed, ascending; a file of rows before a bundle alone."""
+    bundles = bundle_paths(run.path)
+    kept = sorted(bundles)[-PAGES:]
+    others = [step for step in run.rollouts if step not in bundles]
+    left = PAGES - len(kept)
+    evenly = others[:: max(1, -(-len(others) // left))] if left else []
+    steps = sorted([*kept, *evenly])
+    return {step: run.rollouts.get(step, bundles.get(step, Path())) for step in steps}
+
+
+def recorded_scoring(run: Run, file: RolloutFile, bundle: Bundle | None) -> Scoring:
+    """The rollout with the advantages and weights that it was trained with."""
+    weights = None if bundle is None else bundle.columns("token_weights")
+    confidence, low = least_certain(file.groups) if file.tokens else (None, None)
+    lengths = torch.tensor([len(one.token_ids) for group in file.groups for one in group.completions])
+    size = len(file.groups[0].completions)
+    # In units of one over the tokens of the optimiser step, as `progrpo score` has them.
+    units = torch.cat([part.sum().expand(len(part)) for part in lengths.split(file.step_groups * size)]).tolist()
+    completions = []
+    for p, group in enumerate(file.groups):
+        for g, (completion, verdict) in enumerate(zip(group.completions, group.verdicts, strict=True)):
+            n, length = p * size + g, len(completion.token_ids)
+            recorded = file.recorded[p][g]
+            completions.append(
+                ScoredCompletion(
+                    group=p,
+                    file=str(file.path),
+                    index=g,
+                    problem=group.problem,
+                    completion=completion,
+                    verdict=verdict,
+                    advantages=(recorded["advantage"] or 0.0,),
+                    weights=None if weights is None else (weights[n, :length] * units[n],),
+                    entropy_changes=None,
+                    confidence=recorded["confidence"] if confidence is None else _number(float(confidence[n])),
+                    recorded=None,
+                    low=None if low is None or weights is None else low[n, :length],
+                )
+            )
+    name = method_name(run.config)
+    method = ScoredMethod(label=name, name=name, settings={})
+    return Scoring(methods=(method,), completions=tuple(completions), files=(str(file.path),))
+
+
+def _about(run: Run, step: int, bundle: Bundle | None, *, before: list[int], after: list[int]) -> AboutRollout:
+    size = _size(run.config)
+    steps = f"step {step}" if size == 1 else f"steps {step} to {step + size - 1}"
+    return AboutRollout(
+        title=f"Rollout of {steps}",
+        run=run.name,
+        back="../report.html",
+        before=f"step-{before[0]:06d}.html" if before else "",
+        after=f"step-{after[0]:06d}.html" if after else "",
+        kept_for=() if bundle is None else tuple(bundle.header["kept_for"]),
+        facts=tuple(_facts(run, step)),
+    )
+
+
+def _facts(run: Run, step: int) -> Iterator[tuple[str, str, str]]:
+    row: Mapping[str, Any] = next((row for row in run.metrics if row["step"] == step), {})
+    for key in _FACTS:
+        if is_number(row.get(key)):
+            about = schema.metric(key)
+            yield about.label, about.value(row[key]), about.unit
+
+
+def _size(config: Mapping[str, Any]) -> int:
+    batch = config.get("batch") or {}
+    prompts = batch.get("prompts") or 1
+    return int(prompts // (batch.get("minibatch_prompts") or prompts))
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else value
