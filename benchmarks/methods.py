@@ -1,11 +1,13 @@
 """What each method costs the trainer, against GRPO: seconds of a step and peak of memory, on the same rollout.
 
-    python benchmarks/methods.py [--methods flowrl ppo] [--rounds 20] [--small]
+    python benchmarks/methods.py [--methods flowrl ppo] [--rounds 20] [--size 16]
 
 The embedded model samples one rollout of countdown problems; from then on every trainer is given this one. A round is what
 the training loop does with a rollout: scores, advantages, and two optimiser steps; a method and GRPO take turns, A B B A ...,
-and the ratio of seconds is taken pair by pair. Sampling, verifying and writing are not in it: the seconds that sampling took
-are printed beside. The learning rate is too small to move a weight, so that every round does the same work.
+and the ratio of seconds is taken pair by pair; on a CPU they are seconds of this process, so that what else the machine does
+plays no part. Sampling and verifying are not in it: the seconds that sampling took are printed beside. A method that samples
+in its own way (cure, spear, r3, deepsearch, dler) learns here from the same rollout as all. The learning rate is too small to
+move a weight, so that every round does the same work.
 
 Memory is what torch allocates from loading the model on, at its peak over two rounds: weights, optimiser, a method's own net,
 a reference model, and the passes. On CPU torch's profiler counts it, and the weights of the models are added: they stand
@@ -44,15 +46,20 @@ from progrpo.types import Group
 
 STEPS = 2
 """Optimiser steps of a rollout."""
-UNPUBLISHED: dict[str, dict[str, Any]] = {
+OWN: dict[str, dict[str, Any]] = {
     "f_grpo": {"gamma": 1.0},
     "perplexity": {"alpha": 0.2},
     "uniqueness": {"alpha": 1.0},
     "aepo": {"low": 0.5, "high": 1.0},
+    "r3": {"samples": 1},
+    "spine": {"band_coef": 0.1, "anchor_coef": 0.01},
+    "likelihood": {"after": "="},
 }
-"""What has no default, of which a step's cost does not depend."""
+"""What has no default, or none that the embedded model can write; a step's cost does not depend on it."""
 WARM_UP = 1
 """Rounds that are not counted."""
+ENDLESS = 100_000
+"""Rounds that GRPO's trainer is made for, which all methods are compared with."""
 ALL = "grpo, all"
 GRPO: dict[str, Any] = {"method": {"name": "grpo"}}
 MIB = 2**20
@@ -88,11 +95,11 @@ class Side:
     def round(self) -> float:
         """Learn from the rollout; the seconds that took."""
         self._seconds = 0.0
-        clock = Clock(self.trainer.model.device)
+        clock, started = Clock(self.trainer.model.device), time.process_time()
         self._done = loop.rollout_and_update(
             self.trainer, self._done, clock, Keeper(self.trainer, clock), Rollouts(self.trainer)
         )
-        return self._seconds
+        return self._seconds if torch.cuda.is_available() else time.process_time() - started
 
     def close(self) -> None:
         self.trainer.run.close()
@@ -112,17 +119,22 @@ class Bench:
         side = self._side({"method": {"name": "progrpo"}})
         self.rollout, _ = sampling.sample(side.trainer, 0)
         side.close()
+        self._base: Side | None = None
 
     def seconds(self, changes: Mapping[str, Any]) -> list[tuple[float, float]]:
         """(GRPO's, the method's) seconds of each round."""
-        sides = [self._side(GRPO), self._side(changes)]
+        self._base = self._base or self._side(GRPO, rounds=ENDLESS)
+        sides = [self._base, self._side(changes)]
         pairs = []
         for number in range(self._rounds + WARM_UP):
             taken = {side: side.round() for side in (sides if number % 2 else sides[::-1])}
             pairs.append((taken[sides[0]], taken[sides[1]]))
-        for side in sides:
-            side.close()
+        sides[1].close()
         return pairs[WARM_UP:]
+
+    def close(self) -> None:
+        if self._base is not None:
+            self._base.close()
 
     def peak(self, changes: Mapping[str, Any]) -> float:
         """Bytes."""
@@ -143,10 +155,10 @@ class Bench:
             return _cuda_peak(work)
         return _cpu_peak(work, self._folder / "trace.json") + mapped
 
-    def _side(self, changes: Mapping[str, Any]) -> Side:
+    def _side(self, changes: Mapping[str, Any], rounds: int | None = None) -> Side:
         self._made += 1
         out = self._folder / f"run-{self._made}"
-        return Side(make_settings(changes, size=self._size, rounds=self._rounds, out=out), self._verifier)
+        return Side(make_settings(changes, size=self._size, rounds=rounds or self._rounds, out=out), self._verifier)
 
 
 def _cpu_peak(work: Callable[[], None], trace: Path) -> float:
@@ -194,9 +206,7 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def measure(names: Sequence[str], *, size: int, rounds: int, say: Callable[[str], None] = print) -> None:
-    variants: dict[str, dict[str, Any]] = {
-        name: {"method": {"name": name, **UNPUBLISHED.get(name, {})}} for name in names
-    }
+    variants: dict[str, dict[str, Any]] = {name: {"method": {"name": name, **OWN.get(name, {})}} for name in names}
     variants[ALL] = GRPO | {"batch": {"skip_zero_advantage": False}}
     with tempfile.TemporaryDirectory() as folder:
         settings = make_settings(GRPO, size=size, rounds=rounds, out=Path(folder) / "run")
@@ -218,6 +228,7 @@ def measure(names: Sequence[str], *, size: int, rounds: int, say: Callable[[str]
                         f"{name:20}{own_ms:10.1f}   {middle:7.3f}  {low:6.3f} to {high:6.3f}"
                         f"{peak / MIB:14.1f}{(peak - base) / MIB:+9.1f}"
                     )
+            bench.close()
 
 
 def describe(rollout: Rollout) -> str:
@@ -234,9 +245,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = plugins.names("methods")
     parser.add_argument("--methods", nargs="+", choices=names, default=names)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--size", type=int, default=16, help="problems, and completions of each; even")
     parser.add_argument("--small", action="store_true", help="4 x 4 completions, 3 rounds: whether it runs")
     given = parser.parse_args(arguments)
-    size, rounds = (4, 3) if given.small else (16, given.rounds)
+    size, rounds = (4, 3) if given.small else (given.size, given.rounds)
     started = time.perf_counter()
     measure(given.methods, size=size, rounds=rounds)
     print(f"{time.perf_counter() - started:.0f} s in all")

@@ -134,6 +134,8 @@ def what_can_be_said(
     lines = []
     for name in TESTED:
         tested = [key for key, values in pairs.items() if key[1] == name and len(values) > 2]
+        if not tested:
+            return "No method has three seeds beside GRPO's yet."
         parts = []
         for word, above in (("above", True), ("below", False)):
             found = [key[0] for key in tested if key in clear and bool(pairs[key].mean() > 0) is above]

@@ -117,6 +117,7 @@ FAMILIES = {
     "dler": _own("dler", SAMPLING, (0.05, 0.1, 0.3), "penalty"),
     "rlsc": _one_step(_own("rlsc", NO_VERDICTS, (0.0, 0.1, 0.3), "a")),
     "rent": _own("rent", NO_VERDICTS, (0.001, 0.01, 0.1), "kl_coef"),
+    "spine": _own("spine", NO_VERDICTS, (0.01, 0.1, 1.0), "band_coef", ", anchor_coef: 0.01"),
     "ttrv": _plain("ttrv", NO_VERDICTS, "ttrv"),
 }
 LEFT_OUT = {

@@ -490,7 +490,7 @@ def test_every_method_is_honoured_or_refused() -> None:
     assert refused == (
         {"ppo", "flowrl", "simko", "uniqueness", "dcpo", "clip_v", "pacs", "real", "lp_reg", "siren", "ucas"}
         | {"aepo", "epo", "risk_po", "prl", "copo", "ttrv", "cure", "spear", "r3", "deepsearch"}
-        | {"pear", "empg", "likelihood"}
+        | {"pear", "empg", "likelihood", "spine"}
     )
 
 

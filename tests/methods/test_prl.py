@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -39,6 +41,17 @@ def test_by_hand(step: int, drifts: list[int]) -> None:
     expected = [0.7071068 - drift / 10 for drift in drifts]
     assert made.tokens[0].tolist() == pytest.approx(expected, abs=1e-5)
     assert made.tokens[1].tolist() == pytest.approx([-0.7071068, 0, 0, 0, 0], abs=1e-5)
+
+
+def test_steps_that_are_lines_by_hand() -> None:
+    # sums from each token on 15 14 12 9 5; lines end with the second and the fourth token, which is blank
+    batch = batch_of([[1.0, 0.0]], [[0.5] * 5, [0.5]])
+    ref = torch.where(batch.mask, batch.old_logprobs - columns([[1.0, 2, 3, 4, 5], [0.0]]), 0.0)
+    batch = replace(batch, ref_logprobs=ref, token_texts=(("a", "b\n", "c\n", "\n", "d"), ("a",)))
+    made = load("prl", eta=10.0, steps="lines", eps=0.0).advantages(batch)
+    expected = [0.7071068 - drift / 10 for drift in (14, 14, 9, 9, 5)]
+    assert made.tokens[0].tolist() == pytest.approx(expected, abs=1e-5)
+    assert load("prl").needs == {"ref_logprobs"}
 
 
 def naive(batch: RolloutBatch, logprobs: torch.Tensor, eta: float, step: int) -> tuple[float, Table]:

@@ -10,6 +10,7 @@ REQUIRED: dict[str, dict[str, object]] = {
     "uniqueness": {"alpha": 1.0},
     "r3": {"samples": 1},
     "aepo": {"low": 0.5, "high": 1.0},
+    "spine": {"band_coef": 0.1, "anchor_coef": 0.1},
 }
 """Settings without a default: their values were never published."""
 
