@@ -304,3 +304,33 @@ def test_every_method_is_equal_to_the_last_bit(name: str, settings: Make) -> Non
         found = replay(path, step)
         assert found.agrees, found.faults
         assert {one.what: one.status for one in found.values if one.status != "equal"} == {}
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "reference": {"method": {"name": "grpo", "kl_coef": 0.1, "entropy_coef": 0.01}},
+    "trainer": {"old_logprobs": "trainer", "off_policy": {"level": "token"}},
+    "bf16": {"precision": "bf16"},
+    "padded": {"share_prompts": False, "gradient_checkpointing": True},
+    "momentum": {"optim": {"name": "sgd", "momentum": 0.9, "lr": 1e-2, "schedule": "cosine", "warmup_steps": 1}},
+    "truncated": {"method": {"name": "progrpo", "truncated": "drop", "dual_clip": 3.0}},
+    "lora": {"lora": {"r": 4, "dropout": 0.1}},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_run_is_equal_to_the_last_bit(kind: str, settings: Make) -> None:
+    if kind == "lora":
+        pytest.importorskip("peft", reason="peft is missing: pip install peft")
+    data = settings(steps=4, batch=BATCH, checkpoint={"every": 2}, evaluate={"every": 0})
+    of_model = {
+        key: KINDS[kind][key]
+        for key in ("precision", "share_prompts", "gradient_checkpointing", "lora")
+        if key in KINDS[kind]
+    }
+    changes = {key: value for key, value in KINDS[kind].items() if key not in of_model}
+    path = run(data | changes | {"model": data["model"] | of_model})
+    for step in (2, 3):
+        found = replay(path, step, sample=True)
+        assert found.agrees, found.faults
+        assert {one.what: one.status for one in found.values if one.status != "equal"} == {}

@@ -229,9 +229,9 @@ def _settings_apart(bundle: Bundle, run: Path) -> tuple[list[str], list[str]]:
 
 
 def _environment_notes(bundle: Bundle) -> Iterator[str]:
-    then, now = bundle.header["made_with"], environment("cpu", 0)
-    for key in ("device", "threads", "python"):
-        if then.get(key) != now[key]:
+    then, now = bundle.header["made_with"], environment("cpu", 0) | {"processes": 1}
+    for key in ("device", "processes", "threads", "python"):
+        if key in then and then[key] != now[key]:
             yield f"{key}: {then.get(key)} then, {now[key]} here"
     for name, version in then.get("versions", {}).items():
         if now["versions"].get(name) != version:

@@ -13,6 +13,7 @@ from progrpo.errors import ConfigError, DataError
 from progrpo.evaluate.score import Scoring, prompt_text, statistics
 from progrpo.files import write_whole
 from progrpo.plural import counted
+from progrpo.rollout.bundle import bundle_paths
 from progrpo.rollout.recorded import RolloutFile, has_tokens, read_rollouts
 from progrpo.settings import read_overrides
 
@@ -101,7 +102,8 @@ def rollout_files(rollouts: TrainingRun | str | Path | Iterable[str | Path]) -> 
     """
     if isinstance(rollouts, TrainingRun) or (isinstance(rollouts, str | Path) and Path(rollouts).is_dir()):
         run = rollouts if isinstance(rollouts, TrainingRun) else TrainingRun(rollouts)
-        written = list(run.rollouts.values())
+        known = {**bundle_paths(run.path), **run.rollouts}  # one that an alarm named may have no file of rows
+        written = [known[step] for step in sorted(known)]
         if not written:
             raise DataError(f"{run.path}: no rollouts were written (record.rollouts_every=0)")
         return [next((path for path in reversed(written) if has_tokens(path)), written[-1])]

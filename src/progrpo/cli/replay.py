@@ -121,9 +121,8 @@ def _print(result: "Replay") -> None:
     console = Console(soft_wrap=True, highlight=False)
     start = "the start" if result.start == 0 else f"the checkpoint of step {result.start}"
     console.print(f"step {result.step} of {result.run}, from {start}; kept: {'; '.join(result.kept_for)}", markup=False)
-    for table in (_differing(result.values), *(_parts(result))):
-        if table is not None:
-            console.print(table)
+    for part in (_differing(result.values), *_parts(result)):
+        console.print(part)
     for note in result.notes:
         console.print(f"note: {note}", markup=False)
     for fault in result.faults:
@@ -131,8 +130,8 @@ def _print(result: "Replay") -> None:
     console.print(Text(_verdict(result), style="bold" if result.agrees else "bold red"))
 
 
-def _parts(result: "Replay") -> list[Table]:
-    shown = [] if result.micro is None else [_micro_table(result.micro)]
+def _parts(result: "Replay") -> list[Table | Text]:
+    shown: list[Table | Text] = [] if result.micro is None else [_micro_table(result.micro)]
     if result.others is not None:
         from progrpo.cli.score import tables
 
@@ -206,14 +205,16 @@ def _methods_table(others: "Other") -> Table:
     return table
 
 
-def _drawn_table(drawn: "Sequence[DrawnAgain]") -> Table:
+def _drawn_table(drawn: "Sequence[DrawnAgain]") -> Table | Text:
     apart = [one for one in drawn if one.parts_at is not None]
     bits = sum(one.logprobs for one in drawn)
-    table = _table(
+    said = (
         f"drawn again: {len(drawn) - len(apart)} of {len(drawn)} completions are the same, {bits} with log-probs equal to the "
-        f"last bit; {sum(not one.verdict for one in drawn)} judged otherwise",
-        "problem", ("index", "right"), ("parts at token", "right"),
-    )  # fmt: skip
+        f"last bit; {sum(not one.verdict for one in drawn)} judged otherwise"
+    )
+    if not apart:
+        return Text(said)
+    table = _table(said, "problem", ("index", "right"), ("parts at token", "right"))
     for one in apart[:10]:
         table.add_row(Text(one.problem), str(one.index), str(one.parts_at))
     return table

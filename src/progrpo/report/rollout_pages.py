@@ -11,7 +11,7 @@ from progrpo import schema
 from progrpo.errors import DataError
 from progrpo.evaluate.score import ScoredCompletion, ScoredMethod, Scoring, least_certain
 from progrpo.evaluate.spelling import Spelling
-from progrpo.files import is_number, make_folder, write_whole
+from progrpo.files import is_number, make_folder, to_json, write_whole
 from progrpo.report.read import Run
 from progrpo.report.score.page import AboutRollout, make_score_page
 from progrpo.report.wording import method as method_name
@@ -22,6 +22,8 @@ ROLLOUT_PAGES = "report-rollouts"
 """The folder of a run's rollout pages, beside its report."""
 PAGES = 64
 """Most rollouts that get a page: those kept with their tokens first, the latest of them; then others, evenly taken."""
+_SPELLINGS: dict[str, Spelling] = {}
+"""The tokenizer that was read last, by the settings of its model."""
 _FACTS = (
     "rollout/reward",
     "rollout/correct",
@@ -60,30 +62,50 @@ def write_rollout_pages(run: Run, folder: Path) -> RolloutPages:
     chosen = chosen_rollouts(run)
     if chosen:
         make_folder(folder)
-    spelling: Spelling | None = None
-    left_out, written = [], []
-    for step, path in chosen.items():
+    left_out, links = [], {}
+    for step in chosen:
         try:
-            file = read_rollouts(path)
-            bundle = sound_bundle(bundle_paths(run.path)[step]) if step in bundle_paths(run.path) else None
+            page = make_rollout_page(run, step, chosen)
         except DataError as error:
             left_out.append(f"{error}; it has no page")
             continue
-        if file.tokens and (spelling is None or spelling.missing):
-            spelling = Spelling.of_run(file)
-        written.append((step, file, bundle))
-    steps = [step for step, _, _ in written]
-    for place, (step, file, bundle) in enumerate(written):
-        about = _about(run, step, bundle, before=steps[:place][-1:], after=steps[place + 1 : place + 2])
-        page = make_score_page(
-            recorded_scoring(run, file, bundle), (spelling if file.tokens else None) or Spelling.of_run(file), about
-        )
-        write_whole(folder / f"step-{step:06d}.html", page)
-    return RolloutPages(
-        links={step: f"{folder.name}/step-{step:06d}.html" for step in steps},
-        left_out=tuple(left_out),
-        steps_per_rollout=_size(run.config),
-    )
+        write_whole(folder / page_name(step), page)
+        links[step] = f"{folder.name}/{page_name(step)}"
+    return RolloutPages(links=links, left_out=tuple(left_out), steps_per_rollout=_size(run.config))
+
+
+def make_rollout_page(run: Run, step: int, chosen: Mapping[int, Path]) -> str:
+    """The page of one rollout as text; the same files give the same page, byte for byte.
+
+    Args:
+        step: the first that it feeds. chosen: the rollouts that have a page (see `chosen_rollouts`), for links.
+
+    Raises:
+        DataError: its files cannot be used.
+    """
+    file = read_rollouts(chosen[step])
+    kept = bundle_paths(run.path)
+    bundle = sound_bundle(kept[step]) if step in kept else None
+    steps = sorted(chosen)
+    place = steps.index(step)
+    about = _about(run, step, bundle, before=steps[:place][-1:], after=steps[place + 1 : place + 2])
+    return make_score_page(recorded_scoring(run, file, bundle), _spelling(file), about)
+
+
+def page_name(step: int) -> str:
+    """The file of a rollout's page."""
+    return f"step-{step:06d}.html"
+
+
+def _spelling(file: RolloutFile) -> Spelling:
+    """The run's tokenizer, read once for all of its pages."""
+    if not file.tokens:
+        return Spelling.of_run(file)
+    key = to_json(file.section("model"))
+    if key not in _SPELLINGS:
+        _SPELLINGS.clear()
+        _SPELLINGS[key] = Spelling.of_run(file)
+    return _SPELLINGS[key]
 
 
 def chosen_rollouts(run: Run) -> dict[int, Path]:
@@ -138,8 +160,8 @@ def _about(run: Run, step: int, bundle: Bundle | None, *, before: list[int], aft
         title=f"Rollout of {steps}",
         run=run.name,
         back="../report.html",
-        before=f"step-{before[0]:06d}.html" if before else "",
-        after=f"step-{after[0]:06d}.html" if after else "",
+        before=page_name(before[0]) if before else "",
+        after=page_name(after[0]) if after else "",
         kept_for=() if bundle is None else tuple(bundle.header["kept_for"]),
         facts=tuple(_facts(run, step)),
     )

@@ -120,7 +120,7 @@ class Bundles:
         rollout, self._rollout = self._rollout, None
         if rollout is None or not rollout.why or len(rollout.logged) < self._settings.batch.steps_per_rollout:
             return
-        header, tensors = _contents(rollout, self._settings, after=weight_checksums(policy))
+        header, tensors = _contents(rollout, self._settings, policy, after=weight_checksums(policy))
         limit = self._settings.record.tokens_mib * 2**20
         size = sum(tensor.nbytes for tensor in tensors.values())
         if size > limit:
@@ -148,7 +148,7 @@ def _beyond(run: RunDirectory, newest: int, limit: float) -> list[int]:
 
 
 def _contents(
-    rollout: _Rollout, settings: RunSettings, *, after: Mapping[str, str]
+    rollout: _Rollout, settings: RunSettings, policy: Policy, *, after: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of the bundle."""
     assert rollout.advantages is not None
@@ -184,7 +184,10 @@ def _contents(
             "after": dict(after),
         },
         "seeds": {"run": settings.seed, "steps": {str(step): step_seed(settings, step) for step in steps}},
-        "made_with": {key: about[key] for key in ("versions", "python", "device", "threads", "git_commit")},
+        "made_with": {
+            **{key: about[key] for key in ("versions", "python", "device", "threads", "git_commit")},
+            "processes": policy.processes.count,
+        },
         "losses": [trace.loss for trace in rollout.traces],
         "logged": rollout.logged,
         **header,

@@ -39,7 +39,8 @@ class Keeper:
         self.ended = any(self._trainer.parallel.processes.gather(self._told_to_stop(done)))
         if done >= steps or self.ended or (every and done % every == 0) or (best and best.step == done):
             self._save(done)
-        self._trainer.bundles.end(self._trainer.policy)
+        with self._clock.phase("write"):
+            self._trainer.bundles.end(self._trainer.policy)
         # Under several processes SIGTERM may have come to one before the others.
         if any(self._trainer.parallel.processes.gather(self._stop.requested)) and done < steps:
             self._end(done)

@@ -82,7 +82,8 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock, keeper: Keeper
             done=done,
             engine_scores=trainer.engine_scores,
         )
-        trainer.bundles.begin(done + 1, rollout.groups, batch, trainer.policy, engine_scores=trainer.engine_scores)
+        with clock.phase("write"):
+            trainer.bundles.begin(done + 1, rollout.groups, batch, trainer.policy, engine_scores=trainer.engine_scores)
         advantages = trainer.method.advantages(batch)
         trainer.method.remember(advantages)
     of_rollout = record_rollout(trainer, done + 1, rollout.groups, batch, advantages, of_sampling, clock)
