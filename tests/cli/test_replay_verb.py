@@ -52,6 +52,12 @@ def test_a_step_is_shown_with_what_another_method_would_have_done(path: Path, he
     assert " values are equal to the last bit\n" in out
     for words in ("micro-batch 1 of ", "cosine of the gradients", "entropy, from ", "the run's", "policy/grad_norm"):
         assert words in out
+    page = path.parent / "page.html"
+    status, _, err = here("replay", path, "--step", 3, "--method", "grpo", "--out", page)
+    assert status == 0, err
+    data = json.loads(page.read_text().split('id="data">')[1].split("</script>")[0])
+    assert data["methods"] == ["the run's", "grpo"]
+    assert all(len(one["tokens"]["weights"]) == 2 for one in data["completions"])
     status, out, _ = here(
         "replay", path, "--step", 3, "--sample", "--method", "twice=progrpo", "twice.alpha=0.6", "--json"
     )
@@ -83,6 +89,7 @@ def test_what_differs_ends_with_1_and_what_cannot_be_asked_with_2(path: Path, he
         ),
         (("--method", "grpo"), "which step? --step N"),
         (("--step", 1, "--method", "grppo"), "did you mean"),
+        (("--step", 1, "--out", "page.html"), "--out: expected PAGE.html and a --method to compare with"),
         (("--step", 1, "alpha=1"), "'alpha=1': settings are those of a method"),
     ):
         status, _, err = here("replay", path, *words)

@@ -15,6 +15,7 @@ from progrpo.api.patience import Patience
 from progrpo.cli import output
 from progrpo.cli.output import Json, Quiet
 from progrpo.errors import ConfigError, RunDirectoryError
+from progrpo.files import require_new_file, write_whole
 from progrpo.processes import require_alone
 
 if TYPE_CHECKING:
@@ -41,12 +42,18 @@ def replay(
         bool, typer.Option("--step-too", help="take the step, by each method, and measure what it did")
     ] = False,
     sample: Annotated[bool, typer.Option("--sample", help="draw the completions again from their seeds")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="PAGE.html: each token by its weight under the run's method and --method"),
+    ] = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Compute a step of a run again and say which numbers agree, and what another method would have done."""
     require_alone("replay")
-    run_replay(run, settings or [], step=step, micro=micro, named=method or [], step_too=step_too, sample=sample)
+    run_replay(
+        run, settings or [], step=step, micro=micro, named=method or [], step_too=step_too, sample=sample, out=out
+    )
 
 
 def run_replay(
@@ -58,11 +65,13 @@ def run_replay(
     named: Sequence[str],
     step_too: bool,
     sample: bool,
+    out: Path | None = None,
 ) -> None:
     """Replay a step and print what agrees; without a step, which can be replayed.
 
     Args:
         words: `LABEL.key=value` settings of the methods in `named` (of a single one also `key=value`).
+        out: a page of the step's tokens, each by its weight under the run's method and those in `named`.
 
     Raises:
         ProgrpoError: the step cannot be replayed. Exit: `DIFFERS` where something is not as it was written.
@@ -71,6 +80,9 @@ def run_replay(
         raise RunDirectoryError(f"{run}: expected a run directory (with config.yaml in it)")
     if step is None and (named or words or micro is not None or step_too or sample):
         raise ConfigError(f"replay: which step? --step N; `progrpo replay {run}` lists those that can be replayed")
+    if out is not None and (not named or out.suffix not in (".html", ".htm")):
+        raise ConfigError(f"--out: expected PAGE.html and a --method to compare with, got {str(out)!r}")
+    require_new_file(out)
     with Patience("loading torch", quiet=output.quiet()) as patience:
         from transformers.utils import logging as transformers_logging
 
@@ -90,6 +102,13 @@ def run_replay(
             {"kept": [dict(zip(("step", "from", "why"), one, strict=True)) for one in listed]}, lambda: _list(listed)
         )
         return
+    if out is not None and result.others is not None:
+        from progrpo.evaluate.spelling import Spelling
+        from progrpo.report.score.page import make_score_page
+        from progrpo.rollout.recorded import read_rollouts
+
+        (file,) = result.others.scoring.files
+        write_whole(out, make_score_page(result.others.scoring, Spelling.of_run(read_rollouts(Path(file)))))
     output.show(_as_json(result), lambda: _print(result))
     if not result.agrees:
         raise typer.Exit(DIFFERS)
