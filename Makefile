@@ -26,6 +26,7 @@ test-vllm: .venv-vllm/installed
 
 # The adapters against the trainers themselves, each in an environment of its own: their pins differ. Of prime-rl and slime, which
 # are on no registry, checkouts: PRIME_RL_CHECKOUT=FOLDER SLIME_CHECKOUT=FOLDER; without them those tests skip and say so.
+# HOSTS=verl_cpu: verl's own main_ppo from its command line to its last step, in minutes.
 HOSTS ?= trl verl trinity verifiers
 test-adapters: $(HOSTS:%=.venv-hosts/%/installed)
 	@for host in $(HOSTS); do \
