@@ -1,6 +1,7 @@
 """Give the command line what is wrong, and write docs/bad_inputs.md: input, message, seconds, exit status.
 
     python scripts/bad_inputs.py [-jN] [WORD ...]    # with words: the rows of cases whose description holds one
+    python scripts/bad_inputs.py --said [WORD ...]   # what is said, and the seconds as the page has them: for a busy machine
 
 Each case is a process of its own (N side by side) in a folder of its own, on the CPU, without a network. What it prints is
 timed: the longest silence before the last line is a column of the table. Exits 1 where a case ends in a traceback, with
@@ -806,8 +807,10 @@ def page(rows: Sequence[tuple[str, str, Ended]], jobs: int) -> str:
     return "\n".join(text)
 
 
-def row_of(description: str, ended: Ended) -> str:
-    return f"| {description} | {shown(ended.message)} | {ended.seconds:.1f} | {ended.silence:.1f} | {ended.status} |"
+def row_of(description: str, ended: Ended, before: str = "") -> str:
+    """The row of a case; with the seconds of the row `before`, where one is given."""
+    seconds, silence = before.split(" | ")[-3:-1] if before else (f"{ended.seconds:.1f}", f"{ended.silence:.1f}")
+    return f"| {description} | {shown(ended.message)} | {seconds} | {silence} | {ended.status} |"
 
 
 def shown(message: str) -> str:
@@ -826,7 +829,8 @@ def run_case(make: Make) -> tuple[Given, Ended]:
 
 def main(words: Sequence[str]) -> int:
     jobs = max([1, *(int(word[2:]) for word in words if word.startswith("-j"))])
-    words = [word for word in words if not word.startswith("-j")]
+    said = "--said" in words
+    words = [word for word in words if not word.startswith("-j") and word != "--said"]
     chosen = [one for one in CASES if not words or any(word in f"{one[0]} {one[1]}" for word in words)]
     rows, bad = [], 0
     with ThreadPoolExecutor(jobs) as pool:
@@ -842,10 +846,10 @@ def main(words: Sequence[str]) -> int:
                     f"    FAULT: {'; '.join(wrong)}\n" + "\n".join(f"    | {line}" for line in ended.lines[-25:]),
                     flush=True,
                 )
-    text = PAGE.read_text("utf-8") if words and PAGE.exists() else page(rows, jobs)
+    text = PAGE.read_text("utf-8") if (words or said) and PAGE.exists() else page(rows, jobs)
     for _, description, ended in rows:
         before = next((line for line in text.splitlines() if line.startswith(f"| {description} |")), "")
-        text = text.replace(before, row_of(description, ended)) if before else text
+        text = text.replace(before, row_of(description, ended, before if said else "")) if before else text
     PAGE.write_text(text, "utf-8")
     print(f"{len(rows)} cases, {bad} with a fault")
     return int(bad > 0)

@@ -48,6 +48,13 @@ def test_what_counts_as_a_fault() -> None:
     assert bad_inputs.faults(given, ended(2, "error: a", "and more of it")) == ["lines after the error"]
 
 
+def test_a_row_may_keep_the_seconds_that_were_measured_before() -> None:
+    ended = bad_inputs.Ended(status=3, lines=("error: a | b",), seconds=71.0, silence=11.0)
+    assert bad_inputs.row_of("a case", ended) == "| a case | `error: a \\| b` | 71.0 | 11.0 | 3 |"
+    before = "| a case | `error: c \\| d` | 3.3 | 1.2 | 2 |"
+    assert bad_inputs.row_of("a case", ended, before) == "| a case | `error: a \\| b` | 3.3 | 1.2 | 3 |"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "number", range(len(bad_inputs.CASES)), ids=[f"{one[0]}: {one[1]}" for one in bad_inputs.CASES]

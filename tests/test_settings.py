@@ -178,6 +178,29 @@ def test_a_rule_between_settings_is_told_by_an_override_that_it_names(key: str, 
     assert str(raised.value) == f"{place}: steps=3 does not go with the rollout of batch.prompts=4"
 
 
+def test_of_several_overrides_of_a_section_the_one_that_the_rule_names_is_told() -> None:
+    class Section(Settings):
+        size: int = 1
+        part: int = 1
+        other: int = 1
+
+        @model_validator(mode="after")
+        def _agree(self) -> "Section":
+            if self.size % self.part:
+                raise ValueError(f"part={self.part} does not divide size={self.size}")
+            return self
+
+    class Rule(Settings):
+        section: Section = Section()
+
+    changes = read_overrides(["section.size=3", "section.part=2", "section.other=5"])
+    with pytest.raises(ConfigError, match=r"^override 'section.part=2': section: part=2 does not divide size=3$"):
+        parse(Rule, apply_overrides({}, changes), where="file.yaml", overrides=changes)
+    whole = read_overrides(["section={size: 3, part: 2}"])
+    with pytest.raises(ConfigError, match=r"^override 'section=\{size: 3, part: 2\}': section: part=2"):
+        parse(Rule, apply_overrides({}, whole), where="file.yaml", overrides=whole)
+
+
 def test_one_value_stands_for_a_section() -> None:
     short = {"method": "name"}
     data = {"method": {"name": "progrpo", "alpha": 0.3}}

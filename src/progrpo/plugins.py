@@ -76,9 +76,9 @@ def load(package: str, name: str) -> ModuleType:
     if name not in names(package):
         if Path(f"{name}.py").is_file():
             return _load_file(package, f"{name}.py")
-        raise PluginError(
-            f"{package}: unknown name {name!r}{_hint(name, names(package))} Expected one of: {', '.join(names(package))}"
-        )
+        hint = _hint(name, known := names(package))
+        listed = f"progrpo list {package} names all" if "?" in hint else f"Expected one of: {', '.join(known)}"
+        raise PluginError(f"{package}: unknown name {name!r}{hint} {listed}")
     return importlib.import_module(f"progrpo.{package}.{name}")
 
 

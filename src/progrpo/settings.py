@@ -112,14 +112,17 @@ def parse(
 def _override_at(problem: Mapping[str, Any], overrides: "Sequence[Override]") -> str | None:
     """The last override that a problem is about, as it was said: of this very key, of one above or below it, or, where two
     settings do not agree, one that the message names. None where the fault stands in what was overridden."""
-    location = tuple(str(part) for part in problem["loc"])
+    location, message = tuple(str(part) for part in problem["loc"]), str(problem["msg"])
+    among = []
     for one in reversed(overrides):
         key = tuple(one.key.split("."))
-        shared = min(len(key), len(location))
-        named = key[:shared] == location[:shared] if shared else _names(str(problem["msg"]), one.key)
-        if named:
+        if key == location[: len(key)]:
             return str(one.said)
-    return None
+        if location == key[: len(location)]:  # it is one of what does not agree, in the section or in all of them
+            if _names(message, ".".join(key[len(location) :])):
+                return str(one.said)
+            among += [str(one.said)] if location else []
+    return among[0] if among else None
 
 
 def _names(text: str, key: str) -> bool:
@@ -140,7 +143,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:  # ValueError: no YAML, or no UTF-8
         raise ConfigError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a mapping of settings, got {type(data).__name__}")
+        held = {type(None): "nothing", list: "a list", str: "text"}.get(type(data), type(data).__name__)
+        raise ConfigError(f"{path}: expected a mapping of settings, got {held}")
     return data
 
 

@@ -291,7 +291,7 @@ def test_a_completion_beyond_the_model_s_positions_is_refused(
     beyond = settings(**long_and_short, sampling={"max_new_tokens": 23})
     said = (
         "training problems: 1 of 3 prompts is too long for sampling.max_new_tokens=23 within the model's 512 positions; the "
-        "first, .*long.jsonl, line 2, has 490 tokens, the longest 490. Set sampling.max_new_tokens=22 or less, or "
+        "first, .*long.jsonl, line 2, has 490 tokens. Set sampling.max_new_tokens=22 or less, or "
         "data.long_prompts=drop"
     )
     assert re.search(f"the run would stop: {said}", "\n".join(plan(beyond)))

@@ -197,9 +197,8 @@ def fit_prompts(
         remedies = _for_length(max(lengths), positions, max_new_tokens, max_prompt_tokens, drop_them)
         first = f"the first, {_place(problems[long[0]])}, has {counted(lengths[long[0]], 'token')}"
         many = f"{len(long):,} of {counted(len(problems), 'prompt')} {'is' if len(long) == 1 else 'are'}"
-        raise DataError(
-            f"{source}: {many} {limit}; {first}, the longest {max(lengths):,}. Set {', or '.join(remedies)}"
-        )
+        longer = "" if lengths[long[0]] == max(lengths) else f", the longest {max(lengths):,}"
+        raise DataError(f"{source}: {many} {limit}; {first}{longer}. Set {', or '.join(remedies)}")
     logger.warning("%s: %d of %s left out, %s", source, len(long), counted(len(problems), "prompt"), limit)
     return kept, max(length for length in lengths if length <= longest)
 
@@ -241,13 +240,14 @@ def require_context(
     if positions is None or not long:
         return
     most = positions - max(lengths)
+    longer = "" if lengths[long[0]] == max(lengths) else f", the longest {max(lengths):,}"
     remedy = (
         f"set max_new_tokens={most} or less" if most > 0 else f"choose a model of more than {positions:,} positions"
     )
     raise DataError(
         f"{source}: {len(long):,} of {counted(len(problems), 'prompt')} {'is' if len(long) == 1 else 'are'} too long for a "
         f"completion of {counted(max_new_tokens, 'token')} within the model's {positions:,} positions; the first, "
-        f"{_place(suspects[long[0]])}, has {counted(lengths[long[0]], 'token')}, the longest {max(lengths):,}; {remedy}"
+        f"{_place(suspects[long[0]])}, has {counted(lengths[long[0]], 'token')}{longer}; {remedy}"
     )
 
 

@@ -75,8 +75,8 @@ class BatchSettings(Settings):
     def _divides(self) -> "BatchSettings":
         if self.minibatch_prompts is not None and self.prompts % self.minibatch_prompts:
             raise ValueError(
-                f"minibatch_prompts={self.minibatch_prompts} does not divide prompts={self.prompts}; use "
-                f"{_near_divisors(self.minibatch_prompts, self.prompts)} (both count problems, not completions)"
+                f"minibatch_prompts={self.minibatch_prompts} does not divide prompts={self.prompts} (both count problems, "
+                f"not completions); use minibatch_prompts={_near_divisors(self.minibatch_prompts, self.prompts)}"
             )
         return self
 
