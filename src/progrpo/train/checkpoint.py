@@ -161,8 +161,8 @@ def latest_folder(root: Path) -> Path | None:
         logger.warning("checkpoint %s is damaged (%s); using the one before it", folder, fault)
     if saved:
         raise CheckpointError(
-            f"{root}: none of {counted(len(saved), 'checkpoint')} is whole; the last: {fault_of(saved[-1])}. Start anew with "
-            "another out="
+            f"{root}: every checkpoint is damaged ({counted(len(saved), 'checkpoint')}); the last: {fault_of(saved[-1])}. "
+            "Start anew with another out="
         )
     return None
 
