@@ -17,7 +17,7 @@ from stand_ins.batch_steps import Table, drifted, lengths_of, random_batch, rewa
 
 MakeModule = Callable[[str], str]
 
-TOKEN_LEVEL = ("deepsearch", "entropy_advantage", "ppo", "prl", "ucas")
+TOKEN_LEVEL = ("deepsearch", "empg", "entropy_advantage", "ppo", "prl", "ucas")
 FROM_VERDICTS = ("pacs", "real")
 OTHERS = [name for name in plugins.names("methods") if name not in (*TOKEN_LEVEL, *FROM_VERDICTS, "progrpo")]
 
