@@ -23,6 +23,7 @@ from progrpo.train import checkpoint, loop
 from progrpo.train.bundles import Bundles
 from progrpo.train.trainer import Trainer
 from stand_ins import every_method
+from stand_ins.needs import need
 from stand_ins.runs import run, token_rows
 
 Make = Callable[..., dict[str, Any]]
@@ -321,7 +322,7 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_run_is_equal_to_the_last_bit(kind: str, settings: Make) -> None:
     if kind == "lora":
-        pytest.importorskip("peft", reason="peft is missing: pip install peft")
+        need("peft")
     data = settings(steps=4, batch=BATCH, checkpoint={"every": 2}, evaluate={"every": 0})
     of_model = {
         key: KINDS[kind][key]
