@@ -64,6 +64,12 @@ class TerminatedError(ProgrpoError, InterruptedError):
     exit_code = 143
 
 
+class AlarmError(ProgrpoError, RuntimeError):
+    """An alarm that `alarms.stop` names ended a run; its last step has a checkpoint."""
+
+    exit_code = 4
+
+
 class StopTraining(Exception):  # noqa: N818 - no error: a callback ends the run
     """Raised by a callback: the run ends after the rollout it is in, with a checkpoint; the message says why."""
 

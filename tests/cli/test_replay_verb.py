@@ -27,6 +27,7 @@ def path(tiny_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFact
         "batch": {"prompts": 4, "group": 4, "micro_tokens": 128},
         "evaluate": {"every": 3, "n": 2},
         "checkpoint": {"every": 1, "keep": 1},
+        "alarms": {"watch": False},
     }
     return run(data)
 

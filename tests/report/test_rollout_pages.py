@@ -32,6 +32,7 @@ def path(tiny_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFact
         "sampling": {"max_new_tokens": 10},
         "batch": {"prompts": 4, "group": 4, "minibatch_prompts": 2, "micro_tokens": 128},
         "checkpoint": {"every": 0},
+        "alarms": {"watch": False},
     }
     return run(data)
 

@@ -8,6 +8,7 @@ from progrpo.engines import Engine, hf
 from progrpo.engines.hf import Params
 calls = []
 class Noting(Engine):
+    checks_weights = True
     def __init__(self, inner):
         self.inner, self.capabilities = inner, inner.capabilities
     def update_weights(self, tensors, version):

@@ -89,17 +89,16 @@ def test_a_mask_takes_out_what_it_masks(settings: Make, apart: Any) -> None:
 def test_a_wide_gap_is_said_and_ends_the_run_if_asked(
     settings: Make, apart: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    data = settings(engine=apart(-0.3), steps=1, **ONE)
+    data = settings(engine=apart(-0.4), steps=1, **ONE)
     with caplog.at_level(logging.WARNING):
         rows(data)
-    assert (
-        "step 1: the sampler's log-probs are 0.3 nats from the trainer's on average, above off_policy.gap=0.1"
-        in caplog.text
-    )
-    with pytest.raises(EngineError, match="0.3 nats .* nothing was learnt from this rollout"):
+    said = "step 1: alarm sampler_gap: the sampler's log-probs are 0.4 nats from the trainer's at the 95th percentile"
+    assert said in caplog.text
+    with pytest.raises(EngineError, match="0.4 nats .* nothing was learnt from this rollout"):
         rows(data | {"out": str(tmp_path / "stopped"), "off_policy": {"stop": True}})
+    rows(data | {"out": str(tmp_path / "near"), "off_policy": {"stop": True, "gap": 0.5}})
     caplog.clear()
-    rows(data | {"out": str(tmp_path / "quiet"), "off_policy": {"gap": None}})
+    rows(data | {"out": str(tmp_path / "quiet"), "alarms": {"ignore": "sampler_gap"}})
     assert "nats from the trainer" not in caplog.text
 
 

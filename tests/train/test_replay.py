@@ -50,7 +50,7 @@ def made(
         if name not in runs:
             data = settings_into(tmp_path_factory.mktemp(name) / "run")
             changes = {"steps": 6, "batch": BATCH, "method": METHODS[name], "checkpoint": {"every": 2, "keep": 9}}
-            runs[name] = run(data | changes | {"evaluate": {"every": 6, "n": 4}})
+            runs[name] = run(data | changes | {"evaluate": {"every": 6, "n": 4}, "alarms": {"watch": False}})
         return runs[name]
 
     return make
@@ -239,7 +239,7 @@ def test_what_an_alarm_names_is_kept(settings: Make, monkeypatch: pytest.MonkeyP
         return record(trainer, step, *rest)
 
     monkeypatch.setattr(loop, "record_rollout", alarmed)
-    quiet = {"checkpoint": {"every": 0}, "evaluate": {"every": 0}, "steps": 4}
+    quiet = {"checkpoint": {"every": 0}, "evaluate": {"every": 0}, "steps": 4, "alarms": {"watch": False}}
     path = run(settings(**quiet))
     assert said == [True, False, True, False]
     why = {step: read_bundle(one).header["kept_for"] for step, one in bundle_paths(path).items()}

@@ -11,6 +11,7 @@ from progrpo.api.evaluate import Evaluations
 from progrpo.api.run import TrainingRun
 from progrpo.errors import ConfigError
 from progrpo.files import finite_or_none, make_folder, write_whole
+from progrpo.report.alarms import raised
 from progrpo.report.comparison.results import not_compared, summarise
 from progrpo.report.paper.tables import write_tables
 from progrpo.report.read import Run, load_runs
@@ -31,6 +32,7 @@ class Comparison:
             same ones), at the last step that both were evaluated at; "mean", "low", "high", "step", "problems", and those
             over seeds.
         benchmarks: a row per benchmark, run and measure of what `evaluate` made; "mean", "low", "high", and those over seeds.
+        alarms: a row per alarm of a run, or of one of its seeds: "run", "alarm", the "step" it began at, "until" which, "text".
         notes: what was left out of the comparison, and why.
         page: the HTML page; None where none was asked for.
     """
@@ -40,12 +42,14 @@ class Comparison:
         held_out: pd.DataFrame,
         differences: pd.DataFrame,
         benchmarks: pd.DataFrame,
+        alarms: pd.DataFrame,
         notes: Sequence[str],
         page: Path | None,
     ) -> None:
         self.held_out = held_out
         self.differences = differences
         self.benchmarks = benchmarks
+        self.alarms = alarms
         self.notes = tuple(notes)
         self.page = page
 
@@ -53,7 +57,7 @@ class Comparison:
         """Everything as plain values."""
         tables = {
             name: finite_or_none(getattr(self, name).to_dict("records"))
-            for name in ("held_out", "differences", "benchmarks")
+            for name in ("held_out", "differences", "benchmarks", "alarms")
         }
         return {**tables, "notes": list(self.notes), "page": None if self.page is None else str(self.page)}
 
@@ -112,7 +116,11 @@ def compare(runs: Sequence[str | Path | TrainingRun | Evaluations], *, out: str 
         for key in (measure.key for measure in benchmark.measures)
     ]
     notes = [*tables.left_out, *not_compared(loaded, summary)]
-    return Comparison(_frame(held_out), _frame(differences), _frame(benchmarks), notes, page)
+    alarms = [
+        {"run": one.name, "alarm": one.alarm, "step": one.step, "until": one.until, "text": one.text}
+        for one in raised(loaded)
+    ]
+    return Comparison(_frame(held_out), _frame(differences), _frame(benchmarks), _frame(alarms), notes, page)
 
 
 def _least_seeds(runs: Sequence[Run], run: int) -> int:

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from progrpo import schema
 from progrpo.api.patience import Patience
@@ -28,13 +29,15 @@ class TrainingProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bar = Progress(
-            TextColumn("{task.description:<8}"),
+            TextColumn("{task.description:<8}", table_column=Column(no_wrap=True)),
             BarColumn(bar_width=8),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+            TextColumn("left", table_column=Column(no_wrap=True)),
+            # Takes what the others leave: a narrow terminal loses the last of the numbers, not the count or the time.
+            TextColumn("{task.fields[numbers]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
             console=console,
+            expand=True,
             disable=not console.is_terminal,
         )
         self._task: Any = None

@@ -16,6 +16,7 @@ from progrpo.cli.output import Checkpoint, Json, Quiet, examples
 from progrpo.cli.push import push
 from progrpo.cli.replay import replay
 from progrpo.cli.score import score
+from progrpo.cli.watch import EXAMPLES, watch
 from progrpo.files import to_json
 from progrpo.processes import require_alone
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit status: 0 done, 1 a plan that would stop or a replay that differs, 2 something given must be changed, 3 broke "
-    "off and can go on, 130 and 143 interrupted and terminated.",
+    "off and can go on, 4 an alarm ended a run, 130 and 143 interrupted and terminated.",
 )
 
 
@@ -243,6 +244,7 @@ def report(
     run_report(run)
 
 
+app.command(epilog=EXAMPLES)(watch)
 app.command(
     epilog=examples(
         "progrpo push runs/math me/qwen-math --dry-run",

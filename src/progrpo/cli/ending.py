@@ -21,6 +21,7 @@ EXIT_STATUSES = {
     "raises",
     3: "a run broke off for what happened meanwhile, and can go on with `--resume` once that is mended: a full disk, numbers "
     "that are not finite, a verifier that fails too often",
+    4: "an alarm of `alarms.stop` ended a training run, whose last step has a checkpoint",
     130: "Ctrl-C",
     143: "SIGTERM, as Slurm sends it: a training run has written a checkpoint of its last step",
 }

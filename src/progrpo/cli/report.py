@@ -12,6 +12,7 @@ from progrpo import schema
 from progrpo.cli import output
 from progrpo.errors import ConfigError, RunDirectoryError
 from progrpo.files import make_folder, write_whole
+from progrpo.report.alarms import raised
 from progrpo.report.comparison.benchmarks import Benchmark
 from progrpo.report.comparison.headlines import headlines
 from progrpo.report.comparison.results import Paired, Summary, not_compared, summarise
@@ -66,6 +67,8 @@ def run_compare(runs: Sequence[Path], out: Path) -> None:
     evaluated = any(run.evaluations or run.benchmarks for run in loaded)
     for one in () if not evaluated else headlines(loaded, summary, report_tables.benchmarks):
         console.print(f"{loaded[one.run].name}: {one.text}", markup=False)
+    for alarm in raised(loaded):
+        console.print(f"{alarm.name}: alarm {alarm.alarm}, {alarm.steps}: {alarm.text}", markup=False)
     for table in (*tables(loaded, summary), *benchmark_tables(loaded, report_tables.benchmarks)):
         console.print(table)
     beside = out.resolve().with_name(f"{out.stem}-tables")

@@ -144,10 +144,12 @@ class Engine(ABC):
 
     Attributes:
         capabilities: of this instance. version: optimiser steps behind the weights that sample.
+        checks_weights: `update_weights` itself makes sure that the weights arrived; training else asks a probe.
     """
 
     capabilities: Capabilities
     version: int = 0
+    checks_weights: bool = False
 
     @abstractmethod
     def generate(

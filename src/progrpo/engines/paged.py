@@ -87,6 +87,8 @@ def make(model: LanguageModel, params: Params) -> "PagedEngine":
 
 
 class PagedEngine(Engine):
+    checks_weights = True  # they are the trained ones
+
     def __init__(self, model: LanguageModel, params: Params) -> None:
         self._model = model
         self._params = params

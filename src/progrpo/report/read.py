@@ -43,6 +43,8 @@ class Run:
     """Why an evaluation cannot be used, in words, by its name."""
     rollouts: Mapping[int, Path]
     """Files of completions by step, ascending."""
+    alarms: tuple[Row, ...] | None = None
+    """What alarms began and ended, by step; None of a run that watched for none. Of several seeds see `members`."""
     seeds: tuple["Run", ...] = ()
     """The runs that it stands for, one a seed (see `progrpo.report.seeds`); empty of a run by itself."""
 
@@ -134,7 +136,7 @@ def last_shared_evaluation(runs: Sequence[Run]) -> int | None:
 
 
 def _load(path: Path, name: str, config: Mapping[str, Any], steps: Mapping[int, Path]) -> Run:
-    environment, metrics = path / "environment.json", path / "metrics.jsonl"
+    environment, metrics, alarms = (path / file for file in ("environment.json", "metrics.jsonl", "alarms.jsonl"))
     evaluated = dict(benchmarks(path / "evaluations"))
     return Run(
         name=name,
@@ -146,6 +148,7 @@ def _load(path: Path, name: str, config: Mapping[str, Any], steps: Mapping[int, 
         benchmarks={key: one for key, one in evaluated.items() if isinstance(one, Evaluation)},
         left_out={key: why for key, why in evaluated.items() if isinstance(why, str)},
         rollouts=_files_by_step(path / "rollouts"),
+        alarms=tuple(read_jsonl(alarms)) if alarms.is_file() else None,
     )
 
 

@@ -76,6 +76,26 @@ METRICS = (
         rollout=True,
     ),
     Quantity(
+        key="rollout/repeated",
+        label="Ending in a repetition",
+        unit="%",
+        percent=True,
+        better="lower",
+        meaning="share of completions whose end is a stretch of at most 64 tokens that stands four times in a row, over 24 "
+        "tokens at least (`train/sameness.py`)",
+        rollout=True,
+    ),
+    Quantity(
+        key="rollout/duplicates",
+        label="Duplicates",
+        unit="%",
+        percent=True,
+        better="lower",
+        meaning="sum over groups of (G - distinct completions) / sum over groups of (G - 1), token for token: 0 where all "
+        "differ, 1 where each group says one thing",
+        rollout=True,
+    ),
+    Quantity(
         key="rollout/left_out",
         label="Left out of the loss",
         unit="%",

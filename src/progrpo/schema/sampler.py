@@ -13,6 +13,15 @@ METRICS = (
         "kept where the trainer scores",
     ),
     Quantity(
+        key="sampler/unchanged",
+        label="Syncs that changed nothing",
+        unit="fraction",
+        digits=2,
+        better="lower",
+        meaning="share of the processes whose engine gives a probe the same log-probs to the last bit after a sync as before "
+        "it; logged of engines that do not make sure themselves that the weights arrived, after steps with a gradient",
+    ),
+    Quantity(
         key="off_policy/weight",
         label="Importance weight of the sampler",
         unit="ratio",

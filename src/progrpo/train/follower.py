@@ -1,6 +1,6 @@
 """The run directory as the processes see it that do not write it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -67,6 +67,9 @@ class FollowedRun(RunDirectory):
     def write_metrics(self, step: int, metrics: Mapping[str, WeightedMean | float]) -> dict[str, Any]:
         """The row as the main process writes it."""
         return as_row(step, metrics)
+
+    def write_alarms(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Nothing: the main process does it."""
 
     def track_samples(self, step: int, rows: Callable[[], Iterable[Mapping[str, Any]]]) -> None:
         """Nothing: the main process does it."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from progrpo.errors import EngineError, StopTraining, TerminatedError
+from progrpo.errors import AlarmError, EngineError, StopTraining, TerminatedError
 from progrpo.train import checkpoint
 from progrpo.train.clock import Clock
 from progrpo.train.stopping import Interrupted, StopSignal
@@ -27,12 +27,14 @@ class Keeper:
         """Whether the run is over before its last step: a listener said so (`StopTraining`), or `early_stopping` does."""
         if self.ended:
             logger.warning("the run is over since step %d: %s", trainer.done, trainer.watch.ended)
+        self._require_no_alarm(trainer.done)
 
     def after(self, done: int) -> None:
         """Write a checkpoint of `done` optimiser steps if one is due, or the run ends here.
 
         Raises:
             TerminatedError: SIGTERM came meanwhile, and there are steps left; they have their checkpoint.
+            AlarmError: an alarm of `alarms.stop` is raised, likewise.
         """
         every, steps = self._trainer.settings.checkpoint.every, self._trainer.settings.steps
         best = self._trainer.watch.best
@@ -41,13 +43,14 @@ class Keeper:
             self._save(done)
         with self._clock.phase("write"):
             self._trainer.bundles.end(self._trainer.policy)
+        self._require_no_alarm(done)
         # Under several processes SIGTERM may have come to one before the others.
         if any(self._trainer.parallel.processes.gather(self._stop.requested)) and done < steps:
             self._end(done)
 
     def _told_to_stop(self, done: int) -> bool:
         """Whether a listener, or early stopping, ends the run at the end of this rollout."""
-        why = self._trainer.watch.ended
+        why = self._trainer.watch.ended or self._trainer.alarms.ended
         try:
             self._trainer.listen("rollout", {"done": done})
         except StopTraining as stop:
@@ -111,6 +114,14 @@ class Keeper:
             self._save(done)
         safe = f"step {done} has its checkpoint: go on with --resume" if done else "no step was made"
         return EngineError(f"{error}; {safe}")
+
+    def _require_no_alarm(self, done: int) -> None:
+        why = self._trainer.alarms.ended
+        if why and done < self._trainer.settings.steps:
+            raise AlarmError(
+                f"the run ends after step {done}, which has its checkpoint: {why}. It goes on with --resume once the alarm is "
+                "left out of alarms.stop, or its threshold is another"
+            )
 
     def _end(self, done: int) -> None:
         if self._saved < done:

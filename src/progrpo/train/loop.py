@@ -1,6 +1,5 @@
 """The whole of Algorithm 1: sample, verify, weigh, update."""
 
-import logging
 from contextlib import closing
 from functools import partial
 
@@ -12,7 +11,7 @@ from progrpo.train.evaluation import evaluate
 from progrpo.train.keeper import Keeper
 from progrpo.train.profile import Profiler
 from progrpo.train.record import RunDirectory
-from progrpo.train.rollout_record import record_rollout
+from progrpo.train.rollout_record import record_rollout, write_step
 from progrpo.train.rows import make_rows
 from progrpo.train.sampling import Rollouts
 from progrpo.train.scoring import policy_batch
@@ -22,8 +21,6 @@ from progrpo.train.step_on import step_on
 from progrpo.train.token_counts import TokenCounts
 from progrpo.train.trainer import Listener, Trainer
 from progrpo.types import WeightedMean
-
-logger = logging.getLogger(__name__)
 
 
 def train(
@@ -54,7 +51,7 @@ def train(
                 with keeper.until_stopped(done):
                     metrics = evaluate(trainer, done, clock)
                 if metrics:
-                    listen("step", run.write_metrics(done, metrics | clock.take()))
+                    listen("step", write_step(trainer, done, metrics | clock.take()))
             while done < settings.steps and not keeper.ended:
                 with profiler.rollout(done + 1):
                     done = rollout_and_update(trainer, done, clock, keeper, rollouts)
@@ -111,23 +108,15 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock, keeper: Keeper
             key: value for key, value in of_rollout.items() if part == 0 or not key.startswith("tokens/")
         }
         metrics.update(of_step)
-        if idle := trainer.alarms.nothing_to_learn(of_step["policy/trained_share"].total == 0):
-            logger.warning(
-                "step %d: %s; those right after it are counted by policy/trained_share alone", done + 1, idle
-            )
         done += 1
         if part == per_rollout - 1:
             # Whatever is sampled from here on, is sampled from the policy as it is now.
             try:
                 with keeper.rescued(done):
-                    rollouts.settle(clock)
-                    with clock.phase("sync"):
-                        trainer.sync(done)
+                    metrics |= rollouts.sync(done, clock, trained=of_step["policy/grad_norm"].total > 0)
                     metrics |= evaluate(trainer, done, clock)
             except EngineError:
-                trainer.run.write_metrics(done, metrics | clock.take())  # the step is made
+                write_step(trainer, done, metrics | clock.take())  # the step is made
                 raise
-        row = trainer.run.write_metrics(done, metrics | clock.take())
-        trainer.bundles.logged(row)
-        trainer.listen("step", row)
+        trainer.listen("step", write_step(trainer, done, metrics | clock.take()))
     return done

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from progrpo.algo.confidence import sequence_confidence
 from progrpo.methods import Advantages
+from progrpo.train.sameness import sameness_metrics
 from progrpo.train.stream import SOURCE
 from progrpo.types import STATUSES, Group, ProblemResult, RolloutBatch, Verdict, WeightedMean
 
@@ -47,6 +48,7 @@ def rollout_metrics(
         "rollout/zero_std_groups": WeightedMean(float((all_correct | all_incorrect).sum()), problems),
         "rollout/all_correct_groups": WeightedMean(float(all_correct.sum()), problems),
         "rollout/all_incorrect_groups": WeightedMean(float(all_incorrect.sum()), problems),
+        **sameness_metrics(groups),
         "rollout/advantage_abs": _mean(advantages.values.abs()),
         **_reward_parts(judged),
         **{f"verdict/{status}": WeightedMean(statuses[status], sequences) for status in STATUSES},

@@ -1,6 +1,5 @@
 """A sampler that is not quite the policy: how far apart they are, when that is too far, and importance weights for it."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -14,8 +13,6 @@ from progrpo.methods import Method
 from progrpo.settings import Settings
 from progrpo.train.sampler_gap import SamplerGap
 from progrpo.types import Group, RolloutBatch, WeightedMean
-
-logger = logging.getLogger(__name__)
 
 
 class OffPolicySettings(Settings):
@@ -32,10 +29,10 @@ class OffPolicySettings(Settings):
     floor: float = Field(0.0, ge=0)
     """Smallest weight."""
     gap: float | None = Field(0.1, gt=0)
-    """Mean abs(log p of the trainer - log p of the sampler) of a rollout, in nats, above which the run says so and why that may
-    be; None never does. Known only where the trainer scores, too."""
+    """Mean abs(log p of the trainer - log p of the sampler) of a rollout, in nats, above which `stop` ends the run; None never
+    does. Known only where the trainer scores, too. (What is said of a gap: `alarms.sampler_gap`.)"""
     stop: bool = False
-    """End the run there, with a checkpoint, before anything is learnt from that rollout."""
+    """End the run at such a gap, with a checkpoint, before anything is learnt from that rollout."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "OffPolicySettings":
@@ -109,33 +106,24 @@ def off_policy_metrics(
     }
 
 
-def hear_gap(batch: RolloutBatch, settings: OffPolicySettings, step: int, *, stale: bool) -> None:
-    """Say aloud that the sampler is too far from the trainer, and why that may be.
+def require_close(batch: RolloutBatch, settings: OffPolicySettings, step: int) -> None:
+    """Hold the sampler against the trainer, where `off_policy.stop` asks for it.
 
     Args:
         batch: with the trainer's old log-probs and the sampler's. step: that the rollout is for.
-        stale: whether an older policy sampled, so that a gap is expected.
 
     Raises:
-        EngineError: it is, and `off_policy.stop` ends the run there.
+        EngineError: they are too far apart.
     """
-    if settings.gap is None or batch.sampler_logprobs is None:
+    if not settings.stop or settings.gap is None or batch.sampler_logprobs is None:
         return
     gap = SamplerGap()
     gap.add(batch.old_logprobs, batch.sampler_logprobs, batch.mask)
     mean = gap.metrics().get("sampler/gap", WeightedMean(0.0, 1)).value or 0.0
     if mean <= settings.gap:  # nan is above
         return
-    why = (
-        "an older policy sampled it (rollout.ahead=1), and the policy moves fast: lower optim.lr, or set rollout.ahead=0"
-        if stale
-        else "another number format (model.precision against the engine's dtype), weights that did not arrive, a temperature "
-        "or a truncation (top_p, top_k) that one of the two leaves out, or another way of computing (attention, chunk sizes)"
-    )
-    text = (
+    raise EngineError(
         f"step {step}: the sampler's log-probs are {mean:.3g} nats from the trainer's on average, above "
-        f"off_policy.gap={settings.gap:g}: {why}"
+        f"off_policy.gap={settings.gap:g}. The run ends as off_policy.stop says; nothing was learnt from this rollout. Why "
+        "that may be: docs/alarms.md, sampler_gap"
     )
-    if settings.stop:
-        raise EngineError(f"{text}. The run ends as off_policy.stop says; nothing was learnt from this rollout")
-    logger.warning("%s. off_policy.level=token weighs it; off_policy.stop=true ends the run", text)

@@ -3,6 +3,7 @@
 config.yaml         the resolved settings
 environment.json    versions, device, threads, command, git commit, a number of the run's own, and the steps that `epochs` make
 metrics.jsonl       one object per optimiser step; step 0 holds the first evaluation
+alarms.jsonl        what alarms began or ended at which step: see progrpo.train.alarms
 excluded.jsonl      problems left out because their own gold answer does not verify, with place and reason
 pass_rates.jsonl    of each training problem before training, where `data` asks for it: see difficulty.py
 rollouts/           step-NNNNNN.jsonl, one row per completion, named after the first step they feed
@@ -41,17 +42,17 @@ from progrpo.types import WeightedMean
 
 logger = logging.getLogger(__name__)
 
+_ALARMS = "alarms.jsonl"
 _EXCLUDED = "excluded.jsonl"
 _PASS_RATES = "pass_rates.jsonl"
-MAY_DIFFER = frozenset({"steps", "epochs", "record", "checkpoint", "early_stopping", "verify", "parallel"})
+MAY_DIFFER = frozenset({"steps", "epochs", "record", "checkpoint", "early_stopping", "alarms", "verify", "parallel"})
 """Settings that may change between a run and its resumption: none of them touches a step already made (`steps`
 and `epochs` only where the learning rate does not depend on it)."""
-
 
 PROBLEMS = "problems"
 """The folder of a run's own problems, where they were given as rows; written before the run begins."""
 _FOLDERS = ("rollouts", BUNDLES, "evaluations", "checkpoints")
-_OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", _EXCLUDED, _PASS_RATES, ".lock")
+_OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", _ALARMS, _EXCLUDED, _PASS_RATES, ".lock")
 
 
 class RunDirectory:
@@ -104,6 +105,7 @@ class RunDirectory:
             started = environment(settings.model.device, settings.seed) | {"problems": problems, "id": identity}
             started |= {} if settings.epochs is None else {"steps": settings.steps}
             write_whole(path / "environment.json", to_json(started, indent=1))
+            write_whole(path / _ALARMS, "")
             write_whole(path / _EXCLUDED, "".join(to_json(row) + "\n" for row in excluded))
             if pass_rates is not None:
                 write_whole(path / _PASS_RATES, "".join(to_json(row) + "\n" for row in pass_rates))
@@ -148,9 +150,9 @@ class RunDirectory:
         path = self.path / _EXCLUDED
         return list(read_jsonl(path)) if path.exists() else None
 
-    def metrics(self, until: int) -> list[Mapping[str, Any]]:
-        """The rows of metrics.jsonl up to a step."""
-        path = self.path / "metrics.jsonl"
+    def metrics(self, until: int, name: str = "metrics.jsonl") -> list[Mapping[str, Any]]:
+        """The rows of metrics.jsonl, or of another file with a "step" in each row, up to a step."""
+        path = self.path / name
         return [row for row in read_jsonl(path) if row["step"] <= until] if path.exists() else []
 
     def pass_rates(self) -> list[Mapping[str, Any]]:
@@ -167,8 +169,8 @@ class RunDirectory:
         return list(read_jsonl(path))
 
     def _rewind(self, step: int) -> None:
-        kept = "".join(to_json(row) + "\n" for row in self.metrics(until=step))
-        write_whole(self.path / "metrics.jsonl", kept)
+        for name in ("metrics.jsonl", _ALARMS):
+            write_whole(self.path / name, "".join(to_json(row) + "\n" for row in self.metrics(step, name)))
         for first, bundle in bundle_paths(self.path).items():
             if first > step:
                 bundle.unlink()
@@ -193,6 +195,11 @@ class RunDirectory:
         if self._trackers is not None:
             self._trackers.log(row)
         return row
+
+    def write_alarms(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Append what alarms began or ended, a row each."""
+        if events:
+            append(self.path / _ALARMS, "".join(to_json(event) + "\n" for event in events))
 
     def track_samples(self, step: int, rows: Callable[[], Iterable[Mapping[str, Any]]]) -> None:
         """Send completions of the rollout that feeds from `step` on to the trackers; `rows` is asked where there are any."""
@@ -333,7 +340,7 @@ def require_free(path: Path) -> None:
 
 def _is_fresh(path: Path) -> bool:
     """Whether a directory holds nothing but what a run killed in its first moments leaves behind."""
-    known = {*_FOLDERS, PROBLEMS, "environment.json", _EXCLUDED, _PASS_RATES}
+    known = {*_FOLDERS, PROBLEMS, "environment.json", _ALARMS, _EXCLUDED, _PASS_RATES}
     if not path.is_dir():
         return False
     entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]

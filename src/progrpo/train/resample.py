@@ -16,7 +16,7 @@ from progrpo.rollout.bundle import Bundle
 from progrpo.rollout.gold import without
 from progrpo.rollout.verify import Verifier
 from progrpo.train import difficulty
-from progrpo.train.alarms import Alarms
+from progrpo.train.alarms.watching import Alarms
 from progrpo.train.bundles import Bundles
 from progrpo.train.follower import FollowedRun
 from progrpo.train.parallel import sync
@@ -86,7 +86,7 @@ def draw_again(replaying: Replaying, bundle: Bundle, run: Path) -> list[DrawnAga
                 test=(),
                 benchmarks=(),
                 watch=Watch(settings),
-                alarms=Alarms(replaying.method.alarms),
+                alarms=Alarms(replaying.settings.alarms, replaying.method.alarms),
                 bundles=Bundles(settings, followed, done=done),
                 done=done,
                 listen=lambda event, data: None,

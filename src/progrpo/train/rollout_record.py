@@ -1,7 +1,8 @@
-"""What is kept of a rollout: its metrics, the alarms they raise, and a row per completion."""
+"""What is kept of a rollout and of a step: metrics, the alarms they raise, and a row per completion."""
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from progrpo.methods import Advantages
 from progrpo.train.clock import Clock
@@ -23,7 +24,7 @@ def record_rollout(
     of_sampling: dict[str, WeightedMean],
     clock: Clock,
 ) -> dict[str, WeightedMean]:
-    """Say aloud what the alarms have to say, write the completions where the settings ask for it; the rollout's metrics.
+    """Write the completions where the settings ask for it; the rollout's metrics.
 
     Args:
         step: the first optimiser step that the rollout feeds. of_sampling: metrics of how it was sampled.
@@ -40,8 +41,6 @@ def record_rollout(
             metrics = {key: _nothing(key, value, of_sampling) for key, value in metrics.items()}
         if not trainer.engine_scores:
             metrics |= off_policy_metrics(batch, groups, trainer.settings.off_policy, step - 1)
-    for text in trainer.alarms.hear(metrics):
-        logger.warning("step %d: %s", step, text)
     record = trainer.settings.record
     with clock.phase("write"):
         number = (step - 1) // trainer.settings.batch.steps_per_rollout
@@ -50,6 +49,21 @@ def record_rollout(
         if record.samples_every and number % record.samples_every == 0:
             trainer.run.track_samples(step, lambda: rollout_rows(groups, advantages, confidence=confidence))
     return metrics
+
+
+def write_step(trainer: Trainer, step: int, metrics: Mapping[str, WeightedMean | float]) -> dict[str, Any]:
+    """Write the row of a step, and what alarms begin or end with it: each is said once, aloud, and has the bundle kept of the
+    rollout that it begins with. The row."""
+    row = trainer.run.write_metrics(step, metrics)
+    trainer.bundles.logged(row)
+    events = trainer.alarms.hear(row)
+    trainer.run.write_alarms([event._asdict() for event in events])
+    for event in events:
+        logger.warning("step %d: alarm %s: %s", step, event.alarm, event.text)
+        if event.begins:
+            trainer.bundles.keep(step, f"alarm: {event.alarm}")
+        trainer.listen("alarm", event._asdict())
+    return row
 
 
 def _nothing(key: str, value: WeightedMean, of_sampling: Mapping[str, WeightedMean]) -> WeightedMean:

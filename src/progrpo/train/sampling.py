@@ -14,6 +14,7 @@ from progrpo.rollout.generate import Rollout, completion_seeds, run_rollout
 from progrpo.seeds import derive_seed
 from progrpo.train.clock import Clock
 from progrpo.train.rollout_record import keeps_tokens
+from progrpo.train.sync_probe import SyncProbe
 from progrpo.train.trainer import Trainer
 from progrpo.types import Completion, Group, TokenTemperatures, WeightedMean
 
@@ -28,6 +29,7 @@ class Rollouts:
     def __init__(self, trainer: Trainer) -> None:
         self._trainer, self._ahead = trainer, trainer.settings.rollout.ahead
         self._next: tuple[int, Future[Sampled]] | None = None
+        self._probe = SyncProbe(trainer.engine, trainer.model, trainer.parallel.processes)
 
     def take(self, done: int, clock: Clock) -> Sampled:
         """The rollout that step `done` + 1 begins with; the one after it is begun meanwhile.
@@ -35,6 +37,7 @@ class Rollouts:
         Raises:
             Whatever sampling it raised.
         """
+        self._probe.before_training()
         if not self._ahead:
             rollout, metrics = sample(self._trainer, done)
             for phase in ("generate", "verify", "verify_hidden", "gather"):
@@ -54,11 +57,19 @@ class Rollouts:
             self._next = after, self._begin(after)
         return rollout, metrics
 
-    def settle(self, clock: Clock) -> None:
-        """Wait until nothing is being sampled: weights may change then. A failure is raised by `take`."""
+    def sync(self, done: int, clock: Clock, *, trained: bool) -> dict[str, WeightedMean]:
+        """Bring the weights to the engine when nothing is being sampled any more; whether it took them, see `SyncProbe`.
+
+        Args:
+            trained: whether the last step had a gradient. Where it had none, the same weights are no news.
+        """
         if self._next is not None:
             with clock.phase("generate"):
-                self._next[1].exception()
+                self._next[1].exception()  # waits; a failure is raised by `take`
+        with clock.phase("sync"):
+            self._trainer.sync(done)
+            unchanged = self._probe.after_sync()
+        return unchanged if trained else {}
 
     def _begin(self, done: int) -> "Future[Sampled]":
         future: Future[Sampled] = Future()

@@ -11,7 +11,7 @@ from progrpo.methods.step import part_of_batch
 from progrpo.model.tokenizer import each_spelled
 from progrpo.train.answers import with_answers
 from progrpo.train.columns import column_mask
-from progrpo.train.off_policy import corrected, hear_gap
+from progrpo.train.off_policy import corrected, require_close
 from progrpo.train.policy import Policy
 from progrpo.train.reference import Reference
 from progrpo.train.rollout_batch import make_rollout_batch, within_mask
@@ -51,8 +51,7 @@ def policy_batch(
         everything = slice(0, len(groups))
         plain = make_rollout_batch(groups, frozenset(), failed)
         batch, counts = rescore(plain, rows, policy, method, problems=everything, budget=budget)
-        stale = any(completion.policy_version < done for group in groups for completion in group.completions)
-        hear_gap(batch, settings.off_policy, done + 1, stale=stale)
+        require_close(batch, settings.off_policy, done + 1)
         batch = corrected(batch, settings.off_policy)
     index, columns = torch.arange(len(batch.mask)), batch.mask.shape[1]
     if reference is not None:

@@ -22,6 +22,7 @@ from progrpo.settings import (
     read_overrides,
     read_yaml,
 )
+from progrpo.train.alarms.settings import AlarmSettings
 from progrpo.train.off_policy import OffPolicySettings
 from progrpo.train.parallel import ParallelSettings
 
@@ -248,6 +249,8 @@ class RunSettings(Settings):
     """What is kept to go on from."""
     early_stopping: EarlyStopping = EarlyStopping()
     """When a run ends before its last step."""
+    alarms: AlarmSettings = AlarmSettings()
+    """What is said aloud of a run that looks as those do that fail: docs/alarms.md."""
     record: RecordSettings = RecordSettings()
     """What is written down beside the metrics."""
 

@@ -28,7 +28,7 @@ from progrpo.rollout.gold import without
 from progrpo.rollout.verify import Verifier
 from progrpo.tasks import Task
 from progrpo.train import checkpoint, difficulty
-from progrpo.train.alarms import Alarms
+from progrpo.train.alarms.watching import Alarms
 from progrpo.train.benchmarks import bad_golds, plan_benchmarks, require_measurable, usable
 from progrpo.train.bundles import Bundles
 from progrpo.train.disk_space import predict, require_disk_space
@@ -81,6 +81,7 @@ def choose(settings: RunSettings) -> Chosen:
     if settings.evaluate.every:
         measures.load(settings.evaluate.measures)
     Watch(settings)
+    Alarms(settings.alarms, method.alarms)
     written_out = {
         key: type(choice)(**{**choice.model_dump(), **params.model_dump(mode="json")})
         for key, (choice, params) in {
@@ -152,6 +153,7 @@ def prepare(
         else:
             run.resume(settings, latest.step if latest else None)
         failing.pop_all()
+    logged = run.metrics(until=latest.step) if latest else []
     return Trainer(
         settings=settings,
         run=run,
@@ -167,8 +169,8 @@ def prepare(
         sources=tuple(chosen.task.sources),
         test=tuple(test),
         benchmarks=benchmarks,
-        watch=Watch(settings, run.metrics(until=latest.step) if latest else ()),
-        alarms=Alarms(method.alarms),
+        watch=Watch(settings, logged),
+        alarms=Alarms(settings.alarms, method.alarms, per_rollout=settings.batch.steps_per_rollout, rows=logged),
         bundles=Bundles(settings, run, done=latest.step if latest else 0),
         done=latest.step if latest else 0,
         listen=listen,
@@ -254,8 +256,7 @@ def _models(
         require_sampling_copy(one, parallel.mode, settings.engine.name, pick_device(model.device))
     trained, whole = load_to_shard(model, adapter=adapter)
     # Made like the one that is trained, which therefore must not be sharded yet.
-    asked = reference and not is_adapted(trained.model)
-    before = load_reference(settings.model, trained) if asked else None
+    before = load_reference(settings.model, trained) if reference and not is_adapted(trained.model) else None
     return trained, None if chosen.engine.own_weights else SamplingCopy(whole), before
 
 

@@ -9,7 +9,7 @@ from progrpo.evaluate.benchmark import BenchmarkPlan
 from progrpo.methods import Method
 from progrpo.model import LanguageModel
 from progrpo.rollout.verify import Verifier
-from progrpo.train.alarms import Alarms
+from progrpo.train.alarms.watching import Alarms
 from progrpo.train.bundles import Bundles
 from progrpo.train.old_logprobs import engine_scores
 from progrpo.train.parallel import Parallel, SamplingCopy, sync
@@ -22,9 +22,9 @@ from progrpo.train.watch import Watch
 from progrpo.types import Problem
 
 Listener = Callable[[str, Mapping[str, Any]], None]
-"""Called with "prepare", "check", "measure", "difficulty", "start", "phase", "sampled", "step", "evaluation", "benchmark",
-"rollout", "checkpoint" or "profile" and what belongs to it; at "rollout", the end of one with all its steps, it may raise
-`StopTraining`."""
+"""Called with "prepare", "check", "measure", "difficulty", "start", "phase", "sampled", "step", "alarm", "evaluation",
+"benchmark", "rollout", "checkpoint" or "profile" and what belongs to it; at "rollout", the end of one with all its steps, it
+may raise `StopTraining`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -45,6 +45,7 @@ def make(model: LanguageModel, params: Params) -> "HfEngine":
 
 class HfEngine(Engine):
     capabilities = Capabilities(samples_trained_weights=True, token_temperatures=True)
+    checks_weights = True  # they are the trained ones, or copies made by version
 
     def __init__(self, model: LanguageModel, params: Params) -> None:
         self._params = params

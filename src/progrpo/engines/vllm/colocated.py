@@ -37,6 +37,7 @@ class ColocatedEngine(Engine):
     """See `progrpo.engines.vllm`. Weights are sent at the first call of `generate` where nobody sent any before."""
 
     capabilities = OWN
+    checks_weights = True
 
     def __init__(self, model: LanguageModel, params: VllmParams) -> None:
         self._model = model

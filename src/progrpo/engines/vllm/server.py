@@ -29,6 +29,8 @@ _WIRE_TIMEOUT_S = 120.0
 class ServerEngine(Engine):
     """See `progrpo.engines.vllm`. Of several processes of a run the main one starts the server and sends weights."""
 
+    checks_weights = True
+
     capabilities = Capabilities(
         samples_trained_weights=False, entropies=False, entropy_gradients=False, prompt_logprobs=False, beside=True
     )

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from progrpo import schema
 from progrpo.measures.pass_at_k import powers_of_two
+from progrpo.report.alarms import raised
 from progrpo.report.comparison.benchmarks import Benchmark, shared_benchmarks
 from progrpo.report.comparison.results import largest_k, same_start
 from progrpo.report.drawing import (
@@ -211,6 +212,15 @@ def over_steps(runs: Sequence[Run], name: str, k: int, pages: RolloutPages = NO_
                 _link(axes, runs[index], key, pages)
         step_axis(axes)
         unit_axis(axes, one.unit)
+        for alarm in raised([runs[index] for index in shown]):
+            axes.plot(
+                alarm.step,
+                1.0,
+                marker="v",
+                color=run_colour(shown[alarm.run]),
+                transform=axes.get_xaxis_transform(),
+                clip_on=False,
+            )
         svg = to_svg(figure, name)
     caption = one.caption or prose("captions.jinja", name.replace("-", "_"), width=width, k=k, seeds=seeds)
     if lines and pages.links:

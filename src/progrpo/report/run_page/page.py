@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from progrpo import schema
 from progrpo.report import html, wording
+from progrpo.report.alarms import raised
 from progrpo.report.comparison.benchmarks import Benchmark, compare_benchmarks
 from progrpo.report.comparison.headlines import headlines, lead
 from progrpo.report.comparison.results import Summary, summarise
@@ -63,13 +64,19 @@ def make_tables(runs: Sequence[Run]) -> Tables:
 
 
 def make_page(
-    runs: Sequence[Run], *, title: str, report_tables: Tables | None = None, pages: RolloutPages = NO_PAGES
+    runs: Sequence[Run],
+    *,
+    title: str,
+    report_tables: Tables | None = None,
+    pages: RolloutPages = NO_PAGES,
+    live: str | None = None,
 ) -> str:
     """The page as text; the same runs give the same page, byte for byte.
 
     Args:
         report_tables: the tables of these runs' benchmarks, where the caller has them already.
         pages: of the rollouts of a single run, which its curves lead to.
+        live: the version of a page that a server renews while the runs go on (see `progrpo.report.live`).
     """
     report_tables = report_tables or make_tables(runs)
     # What the section of held-out results says is not said again among the benchmarks.
@@ -82,7 +89,8 @@ def make_page(
         first = [one for one in first if one in drawn]
     return html.render(
         "run_page/page.html",
-        scripts=("run_page/page.js", "run_page/disputes.js"),
+        scripts=("run_page/page.js", "run_page/disputes.js", *(() if live is None else ("run_page/live.js",))),
+        live=live,
         data=browsed,
         wording=wording,
         schema=schema,
@@ -104,6 +112,7 @@ def make_page(
         paper_figures=[one for one in of_paper if one not in first],
         figures=[one for one in drawn if one not in first],
         words=_words(summary, benchmarks),
+        alarms=raised(runs),
         cost_figures=cost_figures(runs),
         cost=cost_table(runs),
         finals=final_values(runs),
