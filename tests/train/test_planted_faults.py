@@ -82,12 +82,15 @@ def test_a_reward_that_pays_for_length(tmp_path: Path) -> None:
     assert told["length_blow_up"] <= 20
 
 
-@pytest.mark.parametrize(("column", "alarm"), [("count", "nothing_correct"), ("id", "verdict_failures")])
+@pytest.mark.parametrize(
+    ("column", "alarm"), [("count", "zero_std_groups"), ("year", "nothing_correct"), ("id", "verdict_failures")]
+)
 def test_a_mistyped_gold_column(tmp_path: Path, column: str, alarm: str) -> None:
-    """Of an answer that can be read and is another, and of one that cannot be read at all."""
+    """Of an answer that is another and met by chance now and then, of one that no completion meets, and of one that cannot be
+    read at all."""
     problems = tasks.load(Choice(**TASK)).problems("train")
     rows = [
-        {"id": one.id, "prompt": one.prompt, "target": one.answer, "count": "4", "info": dict(one.info)}
+        {"id": one.id, "prompt": one.prompt, "target": one.answer, "count": "4", "year": "2024", "info": dict(one.info)}
         for one in problems
     ]
     file = tmp_path / "problems.jsonl"
