@@ -1,15 +1,15 @@
 """Which shift keeps exploring, and at what cost? The study of docs/results.md.
 
-    python scripts/study.py scan long --seeds 3 --jobs 2
-    python scripts/study.py                                  # tables and pictures of what there is
+    python scripts/study.py scan confirm long robust --seeds 3 --jobs 2
+    python scripts/study.py                                                # tables and pictures of what there is
 
 Stages, each of which trains only what the results file does not have, and goes on where it was stopped:
     scan     every family of scripts/study_runs.py at four strengths, 150 on-policy steps
     confirm  each at the strength that the scan chose, likewise; for more seeds than the scan
     long     600 on-policy steps: without a shift, the paper's default, equilibrium, the forms free of scale at three
              strengths, and the others at the strength that the scan chose
-    robust   without a shift, and the three families that the scan puts first: four steps a rollout, groups
-             of 8, and a second game (recipes/study/grid_path.yaml)
+    robust   without a shift, the three families that the scan puts first, and the preset `balanced`: four steps a
+             rollout, groups of 8, and a second game (recipes/study/grid_path.yaml)
 
 Every run is recipes/demo/grpo.yaml with the family's method, 200 held-out problems x 32 samples and its own seed, on one
 thread, `--jobs` side by side. Of the 200 problems 50 choose the strengths (by the mean of Pass@1, 2, 4, ... 32), and 150 are
@@ -28,6 +28,8 @@ from study_pages import KS, Variant, chosen, draw_over_steps, draw_trade, in_set
 from study_runs import FAMILIES, ROOT, SETUPS, Job, Results, run_all
 
 STAGES = ("scan", "confirm", "long", "robust")
+BALANCED = Variant("log_c", 0.6)
+"""The preset of that name."""
 SCANNED = tuple(name for name, family in FAMILIES.items() if family.strengths != (None,))
 PLAIN = tuple(name for name, family in FAMILIES.items() if family.strengths == (None,))
 
@@ -50,6 +52,8 @@ def jobs_of(stage: str, results: Results, seeds: Sequence[int]) -> list[Job]:
         return _jobs("on_policy", [*fixed, *more], seeds, 600)
     best = sorted(SCANNED, key=lambda family: -_level(results, family))[:3]
     variants = [Variant("dapo", None), *(Variant(family, chosen(results, family, range(3))) for family in best)]
+    if BALANCED not in variants:
+        variants.append(BALANCED)
     return [
         job for setup in SETUPS if setup != "on_policy" for job in _jobs(setup, variants, seeds, SETUPS[setup].unit)
     ]

@@ -58,7 +58,7 @@ _AMONG_CORRECT = "spread: group_std, baseline: correct_mean, apply_to: correct, 
 FAMILIES = {
     "grpo": Family("{name: grpo}", (None,), (None,), "GRPO"),
     "dapo": Family("{name: dapo}", (None,), (None,), "DAPO's loss (alpha 0)"),
-    "paper": Family("{name: progrpo, alpha: {strength}}", (0.1, 0.3, 1.0, 3.0), (0.3,), "ProGRPO, paper's default"),
+    "paper": Family("{name: progrpo, alpha: {strength}}", (0.1, 0.3, 1.0, 3.0), (0.3,), "ProGRPO, paper's form"),
     "equilibrium": Family(
         "{name: progrpo, preset: equilibrium, alpha: {strength}}", (0.5, 1.0, 2.0, 3.0), (1.0,), "equilibrium"
     ),
