@@ -111,7 +111,10 @@ def test_every_stage_trains_each_variant_once_a_seed(tmp_path: Path) -> None:
     }
     robust = jobs_of("robust", results, [0])
     assert {job.setup for job in robust} == set(SETUPS) - {"on_policy"}
-    assert len(robust) == 4 * len({job.setup for job in robust})
+    # Without a shift, the three families that come first among equals (paper, equilibrium, ucpo), and `balanced`.
+    assert len(robust) == 5 * len({job.setup for job in robust})
+    best = results_of(tmp_path, *rows, *(row("log_c", 0.6, seed, choose=0.9, table=0.5) for seed in range(3)))
+    assert len(jobs_of("robust", best, [0])) == 4 * len({job.setup for job in robust})  # it is one of the three
     for jobs in (scan, long, robust):
         assert len({job.name for job in jobs}) == len(jobs)
 
