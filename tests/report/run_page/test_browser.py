@@ -1,7 +1,6 @@
 """The page in a browser."""
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -19,28 +18,9 @@ from made_up_runs import (
 from progrpo.report.read import load_runs
 from progrpo.report.run_page.page import make_page
 from progrpo.report.seeds import pool_seeds
-
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--virtual-time-budget=2000",
-    "--dump-dom",
-]
+from stand_ins.browser import dom
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("chromium")]
-
-
-def dom(page: str, folder: Path, *flags: str) -> str:
-    file = folder / "page.html"
-    file.write_text(page, encoding="utf-8")
-    command = ["chromium", *FLAGS, *flags, f"--user-data-dir={folder / 'profile'}", file.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
 def test_script_fills_the_browser_of_completions(make_run: MakeRun, tmp_path: Path) -> None:

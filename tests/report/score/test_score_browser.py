@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from made_up_runs import HOSTILE
-from test_browser import dom
 from test_score_page import EMBEDDED, page_of
 
+from stand_ins.browser import dom
 from stand_ins.rollouts import group
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("chromium")]
