@@ -136,7 +136,11 @@ def run(folder: Path, name: str, *overrides: str, timeout_s: float = 3600) -> li
         "OMP_NUM_THREADS": "1",
         NOTES: str(notes),
     }
-    command = [sys.executable, "-W", "ignore", "-m", "verl.trainer.main_ppo", *settings(folder), *overrides]
+    of_hydra = f"hydra.run.dir={folder / 'hydra'}"  # else it writes into the current folder
+    command = [
+        *(sys.executable, "-W", "ignore", "-m", "verl.trainer.main_ppo"),
+        *(*settings(folder), of_hydra, *overrides),
+    ]
     with (notes / "log.txt").open("w") as log:
         code = subprocess.run(
             command, env=environment, stdout=log, stderr=subprocess.STDOUT, timeout=timeout_s
