@@ -40,6 +40,13 @@ def _own(name: str, kind: str, strengths: tuple[float, ...], unit: str, more: st
     return Family(f"{{name: {name}, {unit}: {{strength}}{more}}}", strengths, (), label or name, unit, kind=kind)
 
 
+def _both_sides(name: str, strengths: tuple[float, ...], unit: str) -> Family:
+    """A method whose number is the bound on both sides."""
+    return Family(
+        f"{{name: {name}, clip_low: {{strength}}, clip_high: {{strength}}}}", strengths, (), name, unit, kind=RATIO
+    )
+
+
 def _plain(method: str, kind: str, label: str) -> Family:
     """A method without one."""
     return Family(f"{{name: {method}}}", (0.5, 1.0, 2.0), (), label, "times lr", more=_LR, kind=kind)
@@ -89,24 +96,10 @@ FAMILIES = {
     "lp_reg": _own("lp_reg", TOKENS, (0.005, 0.01, 0.05), "share"),
     "simko": _own("simko", TOKENS, (0.003, 0.01, 0.03), "alpha"),
     "hapo": _own("hapo", TOKENS, (0.7, 0.8, 0.9), "quantile"),
-    "gspo": Family(
-        "{name: gspo, clip_low: {strength}, clip_high: {strength}}",
-        (0.0004, 0.002, 0.01),
-        (),
-        "gspo",
-        "clip",
-        kind=RATIO,
-    ),
+    "gspo": _both_sides("gspo", (0.0004, 0.002, 0.01), "clip"),
     "cispo": _own("cispo", RATIO, (1.0, 2.0, 4.0), "clip_high"),
     "dcpo": _own("dcpo", RATIO, (0.2, 0.28, 0.4), "clip_high"),
-    "dppo": Family(
-        "{name: dppo, clip_low: {strength}, clip_high: {strength}}",
-        (0.05, 0.15, 0.3),
-        (),
-        "dppo",
-        "divergence",
-        kind=RATIO,
-    ),
+    "dppo": _both_sides("dppo", (0.05, 0.15, 0.3), "divergence"),
     "flowrl": _own("flowrl", LABELS, (5.0, 15.0, 30.0), "beta"),
     "pacs": _own("pacs", LABELS, (0.5, 1.0, 2.0), "beta"),
     "real": _own("real", LABELS, (0.25, 0.5, 1.0), "tau"),

@@ -185,7 +185,7 @@ def draw_over_steps(results: Results, variants: Sequence[Variant], seeds: Sequen
             columns = [
                 np.array(list(results.values("on_policy", *variant, whole, step, name).values())) for step in steps
             ]
-            means, halves = np.array([interval(column) for column in columns]).T * _scale(name)
+            means, halves = np.array([interval(column) for column in columns]).T * scale_of(name)
             colour, line = STYLES[variant.family]
             alpha = _shade(variant)
             axes.plot(
@@ -219,7 +219,7 @@ def draw_trade(results: Results, families: Sequence[str], seeds: Sequence[int], 
                     for n in ("pass@1", other)
                 ]
                 if len(pair[0]):
-                    points.append((strength, *interval(100 * pair[0]), *interval(_scale(other) * pair[1])))
+                    points.append((strength, *interval(100 * pair[0]), *interval(scale_of(other) * pair[1])))
             if not points:
                 continue
             colour, line = STYLES[family]
@@ -298,7 +298,7 @@ def _p_value(values: np.ndarray) -> float:
     return 1.0 if np.ptp(values) == 0 else float(stats.ttest_1samp(values, 0.0).pvalue)
 
 
-def _scale(name: str) -> float:
+def scale_of(name: str) -> float:
     return 100.0 if name.startswith("pass@") else 1.0
 
 
@@ -308,7 +308,7 @@ def title_of(name: str) -> str:
 
 def _number(value: float, name: str, *, signed: bool = False) -> str:
     digits = {"entropy": 3, "distinct_correct": 2}.get(name, 1)
-    return f"{value * _scale(name):{'+' if signed else ''}.{digits}f}"
+    return f"{value * scale_of(name):{'+' if signed else ''}.{digits}f}"
 
 
 def shown_interval(values: np.ndarray, name: str, *, signed: bool = False) -> str:

@@ -40,7 +40,6 @@ class Family(NamedTuple):
         more: settings of the run beside the method's, with {strength}, or with {lr}: the set-up's learning rate times it.
         kind: methods of one kind are drawn in one colour.
         steps_share: optimiser steps that it makes of the set-up's, where it makes one of each rollout and others make more.
-        setups: those it can be run on; () for all.
     """
 
     method: str
@@ -51,7 +50,6 @@ class Family(NamedTuple):
     more: tuple[str, ...] = ()
     kind: str = ""
     steps_share: float = 1.0
-    setups: tuple[str, ...] = ()
 
 
 _AMONG_CORRECT = "spread: group_std, baseline: correct_mean, apply_to: correct, skip: all_wrong, alpha: {strength}"

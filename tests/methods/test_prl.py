@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -7,14 +8,11 @@ from progrpo.types import RolloutBatch
 from stand_ins.batch_steps import (
     SEEDS,
     Table,
-    assert_same_step,
+    assert_formula,
     batch_of,
     columns,
-    drifted,
     lengths_of,
-    random_batch,
     rewards_of,
-    take_step,
     tokens_of,
 )
 from stand_ins.every_method import load
@@ -73,8 +71,4 @@ def naive(batch: RolloutBatch, logprobs: torch.Tensor, eta: float, step: int) ->
 @pytest.mark.parametrize("seeds", SEEDS)
 @pytest.mark.parametrize(("eta", "step"), [(3.0, 1), (10.0, 2)])
 def test_it_is_the_formula_as_loops(eta: float, step: int, seeds: range) -> None:
-    for seed in seeds:
-        batch = random_batch(seed)
-        logprobs = drifted(batch, seed, 0.3)
-        found = take_step(load("prl", eta=eta, step_tokens=step), batch, logprobs)
-        assert_same_step(found, *naive(batch, logprobs, eta, step), batch.mask)
+    assert_formula(load("prl", eta=eta, step_tokens=step), partial(naive, eta=eta, step=step), seeds)

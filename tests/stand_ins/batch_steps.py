@@ -247,6 +247,18 @@ def assert_same_step(found: Outcome, loss: float, gradient: Table, rows: Tensor)
     assert not found.gradient[~rows].any()
 
 
+def assert_formula(method: Method, naive: Callable[[RolloutBatch, Tensor], tuple[float, Table]], seeds: range) -> None:
+    """A step of the method on random batches, from a policy some way from the one that sampled, is that of the loops.
+
+    Args:
+        naive: of a batch and the log-probs now, the loss and its gradient by them.
+    """
+    for seed in seeds:
+        batch = random_batch(seed)
+        logprobs = drifted(batch, seed, 0.3)
+        assert_same_step(take_step(method, batch, logprobs), *naive(batch, logprobs), batch.mask)
+
+
 def lengths_of(batch: RolloutBatch) -> list[int]:
     return [int(length) for length in batch.lengths.flatten()]
 

@@ -42,10 +42,11 @@ def line_steps(texts: Sequence[Sequence[str]], width: int) -> Int[Tensor, "N S"]
     """
     steps = torch.full((len(texts), width), -1)
     for row, completion in enumerate(texts):
-        number, ended = 0, False
-        for column, text in enumerate(completion):
+        number, ended, numbers = 0, False, []
+        for text in completion:
             if ended and text.strip():
                 number, ended = number + 1, False
-            steps[row, column] = number
+            numbers.append(number)
             ended = ended or "\n" in text
+        steps[row, : len(numbers)] = torch.tensor(numbers, dtype=torch.long)
     return steps

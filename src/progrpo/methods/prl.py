@@ -64,12 +64,8 @@ def _even_ends(batch: RolloutBatch, size: int) -> Int[Tensor, "N S"]:
 
 
 def _line_ends(batch: RolloutBatch) -> Int[Tensor, "N S"]:
-    steps = line_steps(batch.token_texts, batch.mask.shape[1])
-    ends = torch.zeros_like(steps)
-    for row, completion in enumerate(batch.token_texts):
-        end = len(completion) - 1
-        for column in range(len(completion) - 1, -1, -1):
-            if steps[row, column] != steps[row, end]:
-                end = column
-            ends[row, column] = end
-    return ends
+    """The last token of each token's line; behind the last token the last column."""
+    width = batch.mask.shape[1]
+    steps = line_steps(batch.token_texts, width)
+    rising = steps.masked_fill(steps < 0, width)  # no completion has as many lines
+    return torch.searchsorted(rising, rising, right=True) - 1

@@ -151,7 +151,7 @@ def require_embedded(tokenizer: Any, rows: int, name: str, unused: Collection[in
 
 def _rendered(tokenizer: Any, messages: Sequence[Message], chat: Chat, *, whole: bool = False) -> str:
     """The text of a chat: `whole` as it stands, else up to where the assistant goes on."""
-    given = len(messages)
+    count = len(messages)
     messages = chat.messages(messages)
     goes_on = not whole and bool(messages) and messages[-1].get("role") == "assistant"
     try:
@@ -165,9 +165,9 @@ def _rendered(tokenizer: Any, messages: Sequence[Message], chat: Chat, *, whole:
     except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
         roles = ", ".join(str(message.get("role")) for message in messages)
         said = str(error).split("\n")[0] or type(error).__name__
-        begins = "leave out model.system_prompt, " if len(messages) > given else ""
+        system = "leave out model.system_prompt, " if len(messages) > count else ""
         raise DataError(
-            f"the model's chat template refuses messages of the roles {roles}: {said:.200}; {begins}give it other messages, or "
+            f"the model's chat template refuses messages of the roles {roles}: {said:.200}; {system}give it other messages, or "
             f"{_AS_TEXT}"
         ) from error
     return text

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from progrpo.errors import DataError
 from progrpo.methods import Method
-from progrpo.methods._texts import place_of
+from progrpo.methods._texts import Place, place_of
 from progrpo.model import LanguageModel
 from progrpo.model.tokenizer import encode_text
 from progrpo.train.columns import column_mask
@@ -37,8 +37,9 @@ def with_answers(
     for p, group in enumerate(groups):
         for g, completion in enumerate(group.completions):
             texts = batch.token_texts[p * len(group.completions) + g] if mark is not None else ()
-            before = _reasoning(completion, texts, mark, model.stop_ids)
-            between = put if mark is not None and place_of(texts, mark) is None else ()
+            place = None if mark is None else place_of(texts, mark)
+            before = _reasoning(completion, place, model.stop_ids)
+            between = put if place is None else ()
             rows.append(torch.cat([before, torch.tensor([*between, *answers[p]], dtype=torch.long)]))
             lengths.append(len(answers[p]))
             _require_positions(model, len(group.prompt_ids) + len(rows[-1]), group.problem)
@@ -63,10 +64,9 @@ def with_answers(
     return replace(batch, answer_logprobs=values, answer_mask=mask), scores.token_counts
 
 
-def _reasoning(completion: Completion, texts: Sequence[str], mark: str | None, stop_ids: frozenset[int]) -> Tensor:
-    """The tokens that the answer follows: up to the mark, or all but an end token."""
+def _reasoning(completion: Completion, place: Place | None, stop_ids: frozenset[int]) -> Tensor:
+    """The tokens that the answer follows: up to the mark, whose place it is, or all but an end token."""
     ids = completion.token_ids
-    place = None if mark is None else place_of(texts, mark)
     if place is not None:
         return ids[: place.end]
     return ids[:-1] if len(ids) and int(ids[-1]) in stop_ids else ids
