@@ -46,7 +46,7 @@ from progrpo.types import Group
 
 STEPS = 2
 """Optimiser steps of a rollout."""
-OWN: dict[str, dict[str, Any]] = {
+REQUIRED: dict[str, dict[str, Any]] = {
     "f_grpo": {"gamma": 1.0},
     "perplexity": {"alpha": 0.2},
     "uniqueness": {"alpha": 1.0},
@@ -55,7 +55,7 @@ OWN: dict[str, dict[str, Any]] = {
     "spine": {"band_coef": 0.1, "anchor_coef": 0.01},
     "likelihood": {"after": "="},
 }
-"""What has no default, or none that the embedded model can write; a step's cost does not depend on it."""
+"""Settings that have no default, or none that the embedded model can write; a step's cost does not depend on it."""
 WARM_UP = 1
 """Rounds that are not counted."""
 ENDLESS = 100_000
@@ -206,7 +206,7 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def measure(names: Sequence[str], *, size: int, rounds: int, say: Callable[[str], None] = print) -> None:
-    variants: dict[str, dict[str, Any]] = {name: {"method": {"name": name, **OWN.get(name, {})}} for name in names}
+    variants: dict[str, dict[str, Any]] = {name: {"method": {"name": name, **REQUIRED.get(name, {})}} for name in names}
     variants[ALL] = GRPO | {"batch": {"skip_zero_advantage": False}}
     with tempfile.TemporaryDirectory() as folder:
         settings = make_settings(GRPO, size=size, rounds=rounds, out=Path(folder) / "run")
