@@ -763,7 +763,7 @@ def run(given: Given, here: Path) -> Ended:
 def faults(given: Given, ended: Ended) -> list[str]:
     """What is wrong with how a case ended."""
     found = []
-    text = "\n".join(line for line in ended.lines)
+    text = "\n".join(ended.lines)
     if "Traceback" in text:
         found.append("a traceback")
     if ended.status != given.status:

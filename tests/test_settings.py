@@ -90,7 +90,9 @@ def test_overrides() -> None:
         ("steps", "expected key=value"),
         ("=3", "expected key=value"),
         ("steps.x=3", "is a value"),
-        ("model.lora={r:", r"if the shell split it, quote it: 'model.lora=\{r: 16\}'"),
+        ("model.lora={r:", r"if the shell split it, quote it: 'model.lora=\{r: \.\.\.\}'$"),
+        ("data.pass_rate=[0.1,", r"if the shell split it, quote it: 'data.pass_rate=\[0.1, \.\.\.\]'$"),
+        ("steps=]", r"override 'steps=\]': the value is not readable as YAML: [^']*(']')?$"),
     ],
 )
 def test_bad_overrides(override: str, message: str) -> None:

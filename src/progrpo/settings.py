@@ -211,8 +211,8 @@ def _read_override(override: str) -> Override:
     try:
         return Override(key, _load_yaml(text), f"override {override!r}")
     except ValueError as error:
-        split = text.count("{") != text.count("}") or text.count("[") != text.count("]")
-        quoted = f"; if the shell split it, quote it: '{key}={{r: 16}}'" if split else ""
+        open_ended = [end for start, end in ("{}", "[]") if text.count(start) > text.count(end)]
+        quoted = f"; if the shell split it, quote it: '{override} ...{open_ended[0]}'" if open_ended else ""
         raise ConfigError(f"override {override!r}: the value is not readable as YAML: {error}{quoted}") from error
 
 

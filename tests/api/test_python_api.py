@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pydoc
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,16 @@ def test_a_run_from_rows_and_a_function(trained: tuple[progrpo.TrainingRun, Told
     assert repr(run).endswith("3 steps, 2 checkpoints)")
     with pytest.raises(DataError, match="no rollout of step 9 was written; there are 1 to 3"):
         run.samples(9)
+
+
+def test_tokens_of_other_completions_are_refused(trained: tuple[progrpo.TrainingRun, Told], tmp_path: Path) -> None:
+    shutil.copytree(trained[0].path, tmp_path / "run")
+    run = progrpo.load_run(tmp_path / "run")
+    rows = tmp_path / "run" / "rollouts" / "step-000001.jsonl"
+    rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:-1]))
+    assert len(run.samples(1)) == 2 * 4 - 1
+    with pytest.raises(DataError, match="its completions or verdicts are not those of"):
+        run.samples(1, tokens=True)
 
 
 def test_a_run_goes_on_with_the_same_rows_alone(trained: tuple[progrpo.TrainingRun, Told]) -> None:

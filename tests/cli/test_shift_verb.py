@@ -294,14 +294,16 @@ def test_bad_input_is_refused_before_the_model(model: Path, tmp_path: Path, monk
         shift(model, tmp_path, n=1)
     with pytest.raises(ConfigError, match="--problems 0"):
         shift(model, tmp_path, problems=0)
-    with pytest.raises(ConfigError, match="temperature: input should be greater than 0, got 0"):
+    with pytest.raises(
+        ConfigError, match="^override 'temperature=0': temperature: input should be greater than 0, got 0"
+    ):
         shift(model, tmp_path, "temperature=0")
     with pytest.raises(ConfigError, match="unknown key 'temprature'; did you mean 'temperature'"):
         shift(model, tmp_path, "temprature=1")
     with pytest.raises(ConfigError, match="the model is the first argument"):
         shift(model, tmp_path, "model.path=x")
     with pytest.raises(PluginError, match="unknown name 'hff'"):
-        shift(model, tmp_path, "engine.name=hff")
+        shift(model, tmp_path, "engine=hff")
     with pytest.raises(PluginError, match="unknown name 'countdwn'"):
         run_shift(str(model), "countdwn", [], 2, 3, tmp_path)
     with pytest.raises(ConfigError, match="--task: name what"):

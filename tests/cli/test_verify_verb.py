@@ -120,7 +120,11 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path, verify: Verify) -> None:
         (["[1]"], (), "line 1: expected a JSON object, got list"),
         (['{"completion": "x"}'], ("--reward", "expresion"), "did you mean 'expression'"),
         (['{"completion": "x"}'], ("--reward", "expression", "--reward", "expression"), "the same reward twice"),
-        (['{"completion": "x"}'], ("verify.workrs=2",), "did you mean 'workers'"),
+        (
+            ['{"completion": "x"}'],
+            ("verify.workrs=2",),
+            "override 'verify.workrs=2': unknown key 'verify.workrs'; did",
+        ),
     ],
 )
 def test_bad_input_is_named(

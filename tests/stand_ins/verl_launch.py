@@ -20,6 +20,9 @@ from progrpo.settings import Choice
 NOTES = "VERL_CPU_NOTES"
 """Environment variable: the folder for a file per training step."""
 
+TIMEOUT_S = 3600
+"""Of a run, which takes minutes."""
+
 PROBLEMS, GROUP, STEPS = 6, 8, 2
 """Problems of a training step, completions of each, training steps of a run; each has two optimiser steps."""
 
@@ -114,7 +117,7 @@ def settings(folder: Path) -> list[str]:
     ]
 
 
-def run(folder: Path, name: str, *overrides: str, timeout_s: float = 3600) -> list[dict[str, Any]]:
+def run(folder: Path, name: str, *overrides: str) -> list[dict[str, Any]]:
     """Run verl's main_ppo with more settings; returns the notes of its training steps.
 
     Raises:
@@ -122,10 +125,10 @@ def run(folder: Path, name: str, *overrides: str, timeout_s: float = 3600) -> li
     """
     notes = folder / name
     notes.mkdir()
-    code = Path(__file__).parent.parent
+    tests = Path(__file__).parent.parent
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(code), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join([str(tests), os.environ.get("PYTHONPATH", "")]),
         "VERL_PLATFORM": "cpu",
         "VERL_ENGINE_DEVICE": "cuda",  # which of verl's training engines; there is none by the name of "cpu"
         "VERL_USE_EXTERNAL_MODULES": "stand_ins.verl_cpu",
@@ -137,14 +140,10 @@ def run(folder: Path, name: str, *overrides: str, timeout_s: float = 3600) -> li
         NOTES: str(notes),
     }
     of_hydra = f"hydra.run.dir={folder / 'hydra'}"  # else it writes into the current folder
-    command = [
-        *(sys.executable, "-W", "ignore", "-m", "verl.trainer.main_ppo"),
-        *(*settings(folder), of_hydra, *overrides),
-    ]
+    module = [sys.executable, "-W", "ignore", "-m", "verl.trainer.main_ppo"]
+    command = [*module, *settings(folder), of_hydra, *overrides]
     with (notes / "log.txt").open("w") as log:
-        code = subprocess.run(
-            command, env=environment, stdout=log, stderr=subprocess.STDOUT, timeout=timeout_s
-        ).returncode
-    if code != 0:
-        raise RuntimeError(f"verl's main_ppo ended with {code}:\n{(notes / 'log.txt').read_text()[-4000:]}")
+        ended = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT, timeout=TIMEOUT_S)
+    if ended.returncode != 0:
+        raise RuntimeError(f"verl's main_ppo ended with {ended.returncode}:\n{(notes / 'log.txt').read_text()[-4000:]}")
     return [torch.load(file, weights_only=False) for file in sorted(notes.glob("step-*.pt"))]

@@ -12,7 +12,7 @@ from progrpo.errors import DataError, RunDirectoryError
 from progrpo.files import json_lines, read_jsonl
 from progrpo.plural import counted
 from progrpo.rollout.bundle import sound_bundle, token_columns
-from progrpo.rollout.recorded import bundle_beside
+from progrpo.rollout.recorded import agreeing, bundle_beside
 from progrpo.rows import read_results
 from progrpo.settings import read_yaml
 from progrpo.train.checkpoint import best_folder, best_of, folders
@@ -85,7 +85,7 @@ class TrainingRun:
             tokens: also the columns with an entry per token, where the rollout was kept with its tokens (`record.tokens`).
 
         Raises:
-            DataError: there is no rollout of that step.
+            DataError: there is no rollout of that step; with `tokens`, its bundle is damaged or of other completions.
         """
         files = self.rollouts
         if step is not None and step not in files:
@@ -95,7 +95,7 @@ class TrainingRun:
             {"step": number} | {key: value for key, value in row.items() if tokens or key not in _TOKENS} | more
             for number, path in files.items()
             if step in (None, number)
-            for (_, row), more in zip(json_lines(path), _of_bundle(path) if tokens else repeat({}), strict=False)
+            for row, more in _rows(path, tokens=tokens)
         ]
         return pd.DataFrame(rows)
 
@@ -175,10 +175,12 @@ def load_run(path: str | Path) -> TrainingRun:
     return TrainingRun(path)
 
 
-def _of_bundle(path: Path) -> Iterable[dict[str, Any]]:
-    """The columns of tokens of each row of a rollouts file; of a rollout without a bundle none, without end."""
-    beside = bundle_beside(path)
-    return repeat({}) if beside is None else token_columns(sound_bundle(beside))
+def _rows(path: Path, *, tokens: bool) -> Iterable[tuple[dict[str, Any], dict[str, Any]]]:
+    """The rows of a rollouts file, each with its columns of tokens where they are asked for and stand in a bundle."""
+    rows = list(json_lines(path))
+    beside = bundle_beside(path) if tokens else None
+    columns = repeat({}, len(rows)) if beside is None else token_columns(agreeing(sound_bundle(beside), rows, path))
+    return zip((row for _, row in rows), columns, strict=True)
 
 
 def _by_step(folder: Path) -> dict[int, Path]:

@@ -12,7 +12,7 @@ import typer
 from progrpo.api.patience import Patience
 from progrpo.cli import output
 from progrpo.cli.ending import EXIT_STATUSES, run
-from progrpo.cli.output import Checkpoint, Json, Quiet, examples
+from progrpo.cli.output import Checkpoint, Json, Quiet, examples, with_checkpoint
 from progrpo.cli.push import push
 from progrpo.cli.replay import replay
 from progrpo.cli.score import score
@@ -126,8 +126,7 @@ def evaluate(
 
     if len(preset or []) > 1:
         raise typer.BadParameter(f"give one, got {', '.join(preset or [])}", param_hint="--preset")
-    chosen = [*(overrides or []), *([f"checkpoint={checkpoint}"] if checkpoint else [])]
-    run_evaluate(model, task or [], n, preset[0] if preset else None, chosen, out)
+    run_evaluate(model, task or [], n, preset[0] if preset else None, with_checkpoint(overrides, checkpoint), out)
 
 
 @app.command(
@@ -198,8 +197,7 @@ def shift(
     with _loading(alone="shift"):
         from progrpo.cli.shift import run_shift
 
-    chosen = [*(overrides or []), *([f"checkpoint={checkpoint}"] if checkpoint else [])]
-    run_shift(model, task, chosen, n, problems, out)
+    run_shift(model, task, with_checkpoint(overrides, checkpoint), n, problems, out)
 
 
 @app.command(

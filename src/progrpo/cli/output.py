@@ -1,6 +1,6 @@
 """What every verb takes beside its own words: --quiet, --json, and examples at the end of its help."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -57,6 +57,11 @@ Checkpoint = Annotated[
 def named_checkpoint(name: str) -> str | int:
     """What --checkpoint names: a step is a number."""
     return int(name) if name.isdecimal() else name
+
+
+def with_checkpoint(overrides: Sequence[str] | None, checkpoint: str | None) -> list[str]:
+    """Overrides with what --checkpoint names as the last of them."""
+    return [*(overrides or []), *([] if checkpoint is None else [f"checkpoint={checkpoint}"])]
 
 
 def examples(*lines: str) -> str:

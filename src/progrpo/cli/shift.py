@@ -32,7 +32,7 @@ from progrpo.report.shift.words import PICTURE, About, conditions, markdown, not
 from progrpo.rollout.generate import completion_seeds, run_rollout
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier
-from progrpo.settings import Choice, apply_overrides, parse, read_yaml
+from progrpo.settings import SHORT, Choice, apply_overrides, parse, read_overrides, read_yaml
 from progrpo.train.rollout_batch import make_rollout_batch
 from progrpo.types import Group, Problem
 
@@ -67,7 +67,8 @@ def run_shift(path: str, task: str | None, overrides: Sequence[str], n: int, pro
         raise ConfigError(f"-n {n}: a group of one has no advantage; expected 2 or more, better what training will use")
     if problems < 1:
         raise ConfigError(f"--problems {problems}: expected 1 or more")
-    request = parse(ShiftRequest, apply_overrides({}, overrides), where="shift")
+    changes = read_overrides(overrides)
+    request = parse(ShiftRequest, apply_overrides({}, changes, short=SHORT), where="shift", overrides=changes)
     engines.choose(request.engine)
     about, run = find_model(path, request, where="shift")
     folder = out or Path("runs") / f"shift-{short_name(path)}"

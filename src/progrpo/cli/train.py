@@ -93,7 +93,7 @@ def _said_of(best: Mapping[str, Any] | None) -> str:
 
 
 def _show_plan(chosen: Chosen, resume: bool, processes: int, console: Console) -> None:
-    """The resolved settings and the plan as YAML with comments; what would stop the run on standard error, too.
+    """The resolved settings and the plan as YAML with comments; what would stop the run on standard error.
 
     Raises:
         typer.Exit: with 1, something would.

@@ -20,7 +20,7 @@ from progrpo.errors import ConfigError, DataError
 from progrpo.files import json_lines, require_new_file, to_json, write_whole
 from progrpo.plural import counted
 from progrpo.rollout.verify import Verifier, VerifySettings
-from progrpo.settings import Choice, Settings, apply_overrides, parse
+from progrpo.settings import Choice, Settings, apply_overrides, parse, read_overrides
 from progrpo.tasks._answers import read_answers
 from progrpo.types import STATUSES, Finish, Problem, Verdict
 
@@ -55,9 +55,10 @@ def run_verify(path: Path, names: Sequence[str], overrides: Sequence[str], out: 
     require_new_file(out)
     if len(set(names)) != len(names):
         raise ConfigError(f"--reward: {', '.join(names)}: the same reward twice has nothing to disagree on")
-    data = apply_overrides({}, overrides)
+    changes = read_overrides(overrides)
+    data = apply_overrides({}, changes)
     known = {key: data.pop(key) for key in list(data) if key in names}
-    request = parse(VerifyRequest, {"settings": known, **data}, where="verify")
+    request = parse(VerifyRequest, {"settings": known, **data}, where="verify", overrides=changes)
     choices = {name: Choice(name=name, **request.settings.get(name, {})) for name in names}
     for choice in choices.values():
         rewards.load(choice)  # a name that is wrong must not cost the grading by those before it

@@ -183,7 +183,7 @@ def fit_prompts(
     """
     lengths = [len(_prompt_ids(problem, partial(encode_prompt, tokenizer, chat=chat))) for problem in problems]
     longest = max_prompt_tokens if positions is None else min(max_prompt_tokens, positions - max_new_tokens)
-    long = [index for index, length in enumerate(lengths) if length > longest]
+    long = [(problem, length) for problem, length in zip(problems, lengths, strict=True) if length > longest]
     if not long:
         return problems, max(lengths, default=0)
     limit = (
@@ -195,12 +195,19 @@ def fit_prompts(
     if not drop or not kept:
         drop_them = ["data.long_prompts=drop to leave them out"] if kept else []
         remedies = _for_length(max(lengths), positions, max_new_tokens, max_prompt_tokens, drop_them)
-        first = f"the first, {_place(problems[long[0]])}, has {counted(lengths[long[0]], 'token')}"
-        many = f"{len(long):,} of {counted(len(problems), 'prompt')} {'is' if len(long) == 1 else 'are'}"
-        longer = "" if lengths[long[0]] == max(lengths) else f", the longest {max(lengths):,}"
-        raise DataError(f"{source}: {many} {limit}; {first}{longer}. Set {', or '.join(remedies)}")
+        raise DataError(f"{source}: {_too_long(long, len(problems), limit)}. Set {', or '.join(remedies)}")
     logger.warning("%s: %d of %s left out, %s", source, len(long), counted(len(problems), "prompt"), limit)
     return kept, max(length for length in lengths if length <= longest)
+
+
+def _too_long(long: Sequence[tuple[Problem, int]], of: int, why: str) -> str:
+    """How many of `of` prompts are `why`, with the first and the longest of them: the problems with the tokens of each."""
+    (first, tokens), most = long[0], max(tokens for _, tokens in long)
+    longest = "" if tokens == most else f", the longest {most:,}"
+    return (
+        f"{len(long):,} of {counted(of, 'prompt')} {'is' if len(long) == 1 else 'are'} {why}; "
+        f"the first, {_place(first)}, has {counted(tokens, 'token')}{longest}"
+    )
 
 
 def _for_length(
@@ -236,19 +243,15 @@ def require_context(
     suspects = [one for number, one in enumerate(problems) if not number or _most_tokens(one, chat) > longest]
     encode = partial(encode_prompt, tokenizer, chat=chat)
     lengths = [len(_prompt_ids(problem, encode)) for problem in suspects]
-    long = [index for index, length in enumerate(lengths) if length > longest]
+    long = [(problem, length) for problem, length in zip(suspects, lengths, strict=True) if length > longest]
     if positions is None or not long:
         return
     most = positions - max(lengths)
-    longer = "" if lengths[long[0]] == max(lengths) else f", the longest {max(lengths):,}"
     remedy = (
         f"set max_new_tokens={most} or less" if most > 0 else f"choose a model of more than {positions:,} positions"
     )
-    raise DataError(
-        f"{source}: {len(long):,} of {counted(len(problems), 'prompt')} {'is' if len(long) == 1 else 'are'} too long for a "
-        f"completion of {counted(max_new_tokens, 'token')} within the model's {positions:,} positions; the first, "
-        f"{_place(suspects[long[0]])}, has {counted(lengths[long[0]], 'token')}{longer}; {remedy}"
-    )
+    why = f"too long for a completion of {counted(max_new_tokens, 'token')} within the model's {positions:,} positions"
+    raise DataError(f"{source}: {_too_long(long, len(problems), why)}; {remedy}")
 
 
 def _most_tokens(problem: Problem, chat: Chat) -> int:

@@ -90,7 +90,7 @@ def read_rollouts(path: Path) -> RolloutFile:
     rows = _read_rows(path)
     tokens = "token_ids" in rows[0][1]
     if not tokens and (beside := bundle_beside(path)) is not None:
-        return _of_bundle(path, _agreeing(sound_bundle(beside), rows, path))
+        return _of_bundle(path, agreeing(sound_bundle(beside), rows, path))
     for place, row in rows:
         if ("token_ids" in row) is not tokens:
             raise DataError(f"{place}: rows with token ids and rows without stand in one file; score them apart")
@@ -144,7 +144,7 @@ def _of_bundle(path: Path, bundle: Bundle) -> RolloutFile:
     )
 
 
-def _agreeing(bundle: Bundle, rows: "Sequence[_Place]", path: Path) -> Bundle:
+def agreeing(bundle: Bundle, rows: "Sequence[_Place]", path: Path) -> Bundle:
     """The bundle, if it holds the completions of the rows and their verdicts.
 
     Raises:
