@@ -8,28 +8,16 @@ from typing import Any
 import pytest
 import yaml
 
-from stand_ins.runs import run
+from stand_ins.runs import run, tiny_settings
 
 Here = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
 def path(tiny_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    task = {"name": "countdown", "numbers": 3, "max_number": 6, "max_target": 20, "min_used": 2, "min_solutions": 1}
-    data = {
-        "out": str(tmp_path_factory.mktemp("replay") / "run"),
-        "steps": 3,
-        "model": {"path": str(tiny_folder())},
-        "task": task | {"train_size": 24, "test_size": 4},
-        "reward": {"name": "stand_ins.parity"},
-        "method": {"name": "progrpo"},
-        "sampling": {"max_new_tokens": 10},
-        "batch": {"prompts": 4, "group": 4, "micro_tokens": 128},
-        "evaluate": {"every": 3, "n": 2},
-        "checkpoint": {"every": 1, "keep": 1},
-        "alarms": {"watch": False},
-    }
-    return run(data)
+    changes = {"evaluate": {"every": 3, "n": 2}, "checkpoint": {"every": 1, "keep": 1}, "alarms": {"watch": False}}
+    data = tiny_settings(tiny_folder(), tmp_path_factory.mktemp("replay") / "run")
+    return run(data | changes | {"steps": 3, "optim": {}})
 
 
 def test_without_a_step_it_says_which_can_be_replayed(path: Path, here: Here) -> None:

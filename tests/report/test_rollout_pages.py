@@ -15,26 +15,15 @@ from progrpo.report import rollout_pages
 from progrpo.report.read import load_runs
 from progrpo.report.rollout_pages import chosen_rollouts, write_rollout_pages
 from progrpo.rollout.bundle import bundle_path, sound_bundle
-from stand_ins.runs import run
+from stand_ins.runs import run, tiny_settings
 
 
 @pytest.fixture(scope="module")
 def path(tiny_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four rollouts of two steps, the second and third kept without their tokens."""
-    task = {"name": "countdown", "numbers": 3, "max_number": 6, "max_target": 20, "min_used": 2, "min_solutions": 1}
-    data = {
-        "out": str(tmp_path_factory.mktemp("pages") / "run"),
-        "steps": 8,
-        "model": {"path": str(tiny_folder())},
-        "task": task | {"train_size": 24, "test_size": 4},
-        "reward": {"name": "stand_ins.parity"},
-        "method": {"name": "progrpo"},
-        "sampling": {"max_new_tokens": 10},
-        "batch": {"prompts": 4, "group": 4, "minibatch_prompts": 2, "micro_tokens": 128},
-        "checkpoint": {"every": 0},
-        "alarms": {"watch": False},
-    }
-    return run(data)
+    data = tiny_settings(tiny_folder(), tmp_path_factory.mktemp("pages") / "run")
+    changes = {"steps": 8, "batch": data["batch"] | {"minibatch_prompts": 2}, "optim": {}, "evaluate": {}}
+    return run(data | changes | {"checkpoint": {"every": 0}, "alarms": {"watch": False}})
 
 
 @pytest.fixture
@@ -85,6 +74,17 @@ def test_what_was_tampered_with_has_no_page_and_is_said(copied: Path) -> None:
     assert "differs from what was written" in said
     assert pages.link(8) is None
     assert pages.link(6) == "report-rollouts/step-000005.html"
+
+
+def test_a_row_without_its_advantage_has_no_page(copied: Path) -> None:
+    rows = copied / "rollouts" / "step-000003.jsonl"  # kept without its tokens
+    lines = [json.loads(line) for line in rows.read_text().splitlines()]
+    del lines[1]["advantage"]
+    rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    pages = write_rollout_pages(*load_runs([copied]), copied / "report-rollouts")
+    assert [*pages.links] == [1, 5, 7]
+    (said,) = pages.left_out
+    assert "completion 1: no advantage was recorded; it has no page" in said
 
 
 def test_there_are_not_more_pages_than_a_folder_can_bear(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,25 @@ from progrpo.train.plan import make_plan
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import choose
 
+COUNTDOWN = {"name": "countdown", "numbers": 3, "max_number": 6, "max_target": 20, "min_used": 2, "min_solutions": 1}
+
+
+def tiny_settings(model: Path, out: Path) -> dict[str, Any]:
+    """The settings of a run of half a second on the tiny model."""
+    return {
+        "out": str(out),
+        "steps": 4,
+        "model": {"path": str(model)},
+        "task": COUNTDOWN | {"train_size": 24, "test_size": 4},
+        "reward": {"name": "stand_ins.parity"},
+        "method": {"name": "progrpo"},
+        "sampling": {"max_new_tokens": 10},
+        "batch": {"prompts": 4, "group": 4, "micro_tokens": 128},
+        "optim": {"lr": 1e-3},
+        "evaluate": {"every": 2, "n": 4},
+        "checkpoint": {"every": 2},
+    }
+
 
 def run(data: dict[str, Any], **kwargs: Any) -> Path:
     """Train; the run directory."""

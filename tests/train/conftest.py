@@ -13,17 +13,7 @@ from progrpo.settings import Choice, parse
 from progrpo.train.loop import train
 from progrpo.train.settings import RunSettings
 from progrpo.types import Group, Problem, Verdict
-
-TASK = {
-    "name": "countdown",
-    "numbers": 3,
-    "max_number": 6,
-    "max_target": 20,
-    "min_used": 2,
-    "min_solutions": 1,
-    "train_size": 24,
-    "test_size": 4,
-}
+from stand_ins.runs import tiny_settings
 
 
 @pytest.fixture
@@ -51,39 +41,23 @@ def groups(tiny_model: LanguageModel) -> tuple[Group, ...]:
     )
 
 
-def _settings(model: Path, out: Path) -> dict[str, Any]:
-    return {
-        "out": str(out),
-        "steps": 4,
-        "model": {"path": str(model)},
-        "task": TASK,
-        "reward": {"name": "stand_ins.parity"},
-        "method": {"name": "progrpo"},
-        "sampling": {"max_new_tokens": 10},
-        "batch": {"prompts": 4, "group": 4, "micro_tokens": 128},
-        "optim": {"lr": 1e-3},
-        "evaluate": {"every": 2, "n": 4},
-        "checkpoint": {"every": 2},
-    }
-
-
 @pytest.fixture
 def settings(tiny_folder: Callable[..., Path], tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """The settings of a run of half a second on the tiny model; keyword arguments replace whole sections."""
-    return lambda **changes: _settings(tiny_folder(), tmp_path / "run") | changes
+    return lambda **changes: tiny_settings(tiny_folder(), tmp_path / "run") | changes
 
 
 @pytest.fixture(scope="session")
 def settings_into(tiny_folder: Callable[..., Path]) -> Callable[[Path], dict[str, Any]]:
     """`settings` of a run into a folder of one's own choice, for runs that several tests share."""
-    return lambda out: _settings(tiny_folder(), out)
+    return lambda out: tiny_settings(tiny_folder(), out)
 
 
 @pytest.fixture(scope="session")
 def plain_run(tiny_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of `settings()`, made once for all tests that only read it."""
     out = tmp_path_factory.mktemp("plain") / "run"
-    return train(parse(RunSettings, _settings(tiny_folder(), out), where="test")).path
+    return train(parse(RunSettings, tiny_settings(tiny_folder(), out), where="test")).path
 
 
 @pytest.fixture

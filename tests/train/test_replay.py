@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,8 +20,10 @@ from progrpo.api.replay import kept, replay
 from progrpo.errors import ConfigError, DataError
 from progrpo.rollout.bundle import bundle_path, bundle_paths, packed, read_bundle, sound_bundle, unpacked
 from progrpo.settings import Choice
-from progrpo.train import checkpoint, loop
+from progrpo.train import bundles, checkpoint, loop
 from progrpo.train.bundles import Bundles
+from progrpo.train.fingerprint import weight_checksums
+from progrpo.train.policy import Policy
 from progrpo.train.trainer import Trainer
 from stand_ins import every_method
 from stand_ins.needs import need
@@ -92,6 +95,8 @@ def test_completions_are_drawn_again_from_their_seeds(made: Callable[[str], Path
         assert len(found.drawn) == 16
         assert all(one.parts_at is None and one.logprobs and one.verdict for one in found.drawn)
         assert found.agrees
+        judged_otherwise = replace(found.drawn[0], verdict=False)
+        assert not replace(found, drawn=(judged_otherwise,)).agrees
 
 
 def test_a_step_is_reached_through_the_rollouts_since_a_checkpoint(own: Path) -> None:
@@ -174,12 +179,13 @@ def test_a_changed_setting_is_found_and_named(own: Path) -> None:
     assert all(one.status == "equal" for one in found.values)  # the step was made as the bundle says
 
     def change(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-        metadata["progrpo"] = metadata["progrpo"].replace('"alpha": 0.3', '"alpha": 0.5')
+        header = metadata["progrpo"].replace('"alpha": 0.3', '"alpha": 0.5')
+        metadata["progrpo"] = header.replace('"policy/lr": 0.001', '"policy/lr": 0.0010005')
 
     tampered(bundle_path(own, 3), change)
     found = replay(own, 3)
     assert found.faults == ("bundle step-000003.safetensors: the header is not what was written",)
-    assert "advantages" in {one.what for one in found.values if one.status == "differs"}
+    assert {"advantages", "policy/lr"} <= {one.what for one in found.values if one.status == "differs"}
 
 
 def test_progrpo_without_its_shift_takes_grpo_s_step(made: Callable[[str], Path]) -> None:
@@ -264,11 +270,25 @@ def test_the_oldest_bundles_go_first(settings: Make, made: Callable[[str], Path]
 
 def test_nothing_is_held_where_nothing_is_kept(tmp_path: Path) -> None:
     record = SimpleNamespace(tokens=False, rollouts_every=1)
-    bundles = Bundles(SimpleNamespace(record=record), SimpleNamespace(path=tmp_path), done=0)  # type: ignore[arg-type]
-    bundles.begin(1, (), None, None, engine_scores=True)  # type: ignore[arg-type]
-    assert bundles.trace() is None
-    assert not bundles.keep(1, "why")
-    bundles.end(None)  # type: ignore[arg-type]
+    held = Bundles(SimpleNamespace(record=record), SimpleNamespace(path=tmp_path), done=0)  # type: ignore[arg-type]
+    held.begin(1, (), None, None, engine_scores=True)  # type: ignore[arg-type]
+    assert held.trace() is None
+    assert not held.keep(1, "why")
+    held.end(None)  # type: ignore[arg-type]
+
+
+def test_a_rollout_that_nothing_can_ask_for_is_not_held(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+
+    def checksums(policy: Policy) -> dict[str, str]:
+        begun.append(len(begun))
+        return weight_checksums(policy)
+
+    monkeypatch.setattr(bundles, "weight_checksums", checksums)
+    quiet = {"checkpoint": {"every": 0}, "evaluate": {"every": 0}, "alarms": {"watch": False}}
+    path = run(settings(**quiet, record={"tokens": True, "rollouts_every": 2}))
+    assert [*bundle_paths(path)] == [1, 3]
+    assert len(begun) == 4  # before and after each of the two
 
 
 def test_packing_by_hand() -> None:
@@ -286,11 +306,15 @@ def test_digits_by_hand() -> None:
     assert of_numbers("x", 1.0, 1.000009, within=1e-5).status == "close"
     assert of_numbers("x", 1.0, 1.00002, within=1e-5).status == "differs"
     assert of_numbers("x", None, 1.0, within=1e-5).status == "differs"
+    assert of_numbers("sum", 1e-8, -9e-7, within=1e-5).status == "close"
+    assert of_numbers("lr", 1e-6, 2e-6, within=1e-5, near_zero=0).status == "differs"
     nan = float("nan")
     one, two = torch.tensor([[1.0, nan], [2.0, 3.0]]), torch.tensor([[1.0, nan], [2.5, 3.5]])
     assert of_tensors("x", one, one.clone(), within=1e-5, place=str).status == "equal"
     found = of_tensors("x", one, two, within=1e-5, place=str)
     assert (found.status, found.where, found.logged, found.again) == ("differs", "(1, 0)", 2.0, 2.5)
+    # weights of a million tokens: the one is twice the other
+    assert of_tensors("x", one * 1e-7, one * 2e-7, within=1e-5, place=str, near_zero=1e-12).status == "differs"
     assert of_tensors("x", one, one[:1], within=1e-5, place=str).where == "shape"
 
 

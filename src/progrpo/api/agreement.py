@@ -11,8 +11,8 @@ from torch import Tensor
 Status = Literal["equal", "close", "differs"]
 WITHIN = {"fp32": 1e-5, "bf16": 2.0**-5}
 """Largest difference, relative to the largest number, that counts as rounding on another machine or thread count."""
-_NEAR_ZERO = 1e-6
-"""A difference below this is rounding, too: of metrics that are 0 but for it."""
+NEAR_ZERO = 1e-6
+"""A difference below this is rounding, too: of numbers about 1 in size whose sum is 0 but for it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,21 +33,34 @@ class Agreement:
     again: float | str | None = None
 
 
-def of_numbers(what: str, logged: float | None, again: float | None, *, within: float) -> Agreement:
-    """Two single numbers; None is one that nobody could compute, which agrees with itself alone."""
+def of_numbers(
+    what: str, logged: float | None, again: float | None, *, within: float, near_zero: float = NEAR_ZERO
+) -> Agreement:
+    """Two single numbers; None is one that nobody could compute, which agrees with itself alone.
+
+    Args:
+        within: largest relative difference of rounding. near_zero: largest absolute one; 0 for numbers that are themselves
+            so small.
+    """
     if logged == again:
         return Agreement(what=what, status="equal", logged=logged, again=again)
     if logged is None or again is None:
         return Agreement(what=what, status="differs", digits=0, logged=logged, again=again)
     apart, size = abs(logged - again), max(abs(logged), abs(again))
-    status: Status = "close" if apart <= max(within * size, _NEAR_ZERO) else "differs"
+    status: Status = "close" if apart <= max(within * size, near_zero) else "differs"
     return Agreement(what=what, status=status, digits=digits(apart, size), logged=logged, again=again)
 
 
 def of_tensors(
-    what: str, logged: Tensor, again: Tensor, *, within: float, place: Callable[[tuple[int, ...]], str]
+    what: str,
+    logged: Tensor,
+    again: Tensor,
+    *,
+    within: float,
+    place: Callable[[tuple[int, ...]], str],
+    near_zero: float = NEAR_ZERO,
 ) -> Agreement:
-    """Two tensors of the same meaning; `place` names an index of them."""
+    """Two tensors of the same meaning; `place` names an index of them, `within` and `near_zero` are as in `of_numbers`."""
     if logged.shape != again.shape:
         shapes: tuple[Any, Any] = (str(tuple(logged.shape)), str(tuple(again.shape)))
         return Agreement(what=what, status="differs", digits=0, where="shape", logged=shapes[0], again=shapes[1])
@@ -57,7 +70,7 @@ def of_tensors(
         return Agreement(what=what, status="equal")
     apart = torch.where(same, 0.0, (one - two).abs()).nan_to_num(nan=math.inf)
     size = float(torch.maximum(one.abs(), two.abs()).nan_to_num(0.0, 0.0, 0.0).max())
-    beyond = apart > max(within * size, _NEAR_ZERO)
+    beyond = apart > max(within * size, near_zero)
     flat = int(beyond.flatten().nonzero()[0]) if bool(beyond.any()) else int(apart.argmax())
     index = tuple(int(one) for one in torch.unravel_index(torch.tensor(flat), logged.shape))
     return Agreement(

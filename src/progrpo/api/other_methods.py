@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from progrpo.errors import ConfigError
 from progrpo.evaluate.score import ScoredCompletion, ScoredMethod, Scoring, least_certain
+from progrpo.files import finite_or_none
 from progrpo.methods import Method
 from progrpo.rollout.bundle import Bundle
 from progrpo.rows import read_results
@@ -180,7 +181,7 @@ def _scoring(
                 advantages=tuple(float(one[n]) for one in values),
                 weights=tuple(one.trace.weights[n - first, :length] * tokens for one in applied.values()),
                 entropy_changes=None,
-                confidence=None if confidence[n].isnan() else float(confidence[n]),
+                confidence=finite_or_none(float(confidence[n])),
                 recorded=float(bundle.tensors["advantages"].flatten()[n]),
                 low=low[n, :length],
             )
@@ -224,10 +225,8 @@ def _with_effects(
             for name, tensor in model.state_dict().items():
                 tensor.copy_(weights[name])
         one.policy.load_state_dict(optimiser, shards=run)
-    return Other(
-        scoring=made.scoring,
-        metrics=made.metrics,
-        cosines=made.cosines,
+    return replace(
+        made,
         effects=tuple(effects),
         entropy=entropy,
         held_out=held_out,

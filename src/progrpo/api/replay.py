@@ -1,19 +1,19 @@
 """`progrpo replay`: a step of a run computed again and held against what was logged; what another method would have done."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from progrpo.api.agreement import WITHIN, Agreement, of_numbers, of_tensors
+from progrpo.api.agreement import NEAR_ZERO, WITHIN, Agreement, of_numbers, of_tensors
 from progrpo.api.other_methods import Other, apply_others
 from progrpo.environment import environment
 from progrpo.errors import ConfigError, DataError
 from progrpo.methods import Method
-from progrpo.rollout.bundle import Bundle, bundle_path, read_header
+from progrpo.rollout.bundle import Bundle, bundle_path, read_bundle, read_header
 from progrpo.settings import flat, read_yaml
 from progrpo.train import checkpoint
 from progrpo.train.fingerprint import changed_weights, fingerprint_of, weight_checksums
@@ -65,12 +65,12 @@ class Replay:
     micro: MicroReplay | None = None
     others: Other | None = None
     drawn: tuple[DrawnAgain, ...] | None = None
-    kept_for: tuple[str, ...] = field(default=())
+    kept_for: tuple[str, ...] = ()
 
     @property
     def agrees(self) -> bool:
         """Whether everything is as it was written, up to rounding."""
-        redrawn = self.drawn is None or all(one.parts_at is None for one in self.drawn)
+        redrawn = self.drawn is None or all(one.parts_at is None and one.verdict for one in self.drawn)
         return not self.faults and redrawn and all(one.status != "differs" for one in self.values)
 
 
@@ -96,19 +96,15 @@ def replay(
     """
     route = route_to(run, step)
     fault = None if route.folder is None else checkpoint.fault_of(route.folder)
-    replaying, bundles = restore(route)
-    faults = [f"checkpoint {route.folder.name}: {fault}" for _ in [fault] if fault and route.folder]
-    faults += [f"bundle {one.path.name}: {what} is not what was written" for one in bundles for what in one.faults]
-    drawn = None
-    if sample:
-        *before, last = bundles
-        for bundle in before:
-            learned = replaying.learn(bundle)
-            for part, number in enumerate(bundle.steps):
-                replaying.step(learned, number, part)
-        drawn = tuple(draw_again(replaying, last, run))
-        bundles = [last]
-    bundle, learned = forward(replaying, bundles, step)
+    replaying, bundle = restore(route)
+    faults = [] if route.folder is None or fault is None else [f"checkpoint {route.folder.name}: {fault}"]
+    for path in route.bundles[:-1]:  # one at a time: together they may be all that the run kept
+        before = read_bundle(path)
+        faults += _bundle_faults(before)
+        forward(replaying, before)
+    faults += _bundle_faults(bundle)
+    drawn = tuple(draw_again(replaying, bundle, run)) if sample else None
+    learned = forward(replaying, bundle, step)
     part = bundle.steps.index(step)
     of_micro = others = None
     if micro is not None or methods or step_too:
@@ -162,9 +158,11 @@ def _values(one: Replayed) -> Iterator[Agreement]:
         problem, completion = divmod(first + index[0], bundle.size)
         return f"{of_group((problem, completion))}, token {index[1]}"
 
-    def tensor(what: str, logged: Tensor, again: Tensor, first: int | None = None) -> Agreement:
+    def tensor(
+        what: str, logged: Tensor, again: Tensor, first: int | None = None, near_zero: float = NEAR_ZERO
+    ) -> Agreement:
         place = of_group if first is None else lambda index: of_token(index, first)
-        return of_tensors(what, logged, again, within=within, place=place)
+        return of_tensors(what, logged, again, within=within, place=place, near_zero=near_zero)
 
     yield tensor("rewards", bundle.tensors["rewards"], batch.rewards)
     yield tensor("advantages", bundle.tensors["advantages"], advantages.values)
@@ -172,25 +170,31 @@ def _values(one: Replayed) -> Iterator[Agreement]:
     assert old is not None
     source = "the sampler's" if bundle.header["old_logprobs"] == "engine" else "by the trainer"
     yield tensor(f"old log-probs ({source})", old.masked_fill(~batch.mask, 0.0), batch.old_logprobs, 0)
-    for what, name, again in (
-        ("log-probs of the training pass", "logprobs", one.trace.logprobs),
-        ("advantages of tokens", "token_advantages", one.trace.advantages),
-        ("weights of tokens in the loss", "token_weights", one.trace.weights),
+    tokens = max(1, int(batch.mask[rows].sum()))  # a weight in the loss may be an advantage over all of them
+    for what, name, again, near_zero in (
+        ("log-probs of the training pass", "logprobs", one.trace.logprobs, NEAR_ZERO),
+        ("advantages of tokens", "token_advantages", one.trace.advantages, NEAR_ZERO),
+        ("weights of tokens in the loss", "token_weights", one.trace.weights, NEAR_ZERO / tokens),
     ):
         logged = bundle.columns(name)
         if logged is None:
             logged = bundle.tensors["advantages"].flatten()[:, None].expand(batch.mask.shape)
-        yield tensor(what, logged[rows], again, one.first)
+        yield tensor(what, logged[rows], again, one.first, near_zero)
     yield of_numbers("loss", bundle.header["losses"][bundle.steps.index(one.step)], one.trace.loss, within=within)
     row = bundle.logged(one.step)
     for key in sorted(one.row, key=lambda key: (not key.startswith("policy/"), key)):
         by_sampling = key == "tokens/generated" or (row.get(key) is None and key.startswith(_OF_COMPLETIONS))
         if key in row and key != "step" and not by_sampling:
-            yield of_numbers(key, row[key], one.row[key], within=within)
+            near_zero = 0.0 if key == "policy/lr" else NEAR_ZERO
+            yield of_numbers(key, row[key], one.row[key], within=within, near_zero=near_zero)
     if one.after is not None:
         changed = changed_weights(bundle.header["weights"]["after"], one.after)
         first = changed[0] if changed else ""
         yield Agreement(what="weights after the step", status="close" if changed else "equal", where=first)
+
+
+def _bundle_faults(bundle: Bundle) -> list[str]:
+    return [f"bundle {bundle.path.name}: {what} is not what was written" for what in bundle.faults]
 
 
 def _weight_faults(one: Replayed) -> Iterator[str]:
@@ -221,7 +225,7 @@ def _settings_apart(bundle: Bundle, run: Path) -> tuple[list[str], list[str]]:
         key: f"{key}: {then.get(key, 'not set')} in the bundle, {now.get(key, 'not set')} in config.yaml"
         for key in keys
     }
-    free = MAY_DIFFER | {"out", "alarms"}
+    free = MAY_DIFFER | {"out"}
     free = free if then.get("optim.schedule") == "constant" else free - {"steps", "epochs"}
     bound = [key for key in keys if key.split(".")[0] not in free]
     faults = [f"setting {words[key]}" for key in bound]

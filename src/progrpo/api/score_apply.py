@@ -13,6 +13,7 @@ from progrpo import methods, plugins
 from progrpo.errors import ConfigError, DataError, PluginError
 from progrpo.evaluate.score import ScoredCompletion, ScoredMethod, Scoring, least_certain
 from progrpo.evaluate.spelling import Spelling
+from progrpo.files import finite_or_none
 from progrpo.methods import Method
 from progrpo.model.tokenizer import each_spelled
 from progrpo.plural import counted
@@ -31,13 +32,19 @@ def _remedy(path: Path) -> str:
     return f"a run records them with record.tokens=true{beside}"
 
 
+def label_and_name(word: str) -> tuple[str, str]:
+    """Of a `--method` word: what stands before the "=", else the last part of the name; and the name."""
+    label, equals, name = word.partition("=")
+    return (label, name) if equals else (plugins.label(word), word)
+
+
 def load_methods(named: Sequence[str], overrides: Sequence[str] | Sequence[Override]) -> dict[str, Method]:
-    """Methods by label: what stands before the "=" of `--method LABEL=NAME`, else the last part of the name.
+    """Methods by label.
 
     Raises:
         ConfigError: a label stands twice, or a setting belongs to none of them. PluginError: an unknown method.
     """
-    pairs = [tuple(word.split("=", 1)) if "=" in word else (plugins.label(word), word) for word in named]
+    pairs = [label_and_name(word) for word in named]
     labels = [label for label, _ in pairs]
     for label in labels:
         if labels.count(label) > 1:
@@ -109,7 +116,9 @@ def _score(file: RolloutFile, chosen: Mapping[str, Method], model: str | None, *
                     advantages=tuple(float(values[p, g]) for values, _, _ in applied),
                     weights=_rows_of([weights for _, _, weights in applied], n, length),
                     entropy_changes=None if None in changes else tuple(one[n] for one in changes if one is not None),
-                    confidence=file.recorded[p][g]["confidence"] if confidence is None else _known(confidence[n]),
+                    confidence=file.recorded[p][g]["confidence"]
+                    if confidence is None
+                    else finite_or_none(float(confidence[n])),
                     recorded=file.recorded[p][g]["advantage"],
                     low=None if low is None else low[n, :length],
                 )
@@ -205,11 +214,6 @@ def _refuse_tokens(batch: RolloutBatch, refusal: str) -> RolloutBatch:
             return super().__getattribute__(name)
 
     return RewardsOnly(**{field.name: getattr(batch, field.name) for field in fields(batch)})
-
-
-def _known(value: Tensor) -> float | None:
-    number = float(value)
-    return None if number != number else number
 
 
 def _method_notes(method: Method, files: Sequence[RolloutFile]) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +13,7 @@ from rich.text import Text
 from progrpo.api.patience import Patience
 from progrpo.cli import output
 from progrpo.cli.output import Json, Quiet
+from progrpo.cli.tables import make_table
 from progrpo.errors import ConfigError, RunDirectoryError
 from progrpo.files import require_new_file, write_whole
 from progrpo.processes import require_alone
@@ -116,18 +116,18 @@ def run_replay(
 
 def _labelled(words: Sequence[str], named: Sequence[str]) -> list[str]:
     """Settings with the label of their method, which a single method may do without."""
-    from progrpo import plugins
+    from progrpo.api.score_apply import label_and_name
 
     if words and not named:
         raise ConfigError(f"replay: {words[0]!r}: settings are those of a method; name it with --method NAME")
     if len(named) != 1:
         return list(words)
-    label = named[0].split("=", 1)[0] if "=" in named[0] else plugins.label(named[0])
+    label, _ = label_and_name(named[0])
     return [word if word.startswith(f"{label}.") else f"{label}.{word}" for word in words]
 
 
 def _list(listed: Sequence[tuple[int, int | None, Sequence[str]]]) -> None:
-    table = _table("rollouts that were kept", ("step", "right"), "replayed from", "kept because")
+    table = make_table("rollouts that were kept", ("step", "right"), "replayed from", "kept because")
     for step, start, why in listed:
         way = (
             "no checkpoint before it" if start is None else "the start" if start == 0 else f"checkpoint of step {start}"
@@ -167,7 +167,7 @@ def _verdict(result: "Replay") -> str:
 
 
 def _differing(values: "Sequence[Agreement]") -> Table:
-    table = _table(
+    table = make_table(
         "computed again, against what was logged", "value", ("logged", "right"), ("again", "right"), "agrees", "where"
     )
     shown = [
@@ -177,7 +177,7 @@ def _differing(values: "Sequence[Agreement]") -> Table:
         agrees = "to the last bit" if one.digits is None and one.status == "equal" else f"{one.digits or 0} digits"
         style = "red" if one.status == "differs" else "" if one.status == "equal" else "yellow"
         if one.what == "weights after the step" and one.status == "close":
-            agrees = "up to rounding"
+            agrees = "not to the last bit"
         table.add_row(
             Text(one.what), _number(one.logged), _number(one.again), Text(agrees, style=style), Text(one.where)
         )
@@ -188,7 +188,7 @@ def _differing(values: "Sequence[Agreement]") -> Table:
 
 
 def _micro_table(micro: "MicroReplay") -> Table:
-    table = _table(
+    table = make_table(
         f"micro-batch {micro.number} of {micro.of}: loss {micro.loss:.6g}, norm of its gradient alone {micro.grad_norm:.6g}",
         "problem", ("index", "right"), "verdict", ("advantage", "right"), ("tokens", "right"), ("sum of |weights|", "right"),
     )  # fmt: skip
@@ -202,7 +202,7 @@ def _micro_table(micro: "MicroReplay") -> Table:
 
 def _methods_table(others: "Other") -> Table:
     methods = others.scoring.methods
-    table = _table(
+    table = make_table(
         "the step by each method, from the same weights and completions", "", *((one.label, "right") for one in methods)
     )
     table.add_row("method", *(one.name for one in methods))
@@ -233,7 +233,7 @@ def _drawn_table(drawn: "Sequence[DrawnAgain]") -> Table | Text:
     )
     if not apart:
         return Text(said)
-    table = _table(said, "problem", ("index", "right"), ("parts at token", "right"))
+    table = make_table(said, "problem", ("index", "right"), ("parts at token", "right"))
     for one in apart[:10]:
         table.add_row(Text(one.problem), str(one.index), str(one.parts_at))
     return table
@@ -262,12 +262,3 @@ def _as_json(result: "Replay") -> dict[str, Any]:
 
 def _number(value: float | str | None) -> str:
     return "" if value is None else value if isinstance(value, str) else f"{value:.9g}"
-
-
-def _table(title: str, *columns: str | tuple[str, Any]) -> Table:
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        aligned: tuple[str, Any] = column if isinstance(column, tuple) else (column, "left")
-        name, justify = aligned
-        table.add_column(Text(name), justify=justify, overflow="fold")
-    return table

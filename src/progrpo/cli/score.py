@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +13,7 @@ from rich.text import Text
 from progrpo.api.patience import Patience
 from progrpo.cli import output
 from progrpo.cli.output import Json, Quiet
+from progrpo.cli.tables import excerpt, make_table
 from progrpo.errors import ConfigError
 from progrpo.files import require_new_file, to_json, write_whole
 from progrpo.plural import counted
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from progrpo.evaluate.score import Scoring
     from progrpo.rollout.recorded import RolloutFile
 
-_EXCERPT = 48
 _PAGES = (".html", ".htm")
 
 
@@ -136,7 +135,7 @@ def _statistics_table(scoring: "Scoring") -> Table:
     from progrpo.evaluate.score import statistics
     from progrpo.report.score.words import in_words
 
-    table = _table(
+    table = make_table(
         f"advantages of {counted(len(scoring.completions), 'completion')} in {counted(len(scoring.groups), 'group')}; the last "
         f"rows against {scoring.methods[0].label}",
         "",
@@ -151,12 +150,12 @@ def _groups_table(scoring: "Scoring", show: int) -> Table:
     from progrpo.evaluate.score import group_difference, groups_apart, prompt_text
 
     title = f"groups that differ most, {min(show, len(scoring.groups))} of {len(scoring.groups)}"
-    table = _table(title, "problem", "prompt", ("correct", "right"), ("mean |difference|", "right"))
+    table = make_table(title, "problem", "prompt", ("correct", "right"), ("mean |difference|", "right"))
     for members in groups_apart(scoring)[:show]:
         right = sum(one.verdict.correct for one in members)
         table.add_row(
-            Text(_excerpt(members[0].problem.id)),
-            Text(_excerpt(prompt_text(members[0].problem))),
+            Text(excerpt(members[0].problem.id)),
+            Text(excerpt(prompt_text(members[0].problem))),
             f"{right} / {len(members)}",
             f"{group_difference(members):.3f}",
         )
@@ -168,7 +167,7 @@ def _completions_table(scoring: "Scoring", show: int) -> Table:
     from progrpo.report.wording import NOTHING
     from progrpo.schema.quantity import fixed
 
-    table = _table(
+    table = make_table(
         f"completions that differ most, {min(show, len(scoring.completions))} of {len(scoring.completions)}",
         "problem",
         ("index", "right"),
@@ -179,12 +178,12 @@ def _completions_table(scoring: "Scoring", show: int) -> Table:
     )
     for one in completions_apart(scoring)[:show]:
         table.add_row(
-            Text(_excerpt(one.problem.id)),
+            Text(excerpt(one.problem.id)),
             str(one.index),
             one.verdict.status,
             NOTHING if one.confidence is None else f"{one.confidence:.3f}",
             *(fixed(value, 3, signed=True) for value in one.advantages),
-            Text(_excerpt(one.completion.text)),
+            Text(excerpt(one.completion.text)),
         )
     return table
 
@@ -223,17 +222,3 @@ def _page(scoring: "Scoring", files: "Sequence[RolloutFile]", model: str | None)
 
     spelling = Spelling.of_model(model) if model is not None else Spelling.of_run(files[0])
     return make_score_page(scoring, spelling)
-
-
-def _excerpt(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _EXCERPT else line[: _EXCERPT - 1] + "…"
-
-
-def _table(title: str, *columns: str | tuple[str, Any]) -> Table:
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        aligned: tuple[str, Any] = column if isinstance(column, tuple) else (column, "left")
-        name, justify = aligned
-        table.add_column(Text(name), justify=justify, overflow="fold")
-    return table

@@ -8,14 +8,14 @@ from typing import Any, get_args
 
 import typer
 from pydantic import Field
-from rich import box
-from rich.console import Console, JustifyMethod
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from progrpo import rewards
 from progrpo.cli import output
+from progrpo.cli.tables import excerpt, make_table
 from progrpo.errors import ConfigError, DataError
 from progrpo.files import json_lines, require_new_file, to_json, write_whole
 from progrpo.plural import counted
@@ -155,7 +155,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
 
 def status_table(graded: Mapping[str, Sequence[Verdict]]) -> Table:
     """Counts of statuses by reward, the mean reward, and the seconds."""
-    table = _table("verdicts", "status", *((name, "right") for name in graded))
+    table = make_table("verdicts", "status", *((name, "right") for name in graded))
     counts = {name: Counter(verdict.status for verdict in verdicts) for name, verdicts in graded.items()}
     for status in STATUSES:
         table.add_row(status, *(str(counts[name][status]) for name in graded))
@@ -167,12 +167,12 @@ def status_table(graded: Mapping[str, Sequence[Verdict]]) -> Table:
 
 
 def slowest_table(name: str, rows: Sequence[Row], verdicts: Sequence[Verdict], show: int) -> Table:
-    table = _table(f"{name}: slowest", "id", ("seconds", "right"), "status", "detail")
+    table = make_table(f"{name}: slowest", "id", ("seconds", "right"), "status", "detail")
     order = sorted(range(len(rows)), key=lambda index: -verdicts[index].seconds)
     for index in order[:show]:
         verdict = verdicts[index]
         table.add_row(
-            Text(str(rows[index].id)), f"{verdict.seconds:.4f}", verdict.status, Text(_excerpt(verdict.detail))
+            Text(str(rows[index].id)), f"{verdict.seconds:.4f}", verdict.status, Text(excerpt(verdict.detail, _EXCERPT))
         )
     return table
 
@@ -184,7 +184,7 @@ def disagreement_table(
     pairs = list(zip(rows, graded[first], graded[other], strict=True))
     differing = [(row, one, two) for row, one, two in pairs if one.correct is not two.correct]
     more = f", the first {show}" if len(differing) > show else ""
-    table = _table(
+    table = make_table(
         f"{first} and {other} disagree on {len(differing)} of {counted(len(rows), 'row')}{more}",
         "id",
         "answer",
@@ -194,28 +194,17 @@ def disagreement_table(
     for row, one, two in differing[:show]:
         table.add_row(
             Text(str(row.id)),
-            Text(_excerpt(row.problem.answer_text or "")),
+            Text(excerpt(row.problem.answer_text or "", _EXCERPT)),
             *(Text(_said(verdict)) for verdict in (one, two)),
         )
     return table
 
 
 def _said(verdict: Verdict) -> str:
-    return f"{verdict.status}: {_excerpt(verdict.extracted if verdict.extracted is not None else verdict.detail)}"
-
-
-def _excerpt(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _EXCERPT else line[: _EXCERPT - 1] + "…"
+    return (
+        f"{verdict.status}: {excerpt(verdict.extracted if verdict.extracted is not None else verdict.detail, _EXCERPT)}"
+    )
 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def _table(title: str, *columns: str | tuple[str, JustifyMethod]) -> Table:
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        name, justify = column if isinstance(column, tuple) else (column, None)
-        table.add_column(name, justify=justify or "left", overflow="fold")
-    return table

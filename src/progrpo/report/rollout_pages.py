@@ -11,12 +11,12 @@ from progrpo import schema
 from progrpo.errors import DataError
 from progrpo.evaluate.score import ScoredCompletion, ScoredMethod, Scoring, least_certain
 from progrpo.evaluate.spelling import Spelling
-from progrpo.files import is_number, make_folder, to_json, write_whole
+from progrpo.files import finite_or_none, is_number, make_folder, to_json, write_whole
 from progrpo.report.read import Run
 from progrpo.report.score.page import AboutRollout, make_score_page
 from progrpo.report.wording import method as method_name
-from progrpo.rollout.bundle import Bundle, bundle_paths, sound_bundle
-from progrpo.rollout.recorded import RolloutFile, read_rollouts
+from progrpo.rollout.bundle import Bundle, bundle_paths
+from progrpo.rollout.recorded import RolloutFile, read_rollouts, steps_per_rollout
 
 ROLLOUT_PAGES = "report-rollouts"
 """The folder of a run's rollout pages, beside its report."""
@@ -71,7 +71,7 @@ def write_rollout_pages(run: Run, folder: Path) -> RolloutPages:
             continue
         write_whole(folder / page_name(step), page)
         links[step] = f"{folder.name}/{page_name(step)}"
-    return RolloutPages(links=links, left_out=tuple(left_out), steps_per_rollout=_size(run.config))
+    return RolloutPages(links=links, left_out=tuple(left_out), steps_per_rollout=steps_per_rollout(run.config))
 
 
 def make_rollout_page(run: Run, step: int, chosen: Mapping[int, Path]) -> str:
@@ -84,12 +84,10 @@ def make_rollout_page(run: Run, step: int, chosen: Mapping[int, Path]) -> str:
         DataError: its files cannot be used.
     """
     file = read_rollouts(chosen[step])
-    kept = bundle_paths(run.path)
-    bundle = sound_bundle(kept[step]) if step in kept else None
     steps = sorted(chosen)
     place = steps.index(step)
-    about = _about(run, step, bundle, before=steps[:place][-1:], after=steps[place + 1 : place + 2])
-    return make_score_page(recorded_scoring(run, file, bundle), _spelling(file), about)
+    about = _about(run, step, file.bundle, before=steps[:place][-1:], after=steps[place + 1 : place + 2])
+    return make_score_page(recorded_scoring(run, file), _spelling(file), about)
 
 
 def page_name(step: int) -> str:
@@ -116,12 +114,13 @@ def chosen_rollouts(run: Run) -> dict[int, Path]:
     left = PAGES - len(kept)
     evenly = others[:: max(1, -(-len(others) // left))] if left else []
     steps = sorted([*kept, *evenly])
-    return {step: run.rollouts.get(step, bundles.get(step, Path())) for step in steps}
+    files = {**bundles, **run.rollouts}
+    return {step: files[step] for step in steps}
 
 
-def recorded_scoring(run: Run, file: RolloutFile, bundle: Bundle | None) -> Scoring:
+def recorded_scoring(run: Run, file: RolloutFile) -> Scoring:
     """The rollout with the advantages and weights that it was trained with."""
-    weights = None if bundle is None else bundle.columns("token_weights")
+    weights = None if file.bundle is None else file.bundle.columns("token_weights")
     confidence, low = least_certain(file.groups) if file.tokens else (None, None)
     lengths = torch.tensor([len(one.token_ids) for group in file.groups for one in group.completions])
     size = len(file.groups[0].completions)
@@ -132,6 +131,8 @@ def recorded_scoring(run: Run, file: RolloutFile, bundle: Bundle | None) -> Scor
         for g, (completion, verdict) in enumerate(zip(group.completions, group.verdicts, strict=True)):
             n, length = p * size + g, len(completion.token_ids)
             recorded = file.recorded[p][g]
+            if recorded["advantage"] is None:
+                raise DataError(f"{file.path}: problem {group.problem.id!r}, completion {g}: no advantage was recorded")
             completions.append(
                 ScoredCompletion(
                     group=p,
@@ -140,10 +141,10 @@ def recorded_scoring(run: Run, file: RolloutFile, bundle: Bundle | None) -> Scor
                     problem=group.problem,
                     completion=completion,
                     verdict=verdict,
-                    advantages=(recorded["advantage"] or 0.0,),
+                    advantages=(recorded["advantage"],),
                     weights=None if weights is None else (weights[n, :length] * units[n],),
                     entropy_changes=None,
-                    confidence=recorded["confidence"] if confidence is None else _number(float(confidence[n])),
+                    confidence=recorded["confidence"] if confidence is None else finite_or_none(float(confidence[n])),
                     recorded=None,
                     low=None if low is None or weights is None else low[n, :length],
                 )
@@ -154,7 +155,7 @@ def recorded_scoring(run: Run, file: RolloutFile, bundle: Bundle | None) -> Scor
 
 
 def _about(run: Run, step: int, bundle: Bundle | None, *, before: list[int], after: list[int]) -> AboutRollout:
-    size = _size(run.config)
+    size = steps_per_rollout(run.config)
     steps = f"step {step}" if size == 1 else f"steps {step} to {step + size - 1}"
     return AboutRollout(
         title=f"Rollout of {steps}",
@@ -173,13 +174,3 @@ def _facts(run: Run, step: int) -> Iterator[tuple[str, str, str]]:
         if is_number(row.get(key)):
             about = schema.metric(key)
             yield about.label, about.value(row[key]), about.unit
-
-
-def _size(config: Mapping[str, Any]) -> int:
-    batch = config.get("batch") or {}
-    prompts = batch.get("prompts") or 1
-    return int(prompts // (batch.get("minibatch_prompts") or prompts))
-
-
-def _number(value: float) -> float | None:
-    return None if value != value else value

@@ -117,7 +117,7 @@ class Bundle:
             _completion(row, ids[n], {name: each[n] for name, each in parts.items()}, trained and trained[n])
             for n, row in enumerate(self.header["completions"])
         ]
-        verdicts = [_verdict(row["verdict"]) for row in self.header["completions"]]
+        verdicts = [Verdict(**row["verdict"]) for row in self.header["completions"]]
         size = self.size
         return tuple(
             Group(
@@ -331,10 +331,6 @@ def _completion(
         entropy_gradients=values.get("entropy_gradients"),
         trained=trained,
     )
-
-
-def _verdict(row: Mapping[str, Any]) -> Verdict:
-    return Verdict(**row)
 
 
 def _digest_of(tensor: Tensor) -> str:

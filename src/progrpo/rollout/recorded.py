@@ -34,6 +34,7 @@ class RolloutFile:
         tokens: whether there are token ids, log-probs and entropies, in a bundle or (of older versions) in the rows.
         recorded: per group, the rows' own values that are not of the rollout: "advantage" and "confidence".
         config: the settings of the run, from the config.yaml beside the folder `rollouts`; empty where there is none.
+        bundle: which the tokens were read from; None of a file of rows alone.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class RolloutFile:
     tokens: bool
     recorded: tuple[tuple[Mapping[str, float | None], ...], ...]
     config: Mapping[str, Any] = field(default_factory=dict)
+    bundle: Bundle | None = None
 
     @property
     def prompt_logprobs(self) -> bool:
@@ -76,6 +78,13 @@ class RolloutFile:
         """A section of the run's settings; empty where there is none."""
         section = self.config.get(name)
         return section if isinstance(section, Mapping) else {}
+
+
+def steps_per_rollout(config: Mapping[str, Any]) -> int:
+    """Optimiser steps of a rollout by the settings of its run."""
+    batch = config.get("batch") or {}
+    prompts = batch.get("prompts") or 1
+    return int(prompts // (batch.get("minibatch_prompts") or prompts))
 
 
 def read_rollouts(path: Path) -> RolloutFile:
@@ -141,6 +150,7 @@ def _of_bundle(path: Path, bundle: Bundle) -> RolloutFile:
             for of_group, sure in zip(advantages.tolist(), confidence.tolist(), strict=True)
         ),
         config=_config(path),
+        bundle=bundle,
     )
 
 

@@ -4,6 +4,7 @@ import io
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -65,6 +66,8 @@ class Bundles:
         why = ["record.tokens=true"] if record.tokens is True and number % record.rollouts_every == 0 else []
         if record.tokens == "checkpoints" and self._saved == step - 1:
             why.append(f"follows the checkpoint of step {step - 1}" if step > 1 else "the first of the run")
+        if not why and record.tokens is True and not self._settings.alarms.watch:
+            return  # nothing else may ask for it
         self._rollout = _Rollout(
             step=step,
             groups=tuple(groups),
@@ -120,7 +123,11 @@ class Bundles:
         rollout, self._rollout = self._rollout, None
         if rollout is None or not rollout.why or len(rollout.logged) < self._settings.batch.steps_per_rollout:
             return
-        header, tensors = _contents(rollout, self._settings, policy, after=weight_checksums(policy))
+        after = weight_checksums(policy)
+        if not policy.processes.main:
+            return
+        header, tensors = _contents(rollout, self._settings, after=after)
+        header["made_with"] = {**self._made_with, "processes": policy.processes.count}
         limit = self._settings.record.tokens_mib * 2**20
         size = sum(tensor.nbytes for tensor in tensors.values())
         if size > limit:
@@ -135,6 +142,12 @@ class Bundles:
         for step in _beyond(self._run, rollout.step, limit):
             self._run.remove_bundle(step)
 
+    @cached_property
+    def _made_with(self) -> dict[str, Any]:
+        """The same for all bundles of a process; it asks git for the commit."""
+        about = environment(self._settings.model.device, self._settings.seed)
+        return {key: about[key] for key in ("versions", "python", "device", "threads", "git_commit")}
+
 
 def _beyond(run: RunDirectory, newest: int, limit: float) -> list[int]:
     """The first steps of the oldest bundles that are too many; the newest stays."""
@@ -148,9 +161,9 @@ def _beyond(run: RunDirectory, newest: int, limit: float) -> list[int]:
 
 
 def _contents(
-    rollout: _Rollout, settings: RunSettings, policy: Policy, *, after: Mapping[str, str]
+    rollout: _Rollout, settings: RunSettings, *, after: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of the bundle."""
+    """Header, but for "made_with", and tensors of the bundle."""
     assert rollout.advantages is not None
     assert rollout.confidence is not None
     header, tensors = pack_groups(rollout.groups)
@@ -169,7 +182,6 @@ def _contents(
     tensors |= {f"column.{name}": values for name, values in columns.items()}
     if rollout.state:
         tensors["method_state"] = torch.frombuffer(bytearray(rollout.state), dtype=torch.uint8)
-    about = environment(settings.model.device, settings.seed)
     steps = [row["step"] for row in rollout.logged]
     return {
         "step": rollout.step,
@@ -184,10 +196,6 @@ def _contents(
             "after": dict(after),
         },
         "seeds": {"run": settings.seed, "steps": {str(step): step_seed(settings, step) for step in steps}},
-        "made_with": {
-            **{key: about[key] for key in ("versions", "python", "device", "threads", "git_commit")},
-            "processes": policy.processes.count,
-        },
         "losses": [trace.loss for trace in rollout.traces],
         "logged": rollout.logged,
         **header,

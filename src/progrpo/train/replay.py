@@ -3,7 +3,7 @@
 What is needed is a checkpoint (or the start) and the bundle of every rollout from there to the step.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from progrpo.methods import Advantages, Method
 from progrpo.model import LanguageModel, load_model
 from progrpo.processes import ALONE
 from progrpo.rollout.bundle import Bundle, bundle_paths, read_bundle
+from progrpo.rollout.recorded import steps_per_rollout
 from progrpo.settings import parse, read_yaml
 from progrpo.train import checkpoint
 from progrpo.train.bundles import loaded_state
@@ -60,7 +61,7 @@ def routes(run: Path) -> dict[int, Route | None]:
             f"{run}: no bundle was kept (record.tokens=false, record.rollouts_every=0, or an older version wrote it): no step "
             "of it can be replayed"
         )
-    size = _steps_per_rollout(read_yaml(run / "config.yaml"))
+    size = steps_per_rollout(read_yaml(run / "config.yaml"))
     saved = {int(folder.name.removeprefix("step-")): folder for folder in checkpoint.folders(run / "checkpoints")}
     starts: dict[int, Path | None] = {0: None, **saved}
     found: dict[int, Route | None] = {}
@@ -79,7 +80,7 @@ def route_to(run: Path, step: int) -> Route:
         DataError: it cannot be; the steps that can are named.
     """
     known = routes(run)
-    size = _steps_per_rollout(read_yaml(run / "config.yaml"))
+    size = steps_per_rollout(read_yaml(run / "config.yaml"))
     first = (step - 1) // size * size + 1
     route = known.get(first)
     if route is not None and step > 0:
@@ -96,12 +97,6 @@ def route_to(run: Path, step: int) -> Route:
 
 def _range(first: int, size: int) -> str:
     return str(first) if size == 1 else f"{first} to {first + size - 1}"
-
-
-def _steps_per_rollout(config: Mapping[str, Any]) -> int:
-    batch = config.get("batch") or {}
-    prompts = batch.get("prompts") or 1
-    return int(prompts // (batch.get("minibatch_prompts") or prompts))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -212,14 +207,14 @@ class Replaying:
         return part * (batch.minibatch_prompts or batch.prompts) * batch.group
 
 
-def restore(route: Route) -> tuple[Replaying, list[Bundle]]:
-    """The policy at the beginning of a route, and its bundles.
+def restore(route: Route) -> tuple[Replaying, Bundle]:
+    """The policy at the beginning of a route, and the bundle at its end, whose settings it has.
 
     Raises:
         ProgrpoError: a bundle, the checkpoint, the model or the method cannot be read.
     """
-    bundles = [read_bundle(path) for path in route.bundles]
-    settings = settings_of(bundles[-1])
+    bundle = read_bundle(route.bundles[-1])
+    settings = settings_of(bundle)
     method = methods.load(settings.method)
     torch.manual_seed(settings.seed)  # as a run does before it loads its model
     saved = None if route.folder is None else checkpoint.load(route.folder)
@@ -228,7 +223,7 @@ def restore(route: Route) -> tuple[Replaying, list[Bundle]]:
     reference = make_reference(settings, method, policy)
     if saved is not None:
         checkpoint.restore(saved, policy, method.state)
-    return Replaying(settings=settings, method=method, policy=policy, reference=reference), bundles
+    return Replaying(settings=settings, method=method, policy=policy, reference=reference), bundle
 
 
 def settings_of(bundle: Bundle) -> RunSettings:
@@ -267,15 +262,20 @@ def make_reference(settings: RunSettings, method: Method, policy: Policy) -> Ref
     return Reference(policy.model, settings.model, settings.sampling.temperature, trained=policy.scorer)
 
 
-def forward(replaying: Replaying, bundles: Sequence[Bundle], step: int) -> tuple[Bundle, Learned]:
-    """Make every step before `step` again; the bundle that feeds it, and what is learned from it."""
-    for bundle in bundles:
-        learned = replaying.learn(bundle)
-        for part, number in enumerate(bundle.steps):
-            if number == step:
-                return bundle, learned
-            replaying.step(learned, number, part)
-    raise DataError(f"{bundles[-1].path}: its steps are {bundles[-1].steps}, not {step}")
+def forward(replaying: Replaying, bundle: Bundle, step: int | None = None) -> Learned:
+    """Make the steps of a rollout again that come before `step`, None for all; what is learned from it.
+
+    Raises:
+        DataError: `step` is none of them.
+    """
+    if step not in (None, *bundle.steps):
+        raise DataError(f"{bundle.path}: its steps are {bundle.steps}, not {step}")
+    learned = replaying.learn(bundle)
+    for part, number in enumerate(bundle.steps):
+        if number == step:
+            break
+        replaying.step(learned, number, part)
+    return learned
 
 
 def logged_again(

@@ -86,7 +86,7 @@ def draw_again(replaying: Replaying, bundle: Bundle, run: Path) -> list[DrawnAga
                 test=(),
                 benchmarks=(),
                 watch=Watch(settings),
-                alarms=Alarms(replaying.settings.alarms, replaying.method.alarms),
+                alarms=Alarms(settings.alarms, replaying.method.alarms),
                 bundles=Bundles(settings, followed, done=done),
                 done=done,
                 listen=lambda event, data: None,
