@@ -53,7 +53,7 @@ class HubError(ProgrpoError, ConnectionError):
 
 
 class StorageError(ProgrpoError, OSError):
-    """The disk refuses: no room, no permission, read-only, or a file that may not grow."""
+    """The disk refuses: no space, no permission, read-only, or a file that may not grow."""
 
     exit_code = 3
 

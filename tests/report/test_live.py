@@ -93,6 +93,8 @@ def test_the_page_and_its_version_and_nothing_else(make_run: MakeRun, tmp_path: 
         ("localhost.evil.example", 403),
         ("evil.example@127.0.0.1.", 403),
         ("", 403),
+        ("[127.0.0.1", 403),  # brackets around no address
+        ("[::1]", 403),
     ],
 )
 def test_who_is_answered(make_run: MakeRun, host: str, status: int) -> None:
@@ -134,6 +136,36 @@ def test_it_is_renewed_when_a_step_is_written_and_left_alone_else(
             until(lambda: len(made) > tries + 2)
         assert caplog.text.count("could not be made anew") == 1
         assert server.page is second
+
+
+def test_files_that_cannot_be_looked_at_are_told_and_looked_at_again(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(live, "PERIOD_S", 0.02)
+    run = make_run("one")
+
+    def refused(runs: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    with serving(run) as server:
+        first = server.page
+        with monkeypatch.context() as broken, caplog.at_level(logging.WARNING):
+            broken.setattr(live, "version_of", refused)
+            until(lambda: "PermissionError" in caplog.text)
+        assert server.page is first
+        with (run / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(metrics_row(77)) + "\n")
+        until(lambda: server.page is not first)
+
+
+def test_a_browser_that_leaves_is_no_error(make_run: MakeRun, capfd: pytest.CaptureFixture[str]) -> None:
+    with serving(make_run("one")) as server:
+        for error, told in ((BrokenPipeError(), False), (RuntimeError("ours"), True)):
+            try:
+                raise error
+            except type(error):
+                server.handle_error(None, ("127.0.0.1", 1))
+            assert ("Traceback" in capfd.readouterr().err) == told
 
 
 def test_several_runs_are_compared(make_run: MakeRun) -> None:

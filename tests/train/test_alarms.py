@@ -66,6 +66,7 @@ def test_each_rollout_counts_once() -> None:
     assert history.recent("rollout/reward", 2, 1) == 2.5
     assert history.recent("rollout/reward", 9, 4) is None
     assert [point.step for point in history.steps("rollout/reward", 2)] == [4, 5]
+    assert history.rollout_points("rollout/reward", 2) == [(3, 2), (5, 3)]
 
 
 def test_entropy_that_falls_to_a_quarter() -> None:
@@ -132,6 +133,22 @@ def test_pass_at_k_that_falls_while_the_reward_rises() -> None:
     assert begins("pass_at_k_falls", **both, evaluate__pass_at_1=[0.9, *[None] * 9, 0.5, *[None] * 9]) == [20]
     assert begins("pass_at_k_falls", **both | {"rollout__reward": reward[::-1]}) == []
     assert begins("pass_at_k_falls", **both | {"evaluate__pass_at_8": [0.8, *[None] * 18, 0.71]}) == []
+
+
+def test_the_reward_beside_pass_at_k_is_of_rollouts_not_of_steps() -> None:
+    # Two steps a rollout, each logs its reward. The best is before step 1: means of the two rollouts after it and of the last
+    # two, 0.25 and 0.25; of two steps they would be 0.1 and 0.2, a rise.
+    reward = [0.1, 0.1, 0.4, 0.4, 0.3, 0.3, 0.2, 0.2]
+    evaluated = [*[None] * 7, 0.5]
+    given_rows = [{"step": 0, "evaluate/pass@8": 0.9}, *rows(rollout__reward=reward, evaluate__pass_at_8=evaluated)]
+    settings = AlarmSettings(pass_at_k_falls={"window": 2})
+
+    def begun(per_rollout: int) -> list[str]:
+        alarms = Alarms(settings, {}, per_rollout=per_rollout)
+        return [one.alarm for row in given_rows for one in alarms.hear(row)]
+
+    assert "pass_at_k_falls" not in begun(2)
+    assert "pass_at_k_falls" in begun(1)
 
 
 def test_three_spikes_of_the_gradient() -> None:
@@ -279,6 +296,22 @@ def test_every_alarm_is_explained() -> None:
         assert f"`{check.metric}`" in section
         for threshold, value in check.model_dump().items():
             assert f"`{threshold}={json.dumps(value)}`" in section, f"{name}: {threshold}={value}"
+
+
+def test_finished_runs_are_played_through_the_alarms(
+    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    from replay_alarms import main
+
+    path = run(cut(settings, tmp_path / "run", 5))
+    capsys.readouterr()
+    main([str(path)])
+    assert "truncation begins at 5" in capsys.readouterr().out
+    main([str(path), "alarms.ignore=[truncation]"])
+    assert "truncation" not in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="steps: expected overrides of alarms alone"):
+        main([str(path), "steps=3"])
 
 
 def test_the_rollout_of_an_alarm_is_kept(settings: Make, tmp_path: Path) -> None:

@@ -29,11 +29,11 @@ class TrainingProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bar = Progress(
-            TextColumn("{task.description:<8}", table_column=Column(no_wrap=True)),
+            TextColumn("{task.description:<8}"),
             BarColumn(bar_width=8),
             MofNCompleteColumn(table_column=Column(no_wrap=True)),
             TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
-            TextColumn("left", table_column=Column(no_wrap=True)),
+            TextColumn("left"),
             # Takes what the others leave: a narrow terminal loses the last of the numbers, not the count or the time.
             TextColumn("{task.fields[numbers]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
             console=console,

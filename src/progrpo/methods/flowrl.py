@@ -4,7 +4,7 @@
 
 A is GRPO's advantage. Z is a network of three layers on the mean hidden state of the prompt; its gradient reaches the
 policy. w is a constant of the update. The objective logged as policy/objective is −L. The gradient of Z's network is
-clipped apart from the model's, each to optim.grad_clip, so that neither takes the other's room; the released code, where it
+clipped apart from the model's, each to optim.grad_clip, so that neither scales the other down; the released code, where it
 is part of the actor, clips the norm of both together.
 
 Where the released code departs from the paper: the paper clips w = π/π_old of the whole completion to [1−ε, 1+ε]

@@ -7,13 +7,14 @@ Read-only: the page and its version are all that is served, whatever the path; n
 import errno
 import hashlib
 import logging
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from progrpo.errors import ConfigError, ProgrpoError
@@ -123,14 +124,20 @@ class LiveServer(ThreadingHTTPServer):
         if self._renewing.is_alive():
             self._renewing.join(timeout=2.0)
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that leaves or reloads in the middle of an answer is no error."""
+        if isinstance(sys.exception(), ConnectionError):
+            logger.debug("%s left before it had its answer", client_address)
+        else:
+            super().handle_error(request, client_address)
+
     def _renew(self) -> None:
         rest, said = PERIOD_S, ""
         while not self._ended.wait(rest):
-            rest = PERIOD_S
-            if version_of(self._runs) == self.page.version:
-                continue
-            started = time.monotonic()
+            rest, started = PERIOD_S, time.monotonic()
             try:
+                if version_of(self._runs) == self.page.version:
+                    continue
                 self.page = make_live_page(self._runs)
                 said = ""
             except (ProgrpoError, OSError, ValueError) as error:
@@ -139,6 +146,14 @@ class LiveServer(ThreadingHTTPServer):
                     logger.warning("the page could not be made anew: %s", text)
                 said = text
             rest = max(PERIOD_S, REST * (time.monotonic() - started))
+
+
+def _host_name(host: str) -> str | None:
+    """The name that a Host header asks for, without its port; None where it has none."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:  # brackets around what is no address
+        return None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -152,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         page = self.server.page
-        if urlsplit(f"//{self.headers.get('Host', '')}").hostname not in HOSTS:
+        if _host_name(self.headers.get("Host", "")) not in HOSTS:
             self._answer(HTTPStatus.FORBIDDEN, b"ask for 127.0.0.1 or localhost\n")
         elif self.path == "/version":
             self._answer(HTTPStatus.OK, page.version.encode())

@@ -24,7 +24,8 @@ class Keeper:
         self._stop = StopSignal()
         self._saved = trainer.done
         self.ended = bool(trainer.watch.ended)
-        """Whether the run is over before its last step: a listener said so (`StopTraining`), or `early_stopping` does."""
+        """Whether the run is over before its last step: a listener said so (`StopTraining`), or `early_stopping` or an alarm
+        does."""
         if self.ended:
             logger.warning("the run is over since step %d: %s", trainer.done, trainer.watch.ended)
         self._require_no_alarm(trainer.done)
@@ -49,7 +50,7 @@ class Keeper:
             self._end(done)
 
     def _told_to_stop(self, done: int) -> bool:
-        """Whether a listener, or early stopping, ends the run at the end of this rollout."""
+        """Whether a listener, early stopping or an alarm ends the run at the end of this rollout."""
         why = self._trainer.watch.ended or self._trainer.alarms.ended
         try:
             self._trainer.listen("rollout", {"done": done})

@@ -45,13 +45,17 @@ class History:
         points = self._points.get(key, [])
         return points[-last:] if last else list(points)
 
-    def rollouts(self, key: str, last: int | None = None) -> list[float]:
+    def rollout_points(self, key: str, last: int | None = None) -> list[Point]:
         """A metric of each rollout: as its first step logged it; or of the last so many of them."""
         points = self._points.get(key, [])
         if last:
             points = points[-last * self._per_rollout :]
-        values = [value for step, value in points if step > 0 and (step - 1) % self._per_rollout == 0]
-        return values[-last:] if last else values
+        points = [point for point in points if point.step > 0 and (point.step - 1) % self._per_rollout == 0]
+        return points[-last:] if last else points
+
+    def rollouts(self, key: str, last: int | None = None) -> list[float]:
+        """The values of `rollout_points`."""
+        return [point.value for point in self.rollout_points(key, last)]
 
     def recent(self, key: str, last: int, least: int) -> float | None:
         """The mean of a metric over the last rollouts; None before there are `least`."""

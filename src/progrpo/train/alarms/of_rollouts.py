@@ -61,8 +61,8 @@ class RepeatedText(AlarmCheck):
     """Rollouts of the mean; at a run's start 3 at least."""
 
     def reading(self, history: History, *, raised: bool) -> Reading | None:
-        value = history.recent(self.metric, self.window, min(3, self.window))
-        if value is None or value < self.share * (0.5 if raised else 1.0):
+        value = _mean_reaching(self.share * (0.5 if raised else 1.0), history, self.metric, self.window, least=3)
+        if value is None:
             return None
         return Reading(value, f"{value:.1%} of the completions end in a repetition (mean of {self.window} rollouts)")
 
@@ -114,8 +114,8 @@ class Truncation(AlarmCheck):
     """Rollouts of the mean; at a run's start 5 at least."""
 
     def reading(self, history: History, *, raised: bool) -> Reading | None:
-        value = history.recent(self.metric, self.window, min(5, self.window))
-        if value is None or value < self.share * (0.8 if raised else 1.0):
+        value = _mean_reaching(self.share * (0.8 if raised else 1.0), history, self.metric, self.window, least=5)
+        if value is None:
             return None
         return Reading(value, f"{value:.1%} of the completions are cut (mean of {self.window} rollouts)")
 
@@ -133,8 +133,8 @@ class Duplicates(AlarmCheck):
     """Rollouts of the mean; at a run's start 5 at least."""
 
     def reading(self, history: History, *, raised: bool) -> Reading | None:
-        value = history.recent(self.metric, self.window, min(5, self.window))
-        if value is None or value < self.share * (0.95 if raised else 1.0):
+        value = _mean_reaching(self.share * (0.95 if raised else 1.0), history, self.metric, self.window, least=5)
+        if value is None:
             return None
         return Reading(
             value, f"{value:.0%} of the completions repeat another of their group (mean of {self.window} rollouts)"
@@ -154,8 +154,8 @@ class ZeroStdGroups(AlarmCheck):
     """Rollouts of the mean; at a run's start 5 at least."""
 
     def reading(self, history: History, *, raised: bool) -> Reading | None:
-        value = history.recent(self.metric, self.window, min(5, self.window))
-        if value is None or value < self.share * (0.9 if raised else 1.0):
+        value = _mean_reaching(self.share * (0.9 if raised else 1.0), history, self.metric, self.window, least=5)
+        if value is None:
             return None
         correct = history.recent("rollout/all_correct_groups", self.window, 1) or 0.0
         return Reading(
@@ -204,3 +204,10 @@ class VerdictFailures(AlarmCheck):
             return None
         parts = ", ".join(f"{share:.1%} {kind}" for kind, share in shares.items() if share)
         return Reading(value, f"{value:.1%} of the verdicts failed: {parts} (mean of {self.window} rollouts)")
+
+
+def _mean_reaching(share: float, history: History, key: str, window: int, *, least: int) -> float | None:
+    """The mean of a metric over the last `window` rollouts where it is `share` at least; None where it is less, and before
+    there are `least` rollouts, or a window of fewer."""
+    value = history.recent(key, window, min(least, window))
+    return value if value is not None and value >= share else None

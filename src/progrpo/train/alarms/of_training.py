@@ -32,13 +32,13 @@ class PassAtKFalls(AlarmCheck):
             return None
         points = history.steps(f"{name}{max(ks)}")
         best = max(points, key=lambda point: (point.value, -point.step))
-        rewards = history.steps("rollout/reward")
+        fall = best.value - points[-1].value
+        if fall < self.fall * (0.8 if raised else 1.0):
+            return None
+        rewards = history.rollout_points("rollout/reward")
         then = [value for step, value in rewards if step > best.step][: self.window]
         now = [value for step, value in rewards if step <= points[-1].step][-self.window :]
-        fall = best.value - points[-1].value
-        if fall < self.fall * (0.8 if raised else 1.0) or not then or not now:
-            return None
-        if not raised and fmean(now) <= fmean(then):
+        if not then or not now or (not raised and fmean(now) <= fmean(then)):
             return None
         return Reading(
             points[-1].value,
@@ -98,7 +98,10 @@ class SamplerApart(AlarmCheck):
 
     def reading(self, history: History, *, raised: bool) -> Reading | None:
         values = history.rollouts(self.metric, self.window)
-        if not values or median(values) <= self.nats * (0.8 if raised else 1.0):
+        if not values:
+            return None
+        value = median(values)
+        if value <= self.nats * (0.8 if raised else 1.0):
             return None
         stale = history.rollouts("sampler/staleness", 1)
         why = (
@@ -109,8 +112,8 @@ class SamplerApart(AlarmCheck):
             "(attention, chunk sizes)"
         )
         return Reading(
-            median(values),
-            f"the sampler's log-probs are {median(values):.3g} nats from the trainer's at the 95th percentile of tokens, above "
+            value,
+            f"the sampler's log-probs are {value:.3g} nats from the trainer's at the 95th percentile of tokens, above "
             f"{self.nats:g}: {why}. off_policy.level=token weighs the difference; off_policy.stop=true ends the run",
         )
 
