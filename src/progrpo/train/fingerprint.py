@@ -12,7 +12,9 @@ from progrpo.train.policy import Policy
 _WORD = 8
 """Bytes."""
 _CHUNK = 2**17
-"""Words at a time: they and what is computed of them stay in a processor's cache."""
+"""Words at a time, where they and what is computed of them stay in a processor's cache."""
+_LARGE_CHUNK = 2**23
+"""Elsewhere: few calls, and 64 MiB beside the weights."""
 
 
 @torch.no_grad()
@@ -71,9 +73,10 @@ def _of_words(data: Tensor, first: int) -> Tensor:
     aligned = data.data_ptr() % _WORD == 0 and data.storage_offset() % _WORD == 0
     words = (data if aligned else data.clone()).view(torch.int64)
     total = torch.zeros(2, dtype=torch.int64, device=data.device)
-    place = torch.arange(1, min(_CHUNK, len(words)) + 1, device=data.device)
-    for start in range(0, len(words), _CHUNK):
-        chunk = words[start : start + _CHUNK]
+    size = _CHUNK if data.device.type == "cpu" else _LARGE_CHUNK
+    place = torch.arange(1, min(size, len(words)) + 1, device=data.device)
+    for start in range(0, len(words), size):
+        chunk = words[start : start + size]
         plain = chunk.sum()
         total += torch.stack([plain, (chunk * place[: len(chunk)]).sum() + (first + start) * plain])
     return total
