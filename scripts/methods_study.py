@@ -66,7 +66,8 @@ def jobs_of(
                     if stage == "tune"
                     else (chosen(results, family, TUNED_ON, more["steps"], setup),)
                 )
-                jobs += [Job(setup=setup, family=family, strength=s, seed=seed, plan=PLAN, **more) for s in at]
+                about = {"setup": setup, "family": family, "seed": seed, "plan": PLAN, "chooses": stage == "tune"}
+                jobs += [Job(**about, strength=strength, **more) for strength in at]
     return jobs
 
 
@@ -86,12 +87,12 @@ def method_table(results: Results, setup: str, variants: Sequence[Variant], seed
     head = ["method", "value, and mean Pass@k of the three, %", "seeds", *(title_of(name) for name in LEVELS), "cost"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     there = {v: results.values(setup, *v, seeds, step, "pass@1") for v in variants}
+    base = next((variant for variant in variants if variant.family == BASE), None)
+    if base is not None and there[base]:
+        start = [np.array(list(results.values(setup, *base, seeds, 0, name).values())) for name in LEVELS]
+        cells = [shown_interval(values, name) for values, name in zip(start, LEVELS, strict=True)]
+        lines.append("| before training | | | " + " | ".join(cells) + " | |")
     for variant in variants:
-        curves = results.curves(setup, *variant, there[variant])
-        if curves and len(lines) == 2:
-            start = curves[0][0]["table"]
-            cells = [shown_interval(np.array([start[name]]), name) for name in LEVELS]
-            lines.append("| before training | | | " + " | ".join(cells) + " | |")
         if not there[variant]:
             continue
         levels = choosing_levels(results, variant.family, TUNED_ON, step, setup)

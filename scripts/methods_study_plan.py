@@ -120,12 +120,12 @@ LEFT_OUT = {
 }
 """Methods that are not in the study, and why."""
 
-_BOTH = ("task.test_size=200", "task.train_size=200", "record.rollouts_every=0", "checkpoint.keep=1")
+_BOTH = ("task.test_size=200", "task.train_size=400", "record.rollouts_every=0", "checkpoint.keep=1")
 SETUPS = {
     "countdown": Setup("demo/grpo.yaml", (*_BOTH, "batch.minibatch_prompts=4", "optim.lr=1.5e-4"), 200, 1.5e-4),
     "grid_path": Setup("study/grid_path.yaml", (*_BOTH, "batch.minibatch_prompts=4", "optim.lr=5e-5"), 200, 5e-5),
 }
 """50 rollouts of 16 problems x 16 completions, and 4 optimiser steps of 4 problems on each, so that what acts only off-policy
-has something to act on; of 200 problems, so that each comes four times, for methods that remember."""
+has something to act on; of 400 problems, so that each comes twice, for methods that remember."""
 
-PLAN = Plan(FAMILIES, SETUPS)
+PLAN = Plan(FAMILIES, SETUPS, measured_at_start=frozenset({BASE}))

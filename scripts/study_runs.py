@@ -8,6 +8,7 @@ directory goes on from its last checkpoint, so that 600 steps cost 450 where 150
 """
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -117,10 +118,15 @@ model that `python scripts/make_embedded_model.py --task grid_path` makes in run
 
 
 class Plan(NamedTuple):
-    """What a study compares: its families and set-ups by name."""
+    """What a study compares: its families and set-ups by name.
+
+    Attributes:
+        measured_at_start: the families whose runs also evaluate before training, which is the same for all; None: every one.
+    """
 
     families: Mapping[str, Family]
     setups: Mapping[str, Setup]
+    measured_at_start: frozenset[str] | None = None
 
 
 STUDY = Plan(FAMILIES, SETUPS)
@@ -128,7 +134,11 @@ STUDY = Plan(FAMILIES, SETUPS)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One run of a study, to be trained for `steps` of its set-up; `extra` settings come last."""
+    """One run of a study, to be trained for `steps` of its set-up; `extra` settings come last.
+
+    Attributes:
+        chooses: it only helps to choose a strength, so that it is evaluated on the problems for that alone.
+    """
 
     setup: str
     family: str
@@ -137,6 +147,7 @@ class Job:
     steps: int
     plan: Plan = STUDY
     extra: tuple[str, ...] = ()
+    chooses: bool = False
 
     @property
     def name(self) -> str:
@@ -164,8 +175,15 @@ class Job:
         return [
             *(f"out={out / self.name}", f"seed={self.seed}", f"steps={steps}", f"method={self.method}"),
             *(f"evaluate.every={unit}", f"checkpoint.every={unit}", *setup.settings),
+            *([] if self._measures_the_start else ["evaluate.at_start=false"]),
+            *([f"evaluate.problems={CHOOSE_PROBLEMS}"] if self.chooses else []),
             *self.more,
         ]
+
+    @property
+    def _measures_the_start(self) -> bool:
+        families = self.plan.measured_at_start
+        return families is None or (self.family in families and not self.chooses)
 
     def _filled(self, text: str) -> str:
         rate = self.plan.setups[self.setup].lr * (self.strength or 1.0)
@@ -220,7 +238,7 @@ class Results:
         found: dict[int, float] = {}
         for seed in seeds:
             for curve in self.curves(setup, family, strength, [seed]):
-                found.update((seed, point[part][measure]) for point in curve if point["step"] == step)
+                found.update((seed, point[part][measure]) for point in curve if point["step"] == step and part in point)
         return found
 
     def _take(self, row: dict[str, Any]) -> None:
@@ -239,25 +257,37 @@ def run_all(jobs: Sequence[Job], results: Results, out: Path, at_once: int) -> N
 
 
 def run(job: Job, results: Results, out: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "progrpo",
-        "train",
-        str(ROOT / "recipes" / job.plan.setups[job.setup].recipe),
-        "--resume",
-    ]
-    done = subprocess.run(
-        [*command, *job.settings(out)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"{job.name} ended with {done.returncode}: {done.stderr[-2000:]}")
+    """Train one and keep what it ended with.
+
+    Raises:
+        RuntimeError: the run failed; with what it printed.
+    """
+    (out / "printed").mkdir(parents=True, exist_ok=True)
+    printed = out / "printed" / f"{job.name}.txt"
+    process = _STARTER.Process(target=_train, args=(job, out, printed))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"{job.name} ended with {process.exitcode}: {printed.read_text('utf-8')[-2000:]}")
     results.add(summary(job, out / job.name))
     print(f"done {job.name} to step {job.steps}", flush=True)
+
+
+# Runs are forked from one process that has loaded torch and Transformers, a few seconds a run.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+_STARTER = multiprocessing.get_context("forkserver")
+_STARTER.set_forkserver_preload(["progrpo.train.loop", "transformers.models.qwen2.modeling_qwen2"])
+
+
+def _train(job: Job, out: Path, printed: Path) -> None:
+    from progrpo.train.loop import train
+    from progrpo.train.settings import load_settings
+
+    recipe = ROOT / "recipes" / job.plan.setups[job.setup].recipe
+    with printed.open("w", encoding="utf-8") as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    train(load_settings(recipe, job.settings(out)), resume=True)
 
 
 def summary(job: Job, folder: Path) -> dict[str, Any]:
@@ -265,7 +295,9 @@ def summary(job: Job, folder: Path) -> dict[str, Any]:
     curve = []
     for path in sorted((folder / "evaluations").glob("step-*.jsonl")):
         problems = [json.loads(line)["measures"] for line in path.read_text("utf-8").splitlines()]
-        parts = {"choose": problems[:CHOOSE_PROBLEMS], "table": problems[CHOOSE_PROBLEMS:]}
+        parts = {"choose": problems[:CHOOSE_PROBLEMS]}
+        if not job.chooses:
+            parts["table"] = problems[CHOOSE_PROBLEMS:]
         curve.append(
             {"step": int(path.stem.removeprefix("step-"))} | {part: _means(rows) for part, rows in parts.items()}
         )

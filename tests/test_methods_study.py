@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from progrpo import methods, plugins
+from progrpo.files import to_json
 from progrpo.settings import Choice, read_overrides
 from progrpo.train.settings import load_settings
 from progrpo.train.setup import resolve
@@ -83,6 +84,8 @@ def test_every_value_of_every_method_can_be_trained_on_both_games(tmp_path: Path
 
 def test_values_are_chosen_on_each_game_with_seeds_and_problems_of_their_own(tmp_path: Path) -> None:
     from methods_study import jobs_of
+    from methods_study_plan import PLAN
+    from study_runs import Job
 
     rows = [*tuning("ucpo", (0.1, 0.5, 0.3)), *tuning("ucpo", (0.6, 0.5, 0.3), "grid_path")]
     # A run of the table's, however good, chooses nothing.
@@ -96,6 +99,12 @@ def test_values_are_chosen_on_each_game_with_seeds_and_problems_of_their_own(tmp
     assert len(tune) == 2 * 3 * 2
     assert len({job.name for job in tune}) == len(tune)
     assert [results.has(job) for job in tune] == [job.family == "ucpo" for job in tune]
+    # What only chooses is evaluated on the 50 problems for that; of the table's runs GRPO's alone measure the start.
+    assert all("evaluate.problems=50" in job.settings(tmp_path) for job in tune)
+    assert not any("evaluate.problems=50" in job.settings(tmp_path) for job in jobs)
+    assert all("evaluate.at_start=false" in job.settings(tmp_path) for job in [*tune, *jobs])
+    base = Job(setup="countdown", family="grpo", strength=1.0, seed=0, steps=200, plan=PLAN)
+    assert "evaluate.at_start=false" not in base.settings(tmp_path)
     with pytest.raises(ValueError, match="grpo: no seed has reached step 200 with every strength"):
         jobs_of("table", results, ["countdown"], ["grpo"], range(5), steps=200, extra=())
 
@@ -120,7 +129,7 @@ def test_the_tables_say_what_was_chosen_what_it_cost_and_what_holm_leaves(tmp_pa
 
     text = page(made_up(tmp_path), ["countdown", "grid_path"], ["grpo", "ucpo", "nsr", "passk", "dapo"], range(5), 200)
     lines = text.splitlines()
-    assert "| before training | | | 30.0 | 30.0 | 0.30 | 0.300 | |" in lines
+    assert "| before training | | | 30.0 ± 0.0 | 30.0 ± 0.0 | 0.30 ± 0.00 | 0.300 ± 0.000 | |" in lines
     # Student's t of four degrees of freedom: 2.776 * 0.015811 / sqrt(5) = 0.0196
     grpo = next(line for line in lines if line.startswith("| grpo |"))
     assert "times lr 0.5: 10.0, **1**: 20.0, 2: 10.0 | 5 | 52.0 ± 2.0 |" in grpo
@@ -152,3 +161,23 @@ def test_a_run_s_cost_leaves_out_what_is_no_training() -> None:
         seconds = {"generate": generate, "verify": 0.25, "score": 0.0, "train": 0.5, "sync": 0.0, "evaluate": 50.0}
         rows.append({"step": step} | {f"time/{name}_s": value for name, value in seconds.items()})
     assert _seconds_a_rollout(rows) == pytest.approx((1.0 + 2.0 + 4 * 0.75) / 2)
+
+
+def test_a_run_that_chooses_keeps_nothing_of_the_tables_problems(tmp_path: Path) -> None:
+    from methods_study_plan import PLAN
+    from study_runs import Job, summary
+
+    for chooses, parts in ((True, {"choose"}), (False, {"choose", "table"})):
+        job = Job(setup="countdown", family="grpo", strength=1.0, seed=0, steps=200, plan=PLAN, chooses=chooses)
+        folder = tmp_path / str(chooses)
+        (folder / "evaluations").mkdir(parents=True)
+        measures = [{"measures": {"pass@1": index / 100}} for index in range(50 if chooses else 60)]
+        (folder / "evaluations" / "step-000200.jsonl").write_text(
+            "".join(to_json(one) + "\n" for one in measures), "utf-8"
+        )
+        (folder / "metrics.jsonl").write_text("", "utf-8")
+        (folder / "environment.json").write_text('{"versions": {"torch": "2"}}', "utf-8")
+        (point,) = summary(job, folder)["curve"]
+        assert parts == point.keys() - {"step", "logged"}
+        assert point["choose"]["pass@1"] == 0.245  # (0 + 49) / 2 in hundredths
+        assert chooses or point["table"]["pass@1"] == 0.545  # (50 + 59) / 2

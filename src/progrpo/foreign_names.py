@@ -42,6 +42,7 @@ TRL = {
     "greater_is_better": "checkpoint.mode",
     "push_to_hub": "nothing: `progrpo push RUN OWNER/NAME` when the run is over",
     "hub_model_id": "nothing: `progrpo push RUN OWNER/NAME` when the run is over",
+    "eval_on_start": "evaluate.at_start",
     "eval_steps": "evaluate.every",
     "eval_strategy": "evaluate.every",
     "logging_steps": "nothing: every step is logged",

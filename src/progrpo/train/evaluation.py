@@ -19,7 +19,8 @@ def evaluate(trainer: Trainer, step: int, clock: Clock) -> dict[str, float]:
         VerifierError: too many verdicts failed.
     """
     settings, sampling = trainer.settings.evaluate, trainer.settings.sampling
-    if not settings.every or (step % settings.every and step < trainer.settings.steps):
+    last = step >= trainer.settings.steps
+    if not settings.every or (step % settings.every and not last) or (step == 0 and not settings.at_start):
         return {}
     trainer.listen("phase", {"name": "evaluate"})
     with clock.phase("evaluate"):

@@ -136,7 +136,9 @@ _READ_BY = {
 
 class PeriodicEvaluation(EvaluateSettings):
     every: int = Field(0, ge=0)
-    """Optimiser steps between evaluations on the test split; 0 evaluates never. Step 0 and the last step always count."""
+    """Optimiser steps between evaluations on the test split; 0 evaluates never. The last step always counts."""
+    at_start: bool = True
+    """Evaluate before the first step, too. Without it nothing says where the run began."""
     tasks: tuple[NamedChoice, ...] = ()
     """Benchmarks that are evaluated at these steps, too, as `progrpo evaluate` would: each by its name (also math, code, ood),
     or {name: ..., key: value} with settings of its own; metrics are called benchmark/NAME/MEASURE."""
