@@ -192,6 +192,13 @@ def test_resuming_is_recorded(settings: Make) -> None:
     assert [resumed["seed"] for resumed in environment["resumed"]] == [0]
 
 
+def test_a_run_without_the_evaluation_before_training_is_else_the_same(settings: Make, plain_run: Path) -> None:
+    path = run(settings(evaluate=settings()["evaluate"] | {"at_start": False}))
+    assert metrics(path) == metrics(plain_run)[1:]
+    assert sorted(file.stem for file in (path / "evaluations").iterdir()) == ["step-000002", "step-000004"]
+    assert same_weights(path, plain_run)
+
+
 def test_presets_are_written_out(settings: Make) -> None:
     data = settings(method={"name": "progrpo", "preset": "equilibrium"}, steps=1, evaluate={"every": 0})
     chosen = yaml.safe_load((run(data) / "config.yaml").read_text())

@@ -42,6 +42,17 @@ def test_a_run_alone_is_set_against_its_start(make_run: MakeRun) -> None:
     assert sentence.endswith("(one seed; intervals over problems).")
 
 
+def test_a_first_evaluation_after_some_steps_is_not_called_the_start(make_run: MakeRun) -> None:
+    """As `evaluate.at_start=false` leaves a run."""
+    path = make_run("a", correct=(2, 3, 4))
+    folder = path / "evaluations"
+    (folder / "step-000000.jsonl").rename(folder / "step-000001.jsonl")
+    (sentence,) = sentences(path)
+    assert "before training" not in sentence
+    assert "; after 1: 1.00 distinct correct solutions a problem, Pass@1 25.0 %" in sentence
+    assert "From step 1 on training changed: " in sentence
+
+
 def test_seeds_judge_by_their_own_interval(make_run: MakeRun) -> None:
     # Pass@1 of the seeds: 50 and 50 % against 75 and 100 %: +25 and +50, mean 37.5, s/sqrt(2) = 12.5, t = 12.706
     paths = [make_run(f"{name}-{seed}", correct=correct) for name, seed, correct in RUNS]
