@@ -386,6 +386,24 @@ def test_bf16_samples_from_the_weights_as_they_are_now(tiny_model: LanguageModel
             assert torch.allclose(result.completions[0].sampler_logprobs, expected, atol=0.15)
 
 
+def test_an_engine_in_bf16_samples_from_a_model_in_float32_what_one_in_bf16_would(tiny_model: LanguageModel) -> None:
+    in_bf16 = replace(tiny_model, precision="bf16")
+    sampler = engine(tiny_model, precision="bf16")
+    expected, exact = (engine(model).generate(requests(model), SAMPLING) for model in (in_bf16, tiny_model))
+    ours = sampler.generate(requests(tiny_model), SAMPLING)
+    assert all(same(a, b) for a, b in zip(ours, expected, strict=True))
+    assert not all(same(a, b) for a, b in zip(ours, exact, strict=True))
+    assert all(parameter.dtype == torch.float32 for parameter in tiny_model.model.parameters())
+    with torch.no_grad():
+        for parameter in tiny_model.model.parameters():
+            parameter.mul_(1.5)
+    sampler.update_weights((), version=7)
+    after, fresh = (
+        one.generate(requests(tiny_model), SAMPLING) for one in (sampler, engine(tiny_model, precision="bf16"))
+    )
+    assert all(same(a, b) for a, b in zip(after, fresh, strict=True))
+
+
 def test_greedy_is_the_argmax(tiny_model: LanguageModel) -> None:
     request = Request(prompt_ids=tiny_model.encode_prompt("5*5="), seeds=(0, 1))
     (result,) = engine(tiny_model).generate([request], Sampling(max_new_tokens=5, temperature=0))

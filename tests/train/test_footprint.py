@@ -44,6 +44,16 @@ def test_replicas_hold_everything() -> None:
     assert one.reference == one.gathered == 0
 
 
+def test_an_engine_in_bf16_beside_a_model_in_float32_holds_copies_and_half_the_cache() -> None:
+    plain, half = (recipe("model.precision=fp32", *more) for more in ((), ("engine.precision=bf16",)))
+    for mode, copy in (("ddp", 0.0), ("fsdp2", 4.0)):  # sharded, both beside a whole copy in float32
+        one, other = (footprint(each, SIZE, mode=mode, count=8, reference=False) for each in (plain, half))
+        assert one.sampler == pytest.approx(copy * 7.615616512e9)
+        assert other.sampler == pytest.approx((copy + 2) * 7.615616512e9)
+        assert one.cache == 2 * other.cache
+        assert one.activations == other.activations
+
+
 def test_processes_share_the_problems_they_sample() -> None:
     settings = recipe("batch.prompts=64", "batch.group=8", "batch.minibatch_prompts=null", "engine.max_rows=10000")
     whole = footprint(settings, SIZE, mode="none", count=1, reference=False)

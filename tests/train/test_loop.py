@@ -724,3 +724,11 @@ def test_the_gap_between_sampler_and_trainer_is_logged_once_a_rollout(settings: 
             assert row["sampler/gap_p95"] < 1e-4
             assert row["sampler/outside"] == 0
             assert abs(row["sampler/kl"]) < 1e-6
+
+
+def test_an_engine_in_bf16_says_how_far_it_is_and_the_ratio_starts_there(settings: Make) -> None:
+    rows = metrics(run(settings(engine={"name": "hf", "precision": "bf16"}, evaluate={"every": 0})))
+    for row in rows:
+        assert 1e-4 < row["sampler/gap"] < 0.05  # bf16 keeps 8 bits
+        # The surrogate's old log-probs are those of the policy that sampled.
+        assert row["policy/logprob_gap"] == pytest.approx(row["sampler/gap"], rel=1e-5)

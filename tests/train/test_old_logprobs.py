@@ -23,10 +23,16 @@ Make = Callable[..., dict[str, Any]]
 
 
 def chosen(
-    make: Make, method: dict[str, Any], precision: str, old: str = "auto", *, same: bool = True
+    make: Make,
+    method: dict[str, Any],
+    precision: str,
+    old: str = "auto",
+    *,
+    same: bool = True,
+    sampled_in: str | None = None,
 ) -> tuple[bool, str]:
     """Whether the engine's serve, and what is said."""
-    made = make(old_logprobs=old, method=method)
+    made = make(old_logprobs=old, method=method, engine={"name": "hf", "precision": sampled_in})
     settings = parse(RunSettings, made | {"model": made["model"] | {"precision": precision}}, where="test")
     engine: Any = SimpleNamespace(capabilities=SimpleNamespace(samples_trained_weights=same))
     loaded = methods.load(Choice(**method))
@@ -75,6 +81,7 @@ def test_auto_takes_the_trainers_where_rounding_would_count(settings: Make, meth
     assert ("takes one more pass of the trainer" in note) is near
     assert chosen(settings, method, "fp32") == (True, "")
     assert chosen(settings, method, "bf16", same=False)[0] is False
+    assert chosen(settings, method, "fp32", sampled_in="bf16") == (scores, note)
     scores, note = chosen(settings, method, "bf16", "engine")
     assert scores
     assert ("that noise is trained on; set old_logprobs=trainer" in note) is near

@@ -171,7 +171,7 @@ def cache_file(settings: RunSettings) -> Path:
     commit = getattr(config_of(path), "_commit_hash", None)
     told = {
         "weights": fingerprint(path) or [path, commit],
-        "precision": settings.model.precision,
+        "precision": settings.sampling_precision,
         "load_in_4bit": settings.model.load_in_4bit,
         "system_prompt": settings.model.system_prompt,
         "chat_template_kwargs": settings.model.chat_template_kwargs,

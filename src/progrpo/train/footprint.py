@@ -65,8 +65,7 @@ def footprint(settings: RunSettings, size: Mapping[str, int], *, mode: Mode, cou
     per_weight = 0.56 if settings.model.load_in_4bit else 4  # NF4 with its scales, a share of them in 8 bits
     sharded = mode == "fsdp2"
     parts = count if sharded else 1
-    bf16 = settings.model.precision == "bf16"
-    value = 2 if bf16 else 4
+    value, sampled = (2 if one == "bf16" else 4 for one in (settings.model.precision, settings.sampling_precision))
     longest = settings.data.max_prompt_tokens + settings.sampling.max_new_tokens
     tokens = max(batch.micro_tokens, longest)
     kept = 1 if settings.model.gradient_checkpointing else 16
@@ -76,10 +75,10 @@ def footprint(settings: RunSettings, size: Mapping[str, int], *, mode: Mode, cou
     prompts = min(here, 2 * max(1, rows // batch.group))
     embeddings = size["vocabulary"] * size["width"]
     layer = (parameters - embeddings) / max(1, size["layers"])
+    sampler = 2 * parameters if sampled == 2 and not settings.model.load_in_4bit else 0  # copies of the linear layers
     if sharded:
-        sampler = value * parameters + (4 - value) * embeddings  # a whole copy, its embeddings in float32
-    else:
-        sampler = 2 * parameters if bf16 and not settings.model.load_in_4bit else 0  # of the linear layers
+        # A whole copy, its embeddings in float32; in bf16 it has these layers itself.
+        sampler = value * parameters + (4 - value) * embeddings + (sampler if sampled != value else 0)
     return Footprint(
         weights=(per_weight * parameters + 4 * adapter) / parts,
         gradients=4 * trained / parts,
@@ -90,7 +89,7 @@ def footprint(settings: RunSettings, size: Mapping[str, int], *, mode: Mode, cou
         activations=tokens * size["layers"] * size["width"] * kept * value + head,
         cache=(rows * settings.sampling.max_new_tokens + prompts * settings.data.max_prompt_tokens)
         * size["cache_per_token"]
-        * value,
+        * sampled,
         tokens=tokens,
         rows=rows,
     )

@@ -25,12 +25,12 @@ def engine_scores(settings: RunSettings, engine: Engine, method: Method) -> bool
 
 
 def near_rounding(settings: RunSettings, method: Method) -> bool:
-    """Whether the method tells apart log-probs that differ by no more than bf16 rounds.
+    """Whether the method tells apart log-probs that differ by no more than bf16 rounds, where either side computes in it.
 
     A pass of the trainer rounds as the training pass does, for it lays out the same tokens in the same way: on the first
     optimiser step of a rollout the ratio is then 1.
     """
-    return settings.model.precision == "bf16" and method.params.resolution < _BF16_NOISE
+    return "bf16" in (settings.model.precision, settings.sampling_precision) and method.params.resolution < _BF16_NOISE
 
 
 def rounding(settings: RunSettings, method: Method) -> list[str]:
@@ -43,9 +43,7 @@ def rounding(settings: RunSettings, method: Method) -> list[str]:
     )
     if settings.old_logprobs == "auto":
         return [f"{what}: old_logprobs=auto takes one more pass of the trainer, not the engine's numbers"]
-    return [
-        f"{what}: with old_logprobs=engine that noise is trained on; set old_logprobs=trainer or model.precision=fp32"
-    ]
+    return [f"{what}: with old_logprobs=engine that noise is trained on; set old_logprobs=trainer, or compute in fp32"]
 
 
 def require_capable(engine: Engine, settings: RunSettings, method: Method) -> None:

@@ -10,6 +10,7 @@ from progrpo import recipes
 from progrpo.engines import Sampling
 from progrpo.evaluate import EvaluateSettings
 from progrpo.model import ModelSettings
+from progrpo.model.precision import Precision
 from progrpo.plural import near_multiples
 from progrpo.rollout.verify import VerifySettings
 from progrpo.settings import (
@@ -255,6 +256,12 @@ class RunSettings(Settings):
     """What is said aloud of a run that looks as those do that fail: docs/alarms.md."""
     record: RecordSettings = RecordSettings()
     """What is written down beside the metrics."""
+
+    @property
+    def sampling_precision(self) -> Precision:
+        """That of engine `hf`: its own setting, else the model's."""
+        precision: Precision = self.engine.params.get("precision") or self.model.precision
+        return precision
 
     @model_validator(mode="before")
     @classmethod

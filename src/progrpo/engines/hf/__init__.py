@@ -37,6 +37,10 @@ class Params(Settings):
     """Tokens that the cache holds at most, each row at its longest and each prompt once; None: as `max_rows` needs."""
     cuda_graphs: bool = True
     """On CUDA, launch each decoding pass as one graph. The cache then stays allocated between rollouts, at its largest."""
+    precision: Literal["bf16"] | None = None
+    """bf16 samples from bf16 copies of the linear layers of a model that is trained in float32: a pass reads half as much. The
+    policy that samples is then the trained one, rounded; importance ratios are taken to the log-probs of the one that sampled,
+    and `sampler/gap` says how far the two are apart. None samples in `model.precision`."""
 
 
 def make(model: LanguageModel, params: Params) -> "HfEngine":
@@ -49,7 +53,7 @@ class HfEngine(Engine):
 
     def __init__(self, model: LanguageModel, params: Params) -> None:
         self._params = params
-        self._weights = SamplerWeights(model)
+        self._weights = SamplerWeights(model, params.precision or model.precision)
         self._model = self._weights.sampler
         self._kept: tuple[DecoderState, Graphs] | None = None
         self._way: Way | None = None

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from progrpo.model import LanguageModel
+from progrpo.model.precision import Precision
 
 
 class SamplerWeights:
@@ -15,16 +16,19 @@ class SamplerWeights:
     In float32 it is the model itself. In bf16 its linear layers hold copies in bf16, the very numbers that autocast makes
     of the trained ones, and all else is shared: the outputs are those of the trained model under autocast.
 
+    Args:
+        precision: of sampling, whatever that of the model is.
+
     Attributes:
         sampler: the model to sample from.
     """
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, precision: Precision) -> None:
         self._sources = list(model.model.parameters())
         self._pairs: list[tuple[Tensor, Tensor]] = []
         self._seen: int | None = None
-        self.sampler = model
-        if model.precision != "bf16":
+        self.sampler = replace(model, precision=precision)
+        if precision != "bf16":
             return
         shared = {id(tensor): tensor for tensor in (*model.model.parameters(), *model.model.buffers())}
         shadow = copy.deepcopy(model.model, shared)
@@ -37,7 +41,7 @@ class SamplerWeights:
                 mine = torch.nn.Parameter(source.detach().to(torch.bfloat16), requires_grad=False)
                 setattr(module, name, mine)
                 self._pairs.append((mine, source))
-        self.sampler = replace(model, model=shadow)
+        self.sampler = replace(self.sampler, model=shadow)
 
     @torch.no_grad()
     def sync(self) -> None:
