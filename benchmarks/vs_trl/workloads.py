@@ -187,9 +187,12 @@ def model_folder(work: Workload, folder: Path, device: str) -> str:
 
 @torch.no_grad()
 def _never_draw(model: Any, token: int) -> None:
-    """Give one token a logit far below all others: every token's embedding has the same large first number, which stays
-    large in the last hidden state, and the token's row of the head multiplies it by -100."""
+    """Give one token a logit far below all others: every token's embedding has the same large first number, which no layer
+    adds to, so that it stays so in the last hidden state, and the token's row of the head multiplies it by -100."""
     model.get_input_embeddings().weight[:, 0] = 0.2
+    for layer in model.base_model.layers:
+        layer.self_attn.o_proj.weight[0] = 0.0
+        layer.mlp.down_proj.weight[0] = 0.0
     head = model.get_output_embeddings().weight
     head[:, 0] = 0.2  # the same in each logit, so that it changes no probability
     head[token, 0] = -100.0

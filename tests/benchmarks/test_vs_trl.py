@@ -47,6 +47,21 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> ProblemResult:
     return seen
 
 
+def test_where_no_completion_may_end_early_the_end_token_is_the_least_likely_whatever_came_before(
+    tmp_path: Path,
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from vs_trl.workloads import WORKLOADS, model_folder
+
+    model: Any = AutoModelForCausalLM.from_pretrained(model_folder(WORKLOADS["c"], tmp_path, "cpu"))
+    assert model.generation_config.eos_token_id == [1]
+    tokens = torch.randint(2, model.config.vocab_size, (16, 32), generator=torch.Generator().manual_seed(1))
+    logits = model(tokens).logits
+    assert (logits.argmin(dim=-1) == 1).all()
+    assert (logits[..., 1] < logits[..., 2:].min(dim=-1).values - 25).all()
+
+
 @pytest.mark.parametrize(("name", "zero_std"), [("b", 0.5), ("c", 0.0)])
 def test_both_sides_do_the_same_work(name: str, zero_std: float, tmp_path: Path, judged: ProblemResult) -> None:
     from vs_trl import coin

@@ -14,6 +14,7 @@ from progrpo import attention, engines
 from progrpo.algo.logprobs import distribution_entropy, token_logprobs
 from progrpo.engines import Engine, Generated, Request, Sampling
 from progrpo.engines._ends import Ends
+from progrpo.engines.hf import HfEngine, weights
 from progrpo.engines.hf.cache import Decode
 from progrpo.engines.hf.graphs import Graphs, round_up
 from progrpo.engines.hf.sampling import invert, sample
@@ -402,6 +403,77 @@ def test_an_engine_in_bf16_samples_from_a_model_in_float32_what_one_in_bf16_woul
         one.generate(requests(tiny_model), SAMPLING) for one in (sampler, engine(tiny_model, precision="bf16"))
     )
     assert all(same(a, b) for a, b in zip(after, fresh, strict=True))
+
+
+def packed_of(sampler: Engine) -> list[weights._Packed]:
+    assert isinstance(sampler, HfEngine)
+    return [module for module in sampler._model.model.modules() if isinstance(module, weights._Packed)]
+
+
+@pytest.mark.parametrize("precision", [None, "bf16"])
+def test_packed_weights_give_what_plain_ones_do_and_follow_the_trained_ones(
+    tiny_model: LanguageModel, precision: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "_SMALL", 0)
+    linears = sum(isinstance(module, torch.nn.Linear) for module in tiny_model.model.modules())
+    sampler, plain = (engine(tiny_model, precision=precision, packed=packed) for packed in (True, False))
+    assert len(packed_of(sampler)) == linears
+    assert not packed_of(plain)
+    noise = 1e-5 if precision is None else 0.1
+    for _ in range(2):
+        ours, theirs = (one.generate(requests(tiny_model), SAMPLING, prompt_logprobs=True) for one in (sampler, plain))
+        for mine, other in zip(ours, theirs, strict=True):
+            assert torch.allclose(mine.prompt_logprobs, other.prompt_logprobs, atol=noise)
+            if precision is None:
+                assert same(mine, other)
+        with torch.no_grad():  # nobody says so: a call looks at the weights as they are
+            for parameter in tiny_model.model.parameters():
+                parameter.mul_(1.5)
+
+
+def test_only_what_was_changed_is_packed_again(tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "_SMALL", 0)
+    sampler = engine(tiny_model)
+    made = []
+    pack = weights._pack
+    monkeypatch.setattr(weights, "_pack", lambda weight: made.append(weight.shape) or pack(weight))
+    sampler.generate(requests(tiny_model), SAMPLING)
+    assert not made
+    one = packed_of(sampler)[3].weight
+    with torch.no_grad():
+        one.add_(0.1)
+    sampler.generate(requests(tiny_model), SAMPLING)
+    assert made == [one.shape]
+
+
+@pytest.mark.parametrize("fault", ["wrong", "missing"])
+def test_packing_that_does_not_hold_is_not_used(
+    tiny_model: LanguageModel, fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = generate(tiny_model, packed=False)
+    monkeypatch.setattr(weights, "_SMALL", 0)
+
+    def product(rows: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        if fault == "missing":
+            raise AttributeError("'_OpNamespace' 'mkldnn' object has no attribute '_linear_pointwise'")
+        return real(rows, packed, bias).flip(-1)
+
+    real = weights._product
+    monkeypatch.setattr(weights, "_product", product)
+    assert not packed_of(engine(tiny_model))
+    assert all(same(a, b) for a, b in zip(generate(tiny_model), expected, strict=True))
+    assert ("differ from plain ones; none are used" in caplog.text) is (fault == "wrong")
+
+
+def test_small_layers_and_what_only_looks_like_a_linear_one_are_not_packed(tiny_model: LanguageModel) -> None:
+    class Other(torch.nn.Linear):
+        pass
+
+    assert not packed_of(engine(tiny_model))  # its layers are small
+    large = weights._SMALL // 64
+    assert weights._can_be_packed(torch.nn.Linear(64, large))
+    assert not weights._can_be_packed(torch.nn.Linear(64, large - 1))
+    assert not weights._can_be_packed(Other(64, large))
 
 
 def test_greedy_is_the_argmax(tiny_model: LanguageModel) -> None:

@@ -21,12 +21,15 @@ SIZE = {
 }
 
 
+GPU, CPU = torch.device("cuda"), torch.device("cpu")
+
+
 def recipe(*overrides: str) -> RunSettings:
     return load_settings(RECIPE, ["model.precision=bf16", *overrides])
 
 
 def test_eight_shards_hold_an_eighth_and_a_whole_copy_to_sample_from() -> None:
-    one = footprint(recipe(), SIZE, mode="fsdp2", count=8, reference=True)
+    one = footprint(recipe(), SIZE, mode="fsdp2", count=8, reference=True, device=GPU)
     # 7.615616512 G x 4 bytes / 8 = 3.808 GB; AdamW twice that; the copy in bf16 15.231 GB, and 2 bytes more for each of the
     # embeddings' 152,064 x 3,584 = 544,997,376 numbers, 1.090 GB; no second copy beside it
     assert one.weights == one.gradients == one.reference == pytest.approx(3.8078e9, rel=1e-4)
@@ -38,7 +41,7 @@ def test_eight_shards_hold_an_eighth_and_a_whole_copy_to_sample_from() -> None:
 
 
 def test_replicas_hold_everything() -> None:
-    one = footprint(recipe(), SIZE, mode="ddp", count=8, reference=False)
+    one = footprint(recipe(), SIZE, mode="ddp", count=8, reference=False, device=GPU)
     # 16 bytes a parameter, and 2 for the copy in bf16 of the linear layers that samples
     assert one.resident == pytest.approx(18 * 7.615616512e9, rel=1e-9)
     assert one.reference == one.gathered == 0
@@ -47,30 +50,43 @@ def test_replicas_hold_everything() -> None:
 def test_an_engine_in_bf16_beside_a_model_in_float32_holds_copies_and_half_the_cache() -> None:
     plain, half = (recipe("model.precision=fp32", *more) for more in ((), ("engine.precision=bf16",)))
     for mode, copy in (("ddp", 0.0), ("fsdp2", 4.0)):  # sharded, both beside a whole copy in float32
-        one, other = (footprint(each, SIZE, mode=mode, count=8, reference=False) for each in (plain, half))
+        one, other = (footprint(each, SIZE, mode=mode, count=8, reference=False, device=GPU) for each in (plain, half))
         assert one.sampler == pytest.approx(copy * 7.615616512e9)
         assert other.sampler == pytest.approx((copy + 2) * 7.615616512e9)
         assert one.cache == 2 * other.cache
         assert one.activations == other.activations
 
 
+def test_on_a_cpu_the_weights_that_sample_are_held_once_more_packed() -> None:
+    for precision, bytes_each in (("fp32", 4), ("bf16", 2)):
+        settings = recipe(f"model.precision={precision}", "engine.name=hf")
+        one = footprint(settings, SIZE, mode="ddp", count=8, reference=False, device=CPU)
+        assert one.sampler == pytest.approx(bytes_each * 7.615616512e9)
+    plain = recipe("model.precision=fp32", "engine.name=hf", "engine.packed=false")
+    assert footprint(plain, SIZE, mode="ddp", count=8, reference=False, device=CPU).sampler == 0
+
+
 def test_processes_share_the_problems_they_sample() -> None:
     settings = recipe("batch.prompts=64", "batch.group=8", "batch.minibatch_prompts=null", "engine.max_rows=10000")
-    whole = footprint(settings, SIZE, mode="none", count=1, reference=False)
-    part = footprint(settings, SIZE, mode="ddp", count=8, reference=False)
+    whole = footprint(settings, SIZE, mode="none", count=1, reference=False, device=GPU)
+    part = footprint(settings, SIZE, mode="ddp", count=8, reference=False, device=GPU)
     assert (whole.rows, part.rows) == (512, 64)
     assert part.cache < whole.cache / 4
 
 
 def test_recomputed_activations_take_a_sixteenth_of_the_layers() -> None:
-    plain = footprint(recipe("model.gradient_checkpointing=false"), SIZE, mode="none", count=1, reference=False)
-    less = footprint(recipe("model.gradient_checkpointing=true"), SIZE, mode="none", count=1, reference=False)
+    plain = footprint(
+        recipe("model.gradient_checkpointing=false"), SIZE, mode="none", count=1, reference=False, device=GPU
+    )
+    less = footprint(
+        recipe("model.gradient_checkpointing=true"), SIZE, mode="none", count=1, reference=False, device=GPU
+    )
     layers = plain.tokens * 28 * 3584 * 15 * 2
     assert plain.activations - less.activations == layers
 
 
 def test_what_does_not_fit_is_said() -> None:
-    one = footprint(recipe(), SIZE, mode="none", count=1, reference=False)
+    one = footprint(recipe(), SIZE, mode="none", count=1, reference=False, device=GPU)
     text = "\n".join(describe(one, mode="none", count=1, device=torch.device("cpu"), shared_by=1))
     assert "weights 28.37 + gradients 28.37 + optimiser 56.74" in text  # 7.6156e9 x 4 / 2^30
     assert ("DOES NOT FIT" in text) == (one.peak(cache_stays=False) > 0.95 * _memory())
@@ -78,7 +94,7 @@ def test_what_does_not_fit_is_said() -> None:
 
 def test_a_sampling_copy_that_cannot_be_held_is_refused() -> None:
     large = SIZE | {"parameters": 10**13, "trained": 10**13}
-    one = footprint(recipe(), large, mode="fsdp2", count=8, reference=False)
+    one = footprint(recipe(), large, mode="fsdp2", count=8, reference=False, device=GPU)
     with pytest.raises(
         ConfigError, match="engine 'hf' samples from a whole copy .*more processes, or set model.precision=bf16.*vLLM"
     ):
@@ -90,7 +106,7 @@ def test_a_sharded_model_need_not_fit_whole_in_float32(monkeypatch: pytest.Monke
     # Qwen2.5-32B: 32.76 G parameters. A copy in bf16 with embeddings of 152,064 x 5,120 in float32 takes 67.08 GB, and what
     # 64 devices hold of 16 bytes a parameter 8.19 GB: 70.1 GiB, where the whole model in float32 alone would be 122.0 GiB.
     size = SIZE | {"parameters": 32_763_876_352, "trained": 32_763_876_352, "layers": 64, "width": 5120}
-    one = footprint(recipe(), size, mode="fsdp2", count=64, reference=False)
+    one = footprint(recipe(), size, mode="fsdp2", count=64, reference=False, device=GPU)
     assert one.resident / 2**30 == pytest.approx(70.1, abs=0.05)
     for memory, refused in ((69 * 2**30, True), (71 * 2**30, False)):
         monkeypatch.setattr("progrpo.train.footprint.device_memory", lambda device, memory=memory: memory)

@@ -52,8 +52,10 @@ class Footprint:
         return self.resident + (training + self.cache if cache_stays else max(training, self.cache))
 
 
-def footprint(settings: RunSettings, size: Mapping[str, int], *, mode: Mode, count: int, reference: bool) -> Footprint:
-    """Predict what one of `count` devices holds.
+def footprint(
+    settings: RunSettings, size: Mapping[str, int], *, mode: Mode, count: int, reference: bool, device: torch.device
+) -> Footprint:
+    """Predict what one of `count` processes holds on its device.
 
     Args:
         size: see `progrpo.model.count_parameters`. reference: whether the method compares with the model before training.
@@ -75,10 +77,13 @@ def footprint(settings: RunSettings, size: Mapping[str, int], *, mode: Mode, cou
     prompts = min(here, 2 * max(1, rows // batch.group))
     embeddings = size["vocabulary"] * size["width"]
     layer = (parameters - embeddings) / max(1, size["layers"])
-    sampler = 2 * parameters if sampled == 2 and not settings.model.load_in_4bit else 0  # copies of the linear layers
+    # Copies of the linear layers: in bf16, and packed.
+    own = settings.engine.name == "hf" and not settings.model.load_in_4bit
+    packed = device.type == "cpu" and settings.engine.params.get("packed", True)
+    sampler = sampled * parameters if own and (sampled == 2 or packed) else 0
     if sharded:
         # A whole copy, its embeddings in float32; in bf16 it has these layers itself.
-        sampler = value * parameters + (4 - value) * embeddings + (sampler if sampled != value else 0)
+        sampler = value * parameters + (4 - value) * embeddings + (sampler if packed or sampled != value else 0)
     return Footprint(
         weights=(per_weight * parameters + 4 * adapter) / parts,
         gradients=4 * trained / parts,

@@ -230,8 +230,8 @@ def _memory(chosen: Chosen, processes: int) -> Iterator[str]:
     size = count_parameters(settings.model.path, settings.model.lora)
     mode = settings.parallel.resolve(Processes(count=processes))
     reference = "ref_logprobs" in chosen.method.needs
-    one = footprint(settings, size, mode=mode, count=processes, reference=reference)
     device = pick_device(settings.model.device)
+    one = footprint(settings, size, mode=mode, count=processes, reference=reference, device=device)
     trained = "" if size["trained"] == size["parameters"] else f", {size['trained']:,} of an adapter are trained"
     yield f"model: {size['parameters']:,} parameters{trained}, vocabulary {size['vocabulary']:,}"
     yield from describe(

@@ -251,9 +251,12 @@ def _models(
         )
     settings, size = chosen.settings, count_parameters(chosen.settings.model.path, chosen.settings.model.lora)
     reference = "ref_logprobs" in chosen.method.needs
-    one = footprint(settings, size, mode=parallel.mode, count=parallel.processes.count, reference=reference)
+    device = pick_device(model.device)
+    one = footprint(
+        settings, size, mode=parallel.mode, count=parallel.processes.count, reference=reference, device=device
+    )
     if not chosen.engine.own_weights:
-        require_sampling_copy(one, parallel.mode, settings.engine.name, pick_device(model.device))
+        require_sampling_copy(one, parallel.mode, settings.engine.name, device)
     trained, whole = load_to_shard(model, adapter=adapter)
     # Made like the one that is trained, which therefore must not be sharded yet.
     before = load_reference(settings.model, trained) if reference and not is_adapted(trained.model) else None

@@ -37,6 +37,9 @@ class Params(Settings):
     """Tokens that the cache holds at most, each row at its longest and each prompt once; None: as `max_rows` needs."""
     cuda_graphs: bool = True
     """On CUDA, launch each decoding pass as one graph. The cache then stays allocated between rollouts, at its largest."""
+    packed: bool = True
+    """On a CPU, sample from copies of the linear layers in the layout that its products read fastest; they take the memory of
+    the weights once more (half of it in bf16)."""
     precision: Literal["bf16"] | None = None
     """bf16 samples from bf16 copies of the linear layers of a model that is trained in float32: a pass reads half as much. The
     policy that samples is then the trained one, rounded; importance ratios are taken to the log-probs of the one that sampled,
@@ -53,14 +56,13 @@ class HfEngine(Engine):
 
     def __init__(self, model: LanguageModel, params: Params) -> None:
         self._params = params
-        self._weights = SamplerWeights(model, params.precision or model.precision)
+        self._weights = SamplerWeights(model, params.precision or model.precision, packed=params.packed)
         self._model = self._weights.sampler
         self._kept: tuple[DecoderState, Graphs] | None = None
         self._way: Way | None = None
 
     def update_weights(self, tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
-        self._weights.sync()
-        self.version = version
+        self.version = version  # the weights are looked at before each call
 
     @torch.no_grad()
     def generate(
@@ -73,6 +75,7 @@ class HfEngine(Engine):
     ) -> list[Generated]:
         if not requests:
             return []
+        self._weights.sync()
         was_training = self._model.model.training
         self._model.model.eval()
         try:
