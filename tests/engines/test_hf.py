@@ -14,7 +14,7 @@ from progrpo import attention, engines
 from progrpo.algo.logprobs import distribution_entropy, token_logprobs
 from progrpo.engines import Engine, Generated, Request, Sampling
 from progrpo.engines._ends import Ends
-from progrpo.engines.hf import HfEngine, weights
+from progrpo.engines.hf import HfEngine, cache, weights
 from progrpo.engines.hf.cache import Decode
 from progrpo.engines.hf.graphs import Graphs, round_up
 from progrpo.engines.hf.sampling import invert, sample
@@ -403,6 +403,35 @@ def test_an_engine_in_bf16_samples_from_a_model_in_float32_what_one_in_bf16_woul
         one.generate(requests(tiny_model), SAMPLING) for one in (sampler, engine(tiny_model, precision="bf16"))
     )
     assert all(same(a, b) for a, b in zip(after, fresh, strict=True))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_batched_products_and_the_fused_kernel_give_one_attention(
+    masked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(40, 2, size, 16, generator=random) for size in (2, 9, 9))
+    mask = torch.zeros(40, 1, 1, 9).masked_fill_(
+        torch.arange(9) > torch.arange(40)[:, None, None, None] % 9, -torch.inf
+    )
+    assert cache._is_small(query, key)
+    out, total = cache._attention(query, key, value, mask if masked else None, 0.25)
+    monkeypatch.setattr(cache, "_MANY_HEADS", 1000)
+    fused, fused_total = cache._attention(query, key, value, mask if masked else None, 0.25)
+    torch.testing.assert_close(out, fused)
+    torch.testing.assert_close(total, fused_total)
+
+
+def test_a_completion_does_not_depend_on_the_attention_that_its_batch_gets(
+    tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "_MANY_HEADS", 10**9)
+    fused = generate(tiny_model)
+    monkeypatch.setattr(cache, "_MANY_HEADS", 1)
+    for one, other in zip(generate(tiny_model), fused, strict=True):
+        assert same(one, other)
+        for a, b in zip(one.completions, other.completions, strict=True):
+            torch.testing.assert_close(a.sampler_logprobs, b.sampler_logprobs, rtol=0, atol=1e-5)
 
 
 def packed_of(sampler: Engine) -> list[weights._Packed]:

@@ -16,6 +16,9 @@ from progrpo.model import LanguageModel
 
 _GROWTH = 128
 """Slots grow by at least so many tokens at a time, and by half their size."""
+_FEW_QUERIES, _FEW_KEYS, _MANY_HEADS = 4, 64, 64
+"""In float32 on a CPU, attention of at most so many queries to so many keys, for at least so many rows and heads, is computed
+by batched products: torch's fused kernel takes up to four times as long there with two threads, and as long with one."""
 _ALIGNED = 8
 """The fused kernel takes masks whose rows are so many numbers apart, or a multiple."""
 
@@ -212,7 +215,7 @@ def _attention(
     scale: float,
 ) -> tuple[Tensor, Tensor]:
     """softmax(query key^T * scale + mask) value, and the log of the softmax's denominator [n, K, m] in float32."""
-    if query.device.type == "cpu":
+    if query.device.type == "cpu" and not _is_small(query, key):
         out, total = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, attn_mask=mask, scale=scale
         )
@@ -228,6 +231,12 @@ def _attention(
         scores = scores + mask
     total = scores.logsumexp(dim=-1)
     return (scores - total[..., None]).exp().to(value.dtype) @ value, total
+
+
+def _is_small(query: Tensor, key: Tensor) -> bool:
+    count, heads, queries, _ = query.shape
+    few = queries <= _FEW_QUERIES and key.shape[2] <= _FEW_KEYS
+    return few and count * heads >= _MANY_HEADS and query.dtype == torch.float32
 
 
 def _float_product(left: Tensor, right: Tensor) -> Tensor:
