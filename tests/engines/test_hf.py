@@ -423,7 +423,7 @@ def test_batched_products_and_the_fused_kernel_give_one_attention(
 
 
 def test_a_completion_does_not_depend_on_the_attention_that_its_batch_gets(
-    tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+    tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(cache, "_MANY_HEADS", 10**9)
     fused = generate(tiny_model)
@@ -432,6 +432,7 @@ def test_a_completion_does_not_depend_on_the_attention_that_its_batch_gets(
         assert same(one, other)
         for a, b in zip(one.completions, other.completions, strict=True):
             torch.testing.assert_close(a.sampler_logprobs, b.sampler_logprobs, rtol=0, atol=1e-5)
+    assert "does not hold" not in caplog.text  # else both were plain passes
 
 
 def packed_of(sampler: Engine) -> list[weights._Packed]:
