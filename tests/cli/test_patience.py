@@ -22,6 +22,16 @@ def test_what_takes_long_is_told_and_how_far_it_is(capsys: pytest.CaptureFixture
     assert set(lines[2:]) == {"checking golds 7/8, 0 s"}  # nothing of what needs no telling
 
 
+def test_silence_adds_up_until_something_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with Patience("one", after_s=0.3, every_s=10.0) as patience:
+        time.sleep(0.2)
+        patience.now("two")
+        time.sleep(0.2)  # 0.4 s without a word, though neither took 0.3
+        patience.now("three")
+        time.sleep(0.1)  # this is counted by itself
+    assert capsys.readouterr().err == "two\n"
+
+
 def test_nothing_is_told_after_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     # the teller's wait ends while another holds the lock, and it has its turn only after the end
     for _ in range(20):

@@ -15,7 +15,8 @@ class Patience:
     "checking the gold answers 120/841, 21 s". Use as a context manager. Of several processes the main one tells.
 
     Args:
-        after_s: seconds of silence before the first line; what is done sooner is not told. every_s: between the others.
+        after_s: seconds of silence before the first line; once there was one, before that of anything else: what is done
+            sooner is not told. every_s: between the others.
         quiet: tell nothing.
     """
 
@@ -25,8 +26,9 @@ class Patience:
         self._changed = threading.Condition()
         self._doing = doing
         self._counted = ""
-        self._since = time.monotonic()
+        self._since = self._entered = time.monotonic()
         self._told = False
+        self._silent = True
         self._over = False
         self._quiet = quiet or not launched().main
         self._teller = threading.Thread(target=self._tell, daemon=True)
@@ -39,8 +41,10 @@ class Patience:
         """
         with self._changed:
             self._doing, self._counted, self._told = doing, "", False
-            self._after_s = self._first_s if after_s is None else after_s
             self._since = time.monotonic()
+            # Until something has been told, silence goes on from one thing that is done to the next.
+            silent_s = self._since - self._entered if self._silent else 0.0
+            self._after_s = max(0.0, self._first_s - silent_s) if after_s is None else after_s
             self._changed.notify()
 
     def count(self, done: int, of: int) -> None:
@@ -48,7 +52,7 @@ class Patience:
         self._counted = f" {done}/{of}"
 
     def __enter__(self) -> Self:
-        self._since = time.monotonic()
+        self._since = self._entered = time.monotonic()
         self._teller.start()
         return self
 
@@ -68,7 +72,7 @@ class Patience:
                 seconds = f", {time.monotonic() - self._since:.0f} s" if self._told else ""
                 sys.stderr.write(f"{self._doing}{self._counted}{seconds}\n")
                 sys.stderr.flush()
-                self._told = True
+                self._told, self._silent = True, False
 
 
 class LogHandler(logging.StreamHandler[TextIO]):

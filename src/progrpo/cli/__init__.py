@@ -311,7 +311,8 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Say what this machine can do: devices, processes, versions, trackers."""
-    from progrpo.cli.doctor import run_doctor
+    with _loading():
+        from progrpo.cli.doctor import run_doctor
 
     run_doctor()
 

@@ -66,11 +66,10 @@ def run_score(words: Sequence[str], named: Sequence[str], model: str | None, out
     if out is not None and out.suffix not in (*_PAGES, ".jsonl"):
         raise ConfigError(f"--out: expected a name that ends in .html (a page) or .jsonl (rows), got {str(out)!r}")
     require_new_file(out)
-    paths = [file for word in words if _is_path(word) for file in _files(Path(word))]
-    if not paths:
-        raise ConfigError("score: no rollouts file; give one or more, for instance RUN/rollouts/step-000001.jsonl")
-
     with Patience("loading torch", quiet=output.quiet()) as patience:
+        paths = [file for word in words if _is_path(word) for file in _files(Path(word))]
+        if not paths:
+            raise ConfigError("score: no rollouts file; give one or more, for instance RUN/rollouts/step-000001.jsonl")
         from progrpo.api.score_apply import apply_methods, load_methods
         from progrpo.rollout.recorded import read_rollouts
 
