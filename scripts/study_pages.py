@@ -138,7 +138,7 @@ def differences(
         if variant.family != base.family
     }
     tested = [key for key, values in pairs.items() if len(values) > 2]
-    adjusted = holm([_p_value(pairs[key]) for key in tested])
+    adjusted = holm([p_value(pairs[key]) for key in tested])
     return pairs, {key for key, p_value in zip(tested, adjusted, strict=True) if p_value < 0.05}
 
 
@@ -294,7 +294,7 @@ def _shade(variant: Variant) -> float:
     return 0.4 + 0.6 * long.index(variant.strength) / (len(long) - 1)
 
 
-def _p_value(values: np.ndarray) -> float:
+def p_value(values: np.ndarray) -> float:
     return 1.0 if np.ptp(values) == 0 else float(stats.ttest_1samp(values, 0.0).pvalue)
 
 

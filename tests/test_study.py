@@ -146,3 +146,31 @@ def test_intervals_need_three_seeds() -> None:
     assert np.isnan(interval(np.array([1.0, 2.0]))[1])
     # 1 2 3: mean 2, std 1, 4.30265 / sqrt(3)
     assert interval(np.array([1.0, 2.0, 3.0])) == pytest.approx((2.0, 2.48414), abs=1e-5)
+
+
+def test_a_claim_is_seen_contradicted_or_bounded() -> None:
+    from claims import CLAIMS, verdict
+
+    claim = next(one for one in CLAIMS if one.number == 5.7)  # Pass@1, in percent
+    # mean 6, standard deviation 1: 4.303 * 1 / sqrt(3) = 2.48
+    assert verdict(claim, np.array([0.05, 0.06, 0.07])) == "seen; the paper's +5.7 lies inside"
+    assert verdict(claim, np.array([0.01, 0.011, 0.012])) == "seen; the paper's +5.7 lies outside"
+    assert verdict(claim, np.array([-0.05, -0.06, -0.07])) == "contradicted; the paper's +5.7 lies outside"
+    assert verdict(claim, np.array([-0.05, 0.06, 0.01])) == "not seen; the paper's +5.7 lies inside"
+    assert verdict(claim, np.array([0.05, 0.06])) == "too few seeds"
+    falls = claim._replace(sign=-1, number=None)
+    assert verdict(falls, np.array([-0.05, -0.06, -0.07])) == "seen"
+
+
+def test_the_table_of_claims_says_what_holm_leaves(tmp_path: Path) -> None:
+    from claims import course, table
+
+    jitter = (0.0, 0.001, -0.001)
+    rows = [row("grpo", None, seed, choose=0, table=0.5, steps=(0, 600)) for seed in range(3)]
+    rows += [row("paper", 0.3, seed, choose=0, table=0.7 + jitter[seed], steps=(0, 600)) for seed in range(3)]
+    results = results_of(tmp_path, *rows)
+    lines = table(results, range(3)).splitlines()
+    # 20 points with a standard deviation of 0.1: 4.303 * 0.1 / sqrt(3) = 0.25; p = 8e-6, times six rows
+    assert lines[2].endswith("| 600 | 3 | Pass@1 **+20.0 ± 0.2** | seen; the paper's +5.7 lies outside |")
+    assert len(lines) == 2 + 6  # nothing is said of what was not run
+    assert "| GRPO | 0.500 ± 0.000 |  |  |  | 0.500 ± 0.000 |" in course(results, range(3))
