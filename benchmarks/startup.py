@@ -18,6 +18,7 @@ from pathlib import Path
 RECIPE = Path(__file__).parent.parent / "recipes" / "demo" / "grpo.yaml"
 TINY = ("steps=1", "evaluate.every=0", "batch.prompts=2", "batch.group=4", "task.train_size=50", "task.test_size=10")
 SHIFT = ("embedded:countdown", "--task", "countdown", "--problems", "2", "-n", "2")
+EVALUATE = ("evaluate", "embedded:countdown", "--task", "countdown", "-n", "2", "evaluate.problems=2")
 PLAIN = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "python -c 'import progrpo'": [sys.executable, "-c", "import progrpo"],
@@ -37,9 +38,11 @@ def main() -> None:
         subprocess.run(progrpo("train", str(RECIPE), f"out={run}", *TINY), check=True, capture_output=True)
         graded = Path(folder) / "completions.jsonl"
         graded.write_text('{"id": "1", "completion": "It is \\\\boxed{6}.", "answer": "6"}\n', "utf-8")
-        for name, command in verbs(run, graded, Path(folder)).items():
-            subprocess.run(progrpo(*command), check=True, capture_output=True)  # it works, and its files are at hand
-            show(f"progrpo {name}", [first_line(progrpo(*command)) for _ in range(repeats)])
+        for name in verbs(run, graded, Path(folder)):
+            # Each time into a folder of its own; run to its end once, which shows that it works and brings its files to hand.
+            commands = [verbs(run, graded, Path(folder) / str(index))[name] for index in range(repeats + 1)]
+            subprocess.run(progrpo(*commands[0]), check=True, capture_output=True)
+            show(f"progrpo {name}", [first_line(progrpo(*command)) for command in commands[1:]])
 
 
 def verbs(run: Path, graded: Path, folder: Path) -> dict[str, Sequence[str]]:
@@ -47,7 +50,7 @@ def verbs(run: Path, graded: Path, folder: Path) -> dict[str, Sequence[str]]:
     return {
         "--help": ["--help"],
         "train": ["train", str(RECIPE), f"out={folder / 'plan'}", "--dry-run"],
-        "evaluate": ["evaluate", str(run), "--task", "countdown", "evaluate.n=2", "evaluate.problems=2"],
+        "evaluate": [*EVALUATE, "--out", str(folder / "evaluation")],
         "verify": ["verify", str(graded), "--reward", "math"],
         "score": ["score", str(run)],
         "replay": ["replay", str(run)],

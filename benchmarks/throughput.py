@@ -86,6 +86,8 @@ def measure(model: str, args: argparse.Namespace, folder: Path) -> dict[str, Any
     problems = folder / "problems.jsonl"
     problems.write_text("".join(to_json({"prompt": text, "answer": "-"}) + "\n" for text, _ in prompts), "utf-8")
     settings = settings_of(model, args, problems, folder / "run")
+    if settings.batch.steps_per_rollout > 1 or settings.model.lora is not None:
+        raise SystemExit("throughput: one optimiser step a rollout, and all weights trained, is what is measured here")
     device = pick_device(settings.model.device)
     precision = {"sampling": settings.sampling_precision, "training": settings.model.precision}
     flops = {name: matmul_peak(device.type, precision[name]) for name in precision}

@@ -3,9 +3,10 @@
     python scripts/claims.py
 
 Each claim is a difference with a sign, on countdown with the embedded model: mean and Student's 95 % interval over seeds,
-paired by seed. "Seen": the interval lies on the claimed side of 0. "Contradicted": it lies on the other side. "Not seen": it
-holds 0, so that the difference is bounded by it. In bold what a paired t-test keeps at p < 0.05 after Holm's correction over
-all rows. Where the paper gives a number, it is said whether the interval holds it.
+paired by seed. By each interval alone, uncorrected, a claim is "seen" where the interval lies on the claimed side of 0,
+"contradicted" where it lies on the other side, and "not seen" where it holds 0, which bounds the difference. In bold what a
+paired t-test keeps at p < 0.05 after Holm's correction over all rows. Where the paper gives a number, it is said whether the
+interval holds it.
 """
 
 import argparse
@@ -84,7 +85,7 @@ def table(results: Results, seeds: Sequence[int]) -> str:
         if len(differences):
             shown = shown_interval(differences, claim.measure, signed=True)
             shown = f"**{shown}**" if adjusted.get(claim, 1.0) < 0.05 else shown
-            what = title_of(claim.measure).removesuffix(", %")
+            what = title_of(claim.measure).replace(", %", ", points:").replace(", nats", ", nats:")
             said = verdict(claim, differences)
             lines.append(f"| {claim.text} | {claim.step} | {len(differences)} | {what} {shown} | {said} |")
     return "\n".join(lines)

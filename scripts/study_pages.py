@@ -139,7 +139,7 @@ def differences(
     }
     tested = [key for key, values in pairs.items() if len(values) > 2]
     adjusted = holm([p_value(pairs[key]) for key in tested])
-    return pairs, {key for key, p_value in zip(tested, adjusted, strict=True) if p_value < 0.05}
+    return pairs, {key for key, after in zip(tested, adjusted, strict=True) if after < 0.05}
 
 
 def paired(

@@ -251,6 +251,9 @@ def run_all(jobs: Sequence[Job], results: Results, out: Path, at_once: int) -> N
     """Train what the results file does not have, `at_once` side by side, in the order given."""
     wanted = [job for job in jobs if not results.has(job)]
     print(f"{len(jobs)} runs, {len(jobs) - len(wanted)} of them in {results.path}", flush=True)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    # Runs are forked from one process that has loaded torch and Transformers, which saves a few seconds a run.
+    _STARTER.set_forkserver_preload(["progrpo.train.loop", "transformers.models.qwen2.modeling_qwen2"])
     with ThreadPoolExecutor(at_once) as pool:
         for job in [pool.submit(run, job, results, out) for job in wanted]:
             job.result()
@@ -264,6 +267,7 @@ def run(job: Job, results: Results, out: Path) -> None:
     """
     (out / "printed").mkdir(parents=True, exist_ok=True)
     printed = out / "printed" / f"{job.name}.txt"
+    printed.touch()
     process = _STARTER.Process(target=_train, args=(job, out, printed))
     process.start()
     process.join()
@@ -273,10 +277,7 @@ def run(job: Job, results: Results, out: Path) -> None:
     print(f"done {job.name} to step {job.steps}", flush=True)
 
 
-# Runs are forked from one process that has loaded torch and Transformers, a few seconds a run.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 _STARTER = multiprocessing.get_context("forkserver")
-_STARTER.set_forkserver_preload(["progrpo.train.loop", "transformers.models.qwen2.modeling_qwen2"])
 
 
 def _train(job: Job, out: Path, printed: Path) -> None:

@@ -171,6 +171,26 @@ def test_the_table_of_claims_says_what_holm_leaves(tmp_path: Path) -> None:
     results = results_of(tmp_path, *rows)
     lines = table(results, range(3)).splitlines()
     # 20 points with a standard deviation of 0.1: 4.303 * 0.1 / sqrt(3) = 0.25; p = 8e-6, times six rows
-    assert lines[2].endswith("| 600 | 3 | Pass@1 **+20.0 ± 0.2** | seen; the paper's +5.7 lies outside |")
+    assert lines[2].endswith("| 600 | 3 | Pass@1, points: **+20.0 ± 0.2** | seen; the paper's +5.7 lies outside |")
     assert len(lines) == 2 + 6  # nothing is said of what was not run
     assert "| GRPO | 0.500 ± 0.000 |  |  |  | 0.500 ± 0.000 |" in course(results, range(3))
+
+
+@pytest.mark.slow
+def test_a_run_is_forked_trained_and_kept_and_one_that_fails_says_why(tmp_path: Path) -> None:
+    from study_runs import FAMILIES, SETUPS, Job, Plan, Results, run_all
+
+    small = ("task.test_size=52", "task.train_size=20", "batch.prompts=2", "batch.group=2", "evaluate.n=2")
+    for more, fails in ((small, None), ((*small, "batch.group=1"), "paper-1-seed3 ended with")):
+        setup = SETUPS["on_policy"]._replace(settings=more, unit=2)
+        plan = Plan({"paper": FAMILIES["paper"]}, {"on_policy": setup}, measured_at_start=frozenset())
+        job = Job(setup="on_policy", family="paper", strength=1.0, seed=3, steps=2, plan=plan)
+        results = Results(tmp_path / f"{bool(fails)}.jsonl", plan)
+        if fails is None:
+            run_all([job], results, tmp_path / "runs", 1)
+            (curve,) = results.curves("on_policy", "paper", 1.0, [3])
+            assert [point["step"] for point in curve] == [2]
+            assert 0 <= curve[0]["table"]["pass@1"] <= 1
+        else:
+            with pytest.raises(RuntimeError, match=fails):
+                run_all([job], results, tmp_path / "failed", 1)

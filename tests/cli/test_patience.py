@@ -23,13 +23,22 @@ def test_what_takes_long_is_told_and_how_far_it_is(capsys: pytest.CaptureFixture
 
 
 def test_silence_adds_up_until_something_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    with Patience("one", after_s=0.3, every_s=10.0) as patience:
-        time.sleep(0.2)
+    with Patience("one", after_s=0.5, every_s=10.0) as patience:
+        time.sleep(0.3)
         patience.now("two")
-        time.sleep(0.2)  # 0.4 s without a word, though neither took 0.3
+        time.sleep(0.4)  # 0.7 s without a word, though neither took 0.5
         patience.now("three")
         time.sleep(0.1)  # this is counted by itself
     assert capsys.readouterr().err == "two\n"
+
+
+def test_what_needs_no_telling_is_no_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    with Patience("one", after_s=0.5) as patience:
+        patience.now("")
+        time.sleep(0.7)  # others have printed
+        patience.now("two")
+        time.sleep(0.1)
+    assert capsys.readouterr().err == ""
 
 
 def test_nothing_is_told_after_the_end(capsys: pytest.CaptureFixture[str]) -> None:

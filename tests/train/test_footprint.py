@@ -66,6 +66,19 @@ def test_on_a_cpu_the_weights_that_sample_are_held_once_more_packed() -> None:
     assert footprint(plain, SIZE, mode="ddp", count=8, reference=False, device=CPU).sampler == 0
 
 
+def test_what_samples_in_bf16_is_held_whichever_engine_it_is() -> None:
+    for name in ("vllm", "paged"):
+        settings = recipe(f"engine={{name: {name}, precision: null}}")
+        one = footprint(settings, SIZE, mode="none", count=1, reference=False, device=GPU)
+        assert one.sampler == pytest.approx(2 * 7.615616512e9)
+
+
+def test_sharded_on_a_cpu_packed_copies_stand_beside_the_whole_one() -> None:
+    # in bf16 the whole copy of 16.3212 GB (see above), and once more 2 bytes a parameter
+    one = footprint(recipe("engine.name=hf"), SIZE, mode="fsdp2", count=8, reference=False, device=CPU)
+    assert one.sampler == pytest.approx(16.3212e9 + 2 * 7.615616512e9, rel=1e-4)
+
+
 def test_processes_share_the_problems_they_sample() -> None:
     settings = recipe("batch.prompts=64", "batch.group=8", "batch.minibatch_prompts=null", "engine.max_rows=10000")
     whole = footprint(settings, SIZE, mode="none", count=1, reference=False, device=GPU)

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from progrpo import engines
+from progrpo.engines import Engine, Request, Sampling
+from progrpo.engines.hf import weights as sampler_weights
 from progrpo.errors import ConfigError
 from progrpo.files import read_jsonl
 from progrpo.model import LanguageModel, ModelSettings, load_model
-from progrpo.settings import parse
+from progrpo.settings import Choice, parse
 from progrpo.train import checkpoint, optimizers
 from progrpo.train.loop import train
 from progrpo.train.optimizers import MuonWithAdamW, make_optimizer, require_optimizer
@@ -93,6 +96,33 @@ def test_muon_steps_the_matrices_within_the_layers_and_adamw_the_rest(tiny_model
     sizes = torch.linalg.svdvals(moved["model.layers.0.mlp.up_proj.weight"]) / (1e-2 * 0.2 * 8)
     assert float(sizes.min()) > 0.6
     assert float(sizes.max()) < 1.3
+
+
+@pytest.mark.parametrize("copies", [{"packed": True}, {"packed": False, "precision": "bf16"}])
+@pytest.mark.parametrize("name", HERE)
+def test_an_engine_with_copies_samples_from_what_each_optimiser_made(
+    tiny_model: LanguageModel, name: str, copies: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "adamw_8bit":
+        need("bitsandbytes")
+    monkeypatch.setattr(sampler_weights, "_SMALL", 0)
+    engine = engines.load(Choice(name="hf", **copies), tiny_model)
+    policy = Policy(tiny_model, OptimSettings(name=name, lr=0.05), steps=9, temperature=1.0)
+    request = Request(prompt_ids=torch.arange(5, 14), seeds=(0,))
+
+    def logprobs(engine: Engine) -> torch.Tensor:
+        (result,) = engine.generate([request], Sampling(max_new_tokens=1), prompt_logprobs=True)
+        assert result.prompt_logprobs is not None
+        return result.prompt_logprobs
+
+    for version in (1, 2):
+        before = logprobs(engine)
+        for parameter in tiny_model.model.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(version))
+        policy.step()
+        engine.update_weights((), version=version)
+        assert torch.equal(logprobs(engine), logprobs(engines.load(Choice(name="hf", **copies), tiny_model)))
+        assert not torch.equal(logprobs(engine), before)
 
 
 @pytest.mark.parametrize("name", HERE)

@@ -15,8 +15,8 @@ class Patience:
     "checking the gold answers 120/841, 21 s". Use as a context manager. Of several processes the main one tells.
 
     Args:
-        after_s: seconds of silence before the first line; once there was one, before that of anything else: what is done
-            sooner is not told. every_s: between the others.
+        after_s: seconds of silence before the first line; after it, seconds before anything else that is done is told: what
+            is done sooner is not. every_s: between the others.
         quiet: tell nothing.
     """
 
@@ -34,7 +34,7 @@ class Patience:
         self._teller = threading.Thread(target=self._tell, daemon=True)
 
     def now(self, doing: str, *, after_s: float | None = None) -> None:
-        """Something else is being done; "" for nothing that needs telling.
+        """Something else is being done; "" for nothing that needs telling, which ends the silence.
 
         Args:
             after_s: seconds of silence before it is told, where it is not the usual.
@@ -42,6 +42,7 @@ class Patience:
         with self._changed:
             self._doing, self._counted, self._told = doing, "", False
             self._since = time.monotonic()
+            self._silent = self._silent and bool(doing)
             # Until something has been told, silence goes on from one thing that is done to the next.
             silent_s = self._since - self._entered if self._silent else 0.0
             self._after_s = max(0.0, self._first_s - silent_s) if after_s is None else after_s

@@ -24,6 +24,7 @@ from torch import Tensor
 from progrpo import plugins
 from progrpo.errors import ConfigError, PluginError
 from progrpo.model import LanguageModel, pick_device
+from progrpo.model.precision import Precision
 from progrpo.settings import Choice, Settings, parse
 from progrpo.types import Completion, Message, TokenTemperatures
 
@@ -120,8 +121,8 @@ class Capabilities:
     """What an engine can give as it is set up.
 
     Attributes:
-        samples_trained_weights: the log-probs it reports come from the very weights that are trained, so that they may serve
-            as old log-probs and for the confidences.
+        samples_trained_weights: the log-probs it reports come from the very weights that are trained, or from these in bf16,
+            so that they may serve as old log-probs and for the confidences.
         entropies: the entropy of each distribution it draws from. entropy_gradients: `Completion.entropy_gradients`.
         prompt_logprobs: log-probs of the prompts' tokens.
         batch_invariant: tokens and log-probs of a completion are the same to the last bit whatever else is asked.
@@ -245,6 +246,12 @@ class EngineSetup:
                 f"engine {self.name!r}: no capabilities; expected a progrpo.engines.Capabilities on the engine"
             )
         return engine
+
+
+def sampling_precision(engine: Choice, of_model: Precision) -> Precision:
+    """The number format that samples beside a model of this precision: engine `hf` may have one of its own."""
+    own: Precision | None = engine.params.get("precision") if engine.name == "hf" else None
+    return own or of_model
 
 
 def choose(choice: Choice) -> EngineSetup:

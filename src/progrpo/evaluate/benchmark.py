@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from progrpo import plugins, rewards, tasks
-from progrpo.engines import Engine
+from progrpo.engines import Engine, sampling_precision
 from progrpo.environment import digest, environment
 from progrpo.evaluate import EvaluateSettings, evaluate_parts, measured, require_entropies, warn_of_cut
 from progrpo.evaluate.directory import EvaluationFile
@@ -177,7 +177,7 @@ def _asked(
             **({"stop": settings.stop} if settings.stop else {}),
             "max_new_tokens": benchmark.max_new_tokens,
             "seed": seed,
-            "precision": about.precision,
+            "precision": sampling_precision(engine, about.precision),
             "attention": about.attention,
             **({"system_prompt": about.system_prompt} if about.system_prompt is not None else {}),
             **({"chat_template_kwargs": about.chat_template_kwargs} if about.chat_template_kwargs else {}),

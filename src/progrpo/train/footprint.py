@@ -77,10 +77,10 @@ def footprint(
     prompts = min(here, 2 * max(1, rows // batch.group))
     embeddings = size["vocabulary"] * size["width"]
     layer = (parameters - embeddings) / max(1, size["layers"])
-    # Copies of the linear layers: in bf16, and packed.
-    own = settings.engine.name == "hf" and not settings.model.load_in_4bit
-    packed = device.type == "cpu" and settings.engine.params.get("packed", True)
-    sampler = sampled * parameters if own and (sampled == 2 or packed) else 0
+    # Copies of the linear layers: in bf16, and packed by engine `hf`.
+    packed = device.type == "cpu" and settings.engine.name == "hf" and settings.engine.params.get("packed", True)
+    copied = (sampled == 2 or packed) and not settings.model.load_in_4bit
+    sampler = sampled * parameters if copied else 0
     if sharded:
         # A whole copy, its embeddings in float32; in bf16 it has these layers itself.
         sampler = value * parameters + (4 - value) * embeddings + (sampler if packed or sampled != value else 0)
@@ -144,6 +144,7 @@ def require_sampling_copy(one: Footprint, mode: Mode, engine: str, device: torch
     if mode == "fsdp2" and one.resident > there:
         raise ConfigError(
             f"engine {engine!r} samples from a whole copy of the model beside the shards: {one.resident / GIB:.1f} GiB in all, "
-            f"more than the {there / GIB:.1f} of {device}. Start more processes, or set model.precision=bf16; an engine that "
-            "samples from weights of its own on other devices is vLLM's server: engine.name=vllm engine.mode=server"
+            f"more than the {there / GIB:.1f} of {device}. Start more processes, or set model.precision=bf16, on a CPU "
+            "engine.packed=false; an engine that samples from weights of its own on other devices is vLLM's server: "
+            "engine.name=vllm engine.mode=server"
         )

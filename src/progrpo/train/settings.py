@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from progrpo import recipes
-from progrpo.engines import Sampling
+from progrpo.engines import Sampling, sampling_precision
 from progrpo.evaluate import EvaluateSettings
 from progrpo.model import ModelSettings
 from progrpo.model.precision import Precision
@@ -165,7 +165,8 @@ class EarlyStopping(Settings):
     measure: str | None = None
     """End the run when this measure of the evaluations no longer gets better, named as for `checkpoint.best`; None: never."""
     patience: int = Field(3, ge=1)
-    """So many evaluations in a row without a better value end the run; that before training counts as the first value."""
+    """So many evaluations in a row without a better value end the run; the first one, before training where there is one, gives
+    the first value."""
     mode: Literal["auto", "max", "min"] = "auto"
     """Which values are better: the larger, the smaller, or as the measure says."""
     min_delta: float = Field(0.0, ge=0)
@@ -259,9 +260,8 @@ class RunSettings(Settings):
 
     @property
     def sampling_precision(self) -> Precision:
-        """That of engine `hf`: its own setting, else the model's."""
-        precision: Precision = self.engine.params.get("precision") or self.model.precision
-        return precision
+        """The number format that samples."""
+        return sampling_precision(self.engine, self.model.precision)
 
     @model_validator(mode="before")
     @classmethod

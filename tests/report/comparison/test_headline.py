@@ -50,7 +50,7 @@ def test_a_first_evaluation_after_some_steps_is_not_called_the_start(make_run: M
     (sentence,) = sentences(path)
     assert "before training" not in sentence
     assert "; after 1: 1.00 distinct correct solutions a problem, Pass@1 25.0 %" in sentence
-    assert "From step 1 on training changed: " in sentence
+    assert "From step 1 on, training changed: " in sentence
 
 
 def test_seeds_judge_by_their_own_interval(make_run: MakeRun) -> None:

@@ -38,12 +38,14 @@ class Params(Settings):
     cuda_graphs: bool = True
     """On CUDA, launch each decoding pass as one graph. The cache then stays allocated between rollouts, at its largest."""
     packed: bool = True
-    """On a CPU, sample from copies of the linear layers in the layout that its products read fastest; they take the memory of
-    the weights once more (half of it in bf16)."""
+    """On a CPU, sample from copies of the linear layers in the layout that its products read fastest, where these are at most a
+    quarter of the machine's memory. In float32 they are the weights once more; in bf16 they take the place of copies that there
+    are anyway."""
     precision: Literal["bf16"] | None = None
     """bf16 samples from bf16 copies of the linear layers of a model that is trained in float32: a pass reads half as much. The
-    policy that samples is then the trained one, rounded; importance ratios are taken to the log-probs of the one that sampled,
-    and `sampler/gap` says how far the two are apart. None samples in `model.precision`."""
+    policy that samples is then the trained one, rounded, and `sampler/gap` says how far the two are apart. Where the engine
+    gives the old log-probs (`old_logprobs`), importance ratios make up for it; else `off_policy.level=token` does. None samples
+    in `model.precision`."""
 
 
 def make(model: LanguageModel, params: Params) -> "HfEngine":
@@ -62,7 +64,8 @@ class HfEngine(Engine):
         self._way: Way | None = None
 
     def update_weights(self, tensors: Iterable[tuple[str, Tensor]], version: int) -> None:
-        self.version = version  # the weights are looked at before each call
+        self._weights.sync(trained=True)
+        self.version = version
 
     @torch.no_grad()
     def generate(
@@ -75,7 +78,7 @@ class HfEngine(Engine):
     ) -> list[Generated]:
         if not requests:
             return []
-        self._weights.sync()
+        self._weights.sync(trained=False)  # what was read into the model since
         was_training = self._model.model.training
         self._model.model.eval()
         try:

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 from dataclasses import replace
 from typing import TypeGuard
 
@@ -16,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 _ROWS = 32
 """Rows that weights are packed for; what is packed for them is within a few percent of the best from 1 to 2,048."""
+_MOST = 0.25
+"""Of the machine's memory, for packed copies."""
 _SMALL = 1 << 17
 """Weights of fewer numbers are not packed."""
 _TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -25,10 +28,10 @@ _TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 class SamplerWeights:
     """A view of a model for sampling.
 
-    In float32 it is the model itself. In bf16 its linear layers hold copies in bf16, the very numbers that autocast makes
-    of the trained ones, and all else is shared: the outputs are those of the trained model under autocast. Packed, the linear
-    layers hold copies in oneDNN's own layout, which a product by a few rows then need not make of them first: the same
-    numbers, added up in another order.
+    In float32 and not packed it is the model itself. Else it is a model that shares the trained parameters, but for its
+    linear layers: in bf16 they hold copies in bf16, the very numbers that autocast makes of the trained ones; packed, copies in
+    oneDNN's own layout, which a product by a few rows then need not make of them first. The outputs are those of the trained
+    model, in bf16 under autocast; packed, sums are taken in another order.
 
     Args:
         precision: of sampling, whatever that of the model is. packed: pack on a CPU, where a packed product gives what a plain
@@ -42,7 +45,8 @@ class SamplerWeights:
         self.sampler = replace(model, precision=precision)
         self._copies: list[_Packed | _Cast] = []
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        packed = packed and model.device.type == "cpu" and _packing_holds(model.model, dtype)
+        packed = packed and model.device.type == "cpu" and _has_room(model.model, dtype)
+        packed = packed and _packing_holds(model.model, dtype)
         if dtype == torch.float32 and not packed:
             return
         shared = {id(tensor): tensor for tensor in (*model.model.parameters(), *model.model.buffers())}
@@ -58,10 +62,16 @@ class SamplerWeights:
         self.sampler = replace(self.sampler, model=shadow)
 
     @torch.no_grad()
-    def sync(self) -> None:
-        """Take over the trained weights that have changed since the last time."""
+    def sync(self, *, trained: bool) -> None:
+        """Take over the trained weights.
+
+        Args:
+            trained: an optimiser has stepped: all weights that are trained are taken over. Torch counts the changes of a
+                tensor, but its own fused optimisers and those of bitsandbytes do not tell it of theirs. Else those weights
+                that it knows to have changed.
+        """
         for one in self._copies:
-            one.sync()
+            one.sync(trained=trained)
 
 
 class _Packed(torch.nn.Module):
@@ -70,6 +80,7 @@ class _Packed(torch.nn.Module):
     def __init__(self, source: torch.nn.Linear, dtype: torch.dtype) -> None:
         super().__init__()
         self._source = (source,)  # in a tuple, so that it is no submodule
+        self.in_features, self.out_features = source.in_features, source.out_features
         self._dtype = dtype
         self._seen: int | None = None
         self.sync()
@@ -85,10 +96,10 @@ class _Packed(torch.nn.Module):
         return self._source[0].bias
 
     @torch.no_grad()
-    def sync(self) -> None:
+    def sync(self, *, trained: bool = False) -> None:
         weight, bias = self.weight, self.bias
         version = weight._version + (0 if bias is None else bias._version)
-        if version != self._seen:
+        if version != self._seen or (trained and weight.requires_grad):
             self._packed = _pack(weight.to(self._dtype))
             self._packed_bias = None if bias is None else bias.detach().to(self._dtype)
             self._seen = version
@@ -105,8 +116,8 @@ class _Cast:
     def __init__(self, mine: torch.nn.Parameter, source: torch.nn.Parameter) -> None:
         self._mine, self._source, self._seen = mine, source, source._version
 
-    def sync(self) -> None:
-        if self._source._version != self._seen:
+    def sync(self, *, trained: bool) -> None:
+        if self._source._version != self._seen or (trained and self._source.requires_grad):
             self._mine.copy_(self._source)
             self._seen = self._source._version
 
@@ -123,8 +134,8 @@ def _cast(module: torch.nn.Linear, dtype: torch.dtype) -> list[_Cast]:
 
 
 def _can_be_packed(module: torch.nn.Module) -> TypeGuard[torch.nn.Linear]:
-    """A plain linear layer, for what inherits from it may compute something else; and not a small one, which the processor's
-    cache holds whole: there the plain product is 5 % faster."""
+    """Whether it is a plain linear layer, for what inherits from it may compute something else; and not a small one, which the
+    processor's cache holds whole: there the plain product is 5 % faster."""
     return type(module) is torch.nn.Linear and module.weight.is_floating_point() and module.weight.numel() >= _SMALL
 
 
@@ -137,6 +148,15 @@ def _product(rows: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
     """rows [R, K] times the weight [N, K] that was packed, plus the bias: [R, N]."""
     product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
     return product
+
+
+def _has_room(model: torch.nn.Module, dtype: torch.dtype) -> bool:
+    """Whether the copies are at most a quarter of the machine's memory: of all there is, so that two runs decide alike."""
+    numbers = sum(module.weight.numel() for module in model.modules() if _can_be_packed(module))
+    fits = numbers * dtype.itemsize <= _MOST * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if not fits:
+        logger.info("weights are not packed: the copies would be more than a quarter of the machine's memory")
+    return fits
 
 
 @torch.no_grad()
