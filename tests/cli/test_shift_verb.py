@@ -246,6 +246,29 @@ def test_the_embedded_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert json.loads((shift_again / "shift.json").read_text())["variants"] == found["variants"]
 
 
+def test_completions_of_a_run_end_where_its_own_did(tmp_path: Path) -> None:
+    words = [
+        "steps=1",
+        "evaluate.every=0",
+        "batch.prompts=2",
+        "batch.group=2",
+        "task.train_size=20",
+        "task.test_size=2",
+    ]
+    run = tmp_path / "run"
+    recipe = Path(__file__).parents[2] / "recipes" / "demo" / "grpo.yaml"
+    done = CliRunner().invoke(app, ["train", str(recipe), f"out={run}", *words, 'sampling.stop=["="]'])
+    assert done.exit_code == 0, done.output
+    for subject, given, stop in (
+        (run, [], ["="]),
+        (run, ["stop=[]"], []),
+        (run / "checkpoints/step-000001", [], ["="]),
+    ):
+        out = tmp_path / f"{subject.name}{len(given)}"
+        run_shift(str(subject), "countdown", given, 2, 2, out)
+        assert json.loads((out / "shift.json").read_text())["asked"]["settings"]["stop"] == stop
+
+
 def test_as_typed(model: Path, tmp_path: Path) -> None:
     words = [
         "shift",

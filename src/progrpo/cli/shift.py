@@ -15,7 +15,16 @@ from rich.markdown import Markdown
 
 from progrpo import engines
 from progrpo.api.patience import Patience
-from progrpo.api.subject import Subject, check_context, find_model, own_task, progress_bar, short_name, task_choice
+from progrpo.api.subject import (
+    Subject,
+    check_context,
+    find_model,
+    own_task,
+    progress_bar,
+    short_name,
+    stop_of,
+    task_choice,
+)
 from progrpo.cli import output
 from progrpo.engines import Sampling, Stops
 from progrpo.environment import digest, environment
@@ -45,7 +54,7 @@ class ShiftRequest(Subject):
     temperature: float = Field(1.0, gt=0)
     """Of sampling, as `sampling.temperature` of a recipe."""
     stop: Stops = ()
-    """As `sampling.stop` of a recipe."""
+    """As `sampling.stop` of a recipe; where it is not given, that of the run, where a run or its checkpoint is asked about."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +84,9 @@ def run_shift(path: str, task: str | None, overrides: Sequence[str], n: int, pro
     _require_free(folder)
     require_writable(folder, remedy="choose another with --out")
     trained_on = dict(read_yaml(run / "config.yaml").get("task") or {}) if run is not None else {}
+    if "stop" not in request.model_fields_set and (stop := stop_of(Path(path))):
+        with_stop = parse(ShiftRequest, {"stop": stop}, where=f"{path}: sampling")
+        request = request.model_copy(update={"stop": with_stop.stop})
     name = task or own_task(path, trained_on)
     benchmark, split = _plan(task_choice(name, [name], request, trained_on), request, n)
     with Patience("reading the model's configuration"):
