@@ -6,7 +6,8 @@
 
 Stages, each of which trains only what the results file does not have, and goes on where it was stopped:
     tune     every method of scripts/methods_study_plan.py at three values of its number, seeds 100 and 101
-    table    each at the value that was chosen on its game, seeds 0 to 4: none of those it was chosen with
+    table    each at the value that was chosen on its game, seeds 0 to 4: none of those it was chosen with; GRPO at all three
+             of its learning rates, for how far a policy goes in so many steps is what a learning rate changes, too
 
 Of 200 held-out problems x 32 samples 50 choose the values (by the mean of Pass@1, 2, 4, ... 32), and 150 are the table's.
 Intervals are Student's 95 % over seeds; differences to GRPO are paired by seed and tested by paired t-tests with Holm's
@@ -32,6 +33,7 @@ from study_pages import (
     differences,
     draw_interval,
     interval,
+    label_of,
     new_figure,
     save,
     scale_of,
@@ -61,24 +63,25 @@ def jobs_of(
     for seed in TUNED_ON if stage == "tune" else seeds:
         for setup in setups:
             for family in families:
-                at = (
-                    FAMILIES[family].strengths
-                    if stage == "tune"
-                    else (chosen(results, family, TUNED_ON, more["steps"], setup),)
-                )
+                at = FAMILIES[family].strengths
+                if stage == "table":
+                    best = chosen(results, family, TUNED_ON, more["steps"], setup)
+                    at = at if family == BASE else (best,)
                 about = {"setup": setup, "family": family, "seed": seed, "plan": PLAN, "chooses": stage == "tune"}
                 jobs += [Job(**about, strength=strength, **more) for strength in at]
     return jobs
 
 
 def tuned(results: Results, setup: str, families: Sequence[str], step: int) -> list[Variant]:
-    """Each method at the value that was chosen on this game, of those that were tuned whole."""
+    """Each method at the value that was chosen on this game, of those that were tuned whole; GRPO at all three."""
     variants = []
     for family in families:
         try:
-            variants.append(Variant(family, chosen(results, family, TUNED_ON, step, setup)))
+            best = chosen(results, family, TUNED_ON, step, setup)
         except ValueError:
             continue
+        others = [strength for strength in FAMILIES[family].strengths if family == BASE and strength != best]
+        variants += [Variant(family, strength) for strength in (best, *others)]
     return variants
 
 
@@ -106,6 +109,7 @@ def method_table(results: Results, setup: str, variants: Sequence[Variant], seed
         ]
         family = FAMILIES[variant.family]
         cost = costs(results, setup, variant, seeds)
+        # The value in bold is the row's own.
         lines.append(
             f"| {family.label} | {family.unit} {curve} | {len(there[variant])} | "
             + " | ".join(cells)
@@ -178,11 +182,17 @@ def picture(
                 ]
                 if len(values[0]):
                     family = FAMILIES[variant.family]
+                    text = label_of(results, variant) if variant.family == BASE else family.label
                     point = [
                         scale * np.array(interval(part))
                         for scale, part in zip((100, scale_of(other)), values, strict=True)
                     ]
-                    draw_interval(cell, *point, colour=COLOURS[family.kind], text=family.label)
+                    draw_interval(
+                        cell,
+                        *point,
+                        colour=COLOURS[family.kind],
+                        text=family.label if variant.family != BASE else label_of(results, variant),
+                    )
             cell.set_title(setup, fontsize=10)
             cell.set_xlabel(title_of("pass@1"))
             cell.set_ylabel(title_of(other))

@@ -94,6 +94,15 @@ def test_values_are_chosen_on_each_game_with_seeds_and_problems_of_their_own(tmp
     jobs = jobs_of("table", results, ["countdown", "grid_path"], ["ucpo"], range(5), steps=200, extra=())
     assert {(job.setup, job.strength) for job in jobs} == {("countdown", 0.5), ("grid_path", 0.2)}
     assert sorted(job.seed for job in jobs if job.setup == "countdown") == [0, 1, 2, 3, 4]
+    # GRPO is trained at all three of its learning rates.
+    with_base = results_of(tmp_path / "base", [*rows, *tuning("grpo", (0.3, 0.2, 0.1))])
+    of_both = jobs_of("table", with_base, ["countdown"], ["grpo", "ucpo"], range(1), steps=200, extra=())
+    assert [(job.family, job.strength) for job in of_both] == [
+        ("grpo", 0.5),
+        ("grpo", 1.0),
+        ("grpo", 2.0),
+        ("ucpo", 0.5),
+    ]
     tune = jobs_of("tune", results, ["countdown"], ["ucpo", "grpo"], range(5), steps=200, extra=())
     assert {job.seed for job in tune} == {100, 101}
     assert len(tune) == 2 * 3 * 2
