@@ -187,12 +187,7 @@ def picture(
                         scale * np.array(interval(part))
                         for scale, part in zip((100, scale_of(other)), values, strict=True)
                     ]
-                    draw_interval(
-                        cell,
-                        *point,
-                        colour=COLOURS[family.kind],
-                        text=family.label if variant.family != BASE else label_of(results, variant),
-                    )
+                    draw_interval(cell, *point, colour=COLOURS[family.kind], text=text)
             cell.set_title(setup, fontsize=10)
             cell.set_xlabel(title_of("pass@1"))
             cell.set_ylabel(title_of(other))
