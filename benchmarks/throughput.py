@@ -38,6 +38,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
 
+from progrpo.engines import sampling_precision
 from progrpo.files import read_jsonl, to_json
 from progrpo.model import ModelSettings, config_of, count_parameters, load_tokenizer, pick_device
 from progrpo.train.loop import train
@@ -89,7 +90,8 @@ def measure(model: str, args: argparse.Namespace, folder: Path) -> dict[str, Any
     if settings.batch.steps_per_rollout > 1 or settings.model.lora is not None:
         raise SystemExit("throughput: one optimiser step a rollout, and all weights trained, is what is measured here")
     device = pick_device(settings.model.device)
-    precision = {"sampling": settings.sampling_precision, "training": settings.model.precision}
+    sampled_in = sampling_precision(settings.engine, settings.model.precision)
+    precision = {"sampling": sampled_in, "training": settings.model.precision}
     flops = {name: matmul_peak(device.type, precision[name]) for name in precision}
     bandwidth = copy_bandwidth(device.type)
     watch = _Phases(device)

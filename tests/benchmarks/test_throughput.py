@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from progrpo.model.files import resolve_path
+from stand_ins.needs import need
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,7 @@ def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_run_is_measured_and_every_group_has_a_gradient(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("psutil")
+    need("psutil")
     from throughput import main
 
     sizes = ["--prompts=2", "--group=4", "--prompt-tokens=8", "--completion-tokens=6", "--steps=1", "--threads=1"]

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from progrpo.engines import Engine
+from progrpo.engines import Engine, sampling_precision
 from progrpo.environment import digest
 from progrpo.errors import ConfigError, StorageError
 from progrpo.files import append, make_folder, to_json
@@ -171,7 +171,7 @@ def cache_file(settings: RunSettings) -> Path:
     commit = getattr(config_of(path), "_commit_hash", None)
     told = {
         "weights": fingerprint(path) or [path, commit],
-        "precision": settings.sampling_precision,
+        "precision": sampling_precision(settings.engine, settings.model.precision),
         "load_in_4bit": settings.model.load_in_4bit,
         "system_prompt": settings.model.system_prompt,
         "chat_template_kwargs": settings.model.chat_template_kwargs,

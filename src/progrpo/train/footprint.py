@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from progrpo.engines import sampling_precision
 from progrpo.errors import ConfigError
 from progrpo.plural import counted
 from progrpo.train.parallel import Mode
@@ -67,7 +68,8 @@ def footprint(
     per_weight = 0.56 if settings.model.load_in_4bit else 4  # NF4 with its scales, a share of them in 8 bits
     sharded = mode == "fsdp2"
     parts = count if sharded else 1
-    value, sampled = (2 if one == "bf16" else 4 for one in (settings.model.precision, settings.sampling_precision))
+    samples_in = sampling_precision(settings.engine, settings.model.precision)
+    value, sampled = (2 if one == "bf16" else 4 for one in (settings.model.precision, samples_in))
     longest = settings.data.max_prompt_tokens + settings.sampling.max_new_tokens
     tokens = max(batch.micro_tokens, longest)
     kept = 1 if settings.model.gradient_checkpointing else 16

@@ -1,6 +1,6 @@
 """Who gives the old log-probs: the engine, which has them from sampling, or one more forward pass of the trainer."""
 
-from progrpo.engines import Engine
+from progrpo.engines import Engine, sampling_precision
 from progrpo.errors import ConfigError
 from progrpo.methods import Method
 from progrpo.train.off_policy import require_correctable
@@ -30,7 +30,8 @@ def near_rounding(settings: RunSettings, method: Method) -> bool:
     A pass of the trainer rounds as the training pass does, for it lays out the same tokens in the same way: on the first
     optimiser step of a rollout the ratio is then 1.
     """
-    return "bf16" in (settings.model.precision, settings.sampling_precision) and method.params.resolution < _BF16_NOISE
+    samples_in = sampling_precision(settings.engine, settings.model.precision)
+    return "bf16" in (settings.model.precision, samples_in) and method.params.resolution < _BF16_NOISE
 
 
 def rounding(settings: RunSettings, method: Method) -> list[str]:

@@ -7,10 +7,9 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from progrpo import recipes
-from progrpo.engines import Sampling, sampling_precision
+from progrpo.engines import Sampling
 from progrpo.evaluate import EvaluateSettings
 from progrpo.model import ModelSettings
-from progrpo.model.precision import Precision
 from progrpo.plural import near_multiples
 from progrpo.rollout.verify import VerifySettings
 from progrpo.settings import (
@@ -165,8 +164,7 @@ class EarlyStopping(Settings):
     measure: str | None = None
     """End the run when this measure of the evaluations no longer gets better, named as for `checkpoint.best`; None: never."""
     patience: int = Field(3, ge=1)
-    """So many evaluations in a row without a better value end the run; the first one, before training where there is one, gives
-    the first value."""
+    """So many evaluations in a row without a better value than the first one's, or any since, end the run."""
     mode: Literal["auto", "max", "min"] = "auto"
     """Which values are better: the larger, the smaller, or as the measure says."""
     min_delta: float = Field(0.0, ge=0)
@@ -257,11 +255,6 @@ class RunSettings(Settings):
     """What is said aloud of a run that looks as those do that fail: docs/alarms.md."""
     record: RecordSettings = RecordSettings()
     """What is written down beside the metrics."""
-
-    @property
-    def sampling_precision(self) -> Precision:
-        """The number format that samples."""
-        return sampling_precision(self.engine, self.model.precision)
 
     @model_validator(mode="before")
     @classmethod
