@@ -192,7 +192,12 @@ def picture(
             cell.set_xlabel(title_of("pass@1"))
             cell.set_ylabel(title_of(other))
             cell.grid(alpha=0.25)
-    marks = [Line2D([], [], marker="o", linestyle="", color=colour, label=kind) for kind, colour in COLOURS.items()]
+    drawn = {FAMILIES[variant.family].kind for setup in setups for variant in tuned(results, setup, families, step)}
+    marks = [
+        Line2D([], [], marker="o", linestyle="", color=colour, label=kind)
+        for kind, colour in COLOURS.items()
+        if kind in drawn
+    ]
     figure.legend(handles=marks, loc="outside right upper", fontsize=8, frameon=False)
     save(figure, out)
 

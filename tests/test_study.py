@@ -140,6 +140,14 @@ def test_every_family_is_a_method(tmp_path: Path) -> None:
             assert settings.method.name == name
 
 
+def test_differences_without_a_spread_are_not_tested() -> None:
+    from study_pages import p_value
+
+    assert p_value(np.array([-0.013333, -0.013334, -0.013333])) == 1.0  # two problems of 150 each time, rounded
+    # mean 2, s 1: t = 2 sqrt(3) = 3.4641 with two degrees of freedom
+    assert p_value(np.array([1.0, 2.0, 3.0])) == pytest.approx(0.07418, abs=1e-5)
+
+
 def test_intervals_need_three_seeds() -> None:
     from study_pages import interval
 
