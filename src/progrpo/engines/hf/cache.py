@@ -34,7 +34,7 @@ class CacheCapacity:
     completion: int
 
     def rounded(self) -> "CacheCapacity":
-        """With room for prompts somewhat longer, so that the next call fits too, and sizes that kernels like."""
+        """Somewhat longer prompts and completions, so that the next call fits too, and sizes that kernels like."""
         prompt, completion = (-(-tokens // _GROWTH) * _GROWTH for tokens in (self.prompt, self.completion))
         return replace(self, prompt=prompt, completion=completion)
 
@@ -75,7 +75,7 @@ class SharedPromptCache:
         return KeepPrompts(cache=self, places=tuple(zip(slots, starts, lengths, strict=True)))
 
     def grow(self, length: int) -> None:
-        """Make room for `length` own tokens of each row."""
+        """Have slots of `length` own tokens for each row."""
         have = self.keys[0].shape[2]
         if length <= have:
             return

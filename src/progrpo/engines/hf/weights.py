@@ -34,8 +34,8 @@ class SamplerWeights:
     model, in bf16 under autocast; packed, sums are taken in another order.
 
     Args:
-        precision: of sampling, whatever that of the model is. packed: pack on a CPU, where a packed product gives what a plain
-            one does.
+        precision: of sampling, whatever that of the model is. packed: pack on a CPU, where the copies fit into memory and a
+            packed product gives what a plain one does.
 
     Attributes:
         sampler: the model to sample from.
@@ -45,7 +45,7 @@ class SamplerWeights:
         self.sampler = replace(model, precision=precision)
         self._copies: list[_Packed | _Cast] = []
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        packed = packed and model.device.type == "cpu" and _has_room(model.model, dtype)
+        packed = packed and model.device.type == "cpu" and _fits_in_memory(model.model, dtype)
         packed = packed and _packing_holds(model.model, dtype)
         if dtype == torch.float32 and not packed:
             return
@@ -150,7 +150,7 @@ def _product(rows: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
     return product
 
 
-def _has_room(model: torch.nn.Module, dtype: torch.dtype) -> bool:
+def _fits_in_memory(model: torch.nn.Module, dtype: torch.dtype) -> bool:
     """Whether the copies are at most a quarter of the machine's memory: of all there is, so that two runs decide alike."""
     numbers = sum(module.weight.numel() for module in model.modules() if _can_be_packed(module))
     fits = numbers * dtype.itemsize <= _MOST * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
