@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from methods_study_plan import BASE, COLOURS, FAMILIES, PLAN, SETUPS
+from methods_study_plan import BASE, COLOURS, FAMILIES, PLAN, RATE, SAME_RATE, SETUPS
 from study_pages import (
+    KS,
     TESTED,
     Variant,
     choosing_levels,
@@ -94,7 +95,8 @@ def method_table(results: Results, setup: str, variants: Sequence[Variant], seed
     if base is not None and there[base]:
         start = [np.array(list(results.values(setup, *base, seeds, 0, name).values())) for name in LEVELS]
         cells = [shown_interval(values, name) for values, name in zip(start, LEVELS, strict=True)]
-        lines.append("| before training | | | " + " | ".join(cells) + " | |")
+        means = [np.mean(list(results.values(setup, *base, seeds, 0, name, "choose").values())) for name in KS]
+        lines.append(f"| before training | {100 * np.mean(means):.1f} | | " + " | ".join(cells) + " | |")
     for variant in variants:
         if not there[variant]:
             continue
@@ -161,6 +163,12 @@ def page(results: Results, setups: Sequence[str], families: Sequence[str], seeds
         parts.append(method_table(results, setup, variants, seeds, step))
         parts.append(what_can_be_said(results, setup, variants, seeds, step, base))
         parts.append(difference_table(results, setup, variants, seeds, step, TESTED, base))
+        same = [variant for variant in variants if FAMILIES[variant.family].unit != RATE]
+        if same and base.strength != SAME_RATE:
+            at_one = Variant(BASE, SAME_RATE)
+            parts.append("Methods with a number of their own against GRPO at the learning rate that they have:")
+            parts.append(what_can_be_said(results, setup, same, seeds, step, at_one))
+            parts.append(difference_table(results, setup, same, seeds, step, TESTED, at_one))
     return "\n\n".join(parts)
 
 

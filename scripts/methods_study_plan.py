@@ -30,6 +30,11 @@ COLOURS = {
 BASE = "grpo"
 """What differences are taken to, at the learning rate that was chosen for it."""
 
+RATE = "times lr"
+"""The number of methods without one of their own."""
+SAME_RATE = 1.0
+"""What the others have of it."""
+
 _LR = ("optim.lr={lr}",)
 # Without an importance ratio only the first optimiser step of a rollout follows the gradient: these make one.
 _ONE_STEP = ("batch.minibatch_prompts=null",)
@@ -49,7 +54,7 @@ def _both_sides(name: str, strengths: tuple[float, ...], unit: str) -> Family:
 
 def _plain(method: str, kind: str, label: str) -> Family:
     """A method without one."""
-    return Family(f"{{name: {method}}}", (0.5, 1.0, 2.0), (), label, "times lr", more=_LR, kind=kind)
+    return Family(f"{{name: {method}}}", (0.5, 1.0, 2.0), (), label, RATE, more=_LR, kind=kind)
 
 
 def _one_step(family: Family) -> Family:

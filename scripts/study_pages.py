@@ -107,7 +107,7 @@ def difference_table(
     """Differences to `base`, paired by seed; in bold where the paired t-test keeps p < 0.05 after Holm's correction over
     all differences of the table."""
     pairs, clear = differences(results, setup, variants, seeds, step, names, base)
-    title = results.plan.families[base.family].label
+    title = label_of(results, base)
     lines = [f"| difference from {title} | seeds | " + " | ".join(title_of(name) for name in names) + " |"]
     lines.append("|---|" + "---|" * (len(names) + 1))
     for variant in variants:

@@ -25,7 +25,7 @@ def row(
     from study_runs import MEASURES
 
     def point(step: int, level: float) -> dict[str, Any]:
-        parts = {"choose": choose, "table": level}
+        parts = {"choose": choose if step else 0.15, "table": level}
         return {"step": step, "logged": {}} | {part: dict.fromkeys(MEASURES, value) for part, value in parts.items()}
 
     of_run = {"setup": setup, "family": family, "strength": strength, "seed": seed, "rollout_s": 2.0}
@@ -138,7 +138,7 @@ def test_the_tables_say_what_was_chosen_what_it_cost_and_what_holm_leaves(tmp_pa
 
     text = page(made_up(tmp_path), ["countdown", "grid_path"], ["grpo", "ucpo", "nsr", "passk", "dapo"], range(5), 200)
     lines = text.splitlines()
-    assert "| before training | | | 30.0 ± 0.0 | 30.0 ± 0.0 | 0.30 ± 0.00 | 0.300 ± 0.000 | |" in lines
+    assert "| before training | 15.0 | | 30.0 ± 0.0 | 30.0 ± 0.0 | 0.30 ± 0.00 | 0.300 ± 0.000 | |" in lines
     # Student's t of four degrees of freedom: 2.776 * 0.015811 / sqrt(5) = 0.0196
     grpo = next(line for line in lines if line.startswith("| grpo |"))
     assert "times lr 0.5: 10.0, **1**: 20.0, 2: 10.0 | 5 | 52.0 ± 2.0 |" in grpo
@@ -150,6 +150,27 @@ def test_the_tables_say_what_was_chosen_what_it_cost_and_what_holm_leaves(tmp_pa
     assert lines[-1] == "GRPO is not tuned here yet."  # on the other game
     bold = [line.split(" | ")[0].strip("| ") for line in lines if "**+" in line or "**-" in line]
     assert bold == ["ucpo, tau 0.5", "nsr, times lr 0.5"]
+
+
+def test_methods_at_a_fixed_rate_are_compared_with_grpo_at_that_rate_too(tmp_path: Path) -> None:
+    from methods_study import page
+
+    # GRPO is best at half the rate, where it reaches 0.6; at the rate that ucpo has, 0.4.
+    rows = [*tuning("grpo", (0.9, 0.2, 0.1)), *tuning("ucpo", (0.1, 0.5, 0.3)), *tuning("nsr", (0.3, 0.2, 0.1))]
+    for seed in range(3):
+        rows.append(row("countdown", "grpo", 0.5, seed, choose=0, table=0.6))
+        rows.append(row("countdown", "grpo", 1.0, seed, choose=0, table=0.4))
+        rows.append(row("countdown", "ucpo", 0.5, seed, choose=0, table=0.5 + seed / 100))
+        rows.append(row("countdown", "nsr", 0.5, seed, choose=0, table=0.6))
+    text = page(results_of(tmp_path, rows), ["countdown"], ["grpo", "ucpo", "nsr"], range(3), 200)
+    tuned, same = text.split("Methods with a number of their own against GRPO at the learning rate that they have:")
+    # Mean of -0.10, -0.09, -0.08 and of 0.10, 0.11, 0.12; Student's t of two degrees: 4.303 * 0.01 / sqrt(3) = 0.025
+    assert "| difference from grpo, times lr 0.5 |" in tuned
+    assert "| ucpo, tau 0.5 | 3 | **-9.0 ± 2.5** |" in tuned
+    assert "| nsr, times lr 0.5 | 3 | +0.0 ± 0.0 |" in tuned
+    assert "| difference from grpo, times lr 1 |" in same
+    assert "| ucpo, tau 0.5 | 3 | **+11.0 ± 2.5** |" in same
+    assert "nsr" not in same  # its rate was tuned
 
 
 def test_the_picture_is_the_same_for_the_same_results(tmp_path: Path) -> None:
