@@ -109,6 +109,11 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"kl_coef": 0.1}, {"use_kl_loss": True}, "kl_coef=0.1, and SkyRL's loss has 0.001"),
     ({}, {"grpo_norm_by_std": False}, "scale='none'"),
     ({"skip": "all_wrong"}, {"zero_variance_filter": True}, "zero_variance_filter masks groups of equal rewards"),
+    (
+        {"skip": "never", "apply_to": "incorrect"},  # groups that are all wrong
+        {"zero_variance_filter": True},
+        "zero_variance_filter masks groups of equal rewards",
+    ),
     ({"name": "rent"}, {}, "rent needs entropies"),
     ({"name": "nsr"}, {}, "nsr changes more"),
 ]

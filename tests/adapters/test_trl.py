@@ -452,6 +452,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"method": "kl_cov", "method_params": {"pool": "micro"}}, "kl_cov: pool=micro"),
     ({"method": "kl_cov", "num_iterations": 2}, "kl_cov reads the policy anew"),
     ({"method": "high_entropy", "steps_per_generation": 4}, "high_entropy reads the policy anew"),
+    # The second step begins within the second generation batch.
+    (
+        {"method": "kl_cov", "gradient_accumulation_steps": 3, "steps_per_generation": 2},
+        "TRL makes 2 of a generation batch without",
+    ),
+    (
+        {"method": "kl_cov", "gradient_accumulation_steps": 6, "steps_per_generation": 4},
+        "TRL makes 2 of a generation batch without",
+    ),
     ({"method_params": {"logprobs_from": "current"}, "num_iterations": 2}, "progrpo reads the policy anew"),
     ({"method": "nonsense"}, "nonsense"),
     ({"method_params": {"alhpa": 1}}, "alhpa"),

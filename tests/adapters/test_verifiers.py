@@ -43,6 +43,17 @@ def test_our_graders_are_rewards_there() -> None:
         _ = adapter.mathh
 
 
+def test_a_reward_that_counts_tokens_is_refused() -> None:
+    length = {"over": {"name": "expression"}, "limit_tokens": 20, "buffer_tokens": 10}
+    with pytest.raises(ConfigError, match="reward length: it counts the completion's tokens"):
+        adapter.grader("length", **length)
+    parts = [{"name": "expression"}, {"name": "length", **length}]
+    with pytest.raises(ConfigError, match="reward combined: it counts the completion's tokens"):
+        adapter.grader("combined", parts=parts)
+    both = adapter.grader("combined", parts=[{"name": "expression"}, {"name": "choice", "weight": 0.5}])
+    assert both.__name__ == "combined"
+
+
 def test_a_grader_that_fails_is_no_zero() -> None:
     with pytest.raises(VerifierError, match="expression: bad_gold"):
         judged(adapter.expression, "2*3", answer="six", numbers=[2, 3])

@@ -17,7 +17,7 @@ from progrpo.errors import ConfigError, PluginError
 from progrpo.methods import Method, StepBatch
 from progrpo.settings import Choice
 from progrpo.types import RolloutBatch
-from stand_ins.batch_steps import NAN, Outcome, drifted, random_batch, take_step
+from stand_ins.batch_steps import NAN, Outcome, drifted, random_batch, take_step, verdicts_of
 from stand_ins.every_method import load_for_three as load
 
 Make = Callable[..., RolloutBatch]
@@ -41,6 +41,34 @@ def test_every_method_gives_finite_advantages_of_the_right_shape(name: str, roll
     assert torch.isfinite(result.values).all()
     assert not result.values.requires_grad
     assert all(column.shape == (2, 3) for column in result.columns.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("wrong", [0.0, -1.0])
+def test_no_rollout_after_another_has_advantages_without_bound(wrong: float, name: str) -> None:
+    """Groups that agree have a deviation of 0: what a method remembers of other groups must not be divided by it."""
+    method, state = load(name), {}
+    for seed, correct in ((1, None), (2, False), (3, True), (4, None)):
+        batch = random_batch(seed, problems=4, failed=0.0)
+        right = batch.correct if correct is None else torch.full_like(batch.correct, correct)
+        rewards, lengths = torch.where(right, 1.0, wrong), batch.lengths.clamp(min=1)
+        verdicts = verdicts_of(rewards, [["a", "b", "b"]] * 4)
+        mask = torch.arange(batch.mask.shape[1]) < lengths.flatten()[:, None]
+        batch = replace(
+            batch, correct=right, rewards=rewards, verdicts=verdicts, lengths=lengths, mask=mask, state=state
+        )
+        found = method.advantages(batch)
+        state = {**state, **(found.state or {})}
+        assert found.values.abs().max() < 50, seed
+
+
+@pytest.mark.parametrize("name", ["dler", "unlikeliness"])
+def test_a_penalty_makes_no_reward_greater(name: str) -> None:
+    for seed in range(20):
+        batch = random_batch(seed)
+        batch = replace(batch, rewards=2 * batch.rewards - 1, truncated=batch.lengths == batch.mask.shape[1])
+        shaped = load(name).module.shape_reward(batch, load(name).params)
+        assert (shaped <= batch.rewards)[batch.judged].all(), seed
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -74,3 +74,10 @@ def test_it_is_the_formula_as_loops(seeds: range) -> None:
         batch = random_batch(seed)
         logprobs = drifted(batch, seed, 0.3)
         assert_same_step(take_step(load("copo"), batch, logprobs), *naive(batch, logprobs), batch.mask)
+
+
+def test_disagreement_of_wrong_answers_earns_nothing_where_their_reward_is_negative() -> None:
+    # Two problems, all wrong: one with two answers, one of one opinion. Both have the mean -1, so that neither stands out.
+    rewards = torch.tensor([[-1.0, -1.0], [-1.0, -1.0]])
+    batch = batch_of(rewards.tolist(), [[0.5]] * 4, verdicts=verdicts_of(rewards, [["a", "b"], ["a", "a"]]))
+    assert not take_step(load("copo"), batch, batch.old_logprobs).gradient.any()

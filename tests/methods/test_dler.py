@@ -81,3 +81,12 @@ def test_it_is_the_formula_as_loops(seeds: range) -> None:
             clipped(0.8, 1.28),
         )
         assert_same_step(take_step(load("dler"), batch, logprobs), *expected, batch.mask)
+
+
+def test_what_is_cut_and_wrong_gets_no_more_than_what_is_wrong() -> None:
+    batch = batch_of([[-1.0, -1.0]], [[0.5], [0.5]])
+    cut = replace(batch, truncated=torch.tensor([[True, False]]))
+    assert load("dler").advantages(cut).values.tolist() == [[0.0, 0.0]]
+    # 1 is cut to 0.1, -1 stays: rewards that differ as 1 and -1 do
+    cut = replace(batch_of([[1.0, -1.0]], [[0.5], [0.5]]), truncated=torch.tensor([[True, True]]))
+    assert load("dler").advantages(cut).values[0].tolist() == pytest.approx([0.7071068, -0.7071068], abs=1e-4)

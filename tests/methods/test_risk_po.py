@@ -125,3 +125,18 @@ def test_it_is_the_formula_as_loops(settings: dict, seeds: range) -> None:
 def test_settings() -> None:
     with pytest.raises(ConfigError, match=r"level_low=0\.9 is not below level_high=0\.9"):
         load("risk_po", level_low=0.9)
+
+
+def test_papers_that_are_all_alike_are_not_scaled() -> None:
+    # Both problems unsolved: papers of 0. Levels 0.25 and 0.75, quantiles 0.5 and 1.5 of earlier rollouts, w = 1: -2 as in
+    # the first test, and there is no deviation to divide by.
+    settings = {"level_low": 0.25, "level_high": 0.75, "omega": 1.0, "eps": 1e-6}
+    for credit in ("std", "uniform"):
+        made = tracked([[0.0] * 3] * 2, [0.5, 1.5], credit=credit, **settings)
+        assert made.values.flatten().tolist() == pytest.approx([-2.0] * 6, abs=1e-4)
+    # One problem solved and one not: papers of 1, -0.5.
+    made = tracked([[1.0] * 3, [0.0] * 3], [0.5, 1.5], **settings)
+    assert made.values.flatten().tolist() == pytest.approx([-0.5] * 6, abs=1e-4)
+    # The released code divides by 0 + eps.
+    made = tracked([[0.0] * 3] * 2, [0.5, 1.5], preset="released", **settings)
+    assert made.values.flatten().tolist() == pytest.approx([-2e6] * 6, rel=1e-3)

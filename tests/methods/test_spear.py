@@ -194,3 +194,10 @@ def test_with_scale_std_the_median_of_the_spreads_divides() -> None:
     batch = replayed(random_batch(3, failed=0.0), 3, weight=1.0)
     values = load("spear", scale="std", eps=0.0).advantages(batch)
     assert torch.allclose(values.values[values.keep], ((batch.rewards - 0.3) / 0.5)[values.keep])
+
+
+def test_where_most_groups_agreed_nothing_is_divided_by() -> None:
+    batch = replayed(random_batch(3, failed=0.0), 3, weight=1.0)
+    state = {key: dict(value, spread=0.0) if key.endswith("replay") else value for key, value in batch.state.items()}
+    plain = load("spear", scale="none").advantages(batch).values
+    assert torch.allclose(load("spear", scale="std").advantages(replace(batch, state=state)).values, plain, atol=1e-5)

@@ -84,3 +84,13 @@ def test_beta_zero_is_grpo() -> None:
         batch = random_batch(seed)
         grpo = methods.load(Choice(name="grpo")).advantages(batch).values
         assert torch.equal(load(beta=0.0).advantages(batch).values, grpo)
+
+
+def test_wrong_answers_are_not_ranked_where_their_reward_is_negative() -> None:
+    # All wrong, however likely: nothing to learn. With the factor on -1 the likeliest would have the most.
+    batch = batch_of([[-1.0, -1.0, -1.0]], [[0.9], [0.5], [0.2]])
+    assert load(beta=1.0).advantages(batch).values.tolist() == [[0.0] * 3]
+    # One right of rank 2: 1 - 2/3 = 1/3; mean of 1/3 -1 -1: -5/9
+    batch = batch_of([[1.0, -1.0, -1.0]], [[0.9], [0.5], [0.2]])
+    found = load(beta=1.0, scale="none").advantages(batch).values[0].tolist()
+    assert found == pytest.approx([8 / 9, -4 / 9, -4 / 9], abs=1e-6)

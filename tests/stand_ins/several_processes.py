@@ -16,7 +16,6 @@ from progrpo.train.loop import train
 from progrpo.train.policy import Policy
 from progrpo.train.settings import RunSettings
 
-
 # They are forked from one process that has loaded torch and Transformers, which saves each some seconds.
 multiprocessing.set_forkserver_preload(["progrpo.train.loop", "transformers.models.qwen2.modeling_qwen2"])
 

@@ -201,11 +201,19 @@ def token_objective(
 
 
 def acts_on_equal_rewards(method: Method) -> bool:
-    """Whether a group that is all correct may have advantages, which a host's filter of groups without variance takes away."""
-    batch = _made_up(4)
-    batch = replace(batch, rewards=torch.ones_like(batch.rewards), correct=torch.ones_like(batch.correct))
-    batch.old_logprobs[0] = -1.5
-    return bool(method.advantages(batch).values.any())
+    """Whether a group that is all correct or all wrong may have advantages, which a host's filter of groups without variance
+    takes away."""
+    acts = False
+    for correct in (True, False):
+        batch = _made_up(4)
+        alike, verdict = (
+            torch.full_like(batch.correct, correct),
+            Verdict(status="correct" if correct else "wrong", reward=float(correct)),
+        )
+        batch = replace(batch, rewards=alike.float(), correct=alike, verdicts=((verdict,) * 4,) * 2)
+        batch.old_logprobs[0] = -1.5
+        acts |= bool(method.advantages(batch).values.any())
+    return acts
 
 
 class _Watched(torch.Tensor):

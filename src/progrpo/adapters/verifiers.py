@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any
 
-from progrpo import plugins
-from progrpo.errors import VerifierError
+from progrpo import plugins, rewards
+from progrpo.errors import ConfigError, VerifierError
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice
 from progrpo.types import Problem
@@ -29,9 +29,15 @@ def grader(name: str, *, answer: str = "answer", **params: Any) -> Judge:
         answer: the field of the task that is the gold answer. params: the reward's settings.
 
     Raises:
-        PluginError: no such reward. ConfigError: unknown setting.
+        PluginError: no such reward. ConfigError: unknown setting, or a reward that counts the completion's tokens, which is
+            told its text alone here.
     """
-    verifier = Verifier(Choice(name=name, **params), VerifySettings(workers=1))
+    choice = Choice(name=name, **params)
+    if rewards.load(choice).counts_tokens:
+        raise ConfigError(
+            f"reward {name}: it counts the completion's tokens, and verifiers hands over its text; without that part"
+        )
+    verifier = Verifier(choice, VerifySettings(workers=1))
 
     async def judge(task: Any, trace: Any) -> float:
         data = task.model_dump(mode="json", exclude_none=True)

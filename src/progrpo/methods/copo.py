@@ -6,6 +6,7 @@
     J = w_p J(A_i) + (1 − w_p) J(A_p)        each with PPO's clip
 
 A group of one opinion has no advantages of its own and still learns, by its A_p. Completions without an answer are one answer.
+A mean below 0 is not shrunk, which would reward disagreement of wrong answers.
 The repository has four modes that differ slightly; this is its scripts' default.
 
 Source: arXiv:2508.04138; hijih/copo-code.
@@ -42,7 +43,7 @@ def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
     known = batch.judged.any(dim=1)
     mean = batch.rewards.masked_fill(~batch.judged, 0.0).sum(dim=1) / batch.judged.sum(dim=1).clamp(min=1)
     slope = (1 - 1 / group) / math.log2(group) if group > 1 else 0.0
-    scores = (mean * (1 - slope * entropy)).masked_fill(~known, torch.nan)
+    scores = mean.minimum(mean * (1 - slope * entropy)).masked_fill(~known, torch.nan)
     among_problems = group_advantages(scores[None], scale=params.scale, ddof=params.ddof, eps=params.eps)[0]  # [P]
     within = (params.steepness * (entropy - params.middle)).sigmoid()
     within = torch.where((values != 0).any(dim=1), within, 0.0)

@@ -1,6 +1,6 @@
 """DLER: short completions by truncation alone: what is cut is worth a tenth, and advantages are whitened over the batch.
 
-    r_i ← penalty · r_i of a completion cut at the limit
+    r_i ← penalty · r_i of a completion cut at the limit, where r_i > 0
     A = r − mean of its group, then (A − mean)/√(variance + 1e-8) over all tokens of the rollout
     A ← A + bonus for completions with r >= 1
     only groups whose r differ train: more problems are sampled until P groups do, at most `max_rounds` times
@@ -49,13 +49,13 @@ def samples(params: Params) -> str | None:
 def sample(problems: methods.Problems, generate: methods.Generate, params: Params) -> methods.SampledGroups:
     def differs(group: Group) -> bool:
         pairs = zip(group.verdicts, group.completions, strict=True)
-        return len({v.reward * (params.penalty if c.finish == "length" else 1.0) for v, c in pairs if not v.failed}) > 1
+        return len({_cut(v.reward, params) if c.finish == "length" else v.reward for v, c in pairs if not v.failed}) > 1
 
     return in_rounds(problems, generate, rounds=params.max_rounds, wanted=differs)
 
 
 def shape_reward(batch: RolloutBatch, params: Params) -> Tensor:
-    return torch.where(batch.truncated, params.penalty * batch.rewards, batch.rewards)
+    return torch.where(batch.truncated, batch.rewards.minimum(params.penalty * batch.rewards), batch.rewards)
 
 
 def sequence_keep(batch: RolloutBatch, params: Params) -> Tensor:
@@ -76,6 +76,10 @@ def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
     values = (centred - mean) / (variance + 1e-8).sqrt()
     values = values + params.bonus * (rewards >= 1 - 1e-5)
     return methods.Advantages(values=values.masked_fill(~judged, 0.0).float())
+
+
+def _cut(reward: float, params: Params) -> float:
+    return min(reward, params.penalty * reward)  # a tenth of a negative reward would be more of it
 
 
 def _differing(batch: RolloutBatch) -> Bool[Tensor, " P"]:

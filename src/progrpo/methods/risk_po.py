@@ -2,7 +2,8 @@
 
     bundles of B problems in the order of the rollout; paper g: completion g of each of them; S its summed reward
     RVaR  (S − q_a)⁺ − (S − q_b)⁺ + q_a − q_b, over (b − a + eps);   CVaR  −(q_a − S)⁺, over (a + eps)
-    A of the paper = (ω CVaR + RVaR)/(ω + 1), over (standard deviation of the bundle's papers + eps) with `scale: std`
+    A of the paper = (ω CVaR + RVaR)/(ω + 1), over (standard deviation of the bundle's papers + eps) with `scale: std`, 1 in
+                     place of a deviation below `least_deviation`
     credit=std       A_i = A/(standard deviation of the problem's rewards + eps), 1 in place of a deviation below 0.001
     credit=uniform   A_i = A
     credit=sum_mean  A_i = A (r_i − mean r)/Σ over the paper, A/B where that sum is 0
@@ -11,7 +12,8 @@
 The quantiles in use are those of the rollouts before; in the first, of each bundle's own papers (`track: track`); `mix` takes
 the mean of these two, `bundle` the bundle's own always. They are kept in the checkpoint. A problem that is not judged counts as
 the mean of its completions, and has no advantage. No advantage is above 0: the best papers have 0. The paper's ratio of whole
-completions is not in the script.
+completions is not in the script. The released code divides by a bundle's deviation whatever it is (`preset: released`): papers
+that all fail are held against the quantiles of earlier rollouts and then get millions.
 
 Source: arXiv:2510.00911; RTkenny/RiskPO@65ec40c core_algos.py, ray_trainer.py and scripts/run_qwen2.5_1.5b_MVaR_math.sh.
 Evidence: code.
@@ -30,7 +32,7 @@ from progrpo import methods
 from progrpo.algo.aggregate import How
 from progrpo.types import RolloutBatch, WeightedMean
 
-PRESETS = {"released": {"dual_clip": 3.0}}
+PRESETS = {"released": {"dual_clip": 3.0, "least_deviation": 0.0}}
 
 
 class Params(methods.Params):
@@ -45,6 +47,8 @@ class Params(methods.Params):
     """ω, weight of the tail below q_a; 0 leaves it to what lies between."""
     quantile_lr: float = Field(0.1, ge=0)
     """lr, in units of the score."""
+    least_deviation: float = Field(1e-3, ge=0)
+    """A bundle whose papers deviate by less is not scaled, as a problem is not whose rewards do."""
     track: Literal["track", "mix", "bundle"] = "track"
     """Which quantiles a paper is held against."""
     credit: Literal["std", "uniform", "sum_mean"] = "std"
@@ -96,7 +100,8 @@ def _of_bundle(rewards: Float[Tensor, "B G"], known: Any, params: Params) -> Flo
     tail = -(low - score).clamp(min=0) / (params.level_low + params.eps)
     paper = (params.omega * tail + between) / (params.omega + 1)
     if params.scale == "std":
-        paper = paper / (_deviation(score, params) + params.eps)
+        spread = _deviation(score, params)
+        paper = paper / (torch.where(spread >= params.least_deviation, spread, 1.0) + params.eps)
     if params.credit == "uniform":
         return paper.expand(rewards.shape)
     if params.credit == "std":

@@ -124,7 +124,8 @@ def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
         return methods.Advantages(values=methods.base_advantages(batch, params))
     values = batch.rewards - replay["mean"]
     if params.scale == "std":
-        values = values / (replay["spread"] + params.eps)
+        # 0 where more than half of the groups agree.
+        values = values / ((replay["spread"] or 1.0) + params.eps)
     values = values.masked_fill(~batch.judged, 0.0)
     return methods.Advantages(values=values, carried={_REPLAY: torch.full(batch.mask.shape, replay["weight"])})
 

@@ -3,7 +3,8 @@
     r_i ← r_i · (1 − β · rank_i / G),   rank 0 for the completion with the lowest mean log p_old, G − 1 for the highest
 
 Ranks go over all completions of the group; the mean and the standard deviation are taken of the rewards so changed, so that
-a group of correct completions alone trains at full strength. Two of equal mean log p have the mean of their ranks.
+a group of correct completions alone trains at full strength. Two of equal mean log p have the mean of their ranks. A reward of
+0 or less stays what it is: less of a negative one would be more.
 
 Source: arXiv:2506.02355; AndreHe02/rewarding-unlikely-release@ca1cff0.
 Evidence: code.
@@ -33,4 +34,4 @@ def shape_reward(batch: RolloutBatch, params: Params) -> Tensor:
     equal = (mean_logprob[:, None, :] == mean_logprob[:, :, None]) & known[:, None, :]
     rank = below.sum(dim=2) + (equal.sum(dim=2) - 1) / 2
     factor = 1 - params.beta * rank / batch.rewards.shape[1]
-    return torch.where(known, batch.rewards * factor, batch.rewards)
+    return torch.where(known & (batch.rewards > 0), batch.rewards * factor, batch.rewards)

@@ -19,7 +19,8 @@ The contract:
     fast_verdict    fast_verdict(text, problem, params) -> Verdict | None: what can be decided at once, in the process
                     that asks; None leaves it to `score`. It gets `finish` as `score` does
     length_term     length_term(verdict, tokens, params) -> Verdict: a term that needs the completion's length in tokens,
-                    added in training and evaluation after the verdict; the status stays
+                    added in training and evaluation after the verdict; the status stays. counts_tokens(params) -> bool where
+                    it depends on the settings whether there is one
     gold_fault      gold_fault(problem, params) -> str | None: why a problem's own gold cannot be used, None where it can;
                     runs where `score` runs, once per problem before training
     limit_s         limit_s(params) -> float: wall-clock seconds one verdict may take, where `DEFAULT_LIMIT_S` is too short
@@ -78,6 +79,7 @@ CONTRACT = plugins.Contract(
         "answers": "answers(params) -> bool",
         "fast_verdict": "fast_verdict(text, problem, params) -> Verdict | None",
         "length_term": "length_term(verdict, tokens, params) -> Verdict",
+        "counts_tokens": "counts_tokens(params) -> bool",
         "gold_fault": "gold_fault(problem, params) -> str | None",
         "limit_s": "limit_s(params) -> float",
         "warm": "warm(params)",
@@ -163,6 +165,13 @@ class Reward:
 
     def _finish(self, function: str, finish: Finish | None) -> dict[str, Finish | None]:
         return {"finish": finish} if function in self.takes_finish else {}
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether its `length_term`, or that of a part, changes a verdict."""
+        if self.has("counts_tokens"):
+            return bool(self.module.counts_tokens(self.params))
+        return self.has("length_term")
 
     def length_term(self, verdict: Verdict, tokens: int) -> Verdict:
         if not self.has("length_term"):

@@ -24,7 +24,7 @@ class Params(Settings):
     @model_validator(mode="after")
     def _loads(self) -> "Params":
         for source, choice in self.rewards.items():
-            if rewards.load_part(choice).has("length_term"):
+            if rewards.load_part(choice).counts_tokens:
                 raise ValueError(
                     f"rewards.{source}: {choice.name!r} may have a term for a completion's length, which knows of no source; "
                     "put it over them all: {name: length, over: {name: by_source, ...}}, or by_source into a part of combined"

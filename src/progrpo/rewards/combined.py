@@ -91,6 +91,10 @@ def length_term(verdict: Verdict, tokens: int, params: Params) -> Verdict:
     return replace(verdict, reward=total, parts=parts)
 
 
+def counts_tokens(params: Params) -> bool:
+    return any(reward.counts_tokens for _, reward in _parts(params))
+
+
 def slow(params: Params) -> bool:
     return any(reward.slow for _, reward in _parts(params))
 

@@ -73,6 +73,7 @@ class ProGRPOConfig(GRPOConfig):
 
     @property
     def optimiser_steps(self) -> int:
-        """Optimiser steps that a generation batch is used for, rounded up."""
-        passes = int(self.steps_per_generation) * int(self.num_iterations)
-        return -(-passes // int(self.gradient_accumulation_steps))
+        """Optimiser steps that a generation batch may be used for: its passes over those of a step, rounded up, and one more
+        where a step can begin within it."""
+        passes, each = int(self.steps_per_generation) * int(self.num_iterations), int(self.gradient_accumulation_steps)
+        return -(-passes // each) + (passes % each != 0 and each % passes != 0)
