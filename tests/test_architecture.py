@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "progrpo"
 ORDER = (
     {"errors", "foreign_names", "plural"},
     {"types", "settings", "plugins", "seeds", "files", "statistics", "processes", "recipes", "callable_package"},
-    {"rows", "schema"},
+    {"rows", "schema", "sources"},
     {"algo"},
     {"attention"},
     {"model_checks"},

@@ -139,6 +139,8 @@ def test_over_seeds_is_students_interval() -> None:
     assert (found.mean, found.count) == (2.0, 3)
     assert (found.low, found.high) == pytest.approx((2 - 2.48414, 2 + 2.48414), abs=1e-4)
     assert over_seeds([1.0]) is None
+    # Two benchmarks of 30 problems that happen to come out alike say nothing of a third.
+    assert over_seeds([1 / 30, 0.1 / 3]) is None
     with pytest.raises(ValueError, match="finite"):
         over_seeds([1.0, float("nan")])
 
@@ -148,9 +150,7 @@ def test_means_over_other_seeds_differ_by_welchs_interval() -> None:
     found = difference_over_seeds([1.0, 3.0], [0.0, 0.0])
     assert found is not None
     assert (found.mean, found.high) == (2.0, pytest.approx(2 + 12.7062, abs=1e-3))
-    same = difference_over_seeds([1.0, 1.0], [0.0, 0.0, 0.0])
-    assert same is not None
-    assert (same.low, same.high) == (1.0, 1.0)
+    assert difference_over_seeds([1.0, 1.0], [0.0, 0.0, 0.0]) is None
     assert difference_over_seeds([1.0, 2.0], [1.0]) is None
 
 

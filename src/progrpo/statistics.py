@@ -90,13 +90,14 @@ def over_seeds(values: Sequence[float]) -> Interval | None:
     """The mean of one value per training seed, with Student's interval: mean ± t · s / √n with n - 1 degrees of freedom.
 
     It speaks of other seeds, on the same problems, as far as the values are normally distributed; two seeds give a very wide
-    one (t = 12.7). None for fewer than two values.
+    one (t = 12.7). None for fewer than two values, and where all are equal, as benchmarks of few problems have it by chance:
+    how seeds differ is not known then.
 
     Raises:
         ValueError: a value is not finite.
     """
     data = _finite(values)
-    if data.size < 2:
+    if data.size < 2 or _alike(data):
         return None
     return _student(data.mean(), data.var(ddof=1) / data.size, data.size - 1, data.size)
 
@@ -104,17 +105,18 @@ def over_seeds(values: Sequence[float]) -> Interval | None:
 def difference_over_seeds(values: Sequence[float], baseline: Sequence[float]) -> Interval | None:
     """The difference of two means over training seeds that are no pairs, with Welch's interval: variances may differ.
 
-    None where either has fewer than two values. Pairs (the same seeds on both sides) are `over_seeds` of their differences.
+    None where either has fewer than two values, or where no two of either differ. Pairs (the same seeds on both sides) are
+    `over_seeds` of their differences.
 
     Raises:
         ValueError: a value is not finite.
     """
     ours, theirs = _finite(values), _finite(baseline)
-    if min(ours.size, theirs.size) < 2:
+    if min(ours.size, theirs.size) < 2 or (_alike(ours) and _alike(theirs)):
         return None
     mean = ours.mean() - theirs.mean()
     a, b = ours.var(ddof=1) / ours.size, theirs.var(ddof=1) / theirs.size
-    freedom = (a + b) ** 2 / (a**2 / (ours.size - 1) + b**2 / (theirs.size - 1)) if a + b else ours.size - 1
+    freedom = (a + b) ** 2 / (a**2 / (ours.size - 1) + b**2 / (theirs.size - 1))
     return _student(mean, a + b, freedom, min(ours.size, theirs.size))
 
 
@@ -123,6 +125,11 @@ def _finite(values: Sequence[float]) -> np.ndarray:
     if not np.isfinite(data).all():
         raise ValueError(f"an interval over seeds: expected a finite value of each, got {[*values]}")
     return data
+
+
+def _alike(data: np.ndarray) -> bool:
+    """But for rounding."""
+    return bool(np.ptp(data) < 1e-12)
 
 
 def _student(mean: float, variance: float, freedom: float, count: int) -> Interval:

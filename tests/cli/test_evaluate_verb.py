@@ -219,6 +219,81 @@ def test_a_model_needs_a_task_and_a_run_brings_its_own(model: Path, tmp_path: Pa
     assert header(tmp_path / "d")["settings"]["stop"] == [8]
 
 
+def sums(path: Path, targets: range) -> Path:
+    rows = [{"prompt": f"2 4 = {n}: ", "answer": str(n), "numbers": [2, 4]} for n in targets]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_runs_own_reward_judges_its_own_task_on_whatever_data(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And what of that was trained on is said."""
+    from progrpo.train.loop import train
+    from progrpo.train.settings import load_settings
+
+    trained, others = sums(tmp_path / "train.jsonl", range(4)), sums(tmp_path / "others.jsonl", range(2, 9))
+    data = {
+        "steps": 1,
+        "out": str(tmp_path / "run"),
+        "model": {"path": str(model)},
+        "task": {
+            "name": "file",
+            "train": str(trained),
+            "test": str(sums(tmp_path / "test.jsonl", range(20, 22))),
+            "chat": False,
+        },
+        "reward": {"name": "expression"},
+        "method": {"name": "grpo"},
+        "batch": {"prompts": 2, "group": 2},
+        "sampling": {"max_new_tokens": 4},
+        "evaluate": {"every": 0},
+        "verify": {"check_gold": False},
+    }
+    run = train(load_settings(data, [])).path
+    caplog.clear()
+    quick = [MEASURES, "max_new_tokens=4", "verify.check_gold=false"]
+    run_evaluate(str(run), [], 1, None, [*quick, f"task.test={others}"], None)
+    found = header(run, "file")
+    assert (found["settings"]["reward"]["name"], found["problems"]) == ("expression", 7)
+    assert "file: 2 of 7 held-out problems are training problems too" in caplog.text
+    caplog.clear()
+    run_evaluate(str(run), [], 1, None, quick, tmp_path / "own")
+    assert "held-out" not in caplog.text
+    # Another task has its own.
+    run_evaluate(str(run), ["countdown"], 1, None, [*quick, *COUNTDOWN, "task.min_solutions=1"], tmp_path / "other")
+    assert header(tmp_path / "other")["settings"]["reward"]["name"] == "expression"
+    run_evaluate(str(run), [], 1, None, [*quick, "reward.name=math"], tmp_path / "asked")
+    assert header(tmp_path / "asked", "file")["settings"]["reward"]["name"] == "math"
+
+
+def test_an_own_reward_or_measure_that_was_edited_is_another(model: Path, tmp_path: Path) -> None:
+    def own(name: str, text: str) -> str:
+        from progrpo import sources
+
+        path = tmp_path / name
+        path.write_text(text)
+        for known in [one for one in sys.modules if one.startswith("file:") and name[:-3] in one]:
+            del sys.modules[known]  # as another process would find it
+            sources._MODULES.pop(known)
+        return str(path)
+
+    def judge(verdict: bool) -> str:
+        return own("judge.py", f"def score(text, problem):\n    return {verdict}\n")
+
+    measures = own("lengthy.py", "def measure(judged, params):\n    return {'lengthy': 1.0}\n")
+    more = [f"evaluate.measures=[pass_at_k, {measures}]"]
+    evaluate(model, tmp_path / "e", *more, f"reward.name={judge(False)}")
+    assert header(tmp_path / "e")["summary"]["pass@1"]["mean"] == 0.0
+    evaluate(model, tmp_path / "e", *more, f"reward.name={judge(False)}")  # the same text: nothing to do
+    with pytest.raises(RunDirectoryError, match="reward_sources"):
+        evaluate(model, tmp_path / "e", *more, f"reward.name={judge(True)}")
+    judge(False)
+    own("lengthy.py", "def measure(judged, params):\n    return {'lengthy': 2.0}\n")
+    evaluate(model, tmp_path / "e", *more, f"reward.name={tmp_path / 'judge.py'}")
+    assert header(tmp_path / "e")["summary"]["lengthy"]["mean"] == 2.0
+
+
 def test_an_answerless_evaluation_is_remarked(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate(model, tmp_path, "max_new_tokens=1")
     assert "no completion of countdown has an answer" in capsys.readouterr().out

@@ -42,6 +42,13 @@ def test_the_term_is_added_and_the_status_stays(
     assert verdict.parts == {"expression": pytest.approx(reward - term), "length": pytest.approx(term)}
 
 
+def test_programs_are_no_answers_to_vote_on_with_a_term_either() -> None:
+    assert load().answers
+    assert not load(over={"name": "code"}).answers
+    both = {"name": "combined", "parts": [{"name": "code"}, {"name": "length", "limit_tokens": 9, "buffer_tokens": 1}]}
+    assert not rewards.load(Choice(**both)).answers
+
+
 def test_it_is_as_slow_as_what_it_stands_over() -> None:
     assert not load().slow
     assert load(over={"name": "math"}).slow

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from progrpo.train.sampler_gap import SamplerGap
+from progrpo.train.sampler_gap import SamplerGap, _quantile
 
 
 def test_by_hand() -> None:
@@ -26,3 +26,17 @@ def test_nothing_is_logged_of_nothing() -> None:
     empty = SamplerGap()
     empty.add(torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1, 2, dtype=torch.bool))
     assert empty.metrics() == {}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 20, 21, 1000])
+def test_the_quantile_is_torchs_without_its_limit(count: int) -> None:
+    values = torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(count))
+    for level in (0.0, 0.5, 0.95, 1.0):
+        assert _quantile(values, level) == float(values.quantile(level))
+
+
+@pytest.mark.slow
+def test_a_gap_of_more_tokens_than_torchs_quantile_takes() -> None:
+    gap, rows = SamplerGap(), torch.zeros(1, 2**24 + 1)
+    gap.add(rows + 0.01, rows, torch.ones(rows.shape, dtype=torch.bool))
+    assert gap.metrics()["sampler/gap_p95"].value == pytest.approx(0.01, rel=1e-5)

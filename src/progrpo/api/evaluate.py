@@ -25,6 +25,7 @@ from progrpo.api.subject import (
     short_name,
     stop_of,
     task_choice,
+    warn_of_training_problems,
 )
 from progrpo.engines import Engine, EngineSetup
 from progrpo.environment import environment
@@ -41,8 +42,7 @@ from progrpo.settings import SHORT, Choice, apply_overrides, parse, read_overrid
 logger = logging.getLogger(__name__)
 
 _DOING = {"sampling": "evaluating problems", "golds": "checking the gold answers"}
-_PROBLEMS = "problems-evaluated"
-"""The folder of problems that were given as rows; a run's own stand in `problems`."""
+_PROBLEMS = "problems-evaluated"  # those that were given as rows; a run's own stand in `problems`
 
 
 class EvaluateRequest(Subject):
@@ -261,9 +261,9 @@ def _preset(name: str | None) -> PresetName | None:
     for preset in PRESETS:
         if name == preset:
             return preset
-    if name is None:
-        return None
-    raise ConfigError(f"--preset: expected one of {', '.join(PRESETS)}, got {name!r}")
+    if name is not None:
+        raise ConfigError(f"--preset: expected one of {', '.join(PRESETS)}, got {name!r}")
+    return None
 
 
 def _benchmarks(
@@ -277,20 +277,19 @@ def _benchmarks(
     """The tasks with their data.
 
     Args:
-        trained_on: the task of a run, whose settings are the defaults where it is evaluated on the same. own_reward: what
-            judges it then, unless the request names another.
+        trained_on: the task of a run: the defaults of its settings, and what `own_reward` judges, on whatever data.
     """
     if preset is not None and n is not None:
         raise ConfigError(f"-n {n}: --preset {preset} says how many completions; give one of the two")
-    tasks = expand(names)
+    expanded = expand(names)
     planned, faults = [], []
-    for name in tasks:
+    for name in expanded:
         try:
-            choice = task_choice(name, tasks, request, trained_on)
-            same = own_reward is not None and choice == Choice(**trained_on)
+            choice = task_choice(name, expanded, request, trained_on)
+            own = choice.name == trained_on.get("name")
             one = plan(
                 choice,
-                reward=request.reward or (own_reward if same else None),
+                reward=request.reward or (own_reward if own else None),
                 settings=request.evaluate,
                 n=n,
                 max_new_tokens=request.max_new_tokens,
@@ -300,6 +299,8 @@ def _benchmarks(
             faults.append(str(error))
         else:
             planned.append(one)
+            if own and choice != Choice(**trained_on):
+                warn_of_training_problems(one, trained_on)
     if faults:
         raise DataError("\n".join(faults))
     return planned

@@ -17,9 +17,9 @@ from progrpo.rollout.bundle import Bundle, bundle_path, read_bundle, read_header
 from progrpo.settings import flat, read_yaml
 from progrpo.train import checkpoint
 from progrpo.train.fingerprint import changed_weights, fingerprint_of, weight_checksums
-from progrpo.train.record import MAY_DIFFER
 from progrpo.train.replay import Learned, Replayed, Replaying, forward, logged_again, restore, route_to, routes
 from progrpo.train.resample import DrawnAgain, draw_again
+from progrpo.train.same_run import MAY_DIFFER
 from progrpo.train.trace import StepTrace
 
 _OF_COMPLETIONS = ("rollout/", "reward/", "verdict/")

@@ -1,5 +1,6 @@
 """What `evaluate` and `shift` share: which model, which task with which settings, and what is shown meanwhile."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -8,7 +9,9 @@ from pydantic import Field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from progrpo.errors import ConfigError, ModelError
+from progrpo import tasks
+from progrpo.errors import ConfigError, DataError, ModelError
+from progrpo.evaluate.benchmark import BenchmarkPlan
 from progrpo.model import ModelSettings, known_positions, load_tokenizer
 from progrpo.model.files import EMBEDDED
 from progrpo.rollout.generate import require_context
@@ -17,6 +20,8 @@ from progrpo.settings import Choice, Settings, parse, read_yaml
 from progrpo.train.checkpoint import best_folder, best_of, folders, latest_folder
 from progrpo.train.settings import EngineChoice
 from progrpo.types import Problem
+
+logger = logging.getLogger(__name__)
 
 
 class Subject(Settings):
@@ -143,6 +148,17 @@ def task_choice(name: str, names: Sequence[str], request: Subject, trained_on: M
     shared = {key: value for key, value in request.task.items() if key not in by_task}
     start = trained_on if name == trained_on.get("name") else {"name": name}
     return Choice(**{**start, **shared, **by_task.get(name, {})})
+
+
+def warn_of_training_problems(benchmark: BenchmarkPlan, trained_on: Mapping[str, Any]) -> None:
+    """Say where problems of a run's own task, with other settings than it was trained with, were trained on."""
+    try:
+        trained = tasks.load(Choice(**trained_on)).problems("train")
+    except DataError as error:
+        logger.warning("%s: cannot tell whether it holds problems that were trained on: %s", benchmark.name, error)
+        return
+    if shared := tasks.overlap(trained, benchmark.problems):
+        logger.warning("%s: %s", benchmark.name, shared)
 
 
 def check_context(about: ModelSettings, problems: Sequence[Problem], asked: int | None, *, source: str) -> None:

@@ -18,6 +18,7 @@ from progrpo.model.files import fingerprint
 from progrpo.rollout.gold import bad_gold_rows, without
 from progrpo.rollout.verify import Verifier, VerifySettings
 from progrpo.settings import Choice
+from progrpo.sources import own_source
 from progrpo.tasks import Task
 from progrpo.types import Problem, ProblemResult
 
@@ -121,7 +122,7 @@ def evaluate_benchmark(
     with EvaluationFile(folder, benchmark.name, asked) as file, Verifier(benchmark.reward, verify) as verifier:
         chosen = settings.load_measures(verifier)
         done = file.done()
-        wanted = [{"name": one.name, **one.params.model_dump(mode="json")} for one in chosen]
+        wanted = [_as_asked(one) for one in chosen]
         if file.header.get("measures") != wanted:
             done = [measured(problem, chosen) for problem in done]
             file.remeasure(done, wanted)
@@ -183,12 +184,19 @@ def _asked(
             **({"chat_template_kwargs": about.chat_template_kwargs} if about.chat_template_kwargs else {}),
             "task": benchmark.task.params.model_dump(mode="json"),
             "reward": benchmark.reward.model_dump(mode="json"),
+            **({"reward_sources": own} if (own := rewards.own_sources(benchmark.reward)) else {}),
             "engine": engine.model_dump(mode="json"),
             "check_gold": verify.check_gold,
         },
         "problems": len(benchmark.problems),
         "digest": digest(benchmark.problems),
     }
+
+
+def _as_asked(measure: Measure) -> dict[str, Any]:
+    """A measure with its settings, and of a user's own what it was."""
+    source = own_source("measures", measure.name)
+    return {"name": measure.name, **measure.params.model_dump(mode="json"), **({"source": source} if source else {})}
 
 
 def over_task(

@@ -48,6 +48,7 @@ from progrpo.errors import PluginError
 from progrpo.rewards._functions import SESSION, as_module, of_session, only_function, takes_columns
 from progrpo.rewards._results import as_verdict, best
 from progrpo.settings import Choice, Settings, parse
+from progrpo.sources import digest_of, own_source
 from progrpo.types import Finish, Problem, Verdict
 
 __all__ = ["CONTRACT", "DEFAULT_LIMIT_S", "SESSION", "Params", "Reward", "load", "load_part"]
@@ -290,6 +291,16 @@ def _function(name: str) -> Callable[..., Any] | None:
     if callable(score):
         return score if takes_columns(score) else None
     return None if hasattr(module, "score_all") else only_function(module, name)
+
+
+def own_sources(choice: Choice) -> dict[str, str]:
+    """Of each reward in it that is not this package's, by name, a digest of its source (see `progrpo.sources`): with another it
+    is another reward."""
+    found: dict[str, str] = {}
+    for name in (choice.name, *_names_within(choice.params)):
+        digest = digest_of(of_session(name)) if name.startswith(SESSION) else own_source("rewards", name)
+        found |= {} if digest is None else {name: digest}
+    return found
 
 
 def load_part(choice: Choice) -> Reward:

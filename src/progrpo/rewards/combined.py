@@ -91,6 +91,10 @@ def length_term(verdict: Verdict, tokens: int, params: Params) -> Verdict:
     return replace(verdict, reward=total, parts=parts)
 
 
+def answers(params: Params) -> bool:
+    return _parts(params)[0][1].answers
+
+
 def counts_tokens(params: Params) -> bool:
     return any(reward.counts_tokens for _, reward in _parts(params))
 

@@ -73,6 +73,10 @@ def canonical(params: Params) -> bool:
     return rewards.load_part(params.over).canonical
 
 
+def answers(params: Params) -> bool:
+    return rewards.load_part(params.over).answers
+
+
 def limit_s(params: Params) -> float:
     return rewards.load_part(params.over).limit_s
 

@@ -216,5 +216,5 @@ def overlap(train: Sequence[Problem], test: Sequence[Problem]) -> str | None:
         return None
     return (
         f"{len(shared)} of {len(test)} held-out problems are training problems too (the first: {shared[0].id!r}): held-out "
-        "numbers will say what was learned by heart; give the two splits files of their own"
+        "numbers will say what was learned by heart; give the two splits problems of their own"
     )

@@ -4,9 +4,10 @@
     task: {name: reasoning_gym, dataset: simple_equations, config: {min_terms: 2, max_terms: 3}}
     task: {name: reasoning_gym, datasets: [{name: countdown, weight: 2}, {name: chain_sum, config: {max_terms: 3}}]}
 
-Training and held-out questions come from seeds of their own, whatever `seed` says, and no question of one is asked in the
-other: training leaves out what is held out, so that the held-out questions do not depend on `train_size`. Judged by the
-data set's own scorer. Needs `pip install 'progrpo[reasoning-gym]'`.
+Training and held-out questions come from seeds of their own, whatever `seed` says, and with the same settings no question of
+one is asked in the other: training leaves out what is held out, so that the held-out questions do not depend on `train_size`.
+Another seed or more held-out questions may ask what was trained on, where a data set has few questions; evaluating a run warns
+of it. Judged by the data set's own scorer. Needs `pip install 'progrpo[reasoning-gym]'`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from progrpo import rewards
 from progrpo.engines import Engine, sampling_precision
 from progrpo.environment import digest
 from progrpo.errors import ConfigError, StorageError
@@ -178,6 +179,7 @@ def cache_file(settings: RunSettings) -> Path:
         "engine": settings.engine.name,
         "sampling": settings.sampling.model_dump(mode="json"),
         "reward": None if settings.reward is None else settings.reward.model_dump(mode="json"),
+        **({"reward_sources": own} if settings.reward and (own := rewards.own_sources(settings.reward)) else {}),
         "samples": settings.data.pass_rate_samples,
     }
     root = os.environ.get(CACHE) or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "progrpo"

@@ -1,6 +1,7 @@
 """Evaluation while a run goes on: on the test split, and on the benchmarks of `evaluate.tasks`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from progrpo import schema
 from progrpo.evaluate import EvaluateSettings, EvaluationResult, run_evaluation
@@ -38,6 +39,11 @@ def evaluate(trainer: Trainer, step: int, clock: Clock) -> dict[str, float]:
             metrics |= _on_benchmark(trainer, benchmark, step)
     trainer.watch.saw(step, metrics)
     return metrics
+
+
+def has_evaluation(rows: Sequence[Mapping[str, Any]], step: int) -> bool:
+    """Whether the last of these rows of metrics is that of a step and says what an evaluation found."""
+    return bool(rows) and rows[-1]["step"] == step and any(key.startswith(schema.HELD_OUT) for key in rows[-1])
 
 
 def _on_benchmark(trainer: Trainer, benchmark: BenchmarkPlan, step: int) -> dict[str, float]:

@@ -64,6 +64,10 @@ class FollowedRun(RunDirectory):
     def resume(self, settings: RunSettings, step: int | None) -> None:
         """Nothing: the main process does it."""
 
+    def complete_metrics(self, step: int, metrics: Mapping[str, WeightedMean | float]) -> dict[str, Any]:
+        """What is added, as the main process writes it."""
+        return as_row(step, metrics)
+
     def write_metrics(self, step: int, metrics: Mapping[str, WeightedMean | float]) -> dict[str, Any]:
         """The row as the main process writes it."""
         return as_row(step, metrics)

@@ -1,18 +1,22 @@
-"""When a checkpoint is written: as `checkpoint.every` says, after the last step, and when SIGTERM or an engine ends the run."""
+"""When a checkpoint is written: as `checkpoint.every` says, after the last step, and when SIGTERM, an engine or a verifier ends
+the run."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from progrpo.errors import AlarmError, EngineError, StopTraining, TerminatedError
+from progrpo.errors import AlarmError, EngineError, StopTraining, TerminatedError, VerifierError
 from progrpo.train import checkpoint
 from progrpo.train.clock import Clock
 from progrpo.train.stopping import Interrupted, StopSignal
 from progrpo.train.trainer import Trainer
 
 logger = logging.getLogger(__name__)
+
+Failure = EngineError | VerifierError
+"""Of what a run depends on and does not train."""
 
 
 class Keeper:
@@ -23,6 +27,7 @@ class Keeper:
         self._clock = clock
         self._stop = StopSignal()
         self._saved = trainer.done
+        self._undo: Callable[[], None] = lambda: None
         self.ended = bool(trainer.watch.ended)
         """Whether the run is over before its last step: a listener said so (`StopTraining`), or `early_stopping` or an alarm
         does."""
@@ -49,6 +54,13 @@ class Keeper:
         if any(self._trainer.parallel.processes.gather(self._stop.requested)) and done < steps:
             self._end(done)
 
+    def made_up(self, done: int) -> None:
+        """Take up what an evaluation says that was cut off after `done` steps, and is made by the run that goes on."""
+        best = self._trainer.watch.best
+        if best and best.step == done:
+            self._save(done)
+        self.ended = self.ended or bool(self._trainer.watch.ended)
+
     def _told_to_stop(self, done: int) -> bool:
         """Whether a listener, early stopping or an alarm ends the run at the end of this rollout."""
         why = self._trainer.watch.ended or self._trainer.alarms.ended
@@ -72,36 +84,53 @@ class Keeper:
             done: optimiser steps made so far.
 
         Raises:
-            TerminatedError: SIGTERM came; the steps have their checkpoint. EngineError: see `rescued`.
+            TerminatedError: SIGTERM came; the steps have their checkpoint. EngineError, VerifierError: see `rescued`.
         """
         if self._trainer.parallel.processes.count > 1:
             yield
             return
-        state = self._trainer.method.state
-        generators, remembered = checkpoint.generator_states(), dict(state)
+        self._undo = self._as_now()
         try:
             with self._stop.interruptible():
                 yield
-        except (Interrupted, EngineError) as end:
-            checkpoint.set_generators(generators)
-            state.clear()
-            state.update(remembered)
-            if isinstance(end, EngineError):
+        except (Interrupted, EngineError, VerifierError) as end:
+            self._undo()
+            if not isinstance(end, Interrupted):
                 raise self._rescue(done, end) from end
             self._end(done)
 
+    def _as_now(self) -> Callable[[], None]:
+        """What brings random number generators and the method's memory back to where they are now."""
+        state = self._trainer.method.state
+        generators, remembered = checkpoint.generator_states(), dict(state)
+
+        def undo() -> None:
+            checkpoint.set_generators(generators)
+            state.clear()
+            state.update(remembered)
+
+        return undo
+
     @contextmanager
-    def rescued(self, done: int) -> Iterator[None]:
-        """Do what an engine may fail in, between two optimiser steps: `done` of them are made, and nothing of the next.
+    def rescued(self, done: int, *, again: bool = False) -> Iterator[None]:
+        """Do what an engine or a verifier may fail in, between two optimiser steps: `done` of them are made, and nothing of the
+        next.
+
+        Args:
+            again: the rollout that was sampled will be sampled again, so that it is forgotten as `until_stopped` forgets.
 
         Raises:
-            EngineError: it did; in a run of one process the steps have their checkpoint. (Of several, the others may be waiting
-                for this one, so that none can be written.)
+            EngineError, VerifierError: it did; in a run of one process the steps have their checkpoint. (Of several, the others
+                may be waiting for this one, so that none can be written.)
         """
         try:
             yield
-        except EngineError as error:
-            raise (self._rescue(done, error) if self._trainer.parallel.processes.count == 1 else error) from error
+        except (EngineError, VerifierError) as error:
+            if self._trainer.parallel.processes.count > 1:
+                raise
+            if again:
+                self._undo()
+            raise self._rescue(done, error) from error
 
     def __enter__(self) -> Self:
         self._stop.__enter__()
@@ -110,11 +139,11 @@ class Keeper:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._stop.__exit__(kind, value, tb)
 
-    def _rescue(self, done: int, error: EngineError) -> EngineError:
+    def _rescue(self, done: int, error: Failure) -> Failure:
         if self._saved < done:
             self._save(done)
         safe = f"step {done} has its checkpoint: go on with --resume" if done else "no step was made"
-        return EngineError(f"{error}; {safe}")
+        return type(error)(f"{error}; {safe}")
 
     def _require_no_alarm(self, done: int) -> None:
         why = self._trainer.alarms.ended

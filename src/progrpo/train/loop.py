@@ -3,7 +3,7 @@
 from contextlib import closing
 from functools import partial
 
-from progrpo.errors import EngineError
+from progrpo.errors import EngineError, VerifierError
 from progrpo.processes import join
 from progrpo.rollout.verify import Verifier
 from progrpo.train.clock import Clock
@@ -11,7 +11,7 @@ from progrpo.train.evaluation import evaluate
 from progrpo.train.keeper import Keeper
 from progrpo.train.profile import Profiler
 from progrpo.train.record import RunDirectory
-from progrpo.train.rollout_record import record_rollout, write_step
+from progrpo.train.rollout_record import record_rollout, write_evaluation, write_step
 from progrpo.train.rows import make_rows
 from progrpo.train.sampling import Rollouts
 from progrpo.train.scoring import policy_batch
@@ -47,11 +47,11 @@ def train(
             listen("start", {"done": trainer.done, "steps": settings.steps, "out": str(run.path)})
             profiler = Profiler(run.path, settings.record.profile_rollouts if profile else (), listen)
             done = trainer.done
-            if done == 0:
-                with keeper.until_stopped(done):
-                    metrics = evaluate(trainer, done, clock)
-                if metrics:
-                    listen("step", write_step(trainer, done, metrics | clock.take()))
+            with keeper.until_stopped(done):
+                lacking = {} if trainer.evaluated else evaluate(trainer, done, clock)
+            if lacking:
+                listen("step", write_evaluation(trainer, done, lacking, clock.take()))
+                keeper.made_up(done)
             while done < settings.steps and not keeper.ended:
                 with profiler.rollout(done + 1):
                     done = rollout_and_update(trainer, done, clock, keeper, rollouts)
@@ -67,7 +67,7 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock, keeper: Keeper
         rollout, of_sampling = rollouts.take(done, clock)
 
     # 2. and 3. c(q), c(o) and log-probs under the policy that sampled, and the advantages (lines 10-27).
-    with clock.phase("score"), keeper.rescued(done):
+    with clock.phase("score"), keeper.rescued(done, again=True):
         rows = make_rows(rollout.groups)
         batch, scoring = policy_batch(
             trainer.settings,
@@ -115,7 +115,7 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock, keeper: Keeper
                 with keeper.rescued(done):
                     metrics |= rollouts.sync(done, clock, trained=of_step["policy/grad_norm"].total > 0)
                     metrics |= evaluate(trainer, done, clock)
-            except EngineError:
+            except (EngineError, VerifierError):
                 write_step(trainer, done, metrics | clock.take())  # the step is made
                 raise
         trainer.listen("step", write_step(trainer, done, metrics | clock.take()))

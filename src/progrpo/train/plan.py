@@ -33,7 +33,8 @@ from progrpo.train.problems import (
     no_epochs,
     require_usable,
 )
-from progrpo.train.record import require_free, require_same
+from progrpo.train.record import require_free
+from progrpo.train.same_run import require_same
 from progrpo.train.settings import RunSettings
 from progrpo.train.setup import Chosen, has_run
 from progrpo.train.trackers import require_trackers

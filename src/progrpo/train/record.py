@@ -30,12 +30,12 @@ import yaml
 from torch import Tensor
 
 from progrpo.environment import environment
-from progrpo.errors import ConfigError, RunDirectoryError, StorageError
+from progrpo.errors import RunDirectoryError, StorageError
 from progrpo.files import append, finite_or_none, lock, make_folder, read_jsonl, storing, to_json, write_whole
 from progrpo.rollout.bundle import FOLDER as BUNDLES
 from progrpo.rollout.bundle import bundle_path, bundle_paths, write_bundle
-from progrpo.settings import flat
 from progrpo.train import checkpoint
+from progrpo.train.same_run import own_sources, require_same
 from progrpo.train.settings import RunSettings
 from progrpo.train.trackers import FOLDERS, Trackers, require_trackers, start_trackers
 from progrpo.types import WeightedMean
@@ -45,10 +45,6 @@ logger = logging.getLogger(__name__)
 _ALARMS = "alarms.jsonl"
 _EXCLUDED = "excluded.jsonl"
 _PASS_RATES = "pass_rates.jsonl"
-MAY_DIFFER = frozenset({"steps", "epochs", "record", "checkpoint", "early_stopping", "alarms", "verify", "parallel"})
-"""Settings that may change between a run and its resumption: none of them touches a step already made (`steps`
-and `epochs` only where the learning rate does not depend on it)."""
-
 PROBLEMS = "problems"
 """The folder of a run's own problems, where they were given as rows; written before the run begins."""
 _FOLDERS = ("rollouts", BUNDLES, "evaluations", "checkpoints")
@@ -104,6 +100,7 @@ class RunDirectory:
             identity = uuid4().hex
             started = environment(settings.model.device, settings.seed) | {"problems": problems, "id": identity}
             started |= {} if settings.epochs is None else {"steps": settings.steps}
+            started["sources"] = own_sources(settings)
             write_whole(path / "environment.json", to_json(started, indent=1))
             write_whole(path / _ALARMS, "")
             write_whole(path / _EXCLUDED, "".join(to_json(row) + "\n" for row in excluded))
@@ -133,7 +130,9 @@ class RunDirectory:
         """
         started = json.loads((self.path / "environment.json").read_text("utf-8"))
         identity = started.setdefault("id", uuid4().hex)
-        started.setdefault("resumed", []).append(environment(settings.model.device, settings.seed))
+        started.setdefault("resumed", []).append(
+            environment(settings.model.device, settings.seed) | {"sources": own_sources(settings)}
+        )
         started |= {} if settings.epochs is None else {"steps": settings.steps}
         write_whole(self.path / "environment.json", to_json(started, indent=1))
         text = yaml.safe_dump(settings.as_given(), sort_keys=False)
@@ -192,6 +191,15 @@ class RunDirectory:
         row = as_row(step, metrics)
         append(self.path / "metrics.jsonl", to_json(row) + "\n")
         self._begun |= step > 0
+        if self._trackers is not None:
+            self._trackers.log(row)
+        return row
+
+    def complete_metrics(self, step: int, metrics: Mapping[str, WeightedMean | float]) -> dict[str, Any]:
+        """Add to the last row, which is of this step."""
+        *rows, last = self.metrics(step)
+        row = {**last, **as_row(step, metrics)}
+        write_whole(self.path / "metrics.jsonl", "".join(to_json(one) + "\n" for one in [*rows, row]))
         if self._trackers is not None:
             self._trackers.log(row)
         return row
@@ -281,40 +289,6 @@ class RunDirectory:
             return "No checkpoint was there yet: make room, and begin again with --resume"
         step = int(kept[-1].name.removeprefix("step-"))
         return f"Safe: the run up to step {step}, whose checkpoint is whole. Make room, and go on with --resume"
-
-
-def require_same(settings: RunSettings, problems: str) -> None:
-    """Check that a run can go on with these settings and problems; nothing is touched.
-
-    Raises:
-        RunDirectoryError, ConfigError: see `RunDirectory.reopen`.
-    """
-    path = Path(str(settings.out))
-    if not (path / "config.yaml").is_file():
-        raise RunDirectoryError(f"{path} holds no run to resume (no config.yaml); start it without --resume")
-    before = flat(yaml.safe_load((path / "config.yaml").read_text("utf-8")))
-    after = flat(settings.as_given())
-    free = MAY_DIFFER if settings.optim.schedule == "constant" else MAY_DIFFER - {"steps", "epochs"}
-    bound = [key for key in sorted(before.keys() | after.keys()) if key.split(".")[0] not in free]
-    changed = [key for key in bound if key in before and key in after and before[key] != after[key]]
-    changed.sort(key=lambda key: not key.endswith(".name"))  # another method has other settings, too
-    if changed:
-        shown = "; ".join(f"{key}: {before[key]} -> {after[key]}" for key in changed[:5])
-        raise ConfigError(
-            f"{path}: cannot resume with other settings: {shown}{' ...' * (len(changed) > 5)}. "
-            "Resume with the settings it was started with, or start anew with another out="
-        )
-    # Settings come and go between versions of this package; one that a section does not have is no choice of the user's.
-    if new := [f"{key}={after[key]}" for key in bound if key not in before]:
-        logger.warning("%s: settings that did not exist when the run began: %s", path, ", ".join(new))
-    if gone := [f"{key}={before[key]}" for key in bound if key not in after]:
-        logger.warning("%s: settings of the run that no longer exist: %s", path, ", ".join(gone))
-    started = json.loads((path / "environment.json").read_text("utf-8"))
-    if started.get("problems", problems) != problems:
-        raise ConfigError(
-            f"{path}: cannot resume: the task no longer gives the problems this run began with (a data file changed?). "
-            "Restore them, or start anew with another out="
-        )
 
 
 def as_row(step: int, metrics: Mapping[str, WeightedMean | float]) -> dict[str, Any]:

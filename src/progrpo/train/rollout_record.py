@@ -66,6 +66,16 @@ def write_step(trainer: Trainer, step: int, metrics: Mapping[str, WeightedMean |
     return row
 
 
+def write_evaluation(
+    trainer: Trainer, step: int, metrics: Mapping[str, float], times: Mapping[str, float]
+) -> dict[str, Any]:
+    """Write what the evaluation before the first step found, or one that is made up for after `step` steps into the row that
+    lacks it. The row."""
+    if step == 0:
+        return write_step(trainer, step, {**metrics, **times})
+    return trainer.run.complete_metrics(step, {**metrics, "time/evaluate_s": times["time/evaluate_s"]})
+
+
 def _nothing(key: str, value: WeightedMean, of_sampling: Mapping[str, WeightedMean]) -> WeightedMean:
     """What is known of a rollout of which nothing was sampled: how it came to be, and no reward, length or verdict."""
     of_completions = key.startswith(("rollout/", "reward/", "verdict/")) and key not in of_sampling

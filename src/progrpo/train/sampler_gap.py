@@ -35,7 +35,14 @@ class SamplerGap:
         outside = (ratio < INSIDE[0]) | (ratio > INSIDE[1])
         return {
             "sampler/gap": WeightedMean(float(size.sum()), count),
-            "sampler/gap_p95": WeightedMean(float(size.quantile(0.95)), 1),
+            "sampler/gap_p95": WeightedMean(_quantile(size, 0.95), 1),
             "sampler/outside": WeightedMean(float(outside.sum()), count),
             "sampler/kl": WeightedMean(float((ratio - 1 - differences).sum()), count),
         }
+
+
+def _quantile(values: Float[Tensor, " N"], level: float) -> float:
+    """As torch.quantile, which takes 16 M values at most: between the two nearest, in proportion."""
+    ordered, rank = values.sort().values, level * (len(values) - 1)
+    below = int(rank)
+    return float(torch.lerp(ordered[below], ordered[min(below + 1, len(values) - 1)], rank - below))

@@ -49,7 +49,7 @@ def policy_batch(
         batch, counts = make_rollout_batch(groups, needs, failed), TokenCounts()
     else:
         everything = slice(0, len(groups))
-        plain = make_rollout_batch(groups, frozenset(), failed)
+        plain = make_rollout_batch(groups, needs & {"verdicts"}, failed)
         batch, counts = rescore(plain, rows, policy, method, problems=everything, budget=budget)
         require_close(batch, settings.off_policy, done + 1)
         batch = corrected(batch, settings.off_policy)

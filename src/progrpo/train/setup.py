@@ -32,6 +32,7 @@ from progrpo.train.alarms.watching import Alarms
 from progrpo.train.benchmarks import bad_golds, plan_benchmarks, require_measurable, usable
 from progrpo.train.bundles import Bundles
 from progrpo.train.disk_space import predict, require_disk_space
+from progrpo.train.evaluation import has_evaluation
 from progrpo.train.follower import open_run, require_shared
 from progrpo.train.footprint import footprint, require_sampling_copy
 from progrpo.train.old_logprobs import rounding
@@ -173,6 +174,7 @@ def prepare(
         alarms=Alarms(settings.alarms, method.alarms, per_rollout=settings.batch.steps_per_rollout, rows=logged),
         bundles=Bundles(settings, run, done=latest.step if latest else 0),
         done=latest.step if latest else 0,
+        evaluated=latest is not None and has_evaluation(logged, latest.step),
         listen=listen,
     )
 

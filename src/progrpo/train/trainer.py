@@ -49,6 +49,8 @@ class Trainer:
     done: int
     listen: Listener
 
+    evaluated: bool = False
+    """Whether the evaluation that may be due after `done` steps was made."""
     sampling_copy: SamplingCopy | None = None
     sources: tuple[str, ...] = ()
     """Parts of a mixture."""
