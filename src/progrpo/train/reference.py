@@ -61,7 +61,11 @@ def _without_adapter(model: Any) -> Iterator[None]:
     if model is None:
         yield
         return
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.disable_adapters()
+    # It also says that they need no gradient, which FSDP2 takes over into what it gathers in the first forward pass and keeps.
+    for parameter in trained:
+        parameter.requires_grad_(True)
     try:
         yield
     finally:
