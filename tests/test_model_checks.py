@@ -5,13 +5,45 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, BertLMHeadModel, GPT2Config, GPT2LMHeadModel, LlamaConfig, Qwen2Config
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertLMHeadModel,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    Phi3Config,
+    Phi3ForCausalLM,
+    Qwen2Config,
+)
 
-from progrpo import model_checks
-from progrpo.errors import ModelError
+from progrpo import engines, model_checks
+from progrpo.engines import Request, Sampling
+from progrpo.errors import DataError, ModelError
 from progrpo.model import LanguageModel, ModelSettings, known_positions, load_model
+from progrpo.settings import Choice
 
 CPU = torch.device("cpu")
+LONGROPE: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "bos_token_id": None,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+    "max_position_embeddings": 256,
+    "original_max_position_embeddings": 16,
+    "rope_parameters": {
+        "rope_type": "longrope",
+        "rope_theta": 1e4,
+        "short_factor": [1.0] * 4,
+        "long_factor": [3.0, 5.0, 8.0, 12.0],
+        "original_max_position_embeddings": 16,
+    },
+}
 
 
 def bert(**changes: Any) -> BertLMHeadModel:
@@ -44,8 +76,6 @@ def test_a_model_that_looks_one_token_ahead_is_refused(tiny_model: LanguageModel
 def test_a_folder_of_bert_is_refused(tmp_path: Path, tiny_model: LanguageModel) -> None:
     bert(eos_token_id=1).save_pretrained(tmp_path)
     tiny_model.model.config.vocab_size = 40
-    from transformers import AutoTokenizer
-
     small = tmp_path / "small"
     tiny_model.tokenizer.save_pretrained(small)
     for file in small.glob("token*"):
@@ -108,10 +138,45 @@ def test_nan_weights_are_refused_at_load(tiny_model: LanguageModel) -> None:
             ),
             131072,
         ),
+        # stretched as a whole, for rows of every length
+        (
+            LlamaConfig(
+                max_position_embeddings=100,
+                rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4},
+            ),
+            400,
+        ),
+        # of another kind beyond what the model was first trained on
+        (Phi3Config(**LONGROPE), 16),
+        # likewise
+        (
+            LlamaConfig(
+                max_position_embeddings=100,
+                rope_parameters={"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4},
+            ),
+            100,
+        ),
+        # of one kind of layer alone
+        (
+            Gemma3TextConfig(
+                max_position_embeddings=100,
+                rope_parameters={
+                    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+                    "full_attention": {**LONGROPE["rope_parameters"], "original_max_position_embeddings": 40},
+                },
+            ),
+            40,
+        ),
     ],
 )
 def test_positions(config: Any, expected: int) -> None:
     assert model_checks.positions(config) == expected
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("dynamic", 100), ("linear", None), ("default", None)])
+def test_frequencies_that_follow_the_longest_row(kind: str, expected: int | None) -> None:
+    rope = {"rope_type": kind, "rope_theta": 1e4} | ({} if kind == "default" else {"factor": 4.0})
+    assert model_checks.rope_border(LlamaConfig(max_position_embeddings=100, rope_parameters=rope)) == expected
 
 
 def test_positions_without_weights(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
@@ -119,3 +184,42 @@ def test_positions_without_weights(tiny_folder: Callable[..., Path], tmp_path: P
     (folder / "model.safetensors").unlink()
     assert known_positions(str(folder)) == 512
     assert known_positions("embedded:countdown") == 256
+
+
+@pytest.fixture
+def long_folder(tiny_folder: Callable[..., Path], tmp_path: Path) -> Path:
+    """A random Phi-3 whose rotary embeddings are others beyond 16 tokens."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder())
+    torch.manual_seed(0)
+    Phi3ForCausalLM(Phi3Config(vocab_size=len(tokenizer), **LONGROPE)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_no_row_goes_where_it_would_change_the_others(long_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Logits of tokens that stand beside a longer row in the same pass are others: such a pass is none of ours."""
+    assert known_positions(str(long_folder)) == 16
+    model = load_model(ModelSettings(path=str(long_folder), device="cpu"))
+    assert caplog.text.count("prompt and completion are held to 16 tokens together") == 1
+    row = torch.randint(0, 40, (1, 16), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        alone = model.model(row).logits
+        beside = model.model(torch.cat([row, row], dim=1)).logits[:, :16]
+    assert float((alone - beside).abs().max()) > 1e-3
+    model.hidden(row)
+    with pytest.raises(DataError, match="a row of 17 tokens, and the model's rotary embeddings change beyond 16"):
+        model.hidden(row.repeat(1, 2)[:, :17])
+    with pytest.raises(DataError, match="a row of 20 tokens"):
+        model.hidden(row, position_ids=torch.arange(4, 20)[None])
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_completions_end_before_it(long_folder: Path, share: bool) -> None:
+    model = load_model(ModelSettings(path=str(long_folder), device="cpu", share_prompts=share))
+    sampler = engines.load(Choice(name="hf"), model)
+    asked = [Request(prompt_ids=torch.arange(length), seeds=(1, 2)) for length in (4, 11)]
+    for request, result in zip(asked, sampler.generate(asked, Sampling(max_new_tokens=30)), strict=True):
+        assert all(len(request.prompt_ids) + len(one.token_ids) <= 16 for one in result.completions)
+        assert any(one.finish == "length" for one in result.completions)
+    with pytest.raises(DataError, match="16 positions, beyond which its rotary embeddings change with the longest row"):
+        sampler.generate([Request(prompt_ids=torch.arange(16), seeds=(1,))], Sampling(max_new_tokens=3))

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from progrpo import attention
 from progrpo.attention import packed
-from progrpo.errors import ModelError
+from progrpo.errors import DataError, ModelError
 
 logger = logging.getLogger(__name__)
 
@@ -69,20 +70,89 @@ def no_load_report() -> Iterator[None]:
 def positions(config: Any) -> int | None:
     """How many tokens of prompt and completion the model can tell apart, by its configuration; None for no limit.
 
-    Rotary embeddings that are stretched (linear, dynamic, yarn) reach as many times further as their factor says.
+    Rotary embeddings that are stretched (linear, yarn) reach as many times further as their factor says; those that change
+    with the longest row of a pass are used up to where they change (see `rope_border`).
+    """
+    border = rope_border(config)
+    config = config.get_text_config()
+    limit = _given_positions(config)
+    if limit is None:
+        return border
+    for rope in _ropes(config):
+        if _kind(rope) in ("linear", "yarn") and rope.get("factor"):
+            trained = rope.get("original_max_position_embeddings") or limit
+            limit = max(limit, int(trained * rope["factor"]))
+    return limit if border is None else min(limit, border)
+
+
+def rope_border(config: Any) -> int | None:
+    """The most tokens of a row for which rotary embeddings of the kinds longrope and dynamic are what they are for every
+    shorter one; None for other kinds.
+
+    Beyond, Transformers takes other frequencies for all rows of the pass, by the longest of them, and keys that are cached
+    keep those they were made with: the log-probs of a completion would depend on its neighbours.
     """
     config = config.get_text_config()
+    limit, borders = _given_positions(config), []
+    for rope in _ropes(config):
+        if _kind(rope) in ("longrope", "su"):  # su: its name in early files of Phi-3
+            trained = rope.get("original_max_position_embeddings")
+            borders.append(trained or getattr(config, "original_max_position_embeddings", None) or limit)
+        elif "dynamic" in _kind(rope):
+            borders.append(limit)
+    return min((border for border in borders if border), default=None)
+
+
+def told_border(config: Any, name: str) -> int | None:
+    """`rope_border`, after saying, once for each model, why prompts and completions are held to it."""
+    border = rope_border(config)
+    if border is not None:
+        _say_border(name, border)
+    return border
+
+
+@cache
+def _say_border(name: str, border: int) -> None:
+    logger.warning(
+        "%s: prompt and completion are held to %d tokens together: beyond, its rotary embeddings (longrope or dynamic) change "
+        "with the longest row of a pass, and the log-probs of a completion would depend on its neighbours",
+        name,
+        border,
+    )
+
+
+def require_within(border: int, input_ids: Tensor, position_ids: Tensor | None) -> None:
+    """Check that no row of a pass goes beyond `border` tokens (see `rope_border`).
+
+    Raises:
+        DataError: one does.
+    """
+    if input_ids.is_cuda and torch.cuda.is_current_stream_capturing():  # of a graph: its positions cannot be looked at
+        return
+    longest = input_ids.shape[1] if position_ids is None else int(position_ids.max()) + 1
+    if longest > border:
+        raise DataError(
+            f"a pass holds a row of {longest} tokens, and the model's rotary embeddings change beyond {border}: the log-probs "
+            f"of shorter rows would change with it. Take prompts and completions of at most {border} tokens together"
+        )
+
+
+def _given_positions(config: Any) -> int | None:
     names = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx")
     limit = next((value for name in names if isinstance(value := getattr(config, name, None), int)), None)
-    if limit is None or limit <= 0:
-        return None
+    return limit if limit is not None and limit > 0 else None
+
+
+def _ropes(config: Any) -> list[Mapping[str, Any]]:
+    """The parameters of the rotary embeddings: one set, or one for each kind of layer."""
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    kinds = [rope] if "factor" in rope else [kind for kind in rope.values() if isinstance(kind, Mapping)]
-    for kind in kinds:
-        if kind.get("rope_type", kind.get("type")) in ("linear", "dynamic", "yarn") and kind.get("factor"):
-            trained = kind.get("original_max_position_embeddings") or limit
-            limit = max(limit, int(trained * kind["factor"]))
-    return limit
+    if any(key in rope for key in ("rope_type", "type", "factor")):
+        return [rope]
+    return [kind for kind in rope.values() if isinstance(kind, Mapping)]
+
+
+def _kind(rope: Mapping[str, Any]) -> str:
+    return str(rope.get("rope_type", rope.get("type")))
 
 
 @torch.no_grad()
@@ -92,10 +162,10 @@ def require_causal(model: Any, device: torch.device, name: str) -> None:
     Raises:
         ModelError: they do not: the model sees what it is asked to predict; or they are nan.
     """
-    plain = torch.arange(8, device=device) % model.config.vocab_size
+    plain = torch.arange(8, device=device) % model.config.get_text_config().vocab_size
     tokens = plain.repeat(3, 1)
-    tokens[1, 4:] = (tokens[1, 4:] + 3) % model.config.vocab_size
-    tokens[2, 7:] = (tokens[2, 7:] + 3) % model.config.vocab_size
+    tokens[1, 4:] = (tokens[1, 4:] + 3) % model.config.get_text_config().vocab_size
+    tokens[2, 7:] = (tokens[2, 7:] + 3) % model.config.get_text_config().vocab_size
     was_training = model.training
     logits = model.eval()(input_ids=tokens).logits.float()
     model.train(was_training)
@@ -121,7 +191,7 @@ def switch_off_dropout(model: Any, device: torch.device, name: str) -> None:
         for key, value in vars(module).items():
             if "dropout" in key and isinstance(value, float):
                 setattr(module, key, 0.0)
-    tokens = torch.arange(8, device=device)[None, :] % model.config.vocab_size
+    tokens = torch.arange(8, device=device)[None, :] % model.config.get_text_config().vocab_size
     was_training = model.training
     sampled, trained = model.eval()(input_ids=tokens).logits, model.train()(input_ids=tokens).logits
     model.train(was_training)
@@ -134,7 +204,7 @@ def switch_off_dropout(model: Any, device: torch.device, name: str) -> None:
 @torch.no_grad()
 def head_is_separate(model: Any, device: torch.device, name: str) -> bool:
     """Whether output embedding(base model(x)) are the model's logits."""
-    tokens = torch.arange(8, device=device)[None, :] % model.config.vocab_size
+    tokens = torch.arange(8, device=device)[None, :] % model.config.get_text_config().vocab_size
     was_training = model.training
     model.eval()
     expected = model(input_ids=tokens).logits
@@ -176,9 +246,7 @@ def _packed_fault(model: Any, device: torch.device, *, bf16: bool) -> str | None
     completions = [[_random(model, length, generator) for length in lengths] for lengths in ((5, 3), (6,))]
     line, segments = packed.concatenate(prompts, completions)
     positions = torch.cat([torch.arange(s.prefix_length, s.prefix_length + s.length) for s in segments])
-    watched = next(
-        (parameter for parameter in model.parameters() if parameter.requires_grad and parameter.ndim == 1), None
-    )
+    watched = next((one for one in _of_text(model).parameters() if one.requires_grad and one.ndim == 1), None)
     try:
         attention.install(model)
         layout = _Noting(packed.pack(segments, device, bf16=bf16))
@@ -252,5 +320,11 @@ def _gradient(states: list[Tensor], watched: Tensor) -> Tensor:
     return torch.autograd.grad((joined * direction).sum(), watched)[0]
 
 
+def _of_text(model: Any) -> Any:
+    """The part of a model that reads text: one that sees pictures has parameters that no text reaches."""
+    decoder = getattr(model, "get_decoder", lambda: None)()
+    return model if decoder is None else decoder
+
+
 def _random(model: Any, length: int, generator: torch.Generator) -> Tensor:
-    return torch.randint(0, model.config.vocab_size, (length,), generator=generator)
+    return torch.randint(0, model.config.get_text_config().vocab_size, (length,), generator=generator)

@@ -156,6 +156,22 @@ def test_evaluate_compare_and_score(trained: tuple[progrpo.TrainingRun, Told], t
     assert progrpo.score(run.rollouts[1], ["grpo"]).completions["file"].unique() == [str(run.rollouts[1])]
 
 
+def test_seeds_of_problems_given_as_rows_are_one_run(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
+    settings = {**SETTINGS, "steps": 1, "evaluate": {"every": 1, "n": 2}, "model": str(tiny_folder())}
+    task = {"train": ROWS, "test": ROWS[:2], "chat": False}
+    runs = [
+        progrpo.train(
+            settings, task=task, reward=even, seed=seed, out=f"{tmp_path}/{name}-{seed}", method=name, progress=False
+        )
+        for name in ("grpo", "progrpo")
+        for seed in (0, 1)
+    ]
+    found = progrpo.compare(runs)
+    assert set(found.held_out.groupby("run")["seeds"].max().items()) == {("grpo", 2), ("progrpo", 2)}
+    assert set(found.differences["run"]) == {"progrpo"}
+    assert found.notes == ()
+
+
 def rows_one_by_one() -> Any:
     """An iterator, as a generator of rows is."""
     return iter(ROWS)

@@ -1,7 +1,10 @@
 """How the command line ends where something is wrong: one line, and a status that is documented."""
 
+import errno
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -190,3 +193,34 @@ def test_what_is_no_yaml_is_told_in_one_line(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"r.yaml: not readable as YAML: .") as raised:
         read_yaml(tmp_path / "r.yaml")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("words", [("list", "tasks"), ("recipes", "--json"), ("--version",)])
+def test_an_output_that_takes_no_more_is_one_line(words: tuple[str, ...], buffered: bool) -> None:
+    known = os.environ | {"PYTHONUNBUFFERED": "" if buffered else "1"}
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        command = [sys.executable, "-m", "progrpo", *words]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, env=known)
+    assert ended.stderr == "error: standard output cannot be written: No space left on device\n"
+    assert ended.returncode == 3
+
+
+def test_what_was_only_buffered_counts_too() -> None:
+    code = "import sys; from progrpo.cli.ending import run; run(lambda: (print('x'), sys.exit(0)))"
+    known = os.environ | {"PYTHONUNBUFFERED": ""}
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        command = [sys.executable, "-c", code]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, env=known)
+    assert ended.stderr == "error: standard output cannot be written: No space left on device\n"
+    assert ended.returncode == 3
+
+
+def test_another_refusal_of_the_system_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def app() -> None:
+        raise OSError(errno.ENOSPC, "not the output's")
+
+    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(ending, "own_place", lambda error: None)  # this test is no file of the user's own
+    with pytest.raises(OSError, match="not the output's"):
+        main()

@@ -74,6 +74,14 @@ def test_seeds_are_trained_one_after_another_each_as_if_alone(
     assert not Path(f"{out}-0").exists()
 
 
+def test_seeds_are_one_json_object(tmp_path: Path, tiny_folder: Callable[..., Path], here: Here) -> None:
+    recipe = countdown_recipe(tmp_path, tiny_folder())
+    status, out, err = here("train", recipe, "seed=3..4", "--json")
+    assert (status, err) == (0, "")
+    found = json.loads(out)["runs"]
+    assert [(one["run"], one["step"]) for one in found] == [(f"{tmp_path / 'run'}-{seed}", 2) for seed in (3, 4)]
+
+
 def test_the_plan_names_all_seeds(tmp_path: Path, tiny_folder: Callable[..., Path], here: Here) -> None:
     recipe = countdown_recipe(tmp_path, tiny_folder())
     status, plan, err = here("train", recipe, "seed=3..4", "--dry-run")

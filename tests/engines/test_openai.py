@@ -1,6 +1,7 @@
 """Engine openai, on a server in this process."""
 
 import importlib
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from progrpo import engines
 from progrpo.cli import app
 from progrpo.engines import Engine, Request, Sampling
-from progrpo.engines.openai import Params, from_answer, to_body
+from progrpo.engines.openai import Params, from_answer, owner, to_body
 from progrpo.errors import ConfigError, EngineError
 from progrpo.model import LanguageModel
 from progrpo.model.chat import Chat
@@ -24,15 +25,29 @@ SAMPLING = Sampling(max_new_tokens=6)
 
 
 class Endpoint:
-    """Answers every request with the same text, and remembers what it was asked."""
+    """Answers every request with the same text, and remembers what it was asked. As vLLM and OpenAI's it leaves the stop string
+    out of a text that is longer.
+
+    Attributes:
+        owned_by: who it says that it is; None: it has no list of models. says_why: it names the stop string, as vLLM does.
+    """
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.busy = 0
         self.reason = "stop"
+        self.text = "12"
+        self.owned_by: str | None = "openai"
+        self.says_why = False
+        self.lists = 0
 
     def answer(self, path: str, body: dict[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
+        if path == "/v1/models":
+            self.lists += 1
+            if self.owned_by is None:
+                raise RefusedError(404, "no such page")
+            return {"data": [{"id": "other", "owned_by": "other"}, {"id": "served", "owned_by": self.owned_by}]}
         self.bodies.append(body)
         self.keys.append(headers.get("Authorization"))
         if self.busy:
@@ -40,10 +55,19 @@ class Endpoint:
             raise RefusedError(429, "too many requests")
         if path == "/v1/chat/completions":
             content = [{"token": "1", "logprob": -0.5}, {"token": "2", "logprob": -0.25}]
-            choice = {"message": {"content": "12"}, "logprobs": {"content": content}}
+            choice = {"message": {"content": self._cut(body)}, "logprobs": {"content": content}}
         else:
-            choice = {"text": "12", "logprobs": {"token_logprobs": [-0.5, -0.25]}}
+            choice = {"text": self._cut(body), "logprobs": {"token_logprobs": [-0.5, -0.25]}}
+        if self.says_why:
+            choice["stop_reason"] = next((stop for stop in body.get("stop", ()) if stop in self.text), None)
         return {"choices": [choice | {"finish_reason": self.reason}], "usage": {"completion_tokens": 2}}
+
+    def _cut(self, body: Mapping[str, Any]) -> str:
+        text = self.text
+        for stop in body.get("stop", ()):
+            before, found, _ = text.partition(stop)
+            text = before + (found if body.get("include_stop_str_in_output") else "")
+        return text
 
 
 @pytest.fixture
@@ -105,7 +129,8 @@ def test_which_log_probs_they_are() -> None:
         "tempered",
         None,
     )
-    assert of(Sampling(max_new_tokens=6, top_p=0.9), logprobs="processed").logprobs_of == "drawn"
+    for cut in (Sampling(max_new_tokens=6, top_p=0.9), Sampling(max_new_tokens=6, top_k=2)):
+        assert (of(cut, logprobs="processed").logprobs_of, of(cut).logprobs_of) == ("drawn", "unknown")
     assert (of(plain, logprobs="none").logprobs_of, of(plain, logprobs="none").raw_logprobs) == ("unknown", None)
 
 
@@ -140,6 +165,81 @@ def test_what_cannot_be_asked(endpoint: Endpoint, url: str, tiny_model: Language
     for answer in ({}, {"choices": []}, {"choices": [{"finish_reason": "stop"}]}, {"error": "x"}):
         with pytest.raises(EngineError, match="the answer holds no completion"):
             from_answer(answer, 1, SAMPLING, Params(url="http://x", model="m"))
+
+
+def one_request(model: LanguageModel) -> list[Request]:
+    return [Request(prompt_ids=model.encode_prompt("1"), seeds=(1,), prompt="1")]
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_a_vllm_is_asked_for_all_that_it_would_take_from_the_model(
+    endpoint: Endpoint, url: str, tiny_model: LanguageModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoint.owned_by, endpoint.text = "vllm", "1</a> and more"
+    ours = engine_at(url, tiny_model)
+    for _ in range(2):
+        (result,) = ours.generate(one_request(tiny_model), Sampling(max_new_tokens=6, top_k=5, stop=("</a>",)))
+    assert result.completions[0].text == "1</a>"
+    body = endpoint.bodies[-1]
+    assert (body["top_k"], body["min_p"], body["repetition_penalty"]) == (5, 0.0, 1.0)
+    assert (body["presence_penalty"], body["frequency_penalty"], body["include_stop_str_in_output"]) == (0.0, 0.0, True)
+    assert endpoint.lists == 1
+    ours.generate(one_request(tiny_model), SAMPLING)
+    assert endpoint.bodies[-1]["top_k"] == 0  # all; unsent it were the model's own
+    assert "include_stop_str_in_output" not in endpoint.bodies[-1]
+    assert warnings(caplog) == []
+
+
+@pytest.mark.parametrize("owned_by", ["openai", None])
+def test_of_another_endpoint_its_own_defaults_are_warned_of_once(
+    endpoint: Endpoint, url: str, tiny_model: LanguageModel, caplog: pytest.LogCaptureFixture, owned_by: str | None
+) -> None:
+    endpoint.owned_by = owned_by
+    ours = engine_at(url, tiny_model)
+    for _ in range(2):
+        ours.generate(one_request(tiny_model), SAMPLING)
+    assert endpoint.bodies[0].keys() == {"model", "temperature", "top_p", "seed", "max_tokens", "messages", "logprobs"}
+    (words,) = warnings(caplog)
+    assert f"{url} does not say that it is vLLM" in words
+    assert "so top_k, min_p, repetition_penalty are not sent and its own defaults apply" in words
+    caplog.clear()
+    extra = {"top_k": 0, "min_p": 0, "repetition_penalty": 1}
+    engine_at(url, tiny_model, extra=extra).generate(one_request(tiny_model), SAMPLING)
+    assert (endpoint.bodies[-1]["repetition_penalty"], warnings(caplog)) == (1, [])
+
+
+@pytest.mark.parametrize("api", ["chat", "completions"])
+def test_a_stop_string_that_was_left_out_is_put_back_or_warned_of(
+    endpoint: Endpoint, url: str, tiny_model: LanguageModel, caplog: pytest.LogCaptureFixture, api: str
+) -> None:
+    extra = {"top_k": 0, "min_p": 0, "repetition_penalty": 1}
+    stopped = Sampling(max_new_tokens=6, stop=("</b>", "</a>"))
+
+    def text(sampling: Sampling = stopped, **more: Any) -> str:
+        ours = engine_at(url, tiny_model, api=api, extra=extra | more)
+        for _ in range(2):
+            (result,) = ours.generate(one_request(tiny_model), sampling)
+        return result.completions[0].text
+
+    endpoint.text, endpoint.says_why = "1</a> and more", True
+    assert (text(), warnings(caplog)) == ("1</a>", [])
+    assert text(include_stop_str_in_output=True) == "1</a>"  # not twice
+    endpoint.text = "its own end"
+    assert (text(), warnings(caplog)) == ("its own end", [])
+    endpoint.text, endpoint.says_why = "1</a> and more", False
+    assert (text(SAMPLING), text(include_stop_str_in_output=True), warnings(caplog)) == (endpoint.text, "1</a>", [])
+    assert text() == "1"
+    (words,) = warnings(caplog)
+    assert f"{url} does not say which stop string ended a completion, and may leave it out of the text" in words
+
+
+def test_lists_of_models_that_say_nothing() -> None:
+    assert owner({"data": [{"id": "a", "owned_by": "x"}, {"id": "m", "owned_by": "vllm"}]}, "m") == "vllm"
+    for models in (None, [], "no", {}, {"data": None}, {"data": ["m", {"id": "a", "owned_by": "vllm"}, {"id": "m"}]}):
+        assert owner(models, "m") is None
 
 
 def test_messages_go_as_they_are(tiny_model: LanguageModel) -> None:

@@ -190,6 +190,23 @@ def test_a_sync_that_did_not_take_is_an_error(stand_in: StandIn, tiny_model: Lan
         ours.update_weights(tiny_model.model.named_parameters(), 2)
 
 
+def test_rollouts_and_syncs_leave_no_connections_behind(
+    stand_in: StandIn, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("progrpo.engines.vllm.server.chunks", lambda named: chunks(named, size=1))
+    ours = engine_on(stand_in, tiny_model, connections=4)
+    ours.update_weights(tiny_model.model.named_parameters(), 0)
+    before = len(os.listdir("/dev/fd"))
+    for version in range(1, 5):
+        ours.generate(requests(tiny_model), SAMPLING)
+        ours.update_weights(tiny_model.model.named_parameters(), version)
+    assert stand_in.calls.count("/update_weights") >= 5 * 4  # several chunks a sync, each in a thread of its own
+    # 4 connections at a time, both ends in this process.
+    assert eventually(lambda: len(os.listdir("/dev/fd")) <= before + 2 * 4, seconds=5.0)
+    ours.close()
+    assert eventually(lambda: len(os.listdir("/dev/fd")) <= before, seconds=5.0)
+
+
 def test_somebody_else_s_weights_are_noticed(stand_in: StandIn, tiny_model: LanguageModel) -> None:
     ours = engine_on(stand_in, tiny_model)
     ours.update_weights(tiny_model.model.named_parameters(), 2)

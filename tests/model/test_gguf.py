@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig
 
 from progrpo.errors import ConfigError, ModelError
 from progrpo.model import ModelSettings, config_of, count_parameters, load_model, load_tokenizer
@@ -40,14 +42,15 @@ def _named(name: str) -> str:
 
 
 @pytest.fixture
-def written(tiny_folder: Callable[..., Path], tmp_path: Path) -> Callable[[str], tuple[Path, Path]]:
-    """Write the tiny Qwen2 as a GGUF file of a number format; gives the file and the folder it is made from."""
+def written(tiny_folder: Callable[..., Path], tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
+    """Write the tiny Qwen2 as a GGUF file of a number format, with what `add` gives to the writer; gives the file and the
+    folder it is made from."""
     need("gguf")
     from gguf import GGMLQuantizationType, GGUFWriter
     from gguf.quants import quantize
     from transformers import AutoModelForCausalLM
 
-    def write(stored_as: str = "F32") -> tuple[Path, Path]:
+    def write(stored_as: str = "F32", add: Callable[[Any], None] = lambda writer: None) -> tuple[Path, Path]:
         folder = tiny_folder()
         config = json.loads((folder / "config.json").read_text())
         words = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
@@ -81,6 +84,7 @@ def written(tiny_folder: Callable[..., Path], tmp_path: Path) -> Callable[[str],
                 writer.add_tensor(_named(name), quantize(numbers, kind), raw_dtype=kind)
             else:
                 writer.add_tensor(_named(name), numbers)
+        add(writer)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -130,6 +134,47 @@ def test_it_trains_and_is_kept_as_a_folder(written: Any, tmp_path: Path) -> None
     again = load(tmp_path / "kept")
     assert torch.equal(logits(again), logits(model))
     assert again.encode_prompt("7*8").tolist() == model.encode_prompt("7*8").tolist()
+
+
+SCALES: dict[str, Callable[[Any], None]] = {
+    "rope_freqs.weight": lambda writer: writer.add_tensor("rope_freqs.weight", np.array([1, 8], dtype=np.float32)),
+    "rope_factors_long.weight": lambda writer: writer.add_tensor("rope_factors_long.weight", np.ones(2, np.float32)),
+    "qwen2.rope.scaling.type=yarn": lambda writer: writer.add_string("qwen2.rope.scaling.type", "yarn"),
+    "qwen2.rope.scaling.factor=4.0": lambda writer: writer.add_float32("qwen2.rope.scaling.factor", 4.0),
+}
+
+
+@pytest.mark.parametrize("said", SCALES)
+def test_scaled_rotary_embeddings_are_refused(written: Any, said: str) -> None:
+    """Transformers reads neither the tensors nor the keys, and would give another model without a word."""
+    file, _ = written(add=SCALES[said])
+    for read in (load, lambda path: config_of(str(path)), lambda path: count_parameters(str(path))):
+        with pytest.raises(ModelError, match=rf"embeddings are scaled \({said}\).*take the Hugging Face folder or id"):
+            read(file)
+
+
+def test_rotary_embeddings_that_are_not_scaled(written: Any) -> None:
+    def plain(writer: Any) -> None:
+        writer.add_string("qwen2.rope.scaling.type", "none")
+        writer.add_float32("qwen2.rope.scaling.factor", 1.0)
+        writer.add_array("general.tags", ["rope_freqs.weight", "b"])
+
+    load(written(add=plain)[0])
+
+
+def test_rotary_embeddings_whose_scaling_is_read(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, folder = written(add=SCALES["rope_freqs.weight"])
+    known = AutoConfig.from_pretrained(folder)
+    known.rope_parameters = {"rope_type": "llama3", "rope_theta": 1e4}
+    monkeypatch.setattr(reading, "_config", lambda *_: known)
+    assert config_of(str(file)).rope_parameters["rope_type"] == "llama3"
+
+
+def test_a_head_that_is_cut_short(written: Any) -> None:
+    file, _ = written()
+    file.write_bytes(file.read_bytes()[:300])
+    with pytest.raises(ModelError, match="its head cannot be read"):
+        config_of(str(file))
 
 
 def test_what_is_known_without_the_weights(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,6 +107,18 @@ def test_special_tokens_stay_in_the_text() -> None:
     assert decode(tokenizer, ids, {0}) == "</think>ab</s>"
 
 
+def test_blanks_before_punctuation_stay() -> None:
+    """Some tokenizers ask for texts to be cleaned up, which would make print('a.b') of this."""
+    written = "print(' a . b ')"
+    vocabulary = {token: index for index, token in enumerate(sorted(set(written)))}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="a"))
+    made.pre_tokenizer, made.decoder = pre_tokenizers.Split("", "isolated"), decoders.Fuse()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, clean_up_tokenization_spaces=True)
+    ids = tokenizer(written).input_ids
+    assert tokenizer.decode(ids) != written
+    assert decode(tokenizer, ids, ()) == written
+
+
 @pytest.mark.parametrize(
     ("template", "expected"),
     [

@@ -1,14 +1,17 @@
 import json
 import math
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 from made_up_runs import MakeRun, evaluation_row, metrics_row, with_seed, write_benchmark, write_jsonl
 
 from progrpo.api.compare import compare
+from progrpo.cli.report import run_compare
 from progrpo.report.comparison.results import summarise
 from progrpo.report.read import Run, load_runs
-from progrpo.report.run_page.page import make_page
+from progrpo.report.run_page.page import differing_settings, make_page
 from progrpo.report.seeds import pool_seeds
 
 
@@ -81,14 +84,14 @@ def test_an_interval_over_seeds(make_run: MakeRun) -> None:
 
 @pytest.mark.parametrize("seeds", [(0, 1), (5, 6)])
 def test_the_same_seeds_are_pairs_and_others_are_not(make_run: MakeRun, seeds: tuple[int, int]) -> None:
-    # Pass@1: 25 and 50 % against 50 and 75 %. As pairs the difference is 25 twice; else variances add up:
-    # each mean has s^2/2 = 12.5^2, so that the half width is 12.5 sqrt(2) t(2) = 12.5 * 1.41421 * 4.30265
+    # Pass@1: 25 and 50 % against 75 and 50 %. As pairs the difference is 50 and 0: 25, s/sqrt(2) = 25, t(1) = 12.7062; else
+    # variances add up: each mean has s^2/2 = 12.5^2, so that the half width is 12.5 sqrt(2) t(2) = 12.5 * 1.41421 * 4.30265
     runs = pooled(
-        make_run, ("a", 0, (1, 1, 1)), ("a", 1, (2, 2, 2)), ("b", seeds[0], (2, 2, 2)), ("b", seeds[1], (3, 3, 3))
+        make_run, ("a", 0, (1, 1, 1)), ("a", 1, (2, 2, 2)), ("b", seeds[0], (3, 3, 3)), ("b", seeds[1], (2, 2, 2))
     )
     (difference,) = summarise(runs).differences
     found = difference.seeds["pass@1"]
-    half = 0.0 if seeds == (0, 1) else 0.125 * 2**0.5 * 4.30265
+    half = 0.25 * 12.7062 if seeds == (0, 1) else 0.125 * 2**0.5 * 4.30265
     assert difference.same_seeds is (seeds == (0, 1))
     assert (found.mean, found.high - found.mean) == (pytest.approx(0.25), pytest.approx(half, abs=1e-4))
 
@@ -161,3 +164,64 @@ def test_the_page_of_seeds(make_run: MakeRun) -> None:
     assert all(f"/{name}-{seed}, written by" in sources for name, seed, _ in seeds)
     data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
     assert data["runs"] == ["a", "b"]
+
+
+def test_seeds_that_lack_a_result_are_named_and_not_counted(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [with_seed(make_run(f"a-{seed}", correct=(1, 2, 3 + seed)), seed) for seed in (0, 1)]
+    paths.append(with_seed(make_run("a-2"), 2))
+    for file in (*paths[2].glob("evaluations/*"), paths[2] / "metrics.jsonl"):
+        file.unlink()
+    for path in paths[:2]:
+        write_benchmark(path, "aime24", (1, 2))
+    (run,) = pool_seeds(load_runs(paths))
+    assert run.left_out == {
+        "seed 2": "nothing evaluated yet",
+        "aime24-paper of seed 2": "that seed was not evaluated on it",
+    }
+    assert [row["step"] for row in run.metrics] == [0, 1, 2, 3]  # of the two that have any
+    other = with_seed(make_run("b"), 0, alpha=True)
+    run_compare([*paths, other], tmp_path / "x.html")
+    out, err = capsys.readouterr()
+    assert "over 2 seeds" in out
+    assert "3 seeds" not in out
+    assert "note: a: aime24-paper of seed 2 is left out: that seed was not evaluated on it." in err
+    found = compare([other, *paths])
+    assert set(found.held_out.groupby("run")["seeds"].max().items()) == {("a", 2), ("b", 1)}
+
+
+def test_a_result_of_one_seed_is_not_said_of_several(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [with_seed(make_run(f"a-{seed}"), seed) for seed in (0, 1)]
+    for file in paths[0].glob("evaluations/*"):
+        file.unlink()
+    run_compare([*paths, with_seed(make_run("b"), 0, alpha=True)], tmp_path / "x.html")
+    assert "of one seed" in capsys.readouterr().out
+    (run,) = pool_seeds(load_runs(paths))
+    assert list(run.evaluations[3].seeds) == [1]
+    assert run.evaluations[3].over_seeds("pass@1") is None
+
+
+def test_checkpoints_of_other_steps_are_no_seeds_of_one_result(make_run: MakeRun) -> None:
+    paths = [with_seed(make_run(f"a-{seed}"), seed) for seed in (0, 1)]
+    for path, step in zip(paths, (3, 2), strict=True):
+        write_benchmark(path, "aime24", (1, 2), header={"model": f"{path}/checkpoints/step-{step:06d}"})
+    (run,) = pool_seeds(load_runs(paths))
+    assert run.benchmarks == {}
+    assert run.left_out == {"aime24-paper": "its seeds were evaluated otherwise: step 2, not step 3"}
+
+
+def test_problems_given_as_rows_are_compared_by_their_digest(make_run: MakeRun) -> None:
+    """As `progrpo.train(task=rows)` leaves runs: each with its own copy."""
+    paths = [with_seed(make_run(f"a-{seed}"), seed) for seed in (0, 1, 2)]
+    for path, digest in zip(paths, ("x", "x", "y"), strict=True):
+        config = yaml.safe_load((path / "config.yaml").read_text())
+        config["task"] = {"name": "file", "train": f"{config['out']}/problems/train.jsonl", "prompt_key": "prompt"}
+        (path / "config.yaml").write_text(yaml.safe_dump(config))
+        (path / "environment.json").write_text(json.dumps({"problems": digest}))
+    runs = load_runs(paths)
+    assert [len(run.members) for run in pool_seeds(runs)] == [2, 1]
+    assert differing_settings(runs[:2]) == [("seed", ["0", "1"])]
+    assert differing_settings(runs[1:]) == [("problems", ["x", "y"]), ("seed", ["1", "2"])]

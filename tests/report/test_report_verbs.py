@@ -8,7 +8,7 @@ from made_up_runs import MakeRun, with_seed, write_benchmark, write_model
 from typer.testing import CliRunner
 
 from progrpo.cli import app
-from progrpo.errors import ConfigError, RunDirectoryError
+from progrpo.errors import ConfigError, RunDirectoryError, StorageError
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 
@@ -130,14 +130,23 @@ def test_nothing_to_compare_is_said(make_run: MakeRun, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("place", ["file/x.html", "folder.html", "full/x.html"])
-def test_a_page_that_cannot_be_written_is_named(make_run: MakeRun, tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "error", "named"),
+    [
+        ("file/x.html", StorageError, "file cannot be written: File exists"),
+        ("folder.html", RunDirectoryError, "folder.html: expected the name of a page to write, got a directory"),
+        ("full/x.html", StorageError, "full/x-tables/.progrpo-tables cannot be written: Is a directory"),
+    ],
+)
+def test_a_page_that_cannot_be_written_is_named(
+    make_run: MakeRun, tmp_path: Path, place: str, error: type[Exception], named: str
+) -> None:
     path = make_run("a")
     (tmp_path / "file").touch()
     (tmp_path / "folder.html").mkdir()
     (tmp_path / "full" / "x-tables").mkdir(parents=True)
     (tmp_path / "full" / "x-tables" / ".progrpo-tables").mkdir()  # the list of files cannot be written over it
-    with pytest.raises(RunDirectoryError, match=re.escape(str(tmp_path / place))) as raised:
+    with pytest.raises(error, match=re.escape(str(tmp_path / named))) as raised:
         invoke("compare", path, "--out", tmp_path / place)
     assert "\n" not in str(raised.value)
     assert not list(tmp_path.glob(".*.writing"))
@@ -153,7 +162,7 @@ def test_other_problems_are_not_compared(make_run: MakeRun, tmp_path: Path) -> N
     assert "step" not in section
     page = (tmp_path / "x.html").read_text("utf-8")
     row = page[page.index("<h3>Difference to") : page.index("Intervals over problems do not")]
-    assert 'colspan="8">Other problems, not compared.</td>' in row
+    assert 'colspan="8">Not compared: other problems.</td>' in row
     assert "Each run minus" not in row
 
 

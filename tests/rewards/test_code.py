@@ -251,7 +251,16 @@ def test_the_contract() -> None:
     [
         ("```\nx\n```", "x"),
         ("```python\nx\n\ny\n```", "x\n\ny"),
-        ("  ```py\n  x\n  ```", "  x"),
+        ("1. So:\n\n   ```py\n   if x:\n\n     y\n   ```", "if x:\n\n  y"),  # in a list: loses the fence's indentation
+        ("  ```py\n  # a\n  x = '''\nb\n  c'''\n  ```", "# a\nx = '''\nb\nc'''"),
+        ("  ```py\ndef f():\n  x\n  ```", "def f():\n  x"),  # only the fence is indented
+        ("  ```py\n  # a\ndef f():\n  x\n  ```", "  # a\ndef f():\n  x"),
+        ("```python 3\nx\n```", "x"),  # the first word marks it
+        ('```python title="a.py"\nx\n```', "x"),
+        ("```python\nx\n```\n```bash -x\nls\n```", "x"),
+        ("```python\nx\n``` y z\n```", "x\n``` y z"),  # code: what ends a block has no words
+        ("```python\nx\n```text y z\n```", "x\n```text y z"),
+        ("```python\nx\n```python 3\ny\n```", "y"),
         ("````python\n```\nx\n````", "```\nx"),  # a longer fence holds shorter ones
         ("```python\nx\n```\n```bash\nls\n```", "x"),
         ("```bash\nls", None),

@@ -17,12 +17,15 @@ class RefusedError(Exception):
 
 
 @contextmanager
-def answering(answer: Callable[[str, dict[str, Any], Mapping[str, str]], Any]) -> Iterator[str]:
+def answering(
+    answer: Callable[[str, dict[str, Any], Mapping[str, str]], Any], *, idle_s: float | None = None
+) -> Iterator[str]:
     """Serve what `answer(path, body, headers)` gives (None: an empty answer) until the end of the context; the address. A body
-    of JSON lines is {"lines": [...]}."""
+    of JSON lines is {"lines": [...]}. Connections without a request for `idle_s` are closed; None: never."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        timeout = idle_s
 
         def _respond(self, body: dict[str, Any]) -> None:
             try:

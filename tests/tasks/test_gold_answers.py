@@ -143,6 +143,22 @@ def test_several_accepted_answers_reach_the_reward(tmp_path: Path) -> None:
     assert [math_reward.score(text, problem).status for text in texts] == ["correct", "correct", "wrong", "no_answer"]
 
 
+def test_of_a_solution_the_final_answer_is_the_gold(tmp_path: Path) -> None:
+    """Whatever the reward: `dapo_math` compares text, and some methods ask for the likelihood of the answer."""
+    rows = [
+        "2+2=<<2+2=4>>4\n#### 4",
+        ["a\n#### 1/2", "0.5", "b\n#### 0.5"],
+        "#### Why\nBecause.",
+        r"It is \boxed{4}.",
+        7,
+    ]
+    path = written(tmp_path / "a.jsonl", *({"prompt": "p", "answer": one} for one in rows))
+    found = [(one.answer, one.accepted) for one in load(path)]
+    assert found == [("4", ()), ("1/2", ("0.5",)), ("#### Why\nBecause.", ()), (r"It is \boxed{4}.", ()), ("7", ())]
+    (tmp_path / "a.csv").write_text('prompt,answer\np,"2+2=4\n#### 4"\n')
+    assert [one.answer for one in load(tmp_path / "a.csv")] == ["4"]
+
+
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.json.gz"])
 def test_compressed_files(tmp_path: Path, name: str) -> None:
     path = tmp_path / name

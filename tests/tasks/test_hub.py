@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from progrpo import rewards
 from progrpo.errors import ConfigError, DataError
 from progrpo.settings import Choice
 from progrpo.tasks import for_columns, problems
@@ -65,6 +66,26 @@ def test_what_was_saved_to_disk(tmp_path: Path) -> None:
     assert problem.info["x"] == 0.1  # and not 0.10000000149011612
     with pytest.raises(DataError, match=r"cannot be read \(no split 'test'; it has train\)"):
         load(tmp_path / "saved", "test", test_split="test")
+
+
+def test_the_documented_command_for_gsm8k_trains_on_final_answers(tmp_path: Path) -> None:
+    """Its column `answer` is the worked solution; each gold is usable and met by the number alone."""
+    solutions = {
+        "She sold 48/2 = <<48/2=24>>24 clips in May.\nIn all 48+24 = <<48+24=72>>72 clips.\n#### 72": "72",
+        "He writes each friend 3*2=<<3*2=6>>6 pages a week\nSo 6*2=<<6*2=12>>12 pages\n#### 12": "12",
+        "The total ratio representing the students is 5+6=11\n#### 11": "11",
+        "So the profit is 200,000-130,000=$<<200000-130000=70000>>70,000\n#### 70,000": "70,000",
+    }
+    (repository := tmp_path / "gsm8k").mkdir()
+    rows = [{"question": f"{n}?", "answer": solution} for n, solution in enumerate(solutions)]
+    (repository / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train = load(repository, prompt_key="question", answer_key="answer", info_keys=["answer"])
+    assert [one.answer for one in train] == list(solutions.values())
+    assert [one.info["answer"] for one in train] == list(solutions)
+    reward = rewards.load(Choice(name="math"))
+    for one in train:
+        assert reward.gold_fault(one) is None
+        assert reward.score(f"Answer: {one.answer.replace(',', '')}", one).status == "correct"
 
 
 def test_what_is_not_there_is_listed(folder: Path, tmp_path: Path) -> None:

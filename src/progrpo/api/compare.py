@@ -14,7 +14,7 @@ from progrpo.files import finite_or_none, make_folder, write_whole
 from progrpo.report.alarms import raised
 from progrpo.report.comparison.results import not_compared, summarise
 from progrpo.report.paper.tables import write_tables
-from progrpo.report.read import Run, load_runs
+from progrpo.report.read import load_runs
 from progrpo.report.run_page.page import make_page, make_tables
 from progrpo.report.seeds import pool_seeds
 from progrpo.statistics import Interval
@@ -23,7 +23,7 @@ from progrpo.statistics import Interval
 class Comparison:
     """What `progrpo.compare` found. Intervals are of 95 %: "low" and "high" over problems; "seeds_low" and "seeds_high" over
     the "seeds" of runs that differ by the seed alone (Student's; Welch's for a difference of runs with other seeds), nan
-    with fewer than two on a side.
+    with fewer than two on a side, and where all of them gave the same.
 
     Attributes:
         held_out: a row per run and measure: the last evaluation during training; "mean", "low", "high", "step", and those
@@ -31,7 +31,8 @@ class Comparison:
         differences: a row per run and measure: run minus the first run, paired by problem (and by seed where both have the
             same ones), at the last step that both were evaluated at; "mean", "low", "high", "step", "problems", and those
             over seeds.
-        benchmarks: a row per benchmark, run and measure of what `evaluate` made; "mean", "low", "high", and those over seeds.
+        benchmarks: a row per benchmark, run and measure of what `evaluate` made; "mean", "low", "high", the "step" of the
+            checkpoint (None of a model that is none of a run), and those over seeds.
         alarms: a row per alarm of a run, or of one of its seeds: "run", "alarm", the "step" it began at, "until" which, "text".
         notes: what was left out of the comparison, and why.
         page: the HTML page; None where none was asked for.
@@ -93,7 +94,7 @@ def compare(runs: Sequence[str | Path | TrainingRun | Evaluations], *, out: str 
         _row(
             one.cells[key],
             one.seeds.get(key),
-            _least_seeds(loaded, one.run),
+            min(one.of_seeds),
             run=loaded[one.run].name,
             measure=key,
             step=one.step,
@@ -110,6 +111,7 @@ def compare(runs: Sequence[str | Path | TrainingRun | Evaluations], *, out: str 
             benchmark=benchmark.name,
             run=loaded[run].name,
             measure=key,
+            step=one.step,
         )
         for benchmark in tables.benchmarks
         for run, one in benchmark.evaluations.items()
@@ -123,11 +125,6 @@ def compare(runs: Sequence[str | Path | TrainingRun | Evaluations], *, out: str 
     return Comparison(_frame(held_out), _frame(differences), _frame(benchmarks), _frame(alarms), notes, page)
 
 
-def _least_seeds(runs: Sequence[Run], run: int) -> int:
-    """The seeds of a difference to the first run: of the side that has fewer."""
-    return min(max(1, len(one.seeds)) for one in (runs[0], runs[run]))
-
-
 def _row(interval: Interval | None, seeds: Interval | None, count: int, **names: Any) -> dict[str, Any] | None:
     """None where no problem has the measure."""
     if interval is None:
@@ -138,4 +135,10 @@ def _row(interval: Interval | None, seeds: Interval | None, count: int, **names:
 
 
 def _frame(rows: Sequence[dict[str, Any] | None]) -> pd.DataFrame:
-    return pd.DataFrame([row for row in rows if row is not None])
+    kept = [row for row in rows if row is not None]
+    frame = pd.DataFrame(kept)
+    if any(row.get("step", 0) is None for row in kept):
+        frame["step"] = pd.Series(
+            [row["step"] for row in kept], dtype=object
+        )  # a step stays a whole number beside None
+    return frame

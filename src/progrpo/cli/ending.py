@@ -1,5 +1,6 @@
 """How a command ends: one line on standard error for what went wrong, and an exit status that says whose turn it is."""
 
+import errno
 import logging
 import os
 import signal
@@ -11,7 +12,7 @@ import typer
 
 from progrpo.api.patience import LogHandler
 from progrpo.cli import output
-from progrpo.errors import ProgrpoError, TerminatedError, own_place
+from progrpo.errors import ProgrpoError, StorageError, TerminatedError, own_place
 from progrpo.processes import EndOfProcess
 
 EXIT_STATUSES = {
@@ -27,6 +28,8 @@ EXIT_STATUSES = {
 }
 """Of every verb. Anything else, and a traceback, is a fault of this package."""
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Why a file that is open takes no more."""
 _GO_ON = {
     "train": "; go on with --resume",
     "evaluate": "; what was written is kept, and the same command goes on from there",
@@ -54,7 +57,7 @@ def _run(app: Callable[[], object]) -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        app()
+        _with_output(app)
     except TerminatedError as stop:
         typer.secho(str(stop), err=True)
         sys.exit(stop.exit_code)
@@ -81,6 +84,39 @@ def _run(app: Callable[[], object]) -> None:
         sys.exit(2)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _with_output(app: Callable[[], object]) -> None:
+    """Run `app`, and have everything that it printed leave this process.
+
+    Raises:
+        StorageError: standard output takes no more: a full disk behind `> FILE`.
+    """
+    try:
+        app()
+    except SystemExit as stop:
+        if not stop.code:
+            _flush_output()
+        raise
+    except OSError as error:
+        if error.filename is None and error.errno in _FULL:
+            _flush_output("\n")  # it does not say which file: the output, if that refuses one line more
+        raise
+    _flush_output()
+
+
+def _flush_output(more: str = "") -> None:
+    if sys.stdout is None:  # closed by whoever started this
+        return
+    try:
+        sys.stdout.write(more)
+        sys.stdout.flush()
+    except OSError as error:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # or Python would fail once more when it ends
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            sys.exit(1)  # as typer ends where the reader of a pipe has gone: `| head`
+        raise StorageError(f"standard output cannot be written: {error.strerror or error}") from error
 
 
 def _lines(message: str) -> list[str]:

@@ -10,12 +10,12 @@ from rich.text import Text
 
 from progrpo import schema
 from progrpo.cli import output
-from progrpo.errors import ConfigError, RunDirectoryError
+from progrpo.errors import ConfigError, RunDirectoryError, StorageError
 from progrpo.files import make_folder, write_whole
 from progrpo.report.alarms import raised
 from progrpo.report.comparison.benchmarks import Benchmark
 from progrpo.report.comparison.headlines import headlines
-from progrpo.report.comparison.results import Paired, Summary, not_compared, summarise
+from progrpo.report.comparison.results import OTHER_PROBLEMS, Paired, Summary, not_compared, summarise
 from progrpo.report.evaluations import HELD_OUT, Evaluation
 from progrpo.report.paper.tables import write_tables
 from progrpo.report.read import Run, load_runs
@@ -53,7 +53,7 @@ def run_compare(runs: Sequence[Path], out: Path) -> None:
 
     Raises:
         ConfigError: `out` is not named like a page; a run directory's own files are never overwritten.
-        RunDirectoryError: the page cannot be written there.
+        RunDirectoryError: the page cannot be written there. StorageError: the disk refuses it.
     """
     if out.suffix not in (".html", ".htm"):
         raise ConfigError(f"--out: expected a file name that ends in .html, got {str(out)!r}")
@@ -86,7 +86,7 @@ def tables(runs: Sequence[Run], summary: Summary) -> list[Table]:
                 _cell(measure, evaluation.interval(measure.key), over_seeds=evaluation.over_seeds(measure.key))
                 for measure in measures
             ]
-            table.add_row(_heading(runs[run], f"step {evaluation.step}"), *cells)
+            table.add_row(_heading(runs[run], f"step {evaluation.step}", len(evaluation.seeds)), *cells)
         shown.append(table)
     if summary.differences:
         table = _table(f"difference to {runs[0].name}, paired by problem", measures, percent="points")
@@ -95,8 +95,11 @@ def tables(runs: Sequence[Run], summary: Summary) -> list[Table]:
                 _cell(measure, difference.cells[measure.key], signed=True, over_seeds=difference.seeds.get(measure.key))
                 for measure in measures
             ]
-            about = f"step {difference.step}" if difference.problems else "other problems, not compared"
-            table.add_row(_heading(runs[difference.run], about), *cells)
+            about, seeds = f"step {difference.step}", difference.of_seeds[0]
+            if difference.reason:
+                otherwise = "other problems" if difference.reason == OTHER_PROBLEMS else "evaluated otherwise"
+                about, seeds = f"{otherwise}, not compared", 0
+            table.add_row(_heading(runs[difference.run], about, seeds), *cells)
         shown.append(table)
     return shown
 
@@ -118,8 +121,16 @@ def benchmark_tables(runs: Sequence[Run], benchmarks: Sequence[Benchmark]) -> li
         gaps = {gap.run: gap for gap in benchmark.gaps}
         for run, evaluation in benchmark.evaluations.items():
             cells = [_mean(_member(one, benchmark), evaluation) for one in columns]
-            table.add_row(Text(f"  {runs[run].name}"), *cells, *_gap_cells(gaps.get(run)))
+            table.add_row(
+                Text(f"  {runs[run].name}{_earlier(runs[run], evaluation)}"), *cells, *_gap_cells(gaps.get(run))
+            )
     return [table]
+
+
+def _earlier(run: Run, evaluation: Evaluation) -> str:
+    """The step of a checkpoint that is not the run's last, as an addition to its name."""
+    behind = run.trained and evaluation.step is not None and evaluation.step != run.steps_done
+    return f" (step {evaluation.step} of {run.steps_done})" if behind else ""
 
 
 def _member(one: Quantity, benchmark: Benchmark) -> Quantity | None:
@@ -150,7 +161,8 @@ def _write(
     """The page, and the folder of its tables beside it.
 
     Raises:
-        RunDirectoryError: the system refuses to write them.
+        RunDirectoryError: there is a directory, or what an earlier page wrote cannot be read or removed.
+        StorageError: the disk refuses them.
     """
     if out.is_dir():
         raise RunDirectoryError(f"{out}: expected the name of a page to write, got a directory")
@@ -159,6 +171,8 @@ def _write(
         make_folder(out.parent)
         write_whole(out, page)
         write_tables(report_tables.paper, out.with_name(f"{out.stem}-tables"))
+    except StorageError:
+        raise  # it says what the disk refuses
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise RunDirectoryError(f"{out}: the page or its tables cannot be written there ({why})") from None
@@ -189,9 +203,14 @@ def _table(title: str, measures: Sequence[Quantity], percent: str = "%") -> Tabl
     return table
 
 
-def _heading(run: Run, about: str) -> Text:
-    """A run's name, what stands in its row, and, with several seeds, what its second interval is over."""
-    return Text("\n".join([run.name, about, *([f"over {len(run.seeds)} seeds"] if run.seeds else [])]))
+def _heading(run: Run, about: str, seeds: int) -> Text:
+    """A run's name, what stands in its row, and, of several seeds, what its second interval is over.
+
+    Args:
+        seeds: those of the run that have what stands there; 0 or 1 of a run by itself.
+    """
+    over = f"over {seeds} seeds" if seeds > 1 else "of one seed"
+    return Text("\n".join([run.name, about, *([over] if run.seeds and seeds else [])]))
 
 
 def _cell(

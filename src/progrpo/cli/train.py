@@ -36,7 +36,8 @@ def run_train(
 ) -> None:
     """Train, or show the plan of a run in so many processes (None: those that were started).
 
-    Of several seeds one run after the other, each as it would be alone; the plan is that of the first.
+    Of several seeds one run after the other, each as it would be alone; the plan is that of the first. As JSON one object: of
+    one run what it came to, of a range of seeds {"runs": [...]}, one for each.
     """
     here = launched()
     if not here.main:
@@ -56,32 +57,33 @@ def run_train(
     for settings in each[1:]:  # the first one's own start says it of that
         if here.main and not resume:
             require_free(Path(str(settings.out)))
-    for settings in each:
-        _train(settings, console, resume=resume, profile=profile)
+    results = [_train(settings, console, resume=resume, profile=profile) for settings in each]
+    if output.as_json() and here.main:
+        typer.echo(to_json(finite_or_none(results[0] if asked is None else {"runs": results})))
     leave()
     if len(each) > 1:
         console.print(f"compare them with: progrpo compare {shlex.join(str(settings.out) for settings in each)}")
 
 
-def _train(settings: RunSettings, console: Console, *, resume: bool, profile: bool) -> None:
+def _train(settings: RunSettings, console: Console, *, resume: bool, profile: bool) -> dict[str, Any]:
+    """Train one run, and give what it came to, for JSON; nothing in a process that is not the main one."""
     with TrainingProgress(console) as progress:
         run = train(settings, resume=resume, profile=profile, listen=progress)
     if profile and not progress.traced:
         first = min(settings.record.profile_rollouts, default=None)
         line = f"no trace was written: record.profile_rollouts begins with {first}, and fewer rollouts were made"
         console.print(line, soft_wrap=True, highlight=False)
-    best = TrainingRun(run.path).best if launched().main else None
+    if not launched().main:
+        return {}
+    trained = TrainingRun(run.path)
+    best, rows = trained.best, trained.metrics
     console.print(
         f"done: [bold]{run.path}[/]{_said_of(best)}; see it with: progrpo report {run.path}",
         soft_wrap=True,
         highlight=False,
     )
-    if output.as_json() and launched().main:
-        rows = TrainingRun(run.path).metrics
-        last = rows.iloc[-1].dropna().to_dict() if len(rows) else {}
-        step = int(rows.index[-1]) if len(rows) else 0
-        result = {"run": str(run.path), "step": step, "metrics": last, "best": best}
-        typer.echo(to_json(finite_or_none(result)))
+    last = rows.iloc[-1].dropna().to_dict() if len(rows) else {}
+    return {"run": str(run.path), "step": int(rows.index[-1]) if len(rows) else 0, "metrics": last, "best": best}
 
 
 def _said_of(best: Mapping[str, Any] | None) -> str:

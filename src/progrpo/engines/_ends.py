@@ -7,6 +7,7 @@ from torch import Tensor
 from progrpo.engines import Request, Sampling
 from progrpo.errors import DataError
 from progrpo.model import LanguageModel
+from progrpo.model.tokenizer import decode, encode_text
 
 
 class Ends:
@@ -27,6 +28,9 @@ class Ends:
         # A token stands for one byte at least, so that these hold whatever may complete a string.
         self.window = max((len(text.encode()) for text in self.texts), default=0) + 8
         self._may_complete: dict[int, bool] = {}
+        # Some tokenizers strip the blank before a text, so that what follows other tokens is decoded behind one of them.
+        self._before = encode_text(model.tokenizer, "a")[-1:] if self.texts else []
+        self._text_before = self._decoded(self._before)
 
     def limit(self, request: Request) -> int:
         """The most tokens a completion of this request has: `max_new_tokens` or its own limit, or what the positions leave.
@@ -40,8 +44,11 @@ class Ends:
         if positions is None:
             return most
         if prompt >= positions:
+            why = (
+                "" if self._model.border is None else ", beyond which its rotary embeddings change with the longest row"
+            )
             raise DataError(
-                f"a prompt of {prompt} tokens leaves no room for a completion in the model's {positions} positions; "
+                f"a prompt of {prompt} tokens leaves no room for a completion in the model's {positions} positions{why}; "
                 "shorten it, or take a model of more positions"
             )
         return min(most, positions - prompt)
@@ -76,5 +83,9 @@ class Ends:
         return self._model.decode(token_ids, self.ids)
 
     def _text(self, tokens: Sequence[int]) -> str:
-        text: str = self._model.tokenizer.decode(list(tokens), skip_special_tokens=False)
-        return text
+        """What these tokens spell behind others."""
+        text = self._decoded([*self._before, *tokens])
+        return text.removeprefix(self._text_before) if text.startswith(self._text_before) else self._decoded(tokens)
+
+    def _decoded(self, tokens: Sequence[int]) -> str:
+        return decode(self._model.tokenizer, tokens, ())

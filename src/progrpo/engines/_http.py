@@ -1,13 +1,15 @@
 """JSON over HTTP to a server that generates: connections that are kept, and one line for whatever goes wrong."""
 
+import errno
 import http.client
 import json
+import multiprocessing.connection
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -23,7 +25,7 @@ _PAUSES_S = (0.2, 1.0)
 
 
 class AnswerError(EngineError):
-    """A server answered, and said no.
+    """A server answered, and said no, or what is no JSON.
 
     Attributes:
         status: HTTP's.
@@ -35,7 +37,7 @@ class AnswerError(EngineError):
 
 
 class HttpServer:
-    """One server.
+    """One server. Any thread may call it: a connection is one call's at a time, and then kept for the next, whoever makes it.
 
     Args:
         url: http://HOST:PORT, with a path before those of `call` where it has one. engine: its name, for messages.
@@ -49,8 +51,9 @@ class HttpServer:
         self.url = url.rstrip("/")
         self._parts, self._engine, self._timeout_s = parts, engine, timeout_s
         self._headers = {"Content-Type": "application/json", **(headers or {})}
-        self._local = threading.local()
-        self._open: set[http.client.HTTPConnection] = set()
+        self._lock = threading.Lock()
+        self._idle: list[http.client.HTTPConnection] = []
+        self._busy: set[http.client.HTTPConnection] = set()
         self._broken_off = 0
 
     def call(
@@ -81,6 +84,11 @@ class HttpServer:
                 "is given too much at a time"
             ) from error
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                raise EngineError(
+                    f"engine {self._engine}: no connection to {self.url}: too many files are open here ({error}); raise the "
+                    "limit (ulimit -n), or set a lower engine.connections"
+                ) from error
             name = type(error).__name__
             raise EngineError(
                 f"engine {self._engine}: {self.url} is gone ({name}: {error}); its own log says why"
@@ -94,13 +102,19 @@ class HttpServer:
         try:
             return json.loads(text)
         except ValueError as error:
-            raise EngineError(f"engine {self._engine}: {self.url}{path} answered no JSON: {_said(text)}") from error
+            raise AnswerError(
+                f"engine {self._engine}: {self.url}{path} answered no JSON: {_said(text)}", status
+            ) from error
 
     def close(self) -> None:
-        """Break all connections off; calls that wait on them fail, and are not made again."""
-        self._broken_off += 1
-        for connection in list(self._open):
-            sock = connection.sock
+        """Close all connections; calls that wait on them fail, and are not made again. A later call opens its own."""
+        with self._lock:
+            self._broken_off += 1
+            idle, self._idle = self._idle, []
+            busy = [connection.sock for connection in self._busy]
+        for connection in idle:
+            connection.close()
+        for sock in busy:
             if sock is not None:
                 with suppress(OSError):  # it is closed already
                     sock.shutdown(socket.SHUT_RDWR)
@@ -110,17 +124,19 @@ class HttpServer:
     ) -> tuple[int, str, bytes]:
         data = None if body is None else to_json(body).encode()
         pauses, broken_off = iter(pauses_s), self._broken_off
+        again = False
         while True:
-            connection, fresh = self._connection()
-            connection.timeout = timeout_s
+            fresh = True
             try:
-                if connection.sock is not None:
-                    connection.sock.settimeout(timeout_s)
-                connection.request(method, self._parts.path.rstrip("/") + path, body=data, headers=self._headers)
-                answer = connection.getresponse()
-                return answer.status, answer.reason, answer.read()
+                with self._connection(broken_off, kept=not again) as connection:
+                    fresh = connection.sock is None
+                    connection.timeout = timeout_s
+                    if connection.sock is not None:
+                        connection.sock.settimeout(timeout_s)
+                    connection.request(method, self._parts.path.rstrip("/") + path, body=data, headers=self._headers)
+                    with connection.getresponse() as answer:
+                        return answer.status, answer.reason, answer.read()
             except (OSError, http.client.HTTPException) as error:
-                connection.close()
                 if isinstance(error, TimeoutError) or self._broken_off != broken_off:
                     raise
                 # A server may close a connection that was idle; only a new one says that it is gone.
@@ -128,16 +144,49 @@ class HttpServer:
                     if (pause := next(pauses, None)) is None:
                         raise
                     time.sleep(pause)
+                again = True
 
-    def _connection(self) -> tuple[http.client.HTTPConnection, bool]:
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
-            assert self._parts.hostname is not None
-            connection = kind(self._parts.hostname, self._parts.port, timeout=self._timeout_s)
-            self._local.connection = connection
-            self._open.add(connection)
-        return connection, connection.sock is None
+    @contextmanager
+    def _connection(self, broken_off: int, *, kept: bool) -> Iterator[http.client.HTTPConnection]:
+        """One for this call alone, without a socket where it is new. Closed if the call fails, else there for the next.
+
+        Args:
+            broken_off: how often connections had been broken off when the call began. kept: may be one of an earlier call.
+        """
+        connection = (self._kept() if kept else None) or self._new()
+        whole = False
+        try:
+            with self._lock:
+                if self._broken_off != broken_off:
+                    raise ConnectionAbortedError("broken off from here")
+                self._busy.add(connection)
+            yield connection
+            whole = connection.sock is not None  # None: the server keeps no connections
+        finally:
+            with self._lock:
+                self._busy.discard(connection)
+                if whole := whole and self._broken_off == broken_off:
+                    self._idle.append(connection)
+            if not whole:
+                connection.close()
+
+    def _kept(self) -> http.client.HTTPConnection | None:
+        """The connection used last of those that the server has not closed; closes those used later."""
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                connection = self._idle.pop()
+            # Nothing is to come without a request: there is something to read where the server closed it. (Not select: it
+            # takes no descriptor above 1023.)
+            if not multiprocessing.connection.wait([connection.sock], timeout=0):
+                return connection
+            connection.close()
+
+    def _new(self) -> http.client.HTTPConnection:
+        kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
+        assert self._parts.hostname is not None
+        return kind(self._parts.hostname, self._parts.port, timeout=self._timeout_s)
 
 
 def all_at_once(

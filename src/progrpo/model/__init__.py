@@ -15,6 +15,7 @@ from progrpo import attention, model_checks
 from progrpo.attention import Layout
 from progrpo.errors import ConfigError, DataError, ModelError
 from progrpo.model import gguf, lora
+from progrpo.model.activations import recompute_activations
 from progrpo.model.chat import DEFAULT_CHAT, Chat, TemplateVariables
 from progrpo.model.files import base_of, named_failure, resolve_path, source, tokenizer_source
 from progrpo.model.lora import LoraSettings
@@ -73,6 +74,7 @@ class LanguageModel:
         split: whether `hidden` really stops before the head (see `hidden`).
         shares_prompts: whether `hidden` may be given a layout (see `progrpo.attention`).
         chat: how prompts are rendered.
+        border: the most tokens of a row, where all rows of a pass would change beyond (see `model_checks.rope_border`).
     """
 
     model: Any
@@ -85,6 +87,7 @@ class LanguageModel:
     split: bool
     shares_prompts: bool
     chat: Chat = DEFAULT_CHAT
+    border: int | None = None
 
     def hidden(self, input_ids: Tensor, *, layout: Layout | None = None, **kwargs: Any) -> Tensor:
         """Last hidden states [n, S, D] of the tokens; `head` turns rows of them into logits.
@@ -94,7 +97,12 @@ class LanguageModel:
 
         A model whose logits are not its output embedding times these states (checked at load) gives its logits here,
         and `head` passes them through: right for every architecture, lean for nearly all.
+
+        Raises:
+            DataError: a row goes beyond `border`.
         """
+        if self.border is not None:
+            model_checks.require_within(self.border, input_ids, kwargs.get("position_ids"))
         if layout is not None:
             kwargs |= attention.arguments(layout, self.device)
         if self.split:
@@ -187,6 +195,7 @@ def load_model(
     extra |= gguf.dequantized(where, in_4bit=settings.load_in_4bit)
     tokenizer = load_tokenizer(settings)
     with named_failure(settings.path), model_checks.no_load_report():
+        gguf.require_rope(path, where)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **where, **extra
         )
@@ -260,6 +269,7 @@ def wrap_model(
         split=split,
         shares_prompts=share_prompts and split and model_checks.shares_prompts(model, device, bf16=bf16, name=name),
         chat=chat,
+        border=model_checks.told_border(model.config, name),
     )
 
 
@@ -287,20 +297,21 @@ def count_parameters(path: str, adapter: LoraSettings | None = None) -> Mapping[
     from transformers import AutoModelForCausalLM
 
     config = config_of(path)
+    text = config.get_text_config()
     with named_failure(path), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
         total = sum(parameter.numel() for parameter in model.parameters())
         if adapter is not None:
             lora.attach(model, adapter, path)
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    head_width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return {
         "parameters": total,
         "trained": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
-        "layers": config.num_hidden_layers,
-        "width": config.hidden_size,
-        "vocabulary": config.vocab_size,
-        "cache_per_token": 2 * config.num_hidden_layers * heads * head_width,
+        "layers": text.num_hidden_layers,
+        "width": text.hidden_size,
+        "vocabulary": text.vocab_size,
+        "cache_per_token": 2 * text.num_hidden_layers * heads * head_width,
     }
 
 
@@ -310,7 +321,9 @@ def known_positions(path: str) -> int | None:
     Raises:
         ModelError: no such folder or hub id.
     """
-    return model_checks.positions(config_of(path))
+    config = config_of(path)
+    model_checks.told_border(config, path)
+    return model_checks.positions(config)
 
 
 def config_of(path: str) -> Any:
@@ -323,7 +336,8 @@ def config_of(path: str) -> Any:
 def stop_ids_of(model: Any, tokenizer: Any, name: str) -> frozenset[int]:
     """The end tokens of a model and its tokenizer. Raises ModelError if there are none."""
     stop_ids: set[int] = set()
-    for value in (tokenizer.eos_token_id, model.config.eos_token_id, model.generation_config.eos_token_id):
+    configured = getattr(model.config, "eos_token_id", None) or model.config.get_text_config().eos_token_id
+    for value in (tokenizer.eos_token_id, configured, model.generation_config.eos_token_id):
         stop_ids.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
     if not stop_ids:
         raise ModelError(
@@ -331,13 +345,3 @@ def stop_ids_of(model: Any, tokenizer: Any, name: str) -> frozenset[int]:
             "tokenizer_config.json or eos_token_id in the model's generation_config.json"
         )
     return frozenset(stop_ids)
-
-
-def recompute_activations(model: Any) -> None:
-    """Keep no activations within a layer for the backward pass."""
-    # Transformers 5 renames the method; the old name warns.
-    enable = getattr(model, "activation_checkpointing_enable", None)
-    if enable is None:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    else:
-        enable(activation_checkpointing_kwargs={"use_reentrant": False})

@@ -38,4 +38,5 @@ def describe_model(settings: ModelSettings) -> LanguageModel:
         split=False,
         shares_prompts=False,
         chat=settings.chat,
+        border=model_checks.rope_border(config),
     )

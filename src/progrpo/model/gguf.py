@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from progrpo.errors import ConfigError, ModelError
+from progrpo.model.gguf_header import scaled_rope
 
 SUFFIX = ".gguf"
 _MAGIC = b"GGUF"
@@ -69,12 +70,34 @@ def unmark(model: Any, where: Mapping[str, Any]) -> None:
 
 def read_config(path: str, where: Mapping[str, Any]) -> Any:
     """The configuration by what `files.source` says. That of a GGUF file is read once as long as the file does not change: its
-    vocabulary stands in between, and takes seconds."""
+    vocabulary stands in between, and takes seconds.
+
+    Raises:
+        ModelError: see `require_rope`.
+    """
     from transformers import AutoConfig
 
     if "gguf_file" not in where:
         return AutoConfig.from_pretrained(path, **where)
+    require_rope(path, where)
     return copy.deepcopy(_config(path, where["gguf_file"], _version(path, where)))
+
+
+def require_rope(path: str, where: Mapping[str, Any]) -> None:
+    """Check that rotary embeddings that a GGUF file scales are scaled in the configuration that Transformers makes of it.
+
+    Raises:
+        ModelError: they are not: it would be another model.
+    """
+    if "gguf_file" not in where:
+        return
+    file, version = where["gguf_file"], _version(path, where)
+    scaled = _scaled_rope(path, file, version)
+    if scaled is not None and not _is_scaled(_config(path, file, version)):
+        raise ModelError(
+            f"model {str(Path(path) / file)!r}: its rotary embeddings are scaled ({scaled}), and Transformers does not read "
+            "how from a GGUF file: it would be another model; take the Hugging Face folder or id of the model"
+        )
 
 
 def read_tokenizer(path: str, where: Mapping[str, Any], **options: str) -> Any:
@@ -92,10 +115,21 @@ def _version(path: str, where: Mapping[str, Any]) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=4)
+def _scaled_rope(folder: str, file: str, version: tuple[int, int]) -> str | None:
+    return scaled_rope(Path(folder) / file)
+
+
+@lru_cache(maxsize=4)
 def _config(folder: str, file: str, version: tuple[int, int]) -> Any:
     from transformers import AutoConfig
 
     return AutoConfig.from_pretrained(folder, gguf_file=file)
+
+
+def _is_scaled(config: Any) -> bool:
+    rope = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    sets = [rope, *(value for value in rope.values() if isinstance(value, Mapping))]
+    return any(one.get("rope_type") not in (None, "default") for one in sets)
 
 
 @lru_cache(maxsize=4)

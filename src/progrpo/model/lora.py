@@ -166,11 +166,14 @@ def save_merged(model: Any, folder: Path, weights: Mapping[str, Tensor] | None =
     for name, module in model.named_modules():
         if not isinstance(module, LoraLayer):
             continue
-        a, b = (state[f"{name}.lora_{which}.{_NAME}.weight"].detach().cpu().float() for which in ("A", "B"))
-        update = module.scaling[_NAME] * (b @ a)
+        keys = ("embedding_A.{}", "embedding_B.{}") if _is_embedding(module) else ("A.{}.weight", "B.{}.weight")
+        a, b = (state[f"{name}.lora_{key.format(_NAME)}"].detach().cpu() for key in keys)
         weight = dequantized(module.base_layer.weight, merged[f"{name}.weight"]).cpu()
-        merged[f"{name}.weight"] = weight + (update.T if module.fan_in_fan_out else update).to(weight.dtype)
+        merged[f"{name}.weight"] = weight + _update(module, a, b).to(weight.dtype)
     config = copy.deepcopy(model.config)
+    if any(isinstance(module, LoraLayer) for module in (model.get_input_embeddings(), model.get_output_embeddings())):
+        # The update is of one of the two alone: from now on they are two.
+        config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = False
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     with torch.device("meta"):
@@ -199,11 +202,21 @@ def merged_tensors(model: Any, tensors: Iterable[tuple[str, Tensor]]) -> Iterato
             yield name.replace(".base_layer.", "."), tensor
             continue
         parts = held.setdefault(place, {})
-        parts["W" if name.endswith(".base_layer.weight") else name.split(".lora_")[1][0]] = tensor.detach()
+        part = "W" if name.endswith(".base_layer.weight") else name.split(".lora_")[1].removeprefix("embedding_")[0]
+        parts[part] = tensor.detach()
         if len(parts) == 3:
             layer, of = layers[place], held.pop(place)
-            update = layer.scaling[_NAME] * (of["B"].float() @ of["A"].float())
             weight = dequantized(layer.base_layer.weight, of["W"])
-            yield f"{place}.weight", weight + (update.T if layer.fan_in_fan_out else update).to(weight.dtype)
+            yield f"{place}.weight", weight + _update(layer, of["A"], of["B"]).to(weight.dtype)
     if held:
         raise ModelError(f"the adapter of {next(iter(held))} is not whole: expected its weight, A and B")
+
+
+def _update(layer: Any, a: Tensor, b: Tensor) -> Tensor:
+    """What the adapter of a layer, A [r, in] and B [out, r], adds to its weight."""
+    update: Tensor = layer.scaling[_NAME] * (b.float() @ a.float())
+    return update.T if layer.fan_in_fan_out or _is_embedding(layer) else update
+
+
+def _is_embedding(layer: Any) -> bool:
+    return isinstance(layer.base_layer, torch.nn.Embedding)

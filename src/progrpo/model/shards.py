@@ -23,10 +23,10 @@ from progrpo.model import (
     load_tokenizer,
     lora,
     pick_device,
-    recompute_activations,
     replaced_pad,
     wrap_model,
 )
+from progrpo.model.activations import recompute_activations
 from progrpo.model.files import named_failure, resolve_path, source
 
 logger = logging.getLogger(__name__)
@@ -107,6 +107,7 @@ def _read_stored(settings: ModelSettings) -> Any:
     extra: dict[str, Any] = {} if settings.attention is None else {"attn_implementation": settings.attention}
     extra |= gguf.dequantized(where, in_4bit=settings.load_in_4bit)
     with named_failure(settings.path), model_checks.no_load_report():
+        gguf.require_rope(path, where)
         stored_as = _stored_format(path, where)
         if stored_as is None:
             logger.warning(

@@ -47,7 +47,9 @@ def encode_prompt(tokenizer: Any, prompt: str | Sequence[Message], chat: Chat = 
 
 def decode(tokenizer: Any, ids: Sequence[int], dropped: Collection[int]) -> str:
     """The text of token ids, special tokens such as </think> included, without those `dropped` (end tokens and filler)."""
-    text: str = tokenizer.decode([token for token in ids if token not in dropped], skip_special_tokens=False)
+    kept = [token for token in ids if token not in dropped]
+    # Cleaning up would take blanks from before punctuation that the model wrote: from within strings of code, too.
+    text: str = tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     return text
 
 
@@ -62,7 +64,7 @@ def each_spelled(tokenizer: Any, sequences: Sequence[Tensor]) -> tuple[tuple[str
     """
     texts: dict[int, str] = {}
     for token in {int(token) for ids in sequences for token in ids.unique()}:
-        texts[token] = tokenizer.decode([token], skip_special_tokens=False)
+        texts[token] = decode(tokenizer, [token], ())
     return tuple(tuple(texts[token] for token in ids.tolist()) for ids in sequences)
 
 

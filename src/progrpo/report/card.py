@@ -6,7 +6,6 @@ Folders of this machine are left out: of an absolute path the last name stays.
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from progrpo.plural import counted
 from progrpo.report.comparison.results import measures_of
 from progrpo.report.evaluations import Evaluation, held_out
 from progrpo.report.read import Run, load_runs
-from progrpo.rows import read_header
 from progrpo.schema.quantity import Quantity
 
 _SHOWN = (
@@ -120,15 +118,10 @@ def _evaluated(run: Run, step: int) -> Iterator[tuple[str, Evaluation, Evaluatio
         late = "" if reached[-1] == step else f", at step {reached[-1]}"
         title = f"{without_folders(name)}: {counted(len(now.problems), 'problem')} x {now.n}{late}"
         yield title, now, first if reached[0] == 0 < reached[-1] else None
-    for name, one in run.benchmarks.items():
-        header = read_header(root / f"{name}.json")
-        if Path(str(header.get("model"))).name == f"step-{step:06d}":
+    for one in run.benchmarks.values():
+        if one.step == step:
             title = f"{one.task}" + (f", preset {one.preset}" if one.preset else "")
-            yield (
-                f"{title}: {counted(len(one.problems), 'problem')} x {one.n}, {one.sampling}",
-                replace(one, step=step),
-                None,
-            )
+            yield f"{title}: {counted(len(one.problems), 'problem')} x {one.n}, {one.sampling}", one, None
 
 
 def _table(now: Evaluation, before: Evaluation | None) -> list[str]:

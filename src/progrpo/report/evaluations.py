@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,9 +15,9 @@ import numpy as np
 from progrpo import schema
 from progrpo.files import is_number, rows_at
 from progrpo.measures import auc, cover, pass_at_k
+from progrpo.report.conditions import SAMPLING, WORDS, conditions_of
 from progrpo.report.html import prose
 from progrpo.rows import from_row, read_header, read_results
-from progrpo.settings import flat
 from progrpo.statistics import Interval, bootstrap_mean, over_seeds
 from progrpo.types import ProblemResult
 
@@ -26,11 +27,7 @@ HELD_OUT = "held-out"
 STATISTICS = ("probability", "low_probability", "entropy")
 """Token statistics of a completion that are kept, in the order of the columns of `Scores.statistics`."""
 
-_SAMPLING = ("n", "temperature", "top_p", "top_k", "max_new_tokens", "stop", "precision")
-_WHERE = frozenset({"name", "path", "source", "revision", "expected", "contests", "ratings", "rating"})
-"""Settings of a task that say where its data come from and what else is made of the completions; the problems themselves
-are compared by their digest."""
-_WORDS = {"top_p": "top-p", "top_k": "top-k", "max_new_tokens": "limit", "digest": "problems"}
+_CHECKPOINT = re.compile(r"step-(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -75,7 +72,7 @@ class Evaluation:
         over_task: numbers of the whole task that are no mean over problems.
         by_category: means of each measure by category of the problems; empty where they have none.
         environment: versions, machine and command, as recorded; empty for a held-out evaluation, which has its run's.
-        step: of training, for a held-out evaluation.
+        step: of training, that the model was at; None of a model that is no checkpoint of a run.
         seeds: where it stands for those of several runs (`of_seeds`): theirs by seed. Its own problems hold the completions of
             all of them together.
     """
@@ -100,10 +97,8 @@ class Evaluation:
     @property
     def sampling(self) -> str:
         """The sampling settings in words."""
-        known = [(name, self.conditions[name]) for name in _SAMPLING if name in self.conditions]
-        return ", ".join(
-            f"{_WORDS.get(name, name)} {value}" for name, value in known if (name, value) != ("top_k", "0")
-        )
+        known = [(name, self.conditions[name]) for name in SAMPLING if name in self.conditions]
+        return ", ".join(f"{WORDS.get(name, name)} {value}" for name, value in known if (name, value) != ("top_k", "0"))
 
     def values(self, key: str) -> dict[str, float]:
         """A measure by problem, for the problems that have it. Pass@k, AUC@K and Cover@τ are computed from the verdicts,
@@ -174,22 +169,28 @@ class Evaluation:
         return results
 
 
-def why_apart(one: Evaluation, reference: Evaluation) -> str:
-    """In words, the conditions in which an evaluation differs from the reference; "" where the two may be compared."""
+def why_apart(one: Evaluation, reference: Evaluation, *, but_for: Collection[str] = ()) -> str:
+    """In words, the conditions in which an evaluation differs from the reference; "" where the two may be compared.
+
+    Args:
+        but_for: conditions that may differ.
+    """
     names = [*reference.conditions, *(name for name in one.conditions if name not in reference.conditions)]
+    if one.conditions.get("reward.name") != reference.conditions.get("reward.name"):
+        names = [name for name in names if not name.startswith("reward.") or name == "reward.name"]
     differing = []
-    for name in names:
+    for name in (name for name in names if name not in but_for):
         mine, theirs = (evaluation.conditions.get(name, "unknown") for evaluation in (one, reference))
         if mine != theirs:
-            word = _WORDS.get(name, name)
+            word = WORDS.get(name, name)
             differing.append("other problems" if name == "digest" else f"{word} {mine}, not {theirs}")
     return "; ".join(differing)
 
 
-def sampled_otherwise(one: Evaluation, reference: Evaluation) -> str:
-    """In words, the sampling settings in which an evaluation differs from the reference; "" where it has the same."""
-    pairs = [(one.conditions.get(name), reference.conditions.get(name), name) for name in _SAMPLING]
-    return "; ".join(f"{_WORDS.get(name, name)} {a}, not {b}" for a, b, name in pairs if a and b and a != b)
+def checkpoint_step(model: object) -> int | None:
+    """The step of the checkpoint that a header names as its `model`; None where that is no checkpoint of a run."""
+    named = _CHECKPOINT.fullmatch(Path(str(model)).name)
+    return int(named[1]) if named else None
 
 
 def held_out(path: Path, step: int, config: Mapping[str, Any]) -> Evaluation:
@@ -208,7 +209,7 @@ def held_out(path: Path, step: int, config: Mapping[str, Any]) -> Evaluation:
         name=f"{name} (held-out)",
         task=name,
         preset=HELD_OUT,
-        conditions=_conditions(HELD_OUT, settings, problems, digest) | {"step": str(step)},
+        conditions=conditions_of(HELD_OUT, settings, _counts(problems), digest) | {"step": str(step)},
         problems=problems,
         path=path,
         step=step,
@@ -250,12 +251,13 @@ def _benchmark(path: Path) -> Evaluation | str:
         name=path.stem,
         task=str(header.get("task", path.stem)),
         preset=preset,
-        conditions=_conditions(preset, header.get("settings") or {}, problems, digest),
+        conditions=conditions_of(preset, header.get("settings") or {}, _counts(problems), digest),
         problems=problems,
         path=path,
         over_task=_numbers(header.get("over_task")),
         by_category={str(name): _numbers(of) for name, of in means.items()} if isinstance(means, dict) else {},
         environment=header.get("environment") or {},
+        step=checkpoint_step(header.get("model")),
     )
 
 
@@ -265,25 +267,9 @@ def _numbers(measures: object) -> dict[str, float]:
     return {key: value for key, value in known.items() if is_number(value)}
 
 
-def _conditions(
-    preset: str | None, settings: Mapping[str, Any], problems: Mapping[str, Scores], digest: str
-) -> dict[str, str]:
-    counts = " or ".join(str(n) for n in sorted({scores.n for scores in problems.values()}))
-    sampling = {name: settings[name] for name in _SAMPLING if settings.get(name) is not None} | {"n": counts}
-    task = {key: value for key, value in (settings.get("task") or {}).items() if key not in _WHERE}
-    reward = settings.get("reward") or {}
-    return (
-        {"preset": preset or "none"}
-        | {name: _plain(sampling[name]) for name in _SAMPLING if name in sampling}
-        | flat(task, "task.")
-        | flat(reward if isinstance(reward, Mapping) else {"name": reward}, "reward.")
-        | {"digest": digest}
-    )
-
-
-def _plain(value: Any) -> str:
-    """1 and 1.0 are one setting."""
-    return f"{value:g}" if is_number(value) and abs(value) < 1e5 else str(value)
+def _counts(problems: Mapping[str, Scores]) -> str:
+    """The completions per problem, in words where problems differ."""
+    return " or ".join(str(n) for n in sorted({scores.n for scores in problems.values()}))
 
 
 @lru_cache(maxsize=4096)

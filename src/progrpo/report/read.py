@@ -17,6 +17,7 @@ from progrpo import schema
 from progrpo.errors import RunDirectoryError
 from progrpo.files import is_number, read_jsonl
 from progrpo.report.evaluations import Evaluation, benchmarks, held_out
+from progrpo.settings import flat
 
 Row = Mapping[str, Any]
 K = TypeVar("K")
@@ -52,6 +53,16 @@ class Run:
     def members(self) -> tuple["Run", ...]:
         """The runs that were made: itself, or those of its seeds."""
         return self.seeds or (self,)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What it was asked for, as text by dotted key, but where it is written to. Paths in its own folder begin with "OUT";
+        problems that were given as rows lie there, and are told by their digest, "problems"."""
+        settings = flat(self.config)
+        out = Path(settings.pop("out", ""))
+        own = {key: Path(value) for key, value in settings.items() if out.parts and Path(value).is_relative_to(out)}
+        settings |= {key: str("OUT" / path.relative_to(out)) for key, path in own.items()}
+        return settings | ({"problems": str(self.environment.get("problems"))[:12]} if own else {})
 
     @property
     def trained(self) -> bool:

@@ -12,7 +12,6 @@ import numpy as np
 from progrpo.files import is_number
 from progrpo.report.evaluations import Evaluation, Scores, why_apart
 from progrpo.report.read import Row, Run
-from progrpo.settings import flat
 
 K = TypeVar("K")
 
@@ -45,7 +44,7 @@ def _settings(run: Run) -> Mapping[str, str] | None:
     """What runs of one pool have in common; None of a run that belongs to none."""
     if not run.trained or not isinstance(run.config.get("seed"), int):
         return None
-    return {key: value for key, value in flat(run.config).items() if key not in ("seed", "out")}
+    return {key: value for key, value in run.settings.items() if key != "seed"}
 
 
 def _seed(run: Run) -> int:
@@ -89,9 +88,9 @@ def _pooled(members: Sequence[Run], name: str) -> Run:
 
 
 def _metrics(of_runs: Sequence[Sequence[Row]]) -> tuple[Row, ...]:
-    """The steps that all have, with the mean of each number that all logged."""
-    by_step = [{int(row["step"]): row for row in rows} for rows in of_runs]
-    steps = sorted(set.intersection(*(set(rows) for rows in by_step)))
+    """The steps that all with any have, with the mean of each number that all of these logged."""
+    by_step = [{int(row["step"]): row for row in rows} for rows in of_runs if rows]
+    steps = sorted(set.intersection(*(set(rows) for rows in by_step))) if by_step else []
     return tuple({"step": step} | _means([rows[step] for rows in by_step]) for step in steps)
 
 
@@ -121,6 +120,9 @@ def _benchmarks(members: Sequence[Run]) -> tuple[dict[str, Evaluation], dict[str
         mine, apart = _pooled_by_key(runs, {name: [run.benchmarks[name] for run in runs]})
         pooled |= mine
         left_out |= apart
+        # What a seed has and cannot be used is said of that seed already.
+        missing = [run for run in members if run not in runs and name not in run.left_out]
+        left_out |= {f"{name} of seed {_seed(run)}": "that seed was not evaluated on it" for run in missing}
     return pooled, left_out
 
 
@@ -130,22 +132,26 @@ def _pooled_by_key(
     pooled: dict[K, Evaluation] = {}
     left_out: dict[K, str] = {}
     for key, ones in evaluations.items():
-        if reasons := [why for one in ones[1:] if (why := why_apart(one, ones[0]))]:
+        if reasons := [why for one in ones[1:] if (why := why_apart(one, ones[0]) or _other_step(one, ones[0]))]:
             left_out[key] = f"its seeds were evaluated otherwise: {reasons[0]}"
         else:
             pooled[key] = of_seeds({_seed(run): one for run, one in zip(runs, ones, strict=True)})
     return pooled, left_out
 
 
+def _other_step(one: Evaluation, reference: Evaluation) -> str:
+    """In words, the steps of two checkpoints where they differ; "" where they are one."""
+    steps = ["no checkpoint" if each.step is None else f"step {each.step}" for each in (one, reference)]
+    return "" if steps[0] == steps[1] else f"{steps[0]}, not {steps[1]}"
+
+
 def of_seeds(evaluations: Mapping[int, Evaluation]) -> Evaluation:
-    """Evaluations of several seeds, made alike, as one; of a single seed, that one.
+    """Evaluations of seeds, made alike, as one.
 
     Args:
         evaluations: by seed.
     """
     first, *others = evaluations.values()
-    if not others:
-        return first
     shared = [name for name in first.problems if all(name in one.problems for one in others)]
     categories = [name for name in first.by_category if all(name in one.by_category for one in others)]
     return replace(

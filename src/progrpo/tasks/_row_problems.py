@@ -7,6 +7,7 @@ from pydantic import Field
 
 from progrpo.errors import DataError
 from progrpo.files import to_json
+from progrpo.rewards.math.golds import after_hashes
 from progrpo.seeds import derive_seed
 from progrpo.settings import Settings
 from progrpo.tasks._answers import read_answers
@@ -49,7 +50,8 @@ def to_problem(row: Mapping[str, Any], place: str, index: int, params: RowParams
     answer: str | None = None
     accepted: tuple[str, ...] = ()
     if params.answer_key is not None:
-        answer, *others = read_answers(_at(row, params.answer_key, place), place, params.answer_key)
+        golds = read_answers(_at(row, params.answer_key, place), place, params.answer_key)
+        answer, *others = dict.fromkeys(map(after_hashes, golds))
         accepted = tuple(others)
     prompt = _prompt(_at(row, params.prompt_key, place), place, params)
     identity = str(index) if params.id_key is None else _id(_at(row, params.id_key, place), place, params.id_key)

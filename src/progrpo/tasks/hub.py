@@ -3,6 +3,8 @@
     progrpo train math task=hub task.dataset=openai/gsm8k task.config=main \\
         task.prompt_key=question task.answer_key=answer
 
+Of an answer that is a worked solution and ends in "#### 72", as those of GSM8K do, 72 is the gold answer.
+
 Needs `pip install 'progrpo[hub]'`. A folder holds data files, or is what `Dataset.save_to_disk` wrote. No script of a
 repository is ever run. What is read once is kept in the cache of `datasets` ($HF_DATASETS_CACHE).
 """

@@ -72,7 +72,9 @@ def require_same(settings: RunSettings, problems: str) -> None:
             f"{path}: cannot resume: the task no longer gives the problems this run began with (a data file changed?). "
             "Restore them, or start anew with another out="
         )
-    known: dict[str, str] = next((one["sources"] for one in (*reversed(started.get("resumed", [])), started) if "sources" in one), {})
+    known: dict[str, str] = next(
+        (one["sources"] for one in (*reversed(started.get("resumed", [])), started) if "sources" in one), {}
+    )
     now = own_sources(settings)
     if changed := [name for name in known.keys() & now.keys() if known[name] != now[name]]:
         logger.warning(

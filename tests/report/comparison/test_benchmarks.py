@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 from made_up_runs import MakeRun, write_benchmark, write_model
 
+from progrpo.api.compare import compare
+from progrpo.cli.report import benchmark_tables
 from progrpo.report.comparison.benchmarks import (
     Benchmark,
     average,
@@ -12,6 +14,7 @@ from progrpo.report.comparison.benchmarks import (
 )
 from progrpo.report.html import paragraphs
 from progrpo.report.read import load_runs
+from progrpo.report.run_page.page import make_page, make_tables
 
 
 def compared(*paths: Path) -> tuple[Benchmark, ...]:
@@ -205,3 +208,25 @@ def test_training_runs_are_compared_on_their_held_out_problems(make_run: MakeRun
     assert table.name == "countdown (held-out)"
     assert table.gaps[0].counts["pass@1"] == (3, 0, 0)
     assert table.evaluations[0].interval("length") is None  # those rows do not say
+
+
+def test_a_benchmark_of_an_earlier_checkpoint_says_its_step(make_run: MakeRun, tmp_path: Path) -> None:
+    paths = [make_run("a"), make_run("b")]
+    for path, step in zip(paths, (3, 2), strict=True):
+        write_benchmark(path, "aime24", (1, 2), header={"model": f"runs/{path.name}/checkpoints/step-{step:06d}"})
+    write_benchmark(paths[0], "aime25", (1, 2), header={"model": "some/model"})
+    runs = load_runs(paths)
+    assert [one.step for run in runs for one in run.benchmarks.values()] == [3, None, 2]
+    tables = make_tables(runs)
+    assert tables.left_out == ("b: aime24-paper is of the checkpoint of step 2, and the run stands at step 3.",)
+    (gap,) = tables.benchmarks[0].gaps
+    assert gap.otherwise == "step 2 against step 3"
+    (shown,) = benchmark_tables(runs, tables.benchmarks)
+    assert [str(cell) for cell in shown.columns[0].cells][1:3] == ["  a", "  b (step 2 of 3)"]
+    page = make_page(runs, title="t", report_tables=tables)
+    assert ">step 2 against step 3</small>" in page
+    found = compare(paths)
+    rows = found.benchmarks.groupby(["benchmark", "run"])["step"].first()
+    assert (rows["aime24-paper", "a"], rows["aime24-paper", "b"]) == (3, 2)
+    assert {row["step"] for row in found.as_json()["benchmarks"] if row["benchmark"] == "aime25-paper"} == {None}
+    assert tables.left_out[0] in found.notes

@@ -1,6 +1,7 @@
 from pathlib import Path
 
-from made_up_runs import MakeRun, with_seed, write_benchmark, write_model
+import pytest
+from made_up_runs import MakeRun, evaluation_row, with_seed, write_benchmark, write_jsonl, write_model
 
 from progrpo.report.comparison.benchmarks import compare_benchmarks
 from progrpo.report.comparison.headlines import headlines, lead
@@ -60,7 +61,8 @@ def test_seeds_judge_by_their_own_interval(make_run: MakeRun) -> None:
     first, second = sentences(*paths)
     assert first.startswith("after 3 steps")
     assert "Pass@1 +37.5 points [−121.3, +196.3], not distinguishable" in second
-    assert second.endswith("(2 seeds each; intervals over seeds).")
+    # Pass@4 is 100 % of all seeds, and the distinct solutions are 0.33 more of each: how seeds differ is not known
+    assert second.endswith("(2 seeds each; intervals over seeds, of Distinct correct, Pass@4 over problems).")
 
 
 RUNS = (("a", 0, (1, 2, 3)), ("a", 1, (1, 2, 3)), ("b", 0, (2, 3, 4)), ("b", 1, (4, 4, 4)))
@@ -80,11 +82,33 @@ def test_runs_that_cannot_be_compared_say_why(make_run: MakeRun) -> None:
     assert cut.endswith("Not compared with a: no evaluation at the same step.")
 
 
-def test_other_sampling_is_said(make_run: MakeRun) -> None:
-    paths = [make_run("a"), make_run("b")]
-    for path, temperature in zip(paths, (1.0, 0.6), strict=True):
-        (path / "config.yaml").open("a").write(f"evaluate: {{temperature: {temperature}}}\n")
-    assert "against a after 3 steps, but sampled otherwise (temperature 0.6, not 1): " in sentences(*paths)[1]
+@pytest.mark.parametrize(
+    ("setting", "a", "b", "why"),
+    [
+        ("evaluate: {temperature: %s}", 1.0, 0.6, "temperature 0.6, not 1"),
+        ("reward: {name: expression, tag: %s}", "null", "answer", "reward.tag answer, not null"),
+    ],
+)
+def test_what_was_sampled_or_judged_otherwise_is_not_compared(
+    make_run: MakeRun, setting: str, a: object, b: object, why: str
+) -> None:
+    paths = [make_run("a"), make_run("b", correct=(2, 3, 4))]
+    for path, value in zip(paths, (a, b), strict=True):
+        (path / "config.yaml").open("a").write(setting % value + "\n")
+    second = sentences(*paths)[1]
+    assert second.endswith(f"Not compared with a: {why}.")
+    assert "better" not in second
+
+
+def test_another_number_of_completions_leaves_what_does_not_depend_on_it(make_run: MakeRun) -> None:
+    # Pass@1 25 50 75 % against 75 % everywhere of 8 completions; Pass@4 of 1 2 3 in 4 is 100 %, of 6 in 8 too
+    paths = [make_run("a", correct=(1, 2, 3)), make_run("b")]
+    for file in paths[1].glob("evaluations/*"):
+        write_jsonl(file, [evaluation_row(f"q{i}", 6, n=8) for i in range(3)])
+    second = sentences(*paths)[1]
+    assert "against a after 3 steps, but evaluated otherwise (n 8, not 4; not compared in what depends on n: " in second
+    assert "Pass@1 +25.0 points [0.0, +50.0]" in second
+    assert "distinct correct solutions a problem" not in second
 
 
 def test_benchmarks_alone_have_sentences_too(tmp_path: Path) -> None:

@@ -154,3 +154,11 @@ def test_a_problem_that_differs_in_its_solutions_alone_is_listed(make_run: MakeR
     found = disagreements(load_runs(paths))
     assert found is not None
     assert [one.problem for one in found.problems if not one.share_spread] == ["forms"]
+
+
+def test_runs_that_were_judged_otherwise_do_not_disagree(make_run: MakeRun) -> None:
+    paths = [make_run("a", correct=(0, 2, 3)), make_run("b", correct=(4, 2, 3)), make_run("c", correct=(1, 1, 1))]
+    (paths[1] / "config.yaml").open("a").write("reward: {name: other}\n")
+    found = disagreements(load_runs(paths))
+    assert [label for label, _ in found.columns] == ["a", "c"]
+    assert disagreements(load_runs(paths[:2])) is None

@@ -21,6 +21,7 @@ from progrpo.engines.hf.graphs import Graphs
 from progrpo.engines.hf.state import DecoderState
 from progrpo.engines.hf.static import StaticDecoder
 from progrpo.engines.hf.weights import SamplerWeights
+from progrpo.errors import ModelError
 from progrpo.model import LanguageModel
 from progrpo.settings import Settings
 
@@ -90,23 +91,35 @@ class HfEngine(Engine):
             self._model.model.train(was_training)
 
     def _choose(self) -> Way:
-        """The fastest way of decoding that gives what plain passes give, tried on this model."""
-        if not self._model.shares_prompts:
-            return "static"
-        graphs: tuple[Way, ...] = ("graphs",) if self._params.cuda_graphs and self._model.device.type == "cuda" else ()
-        for way in (*graphs, "continuous"):
+        """The fastest way of decoding that gives what plain passes give, tried on this model.
 
-            def decode(requests: Sequence[Request], sampling: Sampling, way: Way = way) -> list[Generated]:
-                return self._run(requests, sampling, False, None, way, 6)
-
-            fault = probe.fault(self._model, decode)
-            self._kept = None
+        Raises:
+            ModelError: none does.
+        """
+        fast: tuple[Way, ...] = ("continuous",) if self._model.shares_prompts else ()
+        if fast and self._params.cuda_graphs and self._model.device.type == "cuda":
+            fast = ("graphs", *fast)
+        for way in fast:
+            fault = self._fault(way)
             if fault is None:
                 return way
             logger.warning(
                 "engine hf: decoding with %s does not hold for this model (%s); taking a slower way", way, fault
             )
+        if (fault := self._fault("static")) is not None:
+            raise ModelError(
+                f"engine hf: a model of type {self._model.model.config.model_type} cannot be sampled from: with Transformers' "
+                f"cache it does not give what plain passes give ({fault}); take another engine (engine.name=vllm) or model"
+            )
         return "static"
+
+    def _fault(self, way: Way) -> str | None:
+        def decode(requests: Sequence[Request], sampling: Sampling) -> list[Generated]:
+            return self._run(requests, sampling, False, None, way, 6)
+
+        fault = probe.fault(self._model, decode)
+        self._kept = None
+        return fault
 
     def _run(
         self,

@@ -51,7 +51,7 @@ class SharedPromptCache:
     """
 
     def __init__(self, model: LanguageModel, capacity: CacheCapacity, *, reserve: bool) -> None:
-        config = model.model.config
+        config = model.model.config.get_text_config()
         self.heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         self.width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self.capacity = capacity

@@ -1,4 +1,4 @@
-"""The fast way of decoding, compared with plain passes before it is trusted."""
+"""A way of decoding, compared with plain passes before it is trusted."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -22,17 +22,20 @@ def fault(model: LanguageModel, decode: Decode) -> str | None:
     """What is wrong with `decode` for this model, or None: a few completions of random prompts, scored by plain passes.
 
     Args:
-        decode: may be given more requests than it runs side by side, so that refill is tried too.
+        decode: is given more completions than it runs side by side, prompts of unequal length, and completions that end before
+            others beside them, so that padding, rows that leave and refill are tried, too.
     """
     generator = torch.Generator().manual_seed(0)
-    size = model.model.config.vocab_size
+    size = model.model.config.get_text_config().vocab_size
     requests = [
-        Request(prompt_ids=torch.randint(0, size, (length,), generator=generator), seeds=tuple(range(count)))
-        for length, count in ((9, 3), (4, 2), (6, 3))
+        Request(
+            prompt_ids=torch.randint(0, size, (length,), generator=generator), seeds=tuple(range(count)), limit=limit
+        )
+        for length, count, limit in ((9, 3, None), (4, 2, 3), (6, 3, None))
     ]
     try:
         results = decode(requests, _SAMPLING)
-    except (RuntimeError, NotImplementedError, AttributeError, TypeError, ValueError) as error:
+    except (RuntimeError, NotImplementedError, AttributeError, TypeError, ValueError, LookupError) as error:
         return f"{type(error).__name__}: {error}"
     ours, theirs = [], []
     for request, result in zip(requests, results, strict=True):

@@ -4,6 +4,7 @@ A batch of whole groups runs to its end. The prompt is run once per group and it
 """
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ class StaticDecoder:
         origin = torch.arange(len(batch), device=prompts.device).repeat_interleave(
             torch.tensor(counts, device=prompts.device)
         )  # [N]
-        cache.batch_select_indices(origin)
+        _select(cache, origin)
         seeds = [seed for index in batch for seed in self._requests[index].seeds]
         # One number per token of each completion, from its own stream.
         uniforms = torch.from_numpy(np.stack([uniforms_of(s).random(self._sampling.max_new_tokens) for s in seeds]))
@@ -97,7 +98,7 @@ class StaticDecoder:
                 return
             if bool(ended.any()):
                 going = (~ended).nonzero()[:, 0]
-                cache.batch_select_indices(going)
+                _select(cache, going)
                 present, length, out, uniforms, limits, token = (
                     values[going] for values in (present, length, out, uniforms, limits, token)
                 )
@@ -143,6 +144,12 @@ def _batches(order: list[int], requests: Sequence[Request], max_rows: int) -> It
         rows += len(requests[index].seeds)
     if batch:
         yield batch
+
+
+def _select(cache: DynamicCache, rows: Tensor) -> None:
+    """Make the cache's rows these of its rows."""
+    # Not batch_select_indices, which leaves out the states of convolutions and linear attention.
+    cache.reorder_cache(cast("torch.LongTensor", rows))
 
 
 def _left_pad(prompts: list[Tensor], model: LanguageModel) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,20 @@ def require_known(sampling: Sampling) -> None:
         )
 
 
+def to_distribution(sampling: Sampling) -> dict[str, Any]:
+    """All of vLLM's SamplingParams that change what is drawn from: a server takes those that are not sent from the model's
+    generation_config.json."""
+    return {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": 0.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "repetition_penalty": 1.0,
+    }
+
+
 def to_sampling(sampling: Sampling, seed: int, limit: int, ends: Ends) -> dict[str, Any]:
     """vLLM's SamplingParams of one completion, by name.
 
@@ -33,13 +47,7 @@ def to_sampling(sampling: Sampling, seed: int, limit: int, ends: Ends) -> dict[s
     """
     return {
         "n": 1,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k,
-        "min_p": 0.0,
-        "presence_penalty": 0.0,
-        "frequency_penalty": 0.0,
-        "repetition_penalty": 1.0,
+        **to_distribution(sampling),
         "seed": seed,
         "max_tokens": limit,
         "logprobs": 0,  # of the sampled token alone

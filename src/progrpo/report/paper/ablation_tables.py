@@ -20,7 +20,6 @@ from progrpo.report.paper.tables import Column, PaperTable, TableRow, Value, pap
 from progrpo.report.read import Run
 from progrpo.report.wording import model
 from progrpo.schema.quantity import Quantity
-from progrpo.settings import flat
 
 _K = 32
 """Of the paper's Pass@k."""
@@ -95,7 +94,7 @@ def _table(number: int, runs: Sequence[Run], group: Shared, labels: Mapping[int,
 
 def _otherwise(runs: Sequence[Run], varied: Collection[str]) -> list[str]:
     """The other settings in which these runs differ: then the table is of more than what it studies."""
-    settings = [flat(run.config) for run in runs]
+    settings = [run.settings for run in runs]
     keys = {key for one in settings for key in one} - _NEVER_COMPARED - set(varied)
     # A setting that only some methods have differs where two of them have it otherwise.
     return sorted(key for key in keys if len({one[key] for one in settings if key in one}) > 1)

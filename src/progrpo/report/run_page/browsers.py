@@ -7,7 +7,7 @@ from typing import Any
 
 from progrpo.files import is_number, read_jsonl
 from progrpo.report.comparison.benchmarks import Benchmark
-from progrpo.report.evaluations import Scores
+from progrpo.report.evaluations import Scores, why_apart
 from progrpo.report.read import Row, Run, grouped, last_shared_evaluation
 from progrpo.report.wording import plain_prompt, shortened
 from progrpo.types import ProblemResult, Sample
@@ -127,7 +127,8 @@ def disagreements(runs: Sequence[Run]) -> Disagreements | None:
     else:
         step = last_shared_evaluation([run for _, run in evaluated])
         steps = () if step is None else (step,)
-        columns = [(run.name, index, run.evaluations[step]) for step in steps for index, run in evaluated]
+        at_step = [(run.name, index, run.evaluations[step]) for step in steps for index, run in evaluated]
+        columns = [one for one in at_step if not why_apart(one[2], at_step[0][2], but_for=("digest", "n"))]
     if len(columns) < 2:
         return None
     scores = [evaluation.problems for _, _, evaluation in columns]

@@ -22,7 +22,6 @@ from progrpo.report.run_page.browsers import completions, disagreements, dispute
 from progrpo.report.run_page.cost import cost_table
 from progrpo.report.run_page.figures import FIGURES, NO_PAGES, cost_figures, figures, paper_figures
 from progrpo.schema.quantity import Quantity
-from progrpo.settings import flat
 
 FIRST = ("over-k", "entropy", "benchmark-pass")
 """Figures of the first screen; the last where nothing was trained."""
@@ -130,9 +129,9 @@ def _words(summary: Summary, benchmarks: Sequence[Benchmark]) -> list[Quantity]:
 
 def differing_settings(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     """Settings in which runs differ, with each run's value; where a run was written to is none."""
-    settings = [flat(run.config) for run in runs]
+    settings = [run.settings for run in runs]
     rows = []
-    for key in sorted({key for one in settings for key in one} - {"out"}):
+    for key in sorted({key for one in settings for key in one}):
         values = [
             one[key] if key in one else _without(key, run, one, settings)
             for run, one in zip(runs, settings, strict=True)

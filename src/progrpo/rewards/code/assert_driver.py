@@ -86,6 +86,9 @@ class Standing:
     def __next__(self) -> "Any":
         return program.ask("next", self)
 
+    def __await__(self) -> "NoReturn":
+        raise UnsupportedError("the tests await what the program returns")
+
     def __str__(self) -> str:
         answer: str = program.ask("str", self)
         return answer
@@ -130,14 +133,14 @@ class Program:
         os.set_blocking(questions, False)
         self._longest, self._wait_s = longest, wait_s
         self._read = read
-        self._asked = 0
+        self.asked = 0
         self._known: dict[int, Any] = {}
         self.gone = False
         self.errors: dict[str, type[BaseException]] = {}
 
     def ask(self, what: str, *args: "Any", **named: "Any") -> "Any":
-        self._asked += 1
-        if self._asked > _MOST_QUESTIONS:
+        self.asked += 1
+        if self.asked > _MOST_QUESTIONS:
             raise RefusedError(f"more than {_MOST_QUESTIONS} calls")
         data = _packed((what, args, named))
         try:
@@ -153,8 +156,9 @@ class Program:
         for old, new in changes:
             _change(old, new)
         if kind == "raised":
-            if "StopIteration" in content[0] and what != "next":  # it would end a loop of the tests as if all were well
-                raise RuntimeError("the program raised StopIteration")
+            ends = {"StopIteration", "StopAsyncIteration"} & set(content[0])
+            if ends and what != "next":  # it would end a loop of the tests as if all were well
+                raise RuntimeError(f"the program raised {min(ends)}")
             raise self._error(*content)
         return content
 
@@ -228,8 +232,8 @@ def stand_in(name: str) -> "Any":
 
     class Module(type(sys)):  # type: ignore[misc]
         def __getattr__(self, wanted: str) -> "Any":
-            if wanted == "__all__":
-                return program.ask("names")
+            if wanted == "__all__":  # not what the tests have already: pytest, a module
+                return [name for name in program.ask("names") if name not in namespace]
             if wanted.startswith("__"):
                 raise AttributeError(wanted)
             try:
@@ -240,39 +244,58 @@ def stand_in(name: str) -> "Any":
     return Module(name)
 
 
-def run(job: "dict[str, Any]") -> int:
-    """Run all tests; how many there were.
+def run(job: "dict[str, Any]") -> "dict[str, int]":
+    """Run all tests. How many assertions were reached, and how many held; where the tests hold none at all, how many tests
+    asked the program and came to their end.
 
     Raises:
         Whatever the first that fails raises.
     """
     for name in job["program"]:
         sys.modules[name] = stand_in(name)
-    pytest = type(sys)("pytest")
-    exec(compile(job["pytest"], "pytest.py", "exec", dont_inherit=True), pytest.__dict__)
+    pytest, marks = module("pytest", job["pytest"]), module("marks", job["marks"])
     sys.modules["pytest"] = pytest
-    namespace: dict[str, Any] = {"__name__": "test_solution", "pytest": pytest}
+    namespace.update(marks.NAMES, __name__="test_solution", pytest=pytest)
     for name in job["modules"]:
         namespace[name] = __import__(name)
     for name in job["names"]:
         with suppress(NameError):  # where it is used, Python says so
             namespace[name] = program.ask("name", name)
-    done: set[str] = set()
-    count: int = job["standalone"]
-    for number, part in enumerate(job["parts"], start=1):
-        now["name"], name = f"test {number} of {len(job['parts'])}", f"test_solution_{number}.py"
-        sources[name] = part.split("\n")
-        exec(compile(part, name, "exec", dont_inherit=True), namespace)
-        for name, test in pytest.tests(namespace):
-            if name not in done:
-                done.add(name)
-                now["name"] = name
-                count += test()
-    return count
+    done: set[Any] = set()  # by the functions themselves: two parts may give two the same name
+    ended = 0
+    try:
+        for number, part in enumerate(job["parts"], start=1):
+            now["name"], name = f"test {number} of {len(job['parts'])}", f"test_solution_{number}.py"
+            sources[name] = part.split("\n")
+            exec(marks.compiled(part, name), namespace)
+            for name, owner, function, test in pytest.tests(namespace):
+                if (name, owner, function) not in done:
+                    done.add((name, owner, function))
+                    now["name"] = name
+                    ended += asking(test, marks)
+    except (pytest.CannotRunError, pytest.Skipped) as error:
+        raise UnsupportedError(str(error)) from None
+    return {"passed": marks.count["held"] if marks.count["there"] else ended, "reached": marks.count["reached"]}
+
+
+def asking(test: "Any", marks: "Any") -> bool:
+    """Run a test. Whether it ended well and asked the program; what held in one that was skipped does not count."""
+    asked, before = program.asked, dict(marks.count)
+    if not test():
+        marks.count.update(before)
+        return False
+    return program.asked > asked
+
+
+def module(name: str, source: str) -> "Any":
+    new = type(sys)(name)
+    exec(compile(source, f"{name}.py", "exec", dont_inherit=True), new.__dict__)
+    return new
 
 
 now = {"name": "before the first test"}
 sources: "dict[str, list[str]]" = {}
+namespace: "dict[str, Any]" = {}  # of the tests
 
 
 def place(error: BaseException) -> str:
@@ -301,7 +324,7 @@ def chained(error: BaseException) -> "Iterator[BaseException]":
 
 def main() -> None:
     try:
-        count = run(job)
+        counts = run(job)
     except BaseException as error:  # noqa: BLE001 - whatever a test raises is its result
         words = f"{type(error).__name__}: {error}".removesuffix(": ")[:300]
         of_program = any(
@@ -313,14 +336,13 @@ def main() -> None:
         if refused:
             say(failed=now["name"], words=refused[0], line="", cannot=False, gone=program.gone)
         else:
-            say(passed=count, gone=program.gone)
+            say(**counts, gone=program.gone)
     os._exit(0)
 
 
 with open(payload, "rb") as file:
     job = eval(file.read())  # written by the judge
-values: "Any" = type(sys)("values")
-exec(compile(job["values"], "values.py", "exec", dont_inherit=True), values.__dict__)
+values = module("values", job["values"])
 answers, questions = job["pipes"]
 program = Program(answers, questions, job["longest"], job["wall_s"], values.value_of)
 main()

@@ -1,8 +1,9 @@
 """What tests need of pytest, where pytest itself is not: the sandbox shows programs the standard library alone.
 
-Handed to the sandbox as text, as a module named pytest. Known: raises, approx, fail, skip, param, fixture (by name, with
-yield), mark.parametrize, mark.skip, mark.skipif, mark.xfail (skipped); other marks mean nothing. Test functions, classes of
-them and unittest's cases are run in the order in which they stand.
+Handed to the sandbox as text, as a module named pytest. Known: raises, approx, fail, skip, param, fixture (by name, with yield,
+autouse), mark.parametrize, mark.skip, mark.skipif, mark.xfail (skipped); other marks mean nothing. Test functions, classes of
+them (with what they inherit and the classes in them) and unittest's cases are run in the order in which they stand; coroutines
+to their end, in an event loop of this side.
 """
 
 import contextlib
@@ -11,12 +12,17 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache, wraps
 from itertools import product
 from typing import Any
 
 
 class Skipped(Exception):  # noqa: N818 - pytest's name
     """A test that says it should not run."""
+
+
+class CannotRunError(BaseException):
+    """A test that cannot be run here. Not an Exception: no test may catch it."""
 
 
 def skip(reason: str = "", **more: Any) -> None:
@@ -148,26 +154,52 @@ mark = _Mark()
 
 def fixture(function: Any = None, **more: Any) -> Any:
     if function is None:
-        return fixture
+        return lambda function: fixture(function, **more)
     function.is_fixture = True
+    function.autouse = more.get("autouse", False)
     return function
 
 
-def tests(namespace: dict[str, Any]) -> Iterator[tuple[str, Callable[[], int]]]:
-    """The tests of a module by name, in order; each fails by raising, and says how many there were: 0 where it was skipped."""
-    unittest = sys.modules.get("unittest")
+Test = tuple[str, Any, Any, Callable[[], int]]
+"""Name, class if there is one, function, and what runs it: fails by raising, and says how many tests there were."""
+
+
+def tests(namespace: dict[str, Any]) -> Iterator[Test]:
+    """The tests of a module in order. 0 of them where it was skipped."""
     fixtures = {name: one for name, one in namespace.items() if _is_fixture(one)}
     for name, one in list(namespace.items()):
-        if inspect.isfunction(one) and name.startswith("test") and name not in fixtures:
-            yield name, lambda one=one: _run(one, fixtures)  # type: ignore[misc]
-        elif unittest and inspect.isclass(one) and issubclass(one, unittest.TestCase) and one is not unittest.TestCase:
-            for method in unittest.defaultTestLoader.getTestCaseNames(one):
-                yield f"{name}.{method}", lambda one=one, method=method: _run_case(one, method)  # type: ignore[misc]
-        elif inspect.isclass(one) and name.startswith("Test") and not getattr(one, "skipped", False):
-            scoped = fixtures | {key: value for key, value in vars(one).items() if _is_fixture(value)}
-            for method, test in vars(one).items():
-                if method.startswith("test") and inspect.isroutine(test):
-                    yield f"{name}.{method}", lambda one=one, test=test, scoped=scoped: _run_method(one, test, scoped)  # type: ignore[misc]
+        if (
+            inspect.isfunction(one)
+            and name.startswith("test")
+            and name not in fixtures
+            and getattr(one, "__test__", True)
+        ):
+            yield name, None, one, lambda one=one: _run(one, fixtures)  # type: ignore[misc]
+        elif inspect.isclass(one):
+            yield from _tests_of(name, one, fixtures)
+
+
+def _tests_of(name: str, one: Any, fixtures: dict[str, Any], grid: Any = (), outer: Any = ()) -> Iterator[Test]:
+    """Those of a class, with what it inherits and the classes in it."""
+    unittest = sys.modules.get("unittest")
+    if getattr(one, "skipped", False) or not getattr(one, "__test__", True) or inspect.isabstract(one) or one in outer:
+        return
+    if unittest and issubclass(one, unittest.TestCase):
+        for method in unittest.defaultTestLoader.getTestCaseNames(one):
+            function = getattr(one, method)
+            yield f"{name}.{method}", one, function, lambda method=method: _run_case(one, method)  # type: ignore[misc]
+    elif name.startswith("Test"):
+        members = {key: value for base in reversed(one.__mro__) for key, value in vars(base).items()}
+        scoped = fixtures | {key: value for key, value in members.items() if _is_fixture(value)}
+        grid = (*grid, *getattr(one, "grid", []))
+        for key, value in members.items():
+            function = getattr(value, "__func__", value)
+            if inspect.isclass(value):
+                for inner, *rest in _tests_of(key, value, scoped, grid, (*outer, one)):
+                    yield f"{name}.{inner}", *rest
+            elif key.startswith("test") and inspect.isroutine(value) and key not in scoped:
+                run = lambda function=function: _run_method(one, function, scoped, grid)  # noqa: E731
+                yield f"{name}.{key}", one, function, run
 
 
 def _is_fixture(one: Any) -> bool:
@@ -175,23 +207,46 @@ def _is_fixture(one: Any) -> bool:
     return inspect.isfunction(one) and hasattr(one, "is_fixture")
 
 
+@lru_cache(maxsize=1)
+def _loop() -> Any:
+    import asyncio
+
+    return asyncio.Runner()
+
+
+def _finished(result: Any, function: Any) -> Any:
+    """What a test or a fixture gave; a coroutine is run to its end, so that nothing in it is left out."""
+    if inspect.iscoroutine(result):
+        result = _loop().run(result)
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise CannotRunError(f"{function.__name__} is a generator, which pytest does not run")
+    return result
+
+
 def _run_case(case: Any, method: str) -> int:
+    test = case(method)
+    body = getattr(test, method)
+    if getattr(body, "__unittest_expecting_failure__", False):
+        return 0
+    # The coroutines of an IsolatedAsyncioTestCase are run to their end by unittest itself.
+    if not (inspect.iscoroutinefunction(body) and hasattr(test, "asyncSetUp")):
+        setattr(test, method, wraps(body)(lambda: _finished(body(), body)))
     try:
         case.setUpClass()
-        case(method).debug()
+        test.debug()
         case.tearDownClass()
     except sys.modules["unittest"].SkipTest:
         return 0
     return 1
 
 
-def _run_method(owner: Any, test: Any, fixtures: dict[str, Any]) -> int:
+def _run_method(owner: Any, test: Any, fixtures: dict[str, Any], grid: Any) -> int:
     instance = owner()
     for name in ("setup_class", "setup_method", "setUp"):
         if hasattr(instance, name):
             method = getattr(instance, name)
-            method(*[None] * len(inspect.signature(method).parameters))
-    return _run(getattr(test, "__func__", test), fixtures, instance, grid=getattr(owner, "grid", []))
+            _finished(method(*[None] * len(inspect.signature(method).parameters)), method)
+    return _run(test, fixtures, instance, grid)
 
 
 def _run(test: Any, fixtures: dict[str, Any], instance: Any = None, grid: Any = ()) -> int:
@@ -203,7 +258,10 @@ def _run(test: Any, fixtures: dict[str, Any], instance: Any = None, grid: Any = 
             values |= row
         started: list[Any] = []
         with contextlib.suppress(Skipped):
-            test(**_arguments(test, values, fixtures, instance, started))
+            for name, one in fixtures.items():
+                if one.autouse:
+                    _value(name, values, fixtures, instance, started)
+            _finished(test(**_arguments(test, values, fixtures, instance, started)), test)
             count += 1
         for generator in reversed(started):
             next(generator, None)
@@ -217,14 +275,20 @@ def _arguments(
     for name, parameter in inspect.signature(function).parameters.items():
         if name in ("self", "cls"):
             arguments[name] = instance
-        elif name in values:
-            arguments[name] = values[name]
-        elif name in fixtures:
-            value = fixtures[name](**_arguments(fixtures[name], values, fixtures, instance, started))
-            if inspect.isgenerator(value):
-                started.append(value)
-                value = next(value)
-            arguments[name] = values[name] = value
+        elif name in values or name in fixtures:
+            arguments[name] = _value(name, values, fixtures, instance, started)
         elif parameter.default is inspect.Parameter.empty:
-            raise TypeError(f"{function.__name__} wants the fixture {name!r}, which is not given here")
+            raise CannotRunError(f"{function.__name__} wants the fixture {name!r}, which is not given here")
     return arguments
+
+
+def _value(name: str, values: dict[str, Any], fixtures: dict[str, Any], instance: Any, started: list[Any]) -> Any:
+    """Of a fixture; made once for a test."""
+    if name not in values:
+        value = fixtures[name](**_arguments(fixtures[name], values, fixtures, instance, started))
+        if inspect.isgenerator(value):
+            started.append(value)
+            values[name] = next(value)
+        else:
+            values[name] = _finished(value, fixtures[name])
+    return values[name]

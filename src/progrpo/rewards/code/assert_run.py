@@ -15,8 +15,8 @@ from progrpo.rewards.code.values import text_of
 from progrpo.sandbox import Ended
 from progrpo.sandbox.run import run
 
-_TESTER, _PYTEST, _VALUES = (Path(__file__).with_name(f"{name}.py").read_text("utf-8") for name in (
-    "assert_driver", "assert_pytest", "values"))  # fmt: skip
+_TESTER, _PYTEST, _MARKS, _VALUES = (Path(__file__).with_name(f"{name}.py").read_text("utf-8") for name in (
+    "assert_driver", "assert_pytest", "assert_marks", "values"))  # fmt: skip
 _GRACE_S = 2.0
 """Seconds the program has to end when the tests have, before it is taken for hanging."""
 _CRASH_S = 0.5
@@ -41,7 +41,9 @@ def first_failure(judge: Judge, code: str, asserts: Asserts, prompt: str) -> Fai
             return judge.ended_badly(program, "the tests", "")
         return Failure(f"the tests did not come to an end ({tests.ending}): {tests.last_words}", verifier=True)
     if "passed" in said:
-        if not said["passed"]:
+        if said["passed"] <= 0 and not said["gone"]:
+            if said["reached"]:
+                return Failure("the tests: no assertion held")
             raise UnreadableTestsError("the tests hold no test that runs")
         return judge.ended_badly(program, "after the last test", "") if said["gone"] or program.ending != "ok" else None
     if said["cannot"]:
@@ -63,11 +65,11 @@ def _both(judge: Judge, code: str, asserts: Asserts, prompt: str) -> tuple[Ended
     ends: list[float] = []  # when the program is to be gone, once the tests are
     tests = {
         "parts": list(asserts.parts),
-        "standalone": asserts.standalone,
         "names": list(asserts.names),
         "modules": list(asserts.modules),
         "program": list(PROGRAM),
         "pytest": _PYTEST,
+        "marks": _MARKS,
         "values": _VALUES,
         "pipes": (answers, ask),
         "longest": limits.output_bytes,

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 PROGRAM = ("solution", "main", "your_module", "your_solution", "submission", "candidate")
 """Modules by whose name tests import the program."""
+_AS_SCRIPT = ("__name__ == '__main__'", "'__main__' == __name__")
 _FIXTURES = frozenset({"request"})
 
 
@@ -22,31 +23,27 @@ class Asserts:
     Attributes:
         parts: sources that are run one after the other in one namespace; each assert statement of a list is one. Functions
             and classes of tests are run as soon as their part has defined them.
-        standalone: parts that are a test by themselves, without any function of tests.
         names: what they use and do not define: the program's. modules: of the standard library, used but not imported.
     """
 
     parts: tuple[str, ...]
-    standalone: int
     names: tuple[str, ...]
     modules: tuple[str, ...]
 
 
 @lru_cache(maxsize=64)
-def read(parts: tuple[str, ...], *, calls: int = 0) -> Asserts:
+def read(parts: tuple[str, ...]) -> Asserts:
     """Read sources of tests.
 
-    Args:
-        calls: parts that call what asserts.
-
     Raises:
-        ValueError, SyntaxError: they are no Python, assert nothing, or want a fixture of pytest's that is not given.
+        ValueError, SyntaxError: they are no Python, assert nothing but under `if __name__ == "__main__"`, or want a fixture of
+            pytest's that is not given. What is not run for another reason is seen when the tests are (`assert_marks.py`).
     """
     trees = [ast.parse(part) for part in parts]
     nodes = [node for tree in trees for node in ast.walk(tree)]
-    if not any(isinstance(node, ast.Assert) or _is_test(node) for node in nodes):
-        raise ValueError("no assert and no test function in it")
-    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+    if not any(isinstance(node, ast.Assert) or _is_test(node) for tree in trees for node in _imported(tree)):
+        raise ValueError("no assert and no test function in it that runs when it is imported")
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     fixtures = {node.name for node in functions if any("fixture" in ast.unparse(one) for one in node.decorator_list)}
     for node in functions:
         if _is_test(node) and (missing := _wanted(node) - fixtures - _FIXTURES):
@@ -54,8 +51,7 @@ def read(parts: tuple[str, ...], *, calls: int = 0) -> Asserts:
     free = _free_names(trees)
     called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     modules = {name for name in free - called if name in sys.stdlib_module_names}
-    standalone = calls + sum(any(isinstance(node, ast.Assert) for node in _outside_functions(tree)) for tree in trees)
-    return Asserts(parts, standalone, tuple(sorted(free - modules)), tuple(sorted(modules)))
+    return Asserts(parts, tuple(sorted(free - modules)), tuple(sorted(modules)))
 
 
 def is_source(text: str) -> bool:
@@ -68,18 +64,20 @@ def is_source(text: str) -> bool:
 
 
 def _is_test(node: ast.AST) -> bool:
-    return isinstance(node, ast.FunctionDef) and node.name.startswith("test")
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test")
 
 
-def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes that run when their part does."""
+def _imported(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that run only where the tests are started as a script: they are imported here, as by pytest."""
     for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+        if isinstance(child, ast.If) and ast.unparse(child.test) in _AS_SCRIPT:
+            yield from (one for other in child.orelse for one in ast.walk(other))
+        else:
             yield child
-            yield from _outside_functions(child)
+            yield from _imported(child)
 
 
-def _wanted(function: ast.FunctionDef) -> set[str]:
+def _wanted(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
     """Arguments without a default that no `parametrize` gives."""
     arguments = [one.arg for one in function.args.args][: len(function.args.args) - len(function.args.defaults)]
     supplied = {"self", "cls"}

@@ -22,9 +22,14 @@ What counts, where published graders disagree (each with rows in tests/rewards/m
     other words     "5 squared", "5 is not the answer", "5\\text{ vs 6}": no number; equal to the same text only
     base            1011_2 needs its base; an answer in a base counts by its value where the gold answer names none
     unevaluated     \\sum k, 1+1 and \\binom{10}{3} are no answers; see `evaluated`
-    equations       x = 5 stands for 5, and 200+4 = 204 for 204, but 35 = 34 for nothing; x = 5 is not y = 5
+    equations       x = 5 stands for 5, and 200+4 = 204 for 204, but 35 = 34 for nothing; x = 5 is not y = 5. An equation
+                    left open, 2x = 5, x+5 = -2 or x^2 = 4, stands for nothing unless a part without letters has its value
+                    (2x = 10/2 = 5); nor does 2x > 4 for x > 2. Behind an arrow (\\implies) the last equation counts
     rounding        a gold answer \\sqrt{2} \\approx 1.414 asks for \\sqrt{2}, x \\approx 1.414 for 1.414
-    quantities      a gold answer |AB| = 1, f(2) = 3 or a+b = 7 stands for its value; 2x+z = 1 and x^2 = 4 do not
+    quantities      |AB| = 1, f(2) = 3 or a+b = 7 stands for its value, in the gold answer and in an answer; 2x+z = 1 and
+                    x^2 = 4 do not, and in an answer neither do |x-3| = 5, x(x+1) = 6 and a+b+c = 0
+    solutions       of a gold answer that is a worked solution the rest of its last "####" counts, else its only box (see
+                    `golds`); one whose final answer cannot be read is `bad_gold`
     systems         x = 1, y = 2 is (1,2), in the order of the names as written, and y = 2, x = 1
     order           (1,2) is a point or an open interval, never \\{1,2\\}; bare "1, 2" is a list in any order, and stands
                     for (1,2) in this order only; [1,2) is not [1,2]; x \\ge 0 is [0,\\infty)
@@ -38,6 +43,7 @@ reasons given on the "Answer:" line.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -48,7 +54,8 @@ from progrpo.rewards.math import exact
 from progrpo.rewards.math import symbolic as symbolic
 from progrpo.rewards.math.compare import Leaf, Rules, compare
 from progrpo.rewards.math.find import Place, extract, percent_after_box, thinks_on, written
-from progrpo.rewards.math.forms import Form, Scalar, read
+from progrpo.rewards.math.forms import Chain, Form, Scalar, read
+from progrpo.rewards.math.golds import REMEDY, final_answer, is_sentence, solution_fault
 from progrpo.rewards.math.sentences import value_in
 from progrpo.rewards.math.text import clean, is_words, key, no_answer_words, too_much
 from progrpo.types import Finish, Problem, Status, Verdict
@@ -126,13 +133,17 @@ def gold_fault(problem: Problem, params: Params) -> str | None:
     """Why a gold answer cannot be used; None where it can. May be slow.
 
     It must be read as mathematics or be words that can be an answer, equal itself by algebra, be judged correct as a completion
-    would write it (in a box, after "Answer:", ... as `find` says), and another value must be wrong.
+    would write it (in a box, after "Answer:", ... as `find` says), and another value must be wrong. Of a worked solution all
+    this is asked of its final answer; one whose final answer cannot be read is no gold.
     """
-    gold = clean(problem.answer or "")
-    fault = _unusable(gold, params) or no_answer_words(problem.answer or "")
+    final = final_answer(problem.answer or "")
+    gold = clean(final)
+    fault = solution_fault(final) or _unusable(gold, params) or no_answer_words(final)
     if fault:
         return fault
-    return (None if is_words(gold) else _unequal_to_itself(gold, params)) or _unreadable_where_written(problem, params)
+    problem = replace(problem, answer=final)
+    unequal = None if is_words(gold) else _unequal_to_itself(gold, params) or _unmet_by_its_value(problem, params)
+    return unequal or _unreadable_where_written(problem, params)
 
 
 def _unequal_to_itself(gold: str, params: Params) -> str | None:
@@ -148,6 +159,16 @@ def _unequal_to_itself(gold: str, params: Params) -> str | None:
     if not same:
         return f"the gold answer {gold[:80]!r} does not equal itself"
     return f"the gold answer {gold[:80]!r} equals any number" if all(others) else None
+
+
+def _unmet_by_its_value(problem: Problem, params: Params) -> str | None:
+    """The fault of a sentence with an equation, "So the total is 5+6 = 11.", that its own result does not meet."""
+    form = read(clean(problem.answer or ""))
+    if not isinstance(form, Chain) or not any(map(is_sentence, form.parts)):
+        return None
+    if score(written(form.parts[-1], "boxed"), problem, params.model_copy(update={"find": ("boxed",)})).correct:
+        return None
+    return f"the gold answer {problem.answer!r:.80} is a sentence, and its result alone is not judged correct; {REMEDY}"
 
 
 def _unreadable_where_written(problem: Problem, params: Params) -> str | None:
@@ -169,7 +190,8 @@ def warm(params: Params) -> None:
 
 
 def _judge(text: str, problem: Problem, params: Params, leaf: Leaf, finish: Finish | None) -> Verdict | None:
-    gold = clean(problem.answer or "")
+    final = final_answer(problem.answer or "")
+    gold = clean(final)
     if not gold:
         return _verdict("bad_gold", params, None, "the problem has no gold answer")
     if params.unfinished == "no_answer" and (finish == "length" or thinks_on(text)):
@@ -183,7 +205,7 @@ def _judge(text: str, problem: Problem, params: Params, leaf: Leaf, finish: Fini
     answer = clean(extracted)
     if key(gold) == key(answer):
         return _verdict("correct", params, extracted)
-    fault = _unusable(gold, params)
+    fault = solution_fault(final) or _unusable(gold, params)
     if fault:
         return _verdict("bad_gold", params, extracted, fault)
     said = value_in(extracted)
@@ -200,9 +222,7 @@ def _judge(text: str, problem: Problem, params: Params, leaf: Leaf, finish: Fini
     if equal is None:
         return None
     return (
-        _verdict("correct", params, extracted)
-        if equal
-        else _verdict("wrong", params, extracted, f"expected {problem.answer}")
+        _verdict("correct", params, extracted) if equal else _verdict("wrong", params, extracted, f"expected {final}")
     )
 
 

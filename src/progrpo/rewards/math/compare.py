@@ -6,7 +6,10 @@ Every comparison has three values. None: it hangs on parts that the `Leaf` left 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
 
+from progrpo.rewards.math.equations import conclusion, has_unknown, is_solved, names
 from progrpo.rewards.math.forms import Based, Chain, Compound, Form, Scalar, read
 from progrpo.rewards.math.numbers import Number, numbers_equal
 from progrpo.rewards.math.relations import (
@@ -20,7 +23,7 @@ from progrpo.rewards.math.relations import (
     name,
 )
 from progrpo.rewards.math.text import is_words, key
-from progrpo.rewards.math.units import agree
+from progrpo.rewards.math.units import agree, split_tail
 
 Leaf = Callable[[Form, Form], bool | None]
 """leaf(gold, answer): whether two forms are equal by algebra; None where it does not decide."""
@@ -36,6 +39,7 @@ class Rules:
     relative_tolerance: float
 
 
+_ZERO = Number(Fraction(0))
 _INTERVALS = ("()", "(]", "[)", "[]")
 _EVALUATES = re.compile(
     r"\\(?:sum|prod|i*int|oint|lim|limsup|liminf|binom|choose|max|min|gcd|lcm|det|sup|inf|deg|dim|bmod)(?![a-zA-Z])|!|"
@@ -59,8 +63,11 @@ def compare(gold: Form, answer: Form, leaf: Leaf, rules: Rules) -> bool | None:
         if named is None:
             return False
         gold, answer = named
+    gold, answer = conclusion(gold), conclusion(answer)
     if isinstance(gold, Chain) and (exact := _exact_part(gold)) is not gold:
         return True if key(_text(gold)) == key(_text(answer)) else compare(exact, answer, leaf, rules)
+    if isinstance(gold, Chain) and set(gold.signs) == {"="} and not any(map(has_unknown, gold.parts)):
+        return compare(read(gold.parts[-1]), answer, leaf, rules)  # 5+6 = 11
     if isinstance(gold, Chain):
         return _compare_relation(gold, answer, leaf, rules)
     if isinstance(answer, Chain):
@@ -216,12 +223,18 @@ def _compare_relation(gold: Chain, answer: Form, leaf: Leaf, rules: Rules) -> bo
     other = as_interval(answer)
     if interval and other:
         return interval[0] == other[0] and compare(interval[1], other[1], leaf, rules)
+    if interval and not is_solved(answer):
+        return key(gold.text) == key(answer.text)
+    if set(answer.signs) == {"="} and VARIABLE.fullmatch(answer.parts[-1]) and not VARIABLE.fullmatch(answer.parts[0]):
+        answer = Chain(answer.parts[::-1], answer.signs, " = ".join(answer.parts[::-1]))
     if is_assignment(gold) and is_assignment(answer):
         values = read(gold.parts[-1]), read(answer.parts[-1])
         if name(gold.parts[0]) == name(answer.parts[0]):
             return compare(*values, leaf, rules)
         if isinstance(values[0], Number) and isinstance(values[1], Number) and not is_algebraic(gold):
             return False
+    elif is_assignment(gold) and not is_algebraic(gold) and not has_variable(gold.parts[-1]):
+        return _compare_with_relation(read(gold.parts[-1]), answer, leaf, rules)  # 2x = 10 for x = 5
     return True if key(gold.text) == key(answer.text) else _ask(gold, answer, leaf, rules)
 
 
@@ -231,24 +244,45 @@ def _compare_with_relation(gold: Form, answer: Chain, leaf: Leaf, rules: Rules) 
     if interval:
         return compare(gold, interval[1], leaf, rules) if isinstance(gold, Compound) else False
     if set(answer.signs) - {"=", r"\approx"}:
-        return _ask(gold, answer, leaf, rules) if isinstance(gold, Compound) and has_variable(answer.text) else False
+        return _ask(gold, answer, leaf, rules) if isinstance(gold, Compound) and is_solved(answer) else False
     parts = list(answer.parts)
-    if r"\approx" in answer.signs:
-        before = answer.signs.index(r"\approx")
-        parts = parts[before + 1 :] if before == 0 and VARIABLE.fullmatch(parts[0]) else parts[: before + 1]
+    if r"\approx" in answer.signs and not (answer.signs[0] == r"\approx" and VARIABLE.fullmatch(parts[0])):
+        before = answer.signs.index(r"\approx") + 1
+        if any(has_unknown(part) and not names(part) for part in parts[before:]):
+            return False
+        parts = parts[:before]
     if VARIABLE.fullmatch(parts[-1]) and not VARIABLE.fullmatch(parts[0]):
         parts.reverse()
     elif isinstance(read(parts[0]), Number) and not isinstance(read(parts[-1]), Number):
         parts.reverse()  # 204 = 200+4
-    value = read(parts[-1])
-    verdict = compare(gold, value, leaf, rules)
-    for part in parts[:-1]:
-        # 35 = 34 is no answer to anything.
-        if verdict is False or not part or has_variable(part):
-            continue
-        equal = compare(value, read(part), leaf, _loose(rules))
-        verdict = False if equal is False else (None if equal is None else verdict)
-    return verdict
+    verdict = compare(gold, read(parts[-1]), leaf, rules)
+    if verdict is False or len(parts) == 1:
+        return verdict
+    said = [_says(part, parts[-1], leaf, _loose(rules)) for part in parts[:-1] if part]
+    if "no" in said or set(said) == {"nothing"}:
+        return False
+    return None if "open" in said else verdict
+
+
+def _says(part: str, value: str, leaf: Leaf, rules: Rules) -> Literal["yes", "no", "open", "nothing"]:
+    """Whether "part = value" says what something is: yes; no where it is false, nothing where it has yet to be solved."""
+    form, goal = read(part), read(value)
+    plain = not has_variable(part)
+    if not plain and names(part, value_is_zero=goal == _ZERO, value_is_group=isinstance(goal, Compound)):
+        return "yes"
+    if not plain and isinstance(form, Number):
+        things = [text[len(split_tail(text)[0]) :].strip() for text in (part, value)]
+        if all(things) and things[0] != things[1]:
+            return "yes"  # 5 m = 500 cm: nothing is converted
+        plain = True
+    if not plain and not has_unknown(part):
+        return "yes"  # \gcd(12, 18) = 6
+    if not plain and isinstance(goal, Number) and has_unknown(part, constants="ei"):
+        return "nothing"
+    equal = compare(goal, form, leaf, rules)
+    if equal is None:
+        return "open"
+    return "yes" if equal else ("no" if plain else "nothing")
 
 
 def _loose(rules: Rules) -> Rules:

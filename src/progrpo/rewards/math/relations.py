@@ -14,7 +14,7 @@ _EXACT = re.compile(
 )
 
 _INDEX = r"(?:_ ?(?:\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}|\w|\\[a-z]+(?: ?[A-Z]+)?))?"
-_PARENTHESIS = r"\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)"
+PARENTHESIS = r"\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)"
 _POINTS = r"[A-Z]{2,5}'*"
 _MARKED = r"\\(?:overline|vec|overrightarrow|mathbf|mathbb|hat|widehat|widetilde|bar|boldsymbol|text) ?(?:\{[^{}]*\}|[A-Za-z])"
 _MEASURED = "|".join(
@@ -22,19 +22,19 @@ _MEASURED = "|".join(
         rf"\|(?![xyt]\|)[^|]+\|{_INDEX}",
         rf"\\\|[^|]+\\\|{_INDEX}",
         r"(?:m ?)?\\(?:angle|triangle|measuredangle) ?\{?[A-Za-z\\]+\}?'*",
-        rf"(?:[A-Za-z]|{_MARKED}){_INDEX}'*(?:\^ ?\{{?(?:-1|\\prime|\(\d\))\}}?)?{_PARENTHESIS}",
+        rf"(?:[A-Za-z]|{_MARKED}){_INDEX}'*(?:\^ ?\{{?(?:-1|\\prime|\(\d\))\}}?)?{PARENTHESIS}",
         r"(?:[A-Z]|\\mathbb\{?[A-Z]\}?) ?\[[^\[\]]+\]",
         r"\[[A-Z]{3,8}\]",
         rf"\\(?:{FUNCTIONS}|max|min|deg|det|gcd|lcm|dim|operatorname) ?(?:\^ ?\{{?\d\}}? ?)?(?:\\angle ?)?"
-        rf"(?:\{{?[A-Z]+\}}?|\\(?!frac|sqrt)[a-z]+|\([A-Z]+\)|[a-z](?=$|\())(?:{_PARENTHESIS})?",
+        rf"(?:\{{?[A-Z]+\}}?|\\(?!frac|sqrt)[a-z]+|\([A-Z]+\)|[a-z](?=$|\())(?:{PARENTHESIS})?",
         rf"{_POINTS}{_INDEX}",
         rf"{_MARKED}{_INDEX}",
     )
 )
 _PLAIN = rf"(?:[A-Za-z]|\\(?!frac|sqrt|pi(?![a-z])|{FUNCTIONS})[a-z]+){_INDEX}'*"
-_ATOM = re.compile(rf" ?(?:(?P<measured>{_MEASURED})(?: ?\^ ?\{{?\d\}}?)?|(?P<plain>{_PLAIN})) ?")
-_JOIN = re.compile(r" ?(?:\+|-|\\cdot(?![a-z])|\\times(?![a-z])|/|:) ?")
-_RATIO = re.compile(r" ?\\frac ?\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\} ?\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\} ?")
+ATOM = re.compile(rf" ?(?:(?P<measured>{_MEASURED})(?: ?\^ ?\{{?\d\}}?)?|(?P<plain>{_PLAIN})) ?")
+JOIN = re.compile(r" ?(?:\+|-|\\cdot(?![a-z])|\\times(?![a-z])|/|:) ?")
+RATIO = re.compile(r" ?\\frac ?\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\} ?\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\} ?")
 
 
 def is_quantity(text: str) -> bool:
@@ -44,14 +44,14 @@ def is_quantity(text: str) -> bool:
     """
     position, operand = 0, False
     while position < len(text):
-        ratio = _RATIO.match(text, position)
-        match = ratio or _ATOM.match(text, position)
+        ratio = RATIO.match(text, position)
+        match = ratio or ATOM.match(text, position)
         if match is not None and match.end() > position:
             if ratio and not (is_quantity(ratio.group(1)) and is_quantity(ratio.group(2))):
                 return False
             position, operand = match.end(), True
             continue
-        match = _JOIN.match(text, position)
+        match = JOIN.match(text, position)
         if match is None or not operand:
             return False
         position, operand = match.end(), False
@@ -70,7 +70,7 @@ def is_assignment(chain: Chain) -> bool:
 
 def is_algebraic(chain: Chain) -> bool:
     """Whether a relation is an equation between plain letters, which may be written in other ways: a+b = 7, not f(2) = 3."""
-    return all(match["plain"] for match in _ATOM.finditer(chain.parts[0])) and not VARIABLE.fullmatch(chain.parts[0])
+    return all(match["plain"] for match in ATOM.finditer(chain.parts[0])) and not VARIABLE.fullmatch(chain.parts[0])
 
 
 def name(text: str) -> str:
