@@ -62,7 +62,8 @@ def run_train(
         typer.echo(to_json(finite_or_none(results[0] if asked is None else {"runs": results})))
     leave()
     if len(each) > 1:
-        console.print(f"compare them with: progrpo compare {shlex.join(str(settings.out) for settings in each)}")
+        line = f"compare them with: progrpo compare {shlex.join(str(settings.out) for settings in each)}"
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def _train(settings: RunSettings, console: Console, *, resume: bool, profile: bool) -> dict[str, Any]:
