@@ -175,38 +175,45 @@ def page(results: Results, setups: Sequence[str], families: Sequence[str], seeds
 def picture(
     results: Results, setups: Sequence[str], families: Sequence[str], seeds: Sequence[int], step: int, out: Path
 ) -> None:
-    """Pass@1 against Pass@32 and against distinct solutions on each game: a point a method, a colour a kind of method."""
+    """Pass@1 against Pass@32 and against distinct solutions on each game: a numbered point a method, a colour a kind of it."""
     from matplotlib.lines import Line2D
 
+    def name_of(variant: Variant) -> str:
+        return label_of(results, variant) if variant.family == BASE else FAMILIES[variant.family].label
+
+    shown = {setup: tuned(results, setup, families, step) for setup in setups}
+    named = {name_of(variant): variant for variants in shown.values() for variant in variants}
+    numbers = {name: number for number, name in enumerate(named, start=1)}
     figure = new_figure(13, 5.4 * len(setups))
     axes = figure.subplots(len(setups), 2, squeeze=False)
     for row, setup in zip(axes, setups, strict=True):
-        variants = tuned(results, setup, families, step)
         for cell, other in zip(row, ("pass@32", "distinct_correct"), strict=True):
-            for variant in variants:
+            for variant in shown[setup]:
                 values = [
                     np.array(list(results.values(setup, *variant, seeds, step, name).values()))
                     for name in ("pass@1", other)
                 ]
                 if len(values[0]):
-                    family = FAMILIES[variant.family]
-                    text = label_of(results, variant) if variant.family == BASE else family.label
                     point = [
                         scale * np.array(interval(part))
                         for scale, part in zip((100, scale_of(other)), values, strict=True)
                     ]
-                    draw_interval(cell, *point, colour=COLOURS[family.kind], text=text)
+                    text = str(numbers[name_of(variant)])
+                    draw_interval(cell, *point, colour=COLOURS[FAMILIES[variant.family].kind], text=text)
             cell.set_title(setup, fontsize=10)
             cell.set_xlabel(title_of("pass@1"))
             cell.set_ylabel(title_of(other))
+            if other == "pass@32":
+                cell.set_ylim(top=100.5)
             cell.grid(alpha=0.25)
-    drawn = {FAMILIES[variant.family].kind for setup in setups for variant in tuned(results, setup, families, step)}
     marks = [
-        Line2D([], [], marker="o", linestyle="", color=colour, label=kind)
-        for kind, colour in COLOURS.items()
-        if kind in drawn
+        Line2D([], [], marker="o", linestyle="", markersize=4, color=COLOURS[kind], label=f"{numbers[name]}  {name}")
+        for name, kind in sorted(
+            ((name, FAMILIES[variant.family].kind) for name, variant in named.items()),
+            key=lambda one: (list(COLOURS).index(one[1]), numbers[one[0]]),
+        )
     ]
-    figure.legend(handles=marks, loc="outside right upper", fontsize=8, frameon=False)
+    figure.legend(handles=marks, loc="outside right upper", fontsize=7, frameon=False)
     save(figure, out)
 
 
