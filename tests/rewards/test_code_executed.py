@@ -163,3 +163,13 @@ def test_a_row_that_runs_as_a_script_only_is_seen_without_a_program() -> None:
     for test in ("__name__ == '__main__'", '"__main__" == __name__'):
         with pytest.raises(UnreadableTestsError, match="imported"):
             read_tests(Problem(id="x", prompt="", info={"tests": f"if {test}:\n    {ADDS}"}))
+
+
+def test_what_python_brings_is_no_programs_to_replace() -> None:
+    """`from solution import *` would make the tests compare with a program's own `abs` and `all`; what is asked for by name is."""
+    tests = "from solution import *\nassert abs(add(-2, -1)) == 3\nassert all(add(n, 1) == n + 1 for n in range(3))"
+    lies = f"{WRONG}\ndef abs(x): return 3\ndef all(values): return True"
+    assert judged([tests], lies).status == "wrong"
+    honest = "sum = 0\ndef add(a, b): return a + b\ndef all(values): return False"
+    assert judged([tests], honest).status == "correct"
+    assert judged(["from solution import abs\nassert abs(-2) == 5"], "def abs(x): return 5").status == "correct"

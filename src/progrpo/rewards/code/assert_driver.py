@@ -232,8 +232,8 @@ def stand_in(name: str) -> "Any":
 
     class Module(type(sys)):  # type: ignore[misc]
         def __getattr__(self, wanted: str) -> "Any":
-            if wanted == "__all__":  # not what the tests have already: pytest, a module
-                return [name for name in program.ask("names") if name not in namespace]
+            if wanted == "__all__":  # not what the tests have already: pytest, a module, what Python brings
+                return [name for name in program.ask("names") if name not in {*namespace, *dir(builtins)}]
             if wanted.startswith("__"):
                 raise AttributeError(wanted)
             try:
