@@ -10,6 +10,9 @@ SAMPLING = ("n", "temperature", "top_p", "top_k", "max_new_tokens", "stop", "pre
 WORDS = {"top_p": "top-p", "top_k": "top-k", "max_new_tokens": "limit", "digest": "problems"}
 """What is said in place of a name."""
 
+SOURCE = "text of "
+"""Begins the condition that a user's own reward was the same; where only one side knows, nothing is said."""
+
 _OF_DATA = frozenset({"path", "source", "revision", "expected", "contests", "ratings", "rating"})
 _OF_SPLITS = frozenset({"train", "test", "train_size", "test_size", "held_out_fraction", "seed", "weight"})
 _WHERE = _OF_DATA | _OF_SPLITS
@@ -21,8 +24,8 @@ def conditions_of(preset: str | None, settings: Mapping[str, Any], counts: str, 
     """The conditions of an evaluation.
 
     Args:
-        settings: of the sampling; of the "task" and the "reward", those of each. counts: completions per problem, in words.
-        digest: of the problems.
+        settings: of the sampling; of the "task" and the "reward", those of each; of a user's own rewards digests, as
+            "reward_sources". counts: completions per problem, in words. digest: of the problems.
     """
     sampling = {name: settings[name] for name in SAMPLING if settings.get(name) is not None} | {"n": counts}
     task = {
@@ -34,6 +37,7 @@ def conditions_of(preset: str | None, settings: Mapping[str, Any], counts: str, 
         | {name: _plain(sampling[name]) for name in SAMPLING if name in sampling}
         | flat(task, "task.")
         | flat(reward if isinstance(reward, Mapping) else {"name": reward}, "reward.")
+        | {f"{SOURCE}{name}": source for name, source in (settings.get("reward_sources") or {}).items()}
         | {"digest": digest}
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from progrpo import schema
 from progrpo.files import is_number, rows_at
 from progrpo.measures import auc, cover, pass_at_k
-from progrpo.report.conditions import SAMPLING, WORDS, conditions_of
+from progrpo.report.conditions import SAMPLING, SOURCE, WORDS, conditions_of
 from progrpo.report.html import prose
 from progrpo.rows import from_row, read_header, read_results
 from progrpo.statistics import Interval, bootstrap_mean, over_seeds
@@ -178,6 +179,8 @@ def why_apart(one: Evaluation, reference: Evaluation, *, but_for: Collection[str
     names = [*reference.conditions, *(name for name in one.conditions if name not in reference.conditions)]
     if one.conditions.get("reward.name") != reference.conditions.get("reward.name"):
         names = [name for name in names if not name.startswith("reward.") or name == "reward.name"]
+    both = one.conditions.keys() & reference.conditions.keys()
+    names = [name for name in names if not name.startswith(SOURCE) or name in both]
     differing = []
     for name in (name for name in names if name not in but_for):
         mine, theirs = (evaluation.conditions.get(name, "unknown") for evaluation in (one, reference))
@@ -193,8 +196,13 @@ def checkpoint_step(model: object) -> int | None:
     return int(named[1]) if named else None
 
 
-def held_out(path: Path, step: int, config: Mapping[str, Any]) -> Evaluation:
+def held_out(
+    path: Path, step: int, config: Mapping[str, Any], sources: Mapping[str, str] = MappingProxyType({})
+) -> Evaluation:
     """An evaluation made during training, by the settings of its run.
+
+    Args:
+        sources: digests of the user's own files, as the run's environment has them ("reward ./mine.py").
 
     Raises:
         DataError: the file is damaged otherwise than by a cut last line.
@@ -203,6 +211,8 @@ def held_out(path: Path, step: int, config: Mapping[str, Any]) -> Evaluation:
     task = dict(config.get("task") or {})
     name = str(task.get("name", "task"))
     settings = {**(config.get("evaluate") or {}), "task": task, "reward": config.get("reward")}
+    own = {name.removeprefix("reward "): digest for name, digest in sources.items() if name.startswith("reward ")}
+    settings["reward_sources"] = own
     if settings.get("max_new_tokens") is None:
         settings["max_new_tokens"] = (config.get("sampling") or {}).get("max_new_tokens")
     return Evaluation(

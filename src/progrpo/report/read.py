@@ -149,13 +149,14 @@ def last_shared_evaluation(runs: Sequence[Run]) -> int | None:
 def _load(path: Path, name: str, config: Mapping[str, Any], steps: Mapping[int, Path]) -> Run:
     environment, metrics, alarms = (path / file for file in ("environment.json", "metrics.jsonl", "alarms.jsonl"))
     evaluated = dict(benchmarks(path / "evaluations"))
+    begun: dict[str, Any] = json.loads(environment.read_text("utf-8")) if environment.is_file() else {}
     return Run(
         name=name,
         path=path,
         config=config,
-        environment=json.loads(environment.read_text("utf-8")) if environment.is_file() else {},
+        environment=begun,
         metrics=tuple(map(schema.in_todays_words, read_jsonl(metrics))) if metrics.is_file() else (),
-        evaluations={step: held_out(file, step, config) for step, file in steps.items()},
+        evaluations={step: held_out(file, step, config, begun.get("sources") or {}) for step, file in steps.items()},
         benchmarks={key: one for key, one in evaluated.items() if isinstance(one, Evaluation)},
         left_out={key: why for key, why in evaluated.items() if isinstance(why, str)},
         rollouts=_files_by_step(path / "rollouts"),

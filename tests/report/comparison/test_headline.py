@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,22 @@ def test_what_was_sampled_or_judged_otherwise_is_not_compared(
     second = sentences(*paths)[1]
     assert second.endswith(f"Not compared with a: {why}.")
     assert "better" not in second
+
+
+def test_an_own_reward_of_another_text_is_another_reward(make_run: MakeRun) -> None:
+    paths = [make_run("a"), make_run("b", correct=(2, 3, 4)), make_run("older", correct=(2, 3, 4))]
+
+    def judged_by(path: Path, digest: str | None) -> None:
+        (path / "config.yaml").open("a").write("reward: {name: ./mine.py}\n")
+        file = path / "environment.json"
+        known = json.loads(file.read_text()) if file.is_file() else {}
+        file.write_text(json.dumps(known | ({} if digest is None else {"sources": {"reward ./mine.py": digest}})))
+
+    for path, digest in zip(paths, ("1a", "2b", None), strict=True):
+        judged_by(path, digest)
+    _, second, older = sentences(*paths)
+    assert second.endswith("Not compared with a: text of ./mine.py 2b, not 1a.")
+    assert "against a after 3 steps" in older  # it did not write that down
 
 
 def test_another_number_of_completions_leaves_what_does_not_depend_on_it(make_run: MakeRun) -> None:
