@@ -82,7 +82,7 @@ def naive(batch: RolloutBatch, quantiles: list[float], settings: dict) -> Table:
             cvar = -max(low - score, 0) / (0.2 + 1e-6)
             paper = (1.5 * cvar + rvar) / 2.5
             if settings.get("scale", "std") == "std":
-                paper /= deviation(papers) + 1e-6
+                paper /= (apart_by if (apart_by := deviation(papers)) >= 1e-3 else 1.0) + 1e-6
             apart = [row[g] - sum(row) / group for row in own]
             for b, row in enumerate(own):
                 spread = deviation(row)

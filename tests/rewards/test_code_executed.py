@@ -166,7 +166,7 @@ def test_a_row_that_runs_as_a_script_only_is_seen_without_a_program() -> None:
 
 
 def test_what_python_brings_is_no_programs_to_replace() -> None:
-    """With `from solution import *` tests would compare by a program's own `abs` and `all`; what is asked for by name is its own."""
+    """Tests with `from solution import *` would compare by a program's own `abs`; what is asked for by name is its own."""
     tests = "from solution import *\nassert abs(add(-2, -1)) == 3\nassert all(add(n, 1) == n + 1 for n in range(3))"
     lies = f"{WRONG}\ndef abs(x): return 3\ndef all(values): return True"
     assert judged([tests], lies).status == "wrong"
