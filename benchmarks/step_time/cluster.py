@@ -171,24 +171,31 @@ def tail_share(lengths: Sequence[NDArray[np.int64]], max_rows: int) -> float:
     return float((rows_by_pass(lengths, max_rows) < rows / 4).mean())
 
 
+def _qwen(parameters: float, max_rows: int, **config: int) -> Size:
+    model = Model(sizes=Sizes.of(config), layers=config["num_hidden_layers"], bytes=2)
+    return Size(model=model, parameters=parameters, max_rows=max_rows)
+
+
 QWEN = {
-    "7B": Size(
-        model=Model(
-            sizes=Sizes(body=6_525_288_448, head=544_997_376, attention=28 * 28 * 128, cache=2 * 28 * 4 * 128),
-            layers=28,
-            bytes=2,
-        ),
-        parameters=7.62e9,
-        max_rows=64,
+    "7B": _qwen(
+        7.62e9,
+        64,
+        hidden_size=3584,
+        num_hidden_layers=28,
+        num_attention_heads=28,
+        num_key_value_heads=4,
+        intermediate_size=18_944,
+        vocab_size=152_064,
     ),
-    "32B": Size(
-        model=Model(
-            sizes=Sizes(body=31_205_621_760, head=778_567_680, attention=64 * 40 * 128, cache=2 * 64 * 8 * 128),
-            layers=64,
-            bytes=2,
-        ),
-        parameters=32.76e9,
-        max_rows=32,
+    "32B": _qwen(
+        32.76e9,
+        32,
+        hidden_size=5120,
+        num_hidden_layers=64,
+        num_attention_heads=40,
+        num_key_value_heads=8,
+        intermediate_size=27_648,
+        vocab_size=152_064,
     ),
 }
-"""Qwen2.5's."""
+"""Qwen2.5's published configurations."""

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear
 
-from vs_trl.steps import Sizes
+from vs_trl.steps import Sizes, forward_flops
 
 LEAST = np.array([1.0, 1.0, 0.0])
 """Of the multiples of compute, memory and calls: no device does more than its limits."""
@@ -132,10 +132,10 @@ def training_terms(load: Load, model: Model, device: Device) -> NDArray[np.float
 
 
 def _forward_flops(lengths: NDArray[np.float64], prompts: int, prompt: int, sizes: Sizes) -> float:
-    """Each prompt once, the head on the rows that are sampled from (vs_trl/steps.py has the same for tensors)."""
-    rows = lengths.sum()
-    contexts = prompts * prompt**2 / 2 + (lengths * prompt + lengths**2 / 2).sum()
-    return float(2 * (sizes.body * (prompts * prompt + rows) + sizes.head * rows) + 4 * sizes.attention * contexts)
+    """Each prompt once, the head on the rows that are sampled from."""
+    rows = float(lengths.sum())
+    contexts = prompts * prompt**2 / 2 + float((lengths * prompt + lengths**2 / 2).sum())
+    return forward_flops(prompts * prompt + rows, rows, contexts, sizes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ def generate_flops(step: Step, prompt: int, sizes: Sizes) -> float:
     Each prompt once per group, each completion token once, the head on the rows that are sampled from.
     """
     groups, rows = len(step.lengths), step.tokens
-    return _forward(groups * prompt + rows, rows, _contexts(step.lengths, prompt), sizes)
+    return forward_flops(groups * prompt + rows, rows, _contexts(step.lengths, prompt), sizes)
 
 
 def train_flops(step: Step, prompt: int, sizes: Sizes) -> float:
@@ -101,7 +101,7 @@ def train_flops(step: Step, prompt: int, sizes: Sizes) -> float:
     if not len(lengths):
         return 0.0
     rows = int(lengths.sum())
-    return 3 * _forward(len(lengths) * prompt + rows, rows, _contexts(lengths, prompt), sizes)
+    return 3 * forward_flops(len(lengths) * prompt + rows, rows, _contexts(lengths, prompt), sizes)
 
 
 def generate_bytes(step: Step, prompt: int, sizes: Sizes, width: int) -> float:
@@ -114,7 +114,8 @@ def generate_bytes(step: Step, prompt: int, sizes: Sizes, width: int) -> float:
     return width * (int(step.lengths.max()) * (sizes.body + sizes.head) + float(cache) * sizes.cache)
 
 
-def _forward(tokens: int, rows: int, contexts: float, sizes: Sizes) -> float:
+def forward_flops(tokens: float, rows: float, contexts: float, sizes: Sizes) -> float:
+    """2 * parameters * tokens, the head on `rows` of them alone, and 4 * layers * width of attention for each context."""
     return 2.0 * (sizes.body * tokens + sizes.head * rows) + 4.0 * sizes.attention * contexts
 
 

@@ -16,6 +16,7 @@ from progrpo.settings import Choice
 from progrpo.train.passes import Passes
 from progrpo.train.rows import TokenRows
 from progrpo.train.scorer import Scorer
+from stand_ins.runs import run, tiny_settings
 
 
 @pytest.fixture
@@ -68,20 +69,8 @@ def test_text_alone_goes_as_in_plain_passes(folder: Path, share: bool, caplog: p
 
 
 def test_it_trains(folder: Path, tmp_path: Path) -> None:
-    from progrpo.api.train import train
-
-    settings = {
-        "steps": 1,
-        "model": {"path": str(folder), "device": "cpu"},
-        "method": "grpo",
-        "task": {"name": "countdown", "train_size": 4, "test_size": 2},
-        "batch": {"prompts": 2, "group": 2},
-        "sampling": {"max_new_tokens": 4},
-        "evaluate": {"every": 0},
-        "checkpoint": {"every": 1},
-        "out": str(tmp_path / "run"),
-    }
-    train(settings, progress=False)
+    kept_each = {"steps": 1, "evaluate": {"every": 0}, "checkpoint": {"every": 1}}
+    run(tiny_settings(folder, tmp_path / "run") | kept_each)
     kept = tmp_path / "run" / "checkpoints" / "step-000001"
     assert json.loads((kept / "config.json").read_text())["architectures"] == ["Gemma3ForConditionalGeneration"]
     load_model(ModelSettings(path=str(kept), device="cpu"))

@@ -10,17 +10,11 @@ import pytest
 from progrpo.errors import EngineError, VerifierError
 from progrpo.files import read_jsonl
 from progrpo.rollout.verify import Verifier
-from progrpo.settings import parse
 from progrpo.train import loop, scoring
-from progrpo.train.loop import train
-from progrpo.train.settings import RunSettings
+from stand_ins.runs import run
 
 Make = Callable[..., dict[str, Any]]
 NEVER = {"every": 0}
-
-
-def run(data: dict[str, Any], *, resume: bool = False) -> Path:
-    return train(parse(RunSettings, data, where="test"), resume=resume).path
 
 
 @pytest.mark.parametrize("error", [EngineError, VerifierError])

@@ -10,8 +10,8 @@ import pytest
 from progrpo import rewards, sources
 from progrpo.settings import Choice, parse
 from progrpo.train.difficulty import cache_file
-from progrpo.train.loop import train
 from progrpo.train.settings import RunSettings
+from stand_ins.runs import run
 
 Make = Callable[..., dict[str, Any]]
 
@@ -37,7 +37,7 @@ def test_a_run_that_goes_on_says_what_changed(settings: Make, tmp_path: Path, ca
 
     def go_on(steps: int) -> str:
         caplog.clear()
-        train(parse(RunSettings, data | {"steps": steps}, where="test"), resume=steps > 1)
+        run(data | {"steps": steps}, resume=steps > 1)
         return caplog.text
 
     assert "changed since" not in go_on(1)

@@ -203,17 +203,15 @@ def token_objective(
 def acts_on_equal_rewards(method: Method) -> bool:
     """Whether a group that is all correct or all wrong may have advantages, which a host's filter of groups without variance
     takes away."""
-    acts = False
-    for correct in (True, False):
-        batch = _made_up(4)
-        alike, verdict = (
-            torch.full_like(batch.correct, correct),
-            Verdict(status="correct" if correct else "wrong", reward=float(correct)),
-        )
-        batch = replace(batch, rewards=alike.float(), correct=alike, verdicts=((verdict,) * 4,) * 2)
-        batch.old_logprobs[0] = -1.5
-        acts |= bool(method.advantages(batch).values.any())
-    return acts
+    return any(_acts_on_all(method, correct) for correct in (True, False))
+
+
+def _acts_on_all(method: Method, correct: bool) -> bool:
+    batch, verdict = _made_up(4), Verdict(status="correct" if correct else "wrong", reward=float(correct))
+    alike = torch.full_like(batch.correct, correct)
+    batch = replace(batch, rewards=alike.float(), correct=alike, verdicts=((verdict,) * 4,) * 2)
+    batch.old_logprobs[0] = -1.5
+    return bool(method.advantages(batch).values.any())
 
 
 class _Watched(torch.Tensor):

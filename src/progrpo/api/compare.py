@@ -137,8 +137,6 @@ def _row(interval: Interval | None, seeds: Interval | None, count: int, **names:
 def _frame(rows: Sequence[dict[str, Any] | None]) -> pd.DataFrame:
     kept = [row for row in rows if row is not None]
     frame = pd.DataFrame(kept)
-    if any(row.get("step", 0) is None for row in kept):
-        frame["step"] = pd.Series(
-            [row["step"] for row in kept], dtype=object
-        )  # a step stays a whole number beside None
+    if any(row.get("step", 0) is None for row in kept):  # a step stays a whole number beside None
+        frame["step"] = pd.Series([row["step"] for row in kept], dtype=object)
     return frame

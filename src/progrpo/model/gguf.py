@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from progrpo.errors import ConfigError, ModelError
-from progrpo.model.gguf_header import scaled_rope
 
 SUFFIX = ".gguf"
 _MAGIC = b"GGUF"
+_SCALES = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
+"""Tensors that scale rotary embeddings."""
 
 
 def is_gguf(path: str | Path) -> bool:
@@ -116,7 +117,28 @@ def _version(path: str, where: Mapping[str, Any]) -> tuple[int, int]:
 
 @lru_cache(maxsize=4)
 def _scaled_rope(folder: str, file: str, version: tuple[int, int]) -> str | None:
-    return scaled_rope(Path(folder) / file)
+    """The key or the tensor by which rotary embeddings are scaled; None where they are not.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    from gguf import GGUFReader, GGUFValueType
+
+    try:
+        reader = GGUFReader(Path(folder) / file)
+    except (ValueError, IndexError, KeyError, OverflowError) as error:
+        raise ModelError(
+            f"model {str(Path(folder) / file)!r}: its head cannot be read ({error}): copy or download it again"
+        ) from error
+    for key, field in reader.fields.items():
+        if key.endswith(".rope.scaling.type") and field.types[0] == GGUFValueType.STRING:
+            value = bytes(field.parts[-1]).decode()
+            if value != "none":
+                return f"{key}={value}"
+        # Without a kind, llama.cpp scales linearly.
+        elif key.endswith((".rope.scaling.factor", ".rope.scale_linear")) and field.parts[-1][0] not in (0, 1):
+            return f"{key}={field.parts[-1][0]}"
+    return next((tensor.name for tensor in reader.tensors if tensor.name.endswith(_SCALES)), None)
 
 
 @lru_cache(maxsize=4)

@@ -2,9 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -25,19 +23,12 @@ def own_sources(settings: RunSettings) -> dict[str, str]:
     """A digest of each of the user's own files that a run is made of, by the setting that names it; {} where none is."""
     named = {"method": settings.method, "task": settings.task, "engine": settings.engine}
     found = {f"{kind} {one.name}": own_source(f"{kind}s", one.name) for kind, one in named.items()}
-    if settings.method.params.get("add"):
-        found |= {f"method {one}": own_source("methods", one) for one in _names(settings.method.params["add"])}
+    if add := settings.method.params.get("add"):
+        name = add if isinstance(add, str) else add["name"]
+        found[f"method {name}"] = own_source("methods", name)
     if settings.reward is not None:
         found |= {f"reward {name}": digest for name, digest in rewards.own_sources(settings.reward).items()}
     return {name: digest for name, digest in found.items() if digest is not None}
-
-
-def _names(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, Mapping):
-        return [str(value["name"])] if "name" in value else []
-    return [name for one in value for name in _names(one)] if isinstance(value, list | tuple) else []
 
 
 def require_same(settings: RunSettings, problems: str) -> None:
