@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from progrpo.engines._http import AnswerError
 from progrpo.errors import EngineError, VerifierError
 from progrpo.files import read_jsonl
 from progrpo.rollout.verify import Verifier
@@ -17,10 +18,14 @@ Make = Callable[..., dict[str, Any]]
 NEVER = {"every": 0}
 
 
-@pytest.mark.parametrize("error", [EngineError, VerifierError])
+def refused(words: str) -> AnswerError:
+    return AnswerError(words, 503)
+
+
+@pytest.mark.parametrize("error", [EngineError, VerifierError, refused])
 @pytest.mark.parametrize("at", [2, 4])
 def test_an_evaluation_that_was_cut_off_is_made_up(
-    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception], at: int
+    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Callable[[str], Exception], at: int
 ) -> None:
     def data(name: str) -> dict[str, Any]:
         kept = {"every": 2, "keep": 9, "best": "pass@1"}
@@ -36,7 +41,9 @@ def test_an_evaluation_that_was_cut_off_is_made_up(
     evaluate = loop.evaluate
     with monkeypatch.context() as patch:
         patch.setattr(loop, "evaluate", failing)
-        with pytest.raises(error, match=f"it is gone; step {at} has its checkpoint: go on with --resume"):
+        with pytest.raises(
+            (EngineError, VerifierError), match=f"it is gone; step {at} has its checkpoint: go on with --resume"
+        ):
             run(data("cut"))
     cut = run(data("cut"), resume=True)
     rows, others = (list(read_jsonl(path / "metrics.jsonl")) for path in (whole, cut))

@@ -143,7 +143,10 @@ class Keeper:
         if self._saved < done:
             self._save(done)
         safe = f"step {done} has its checkpoint: go on with --resume" if done else "no step was made"
-        return type(error)(f"{error}; {safe}")
+        kind = (
+            VerifierError if isinstance(error, VerifierError) else EngineError
+        )  # some below them take more than words
+        return kind(f"{error}; {safe}")
 
     def _require_no_alarm(self, done: int) -> None:
         why = self._trainer.alarms.ended
