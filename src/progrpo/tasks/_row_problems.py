@@ -7,7 +7,6 @@ from pydantic import Field
 
 from progrpo.errors import DataError
 from progrpo.files import to_json
-from progrpo.rewards.math.golds import after_hashes
 from progrpo.seeds import derive_seed
 from progrpo.settings import Settings
 from progrpo.tasks._answers import read_answers
@@ -50,6 +49,8 @@ def to_problem(row: Mapping[str, Any], place: str, index: int, params: RowParams
     answer: str | None = None
     accepted: tuple[str, ...] = ()
     if params.answer_key is not None:
+        from progrpo.rewards.math.golds import after_hashes  # which takes a tenth of a second
+
         golds = read_answers(_at(row, params.answer_key, place), place, params.answer_key)
         answer, *others = dict.fromkeys(map(after_hashes, golds))
         accepted = tuple(others)
