@@ -273,9 +273,8 @@ def test_an_own_reward_or_measure_that_was_edited_is_another(model: Path, tmp_pa
 
         path = tmp_path / name
         path.write_text(text)
-        for known in [one for one in sys.modules if one.startswith("file:") and name[:-3] in one]:
-            del sys.modules[known]  # as another process would find it
-            sources._MODULES.pop(known)
+        for known in [one for one in sources._MODULES if getattr(sys.modules.get(one), "__file__", None) == str(path)]:
+            del sys.modules[known], sources._MODULES[known]  # as another process would find it
         return str(path)
 
     def judge(verdict: bool) -> str:

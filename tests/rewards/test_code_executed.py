@@ -165,6 +165,7 @@ def test_a_row_that_runs_as_a_script_only_is_seen_without_a_program() -> None:
             read_tests(Problem(id="x", prompt="", info={"tests": f"if {test}:\n    {ADDS}"}))
 
 
+@pytest.mark.usefixtures("box")
 def test_what_python_brings_is_no_programs_to_replace() -> None:
     """Tests with `from solution import *` would compare by a program's own `abs`; what is asked for by name is its own."""
     tests = "from solution import *\nassert abs(add(-2, -1)) == 3\nassert all(add(n, 1) == n + 1 for n in range(3))"
