@@ -13,7 +13,14 @@ from study_runs import FAMILIES, SETUPS, Results
 SHOWN = ("pass@1", "pass@32", "distinct_correct", "entropy", "length")
 TESTED = ("pass@1", "pass@32", "distinct_correct")
 KS = tuple(f"pass@{k}" for k in (1, 2, 4, 8, 16, 32))
-NAMES = {"distinct_correct": "distinct correct", "entropy": "entropy, nats", "length": "length, tokens"}
+NAMES = {
+    "distinct_correct": "distinct correct",
+    "different_pairs": "pairs that differ, %",
+    "unique_correct": "unique among correct, %",
+    "entropy": "entropy, nats",
+    "length": "length, tokens",
+}
+SHARES = ("pass@", "auc@", "cover@", "different_pairs", "unique_correct")
 STYLES = {
     "grpo": ("0.5", "--"),
     "dapo": ("k", "-"),
@@ -79,18 +86,26 @@ def choosing_levels(
     }
 
 
-def level_table(results: Results, setup: str, variants: Sequence[Variant], seeds: Sequence[int], step: int) -> str:
-    """What each variant ends with: mean and interval over seeds."""
+def level_table(
+    results: Results,
+    setup: str,
+    variants: Sequence[Variant],
+    seeds: Sequence[int],
+    step: int,
+    names: Sequence[str] = SHOWN,
+    part: str = "table",
+) -> str:
+    """What each variant ends with on a part of the problems: mean and interval over seeds."""
     lines = [
-        "| variant | seeds | " + " | ".join(title_of(name) for name in SHOWN) + " |",
-        "|---|" + "---|" * (len(SHOWN) + 1),
+        "| variant | seeds | " + " | ".join(title_of(name) for name in names) + " |",
+        "|---|" + "---|" * (len(names) + 1),
     ]
-    start = results.curves(setup, variants[0].family, variants[0].strength, seeds)[0][0]["table"]
-    lines.append("| before training | | " + " | ".join(_number(start[name], name) for name in SHOWN) + " |")
+    start = results.curves(setup, variants[0].family, variants[0].strength, seeds)[0][0][part]
+    lines.append("| before training | | " + " | ".join(_number(start[name], name) for name in names) + " |")
     for variant in variants:
-        values = {name: results.values(setup, *variant, seeds, step, name) for name in SHOWN}
-        if count := len(values["pass@1"]):
-            cells = [shown_interval(np.array(list(values[name].values())), name) for name in SHOWN]
+        values = {name: results.values(setup, *variant, seeds, step, name, part) for name in names}
+        if count := len(values[names[0]]):
+            cells = [shown_interval(np.array(list(values[name].values())), name) for name in names]
             lines.append(f"| {label_of(results, variant)} | {count} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -103,10 +118,11 @@ def difference_table(
     step: int,
     names: Sequence[str],
     base: Variant = BASE,
+    part: str = "table",
 ) -> str:
     """Differences to `base`, paired by seed; in bold where the paired t-test keeps p < 0.05 after Holm's correction over
     all differences of the table."""
-    pairs, clear = differences(results, setup, variants, seeds, step, names, base)
+    pairs, clear = differences(results, setup, variants, seeds, step, names, base, part)
     title = label_of(results, base)
     lines = [f"| difference from {title} | seeds | " + " | ".join(title_of(name) for name in names) + " |"]
     lines.append("|---|" + "---|" * (len(names) + 1))
@@ -129,10 +145,11 @@ def differences(
     step: int,
     names: Sequence[str],
     base: Variant,
+    part: str = "table",
 ) -> tuple[dict[tuple[Variant, str], np.ndarray], set[tuple[Variant, str]]]:
     """The differences of every variant but the base's family, and those of them that Holm's correction over all leaves."""
     pairs = {
-        (variant, name): paired(results, setup, variant, seeds, step, name, base)
+        (variant, name): paired(results, setup, variant, seeds, step, name, base, part)
         for variant in variants
         for name in names
         if variant.family != base.family
@@ -143,11 +160,18 @@ def differences(
 
 
 def paired(
-    results: Results, setup: str, variant: Variant, seeds: Sequence[int], step: int, name: str, base: Variant = BASE
+    results: Results,
+    setup: str,
+    variant: Variant,
+    seeds: Sequence[int],
+    step: int,
+    name: str,
+    base: Variant = BASE,
+    part: str = "table",
 ) -> np.ndarray:
     """Differences to `base` of the seeds that both have."""
-    level = results.values(setup, *base, seeds, step, name)
-    own = results.values(setup, *variant, seeds, step, name)
+    level = results.values(setup, *base, seeds, step, name, part)
+    own = results.values(setup, *variant, seeds, step, name, part)
     return np.array([own[seed] - level[seed] for seed in sorted(own.keys() & level.keys())])
 
 
@@ -300,11 +324,11 @@ def p_value(values: np.ndarray) -> float:
 
 
 def scale_of(name: str) -> float:
-    return 100.0 if name.startswith("pass@") else 1.0
+    return 100.0 if name.startswith(SHARES) else 1.0
 
 
 def title_of(name: str) -> str:
-    return f"{name.replace('pass', 'Pass')}, %" if name.startswith("pass@") else NAMES[name]
+    return NAMES.get(name) or f"{name.replace('pass', 'Pass').replace('auc', 'AUC').replace('cover', 'Cover')}, %"
 
 
 def _number(value: float, name: str, *, signed: bool = False) -> str:

@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,16 +117,26 @@ four steps of 4 problems on each. `group_8`: 16 problems x 8 completions. `grid_
 model that `python scripts/make_embedded_model.py --task grid_path` makes in runs/grid_model."""
 
 
+def chosen_apart(problems: Sequence[Mapping[str, Any]]) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """The problems that choose a strength, and the tables' if there are more."""
+    parts = {"choose": problems[:CHOOSE_PROBLEMS], "table": problems[CHOOSE_PROBLEMS:]}
+    return {name: part for name, part in parts.items() if part}
+
+
 class Plan(NamedTuple):
     """What a study compares: its families and set-ups by name.
 
     Attributes:
         measured_at_start: the families whose runs also evaluate before training, which is the same for all; None: every one.
+        parts: parts(evaluated problems) -> those that are averaged together, by name.
+        measures: what is kept of an evaluation.
     """
 
     families: Mapping[str, Family]
     setups: Mapping[str, Setup]
     measured_at_start: frozenset[str] | None = None
+    parts: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Sequence[Mapping[str, Any]]]] = chosen_apart
+    measures: tuple[str, ...] = MEASURES
 
 
 STUDY = Plan(FAMILIES, SETUPS)
@@ -295,13 +305,9 @@ def summary(job: Job, folder: Path) -> dict[str, Any]:
     """What the results file keeps of a finished run."""
     curve = []
     for path in sorted((folder / "evaluations").glob("step-*.jsonl")):
-        problems = [json.loads(line)["measures"] for line in path.read_text("utf-8").splitlines()]
-        parts = {"choose": problems[:CHOOSE_PROBLEMS]}
-        if not job.chooses:
-            parts["table"] = problems[CHOOSE_PROBLEMS:]
-        curve.append(
-            {"step": int(path.stem.removeprefix("step-"))} | {part: _means(rows) for part, rows in parts.items()}
-        )
+        problems = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        parts = {name: _means(rows, job.plan.measures) for name, rows in job.plan.parts(problems).items()}
+        curve.append({"step": int(path.stem.removeprefix("step-"))} | parts)
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
     share = job.plan.families[job.family].steps_share
     unit = job.plan.setups[job.setup].unit * share
@@ -341,8 +347,9 @@ def _commit() -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _means(problems: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: _mean([row[name] for row in problems if row.get(name) is not None]) for name in MEASURES}
+def _means(problems: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, float]:
+    measures = [problem["measures"] for problem in problems]
+    return {name: _mean([row[name] for row in measures if row.get(name) is not None]) for name in names}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -37,13 +37,17 @@ def examples_of(model: LanguageModel, settings: dict[str, Any]) -> list[Example]
     return examples
 
 
-def make_batch(examples: Sequence[Example], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids, padded on the right, and the weight of each token's log-prob (1 on replies, else 0), both [rows, S]."""
+def make_batch(
+    examples: Sequence[Example], pad_id: int, prompt_weight: float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids, padded on the right, and the weight of each token's log-prob, both [rows, S]: 1 on replies, `prompt_weight` on
+    prompts but for their first token, which nothing predicts."""
     longest = max(len(prompt) + len(reply) for prompt, reply in examples)
     tokens, weights = torch.full((len(examples), longest), pad_id), torch.zeros(len(examples), longest)
     for row, (prompt, reply) in enumerate(examples):
         both = len(prompt) + len(reply)
         tokens[row, :both] = torch.tensor([*prompt, *reply])
+        weights[row, 1 : len(prompt)] = prompt_weight
         weights[row, len(prompt) : both] = 1.0
     return tokens, weights
 

@@ -258,6 +258,26 @@ def test_verdicts(text: str, status: str, plain: float, partial: float) -> None:
 
 
 @pytest.mark.usefixtures("stand_in")
+def test_ways_are_told_apart_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    reward = rewards.load(Choice(name="reasoning_gym", ways=True))
+    assert (reward.canonical, rewards.load(Choice(name="reasoning_gym")).canonical) == (True, False)
+    sums = ["2+2=4\n4+2=6\n<answer>6</answer>", " 2+2=4 \n4+2=6<answer>6</answer>", "3+3=6\n<answer>6</answer>"]
+    assert [reward.score(text, posed()).canonical for text in sums] == ["2+2=4\n4+2=6", "2+2=4\n4+2=6", "3+3=6"]
+    assert reward.score("2+2=4<answer>7</answer>", posed()).canonical is None
+    assert rewards.load(Choice(name="reasoning_gym")).score(sums[0], posed()).canonical is None
+    assert rewards.load(Choice(name="reasoning_gym", tag=None, ways=True)).score(" 6\n", posed()).canonical == "6"
+    monkeypatch.setattr(scorer, "_score_of", lambda problem, answer: 1.0)
+    answers = [
+        "(6-2)*5 + 3",
+        "3+5*(6-2)",
+        "1 / 3 * 69",
+        "1/3*69",
+    ]  # the last two by a broken number: as they are written
+    forms = [reward.score(f"so <answer>{one}</answer>", posed("countdown")).canonical for one in answers]
+    assert forms == ["(6-2)*5+3", "(6-2)*5+3", "1/3*69", "1/3*69"]
+
+
+@pytest.mark.usefixtures("stand_in")
 def test_a_lower_bar_and_no_tag() -> None:
     reward = rewards.load(Choice(name="reasoning_gym", tag=None, correct_at=0.05))
     assert reward.score(" 7 ", posed()).correct

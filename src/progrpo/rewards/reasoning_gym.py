@@ -22,7 +22,7 @@ from pydantic import Field
 from progrpo import rewards
 from progrpo.errors import ConfigError, HostError
 from progrpo.files import to_json
-from progrpo.rewards import _tagged
+from progrpo.rewards import _tagged, expression
 from progrpo.types import Problem, Verdict
 
 __all__ = ["INSTALL", "dataset_of"]
@@ -35,6 +35,7 @@ _EXPRESSIONS = frozenset(
     {"countdown", "intermediate_integration", "polynomial_multiplication", "puzzle24", "simple_integration"}
 )
 """Those that give it to SymPy's parser."""
+_FROM_NUMBERS = frozenset({"countdown", "puzzle24"})
 _ARITHMETIC = (ast.Name, ast.BinOp, ast.operator, ast.Call)
 _HARMLESS = (ast.Expression, ast.Constant, ast.Load, ast.List, ast.Tuple, ast.UnaryOp, ast.unaryop)
 _TRIGONOMETRIC = ("sin", "cos", "tan", "sinh", "cosh", "tanh", "asin", "acos", "atan", "sec", "csc", "cot")
@@ -48,6 +49,14 @@ class Params(rewards.Params):
     """A completion is correct if its score is at least this."""
     partial: bool = False
     """Whether the score, times `correct_reward`, is the reward. A group of wrong answers may then have an advantage."""
+    ways: bool = False
+    """Whether right completions are told apart by their way to the answer, so that distinct solutions are counted: `countdown`
+    and `puzzle24` by the expression, equal up to commutativity and the like; any other data set by the text before the answer,
+    without white space at the ends of its lines."""
+
+
+def canonical(params: Params) -> bool:
+    return params.ways
 
 
 def score(text: str, problem: Problem, params: Params) -> Verdict:
@@ -67,8 +76,20 @@ def score(text: str, problem: Problem, params: Params) -> Verdict:
         status="correct" if correct else "wrong",
         reward=params.correct_reward * value if params.partial else plain,
         extracted=answer,
+        canonical=_way(text, problem, answer or "", params) if correct and params.ways else None,
         detail=f"score {value:g}",
     )
+
+
+def _way(text: str, problem: Problem, answer: str, params: Params) -> str:
+    """What right completions that go the same way share."""
+    if problem.info["dataset"] in _FROM_NUMBERS:
+        try:
+            return expression.read_expression(answer).text
+        except ValueError:  # by a broken or negative number, which these data sets allow
+            return "".join(answer.split())
+    before = text if params.tag is None else text[: text.rfind(f"<{params.tag}>")]
+    return "\n".join(line.strip() for line in before.strip().splitlines())
 
 
 def fast_verdict(text: str, problem: Problem, params: Params) -> Verdict | None:
