@@ -242,6 +242,8 @@ def test_every_key_a_method_logs_is_documented(name: str, tiny_folder: Callable[
         "method": {"name": name, **SWITCHED_ON.get(name, {})},
         "sampling": {"max_new_tokens": 6},
         "batch": {"prompts": 4, "group": 4, "minibatch_prompts": 2, "micro_tokens": 128},
+        "evaluate": {"every": 0},
+        "record": {"rollouts_every": 0},
         "checkpoint": {"every": 0},
     }
     path = train(parse(RunSettings, data, where="test")).path

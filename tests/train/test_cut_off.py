@@ -22,16 +22,25 @@ def refused(words: str) -> AnswerError:
     return AnswerError(words, 503)
 
 
-@pytest.mark.parametrize("error", [EngineError, VerifierError, refused])
-@pytest.mark.parametrize("at", [2, 4])
-def test_an_evaluation_that_was_cut_off_is_made_up(
-    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Callable[[str], Exception], at: int
-) -> None:
-    def data(name: str) -> dict[str, Any]:
-        kept = {"every": 2, "keep": 9, "best": "pass@1"}
-        return settings(steps=4, evaluate={"every": 2, "n": 2}, checkpoint=kept, out=str(tmp_path / name))
+EVALUATED = {"evaluate": {"every": 2, "n": 2}, "checkpoint": {"every": 2, "keep": 9, "best": "pass@1"}}
 
-    whole = run(data("whole"))
+
+@pytest.fixture(scope="module")
+def whole(settings_into: Callable[[Path], dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing ends."""
+    return run(settings_into(tmp_path_factory.mktemp("whole") / "run") | EVALUATED)
+
+
+@pytest.mark.parametrize(("error", "at"), [(EngineError, 2), (VerifierError, 4), (refused, 2), (EngineError, 4)])
+def test_an_evaluation_that_was_cut_off_is_made_up(
+    settings: Make,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Callable[[str], Exception],
+    at: int,
+) -> None:
+    data = settings(**EVALUATED)
 
     def failing(trainer: Any, step: int, clock: Any) -> Any:
         if step == at:
@@ -44,8 +53,8 @@ def test_an_evaluation_that_was_cut_off_is_made_up(
         with pytest.raises(
             (EngineError, VerifierError), match=f"it is gone; step {at} has its checkpoint: go on with --resume"
         ):
-            run(data("cut"))
-    cut = run(data("cut"), resume=True)
+            run(data)
+    cut = run(data, resume=True)
     rows, others = (list(read_jsonl(path / "metrics.jsonl")) for path in (whole, cut))
     assert [row["step"] for row in others] == [0, 1, 2, 3, 4]
     for row, other in zip(rows, others, strict=True):
@@ -58,7 +67,7 @@ def test_an_evaluation_that_was_cut_off_is_made_up(
         path.name for path in (whole / "checkpoints").iterdir()
     }
     # Once more: it is there.
-    assert run(data("cut"), resume=True)
+    assert run(data, resume=True)
     assert list(read_jsonl(cut / "metrics.jsonl")) == others
 
 
