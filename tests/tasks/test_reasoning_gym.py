@@ -263,6 +263,7 @@ def test_ways_are_told_apart_where_they_are_asked_for(monkeypatch: pytest.Monkey
     assert (reward.canonical, rewards.load(Choice(name="reasoning_gym")).canonical) == (True, False)
     sums = ["2+2=4\n4+2=6\n<answer>6</answer>", " 2+2=4 \n4+2=6<answer>6</answer>", "3+3=6\n<answer>6</answer>"]
     assert [reward.score(text, posed()).canonical for text in sums] == ["2+2=4\n4+2=6", "2+2=4\n4+2=6", "3+3=6"]
+    assert reward.score(f"{sums[2]} or <answer>", posed()).canonical == "3+3=6"
     assert reward.score("2+2=4<answer>7</answer>", posed()).canonical is None
     assert rewards.load(Choice(name="reasoning_gym")).score(sums[0], posed()).canonical is None
     assert rewards.load(Choice(name="reasoning_gym", tag=None, ways=True)).score(" 6\n", posed()).canonical == "6"

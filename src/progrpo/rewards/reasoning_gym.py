@@ -88,7 +88,7 @@ def _way(text: str, problem: Problem, answer: str, params: Params) -> str:
             return expression.read_expression(answer).text
         except ValueError:  # by a broken or negative number, which these data sets allow
             return "".join(answer.split())
-    before = text if params.tag is None else text[: text.rfind(f"<{params.tag}>")]
+    before = _tagged.before(text, params.tag)
     return "\n".join(line.strip() for line in before.strip().splitlines())
 
 
