@@ -17,7 +17,7 @@ an idle core: some 320 runs of tuning and 270 of the table on each game.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,10 +172,31 @@ def page(results: Results, setups: Sequence[str], families: Sequence[str], seeds
     return "\n\n".join(parts)
 
 
+def leave_out(axes: Any, points: Mapping[str, Sequence[float]]) -> None:
+    """End the axes at the points within Tukey's outer fences (three interquartile ranges beyond the quartiles) on both, and
+    say where the others would be."""
+    if not points:
+        return
+    at = np.array(list(points.values()))
+    low, high = np.percentile(at, (25, 75), axis=0)
+    near = (np.abs(at - (low + high) / 2) <= 3.5 * (high - low) + 1e-9).all(axis=1)
+    if near.all():
+        return
+    ends, room = (at[near].min(axis=0), at[near].max(axis=0)), 0.2 * np.ptp(at[near], axis=0) + 1e-9
+    axes.set_xlim(ends[0][0] - room[0], ends[1][0] + room[0])
+    axes.set_ylim(ends[0][1] - room[1], ends[1][1] + room[1])
+    far = [
+        f"{name} ({x:.1f}, {y:.1f})" for (name, (x, y)), inside in zip(points.items(), near, strict=True) if not inside
+    ]
+    text = "outside: " + ", ".join(far)
+    axes.text(0.02, 0.02, text, transform=axes.transAxes, fontsize=7, wrap=True)
+
+
 def picture(
     results: Results, setups: Sequence[str], families: Sequence[str], seeds: Sequence[int], step: int, out: Path
 ) -> None:
-    """Pass@1 against Pass@32 and against distinct solutions on each game: a numbered point a method, a colour a kind of it."""
+    """Pass@1 against Pass@32 and against distinct solutions on each game: a numbered point a method, a colour a kind of it. A
+    method far from all others is named in words, so that the others can be told apart."""
     from matplotlib.lines import Line2D
 
     def name_of(variant: Variant) -> str:
@@ -184,10 +205,11 @@ def picture(
     shown = {setup: tuned(results, setup, families, step) for setup in setups}
     named = {name_of(variant): variant for variants in shown.values() for variant in variants}
     numbers = {name: number for number, name in enumerate(named, start=1)}
-    figure = new_figure(13, 5.4 * len(setups))
+    figure = new_figure(13, max(5.4 * len(setups), 0.15 * len(named) + 0.5))  # the names are one column
     axes = figure.subplots(len(setups), 2, squeeze=False)
     for row, setup in zip(axes, setups, strict=True):
         for cell, other in zip(row, ("pass@32", "distinct_correct"), strict=True):
+            points = {}
             for variant in shown[setup]:
                 values = [
                     np.array(list(results.values(setup, *variant, seeds, step, name).values()))
@@ -200,9 +222,11 @@ def picture(
                     ]
                     text = str(numbers[name_of(variant)])
                     draw_interval(cell, *point, colour=COLOURS[FAMILIES[variant.family].kind], text=text)
+                    points[name_of(variant)] = [part[0] for part in point]
             cell.set_title(setup, fontsize=10)
             cell.set_xlabel(title_of("pass@1"))
             cell.set_ylabel(title_of(other))
+            leave_out(cell, points)
             if other == "pass@32":
                 cell.set_ylim(top=100.5)
             cell.grid(alpha=0.25)

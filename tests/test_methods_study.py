@@ -182,6 +182,23 @@ def test_the_picture_is_the_same_for_the_same_results(tmp_path: Path) -> None:
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
 
 
+def test_a_point_far_from_all_others_is_said_and_not_drawn() -> None:
+    """Quartiles of 40 ... 44 are 41 and 43: fences at 35 and 49, on both axes."""
+    from matplotlib.figure import Figure
+
+    from methods_study import leave_out
+
+    points = {str(n): (40.0 + n, 40.0 + n) for n in range(5)}
+    axes = Figure().subplots()
+    leave_out(axes, points)
+    assert (axes.get_xlim(), len(axes.texts)) == ((0.0, 1.0), 0)
+    many = points | {f"{n}+": (40.0 + n, 40.0 + n) for n in range(5)}
+    leave_out(axes, many | {"lost": (44.0, 0.0)})
+    assert axes.get_xlim() == pytest.approx((39.2, 44.8))
+    assert axes.get_ylim() == pytest.approx((39.2, 44.8))
+    assert [text.get_text() for text in axes.texts] == ["outside: lost (44.0, 0.0)"]
+
+
 def test_a_run_s_cost_leaves_out_what_is_no_training() -> None:
     from study_runs import _seconds_a_rollout
 
