@@ -68,8 +68,8 @@ SETUPS = {
     "group_16": (*_ALL, "batch.prompts=8", "batch.group=16"),
     "long": (*_ALL, "evaluate.problems=50"),
 }
-"""`one_step`: one optimiser step a rollout of 16 questions x 8 completions. `sixteen_steps`: sixteen, of one question each, at a
-quarter of the learning rate. `group_16`: 8 questions x 16. `long`: as the first, for the entropy over 1,000 steps."""
+"""`one_step`: one optimiser step a rollout of 16 questions x 8 completions. `sixteen_steps`: sixteen, of one question each, at
+a quarter of the learning rate. `group_16`: 8 questions x 16. `long`: as the first, for the entropy over 1,000 steps."""
 UNITS = {"sixteen_steps": 16 * STEPS}
 """Optimiser steps to an evaluation where they are not `STEPS`."""
 PLAN = Plan(
