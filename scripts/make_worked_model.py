@@ -6,7 +6,7 @@
 A Qwen2 architecture with a byte-level BPE tokenizer learns, by next-token prediction, random worked solutions
 (scripts/worked_texts.py) of questions that are in neither split of the recipe: they come after its training questions in the
 same draw, which holds every question once. The result is a Hugging Face folder. The same seed gives the same folder on the same
-machine and library versions. It takes about 25 minutes on 2 idle cores.
+machine and library versions. It took 27 minutes on 2 cores.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from transformers import Qwen2Tokenizer
 
-from make_embedded_model import PROMPT_WEIGHT, make_model, pretrain
+from make_embedded_model import PROMPT_WEIGHT, make_model, make_tokenizer, pretrain
 from progrpo import tasks
 from progrpo.train.settings import load_settings
 from progrpo.types import Problem
@@ -25,7 +25,6 @@ from warm_up import Example, make_batch
 from worked_texts import draw_solution, solvable
 
 RECIPE = Path(__file__).parent.parent / "recipes/study/worked.yaml"
-SPECIAL = ("<pad>", "<eos>", "<unk>")
 
 
 def pretraining_questions(count: int) -> Sequence[Problem]:
@@ -36,11 +35,9 @@ def pretraining_questions(count: int) -> Sequence[Problem]:
     return [problem for problem in tasks.problems(more, "train")[trained:] if solvable(problem)]
 
 
-def make_tokenizer(texts: Sequence[str], size: int) -> Qwen2Tokenizer:
+def learn_tokenizer(texts: Sequence[str], size: int) -> Qwen2Tokenizer:
     """Byte-level BPE of these texts, with Qwen2's rules for what is cut apart first: every digit is a token."""
-    alphabet = {token: index for index, token in enumerate(SPECIAL)}
-    blank = Qwen2Tokenizer(vocab=alphabet, merges=[], pad_token="<pad>", eos_token="<eos>", unk_token="<unk>")
-    tokenizer: Qwen2Tokenizer = blank.train_new_from_iterator(texts, vocab_size=size)
+    tokenizer: Qwen2Tokenizer = make_tokenizer("").train_new_from_iterator(texts, vocab_size=size)
     return tokenizer
 
 
@@ -70,7 +67,7 @@ def main() -> None:
     rng = random.Random(args.seed)
     problems = pretraining_questions(args.questions)
     texts = [f"{problem.prompt}{draw_solution(problem, rng)}" for problem in problems]
-    tokenizer = make_tokenizer(texts, args.vocabulary)
+    tokenizer = learn_tokenizer(texts, args.vocabulary)
     model = make_model(tokenizer, args.width, args.layers)
     count = sum(parameter.numel() for parameter in model.parameters())
     print(f"{len(problems)} questions, {len(tokenizer)} tokens, {count} parameters", flush=True)

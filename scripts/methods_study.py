@@ -182,9 +182,10 @@ def leave_out(axes: Any, points: Mapping[str, Sequence[float]]) -> None:
     near = (np.abs(at - (low + high) / 2) <= 3.5 * (high - low) + 1e-9).all(axis=1)
     if near.all():
         return
-    ends, room = (at[near].min(axis=0), at[near].max(axis=0)), 0.2 * np.ptp(at[near], axis=0) + 1e-9
-    axes.set_xlim(ends[0][0] - room[0], ends[1][0] + room[0])
-    axes.set_ylim(ends[0][1] - room[1], ends[1][1] + room[1])
+    margin = 0.2 * np.ptp(at[near], axis=0) + 1e-9
+    (left, bottom), (right, top) = at[near].min(axis=0) - margin, at[near].max(axis=0) + margin
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
     far = [
         f"{name} ({x:.1f}, {y:.1f})" for (name, (x, y)), inside in zip(points.items(), near, strict=True) if not inside
     ]

@@ -16,11 +16,9 @@ KS = tuple(f"pass@{k}" for k in (1, 2, 4, 8, 16, 32))
 NAMES = {
     "distinct_correct": "distinct correct",
     "different_pairs": "pairs that differ, %",
-    "unique_correct": "unique among correct, %",
     "entropy": "entropy, nats",
     "length": "length, tokens",
 }
-SHARES = ("pass@", "auc@", "cover@", "different_pairs", "unique_correct")
 STYLES = {
     "grpo": ("0.5", "--"),
     "dapo": ("k", "-"),
@@ -100,8 +98,10 @@ def level_table(
         "| variant | seeds | " + " | ".join(title_of(name) for name in names) + " |",
         "|---|" + "---|" * (len(names) + 1),
     ]
-    start = results.curves(setup, variants[0].family, variants[0].strength, seeds)[0][0][part]
-    lines.append("| before training | | " + " | ".join(_number(start[name], name) for name in names) + " |")
+    points = [point for variant in variants for curve in results.curves(setup, *variant, seeds) for point in curve]
+    start = next((point[part] for point in points if point["step"] == 0), None)
+    if start is not None:
+        lines.append("| before training | | " + " | ".join(_number(start[name], name) for name in names) + " |")
     for variant in variants:
         values = {name: results.values(setup, *variant, seeds, step, name, part) for name in names}
         if count := len(values[names[0]]):
@@ -324,11 +324,11 @@ def p_value(values: np.ndarray) -> float:
 
 
 def scale_of(name: str) -> float:
-    return 100.0 if name.startswith(SHARES) else 1.0
+    return 100.0 if name.startswith(("pass@", "different_pairs")) else 1.0
 
 
 def title_of(name: str) -> str:
-    return NAMES.get(name) or f"{name.replace('pass', 'Pass').replace('auc', 'AUC').replace('cover', 'Cover')}, %"
+    return f"{name.replace('pass', 'Pass')}, %" if name.startswith("pass@") else NAMES[name]
 
 
 def _number(value: float, name: str, *, signed: bool = False) -> str:
@@ -337,6 +337,8 @@ def _number(value: float, name: str, *, signed: bool = False) -> str:
 
 
 def shown_interval(values: np.ndarray, name: str, *, signed: bool = False) -> str:
+    if not len(values):
+        return ""
     mean, half = interval(values)
     if np.isnan(half):  # one or two seeds: what each of them gave
         return ", ".join(_number(value, name, signed=signed) for value in values)

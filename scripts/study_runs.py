@@ -244,11 +244,12 @@ class Results:
         measure: str,
         part: str = "table",
     ) -> dict[int, float]:
-        """Seed to value at one evaluation, of the runs that reached it."""
+        """Seed to value at one evaluation, of the runs that reached it and have one: None stands for a mean over nothing."""
         found: dict[int, float] = {}
         for seed in seeds:
             for curve in self.curves(setup, family, strength, [seed]):
-                found.update((seed, point[part][measure]) for point in curve if point["step"] == step and part in point)
+                points = [point[part] for point in curve if point["step"] == step and part in point]
+                found.update((seed, point[measure]) for point in points if point[measure] is not None)
         return found
 
     def _take(self, row: dict[str, Any]) -> None:

@@ -61,7 +61,7 @@ def by_dataset(problems: Sequence[Mapping[str, Any]]) -> Mapping[str, Sequence[M
     return {"table": problems} | {name: [one for one in problems if one["facts"]["category"] == name] for name in names}
 
 
-_ALL = ("checkpoint.keep=1", "record.rollouts_every=0")
+_ALL = ("checkpoint.keep=1", "record.rollouts_every=0", "evaluate.problems=100")
 SETUPS = {
     "one_step": _ALL,
     "sixteen_steps": (*_ALL, "batch.minibatch_prompts=1", "optim.lr=1.25e-5"),

@@ -55,10 +55,10 @@ def test_worked_solutions_of_leg_counting_come_in_every_order(monkeypatch: pytes
 
 
 def test_the_tokenizer_cuts_numbers_into_digits_and_gives_texts_back() -> None:
-    from make_worked_model import make_tokenizer
+    from make_worked_model import learn_tokenizer
 
     texts = ["how many legs have 12 ants?\nant 12*6=72\n<answer>72</answer>"] * 4
-    tokenizer = make_tokenizer(texts, 300)
+    tokenizer = learn_tokenizer(texts, 300)
     ids = tokenizer(texts[0]).input_ids
     assert tokenizer.decode(ids) == texts[0]
     assert [tokenizer.decode([one]) for one in ids].count("2") == 4  # of 12, 12, 72 and 72
@@ -124,3 +124,20 @@ def test_tables_and_claims_of_made_up_runs(tmp_path: Path) -> None:
     assert "| Pass@1 above GRPO's: +5.7 for 7B (Sec. 4.3) | 100 | 5 | Pass@1, points: **+10.2" in text
     assert "seen; the paper's +5.7 lies outside" in text
     assert "Table 7" not in text  # no runs of that form
+
+
+def test_a_start_that_was_not_measured_and_a_mean_over_nothing_are_no_figures(tmp_path: Path) -> None:
+    from study_pages import level_table
+    from study_runs import Results
+    from worked_study import PAPER, PLAN, SHOWN, STEPS
+
+    results = Results(tmp_path / "worked.jsonl", PLAN)
+    for seed in range(3):
+        measures = dict.fromkeys(PLAN.measures, 0.5) | {"different_pairs": float("nan")}
+        point = {"step": STEPS, "logged": {}, "table": measures}
+        about = {"setup": "one_step", "family": PAPER.family, "strength": PAPER.strength, "seed": seed}
+        results.add(about | {"curve": [point]})
+    kept = Results(tmp_path / "worked.jsonl", PLAN)  # as the next call reads it, null for no number
+    (_, _, row) = level_table(kept, "one_step", [PAPER], range(3), STEPS, SHOWN).splitlines()
+    assert "before training" not in row
+    assert [cell.strip() for cell in row.split("|")[3:7]] == ["50.0 ± 0.0", "50.0 ± 0.0", "0.50 ± 0.00", ""]
