@@ -39,7 +39,9 @@ def open_folder() -> Iterator[Path]:
             r"SKIPPED 2: bubblewrap is missing: apt-get install bubblewrap\n",
             r"SKIPPED 1: chromium is missing: apt-get install chromium\n",
         ),
-        (None, ["--insist"], 1, r"\nbubblewrap is missing", r"\nchromium is missing"),
+        pytest.param(
+            None, ["--insist"], 1, r"\nbubblewrap is missing", r"\nchromium is missing", marks=pytest.mark.slow
+        ),
         pytest.param(
             FORBIDDEN,
             [],

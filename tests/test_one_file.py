@@ -35,6 +35,7 @@ def test_it_is_short_and_imports_nothing_of_the_package() -> None:
     assert "from progrpo" not in text
 
 
+@pytest.mark.slow
 def test_same_numbers(one_file: ModuleType, tmp_path: Path) -> None:
     params = countdown.Params(
         numbers=4, max_number=8, max_target=24, min_used=3, min_solutions=4, train_size=one_file.PROMPTS * 2

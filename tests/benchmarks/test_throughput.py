@@ -19,6 +19,7 @@ def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_and_every_group_has_a_gradient(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     need("psutil")
     from throughput import main

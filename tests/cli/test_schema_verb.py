@@ -104,6 +104,7 @@ def recipe(changes: dict[str, Any]) -> dict[str, Any]:
     return whole | {"sampling": {"max_new_tokens": 8}} | changes
 
 
+@pytest.fixture(scope="module")
 def checker(schema: dict[str, Any]) -> Any:
     try:
         import jsonschema
@@ -113,19 +114,18 @@ def checker(schema: dict[str, Any]) -> Any:
     return jsonschema.Draft202012Validator(schema)
 
 
-def test_what_the_schema_refuses_and_takes(schema: dict[str, Any]) -> None:
-    check = checker(schema)
+def test_what_the_schema_refuses_and_takes(checker: Any) -> None:
     for changes, word in WRONG:
-        assert word in str(next(check.iter_errors(recipe(changes)), ""))
+        assert word in str(next(checker.iter_errors(recipe(changes)), ""))
     for changes in RIGHT:
-        assert not [error.message for error in check.iter_errors(recipe(changes))]
+        assert not [error.message for error in checker.iter_errors(recipe(changes))]
 
 
 @pytest.mark.parametrize("changes", [*RIGHT, *(changes for changes, _ in WRONG)])
-def test_the_reader_takes_what_the_schema_takes(schema: dict[str, Any], changes: dict[str, Any]) -> None:
+def test_the_reader_takes_what_the_schema_takes(checker: Any, changes: dict[str, Any]) -> None:
     """A section given as its name alone, a list of one given as its entry: `load_settings` and the schema agree."""
     whole = recipe(changes)
-    refused = bool(list(checker(schema).iter_errors(whole)))
+    refused = bool(list(checker.iter_errors(whole)))
     try:
         load_settings(whole)
     except ConfigError:
@@ -135,7 +135,7 @@ def test_the_reader_takes_what_the_schema_takes(schema: dict[str, Any], changes:
         assert not refused or any(isinstance(changes.get(section), dict) for section in ("method", "task"))
 
 
-def test_every_section_may_be_its_name_alone(schema: dict[str, Any]) -> None:
+def test_every_section_may_be_its_name_alone(schema: dict[str, Any], checker: Any) -> None:
     names = {
         "method": "grpo",
         "task": "countdown",
@@ -146,16 +146,16 @@ def test_every_section_may_be_its_name_alone(schema: dict[str, Any]) -> None:
     }
     assert names.keys() == SHORT.keys()
     for section, name in names.items():
-        assert not [error.message for error in checker(schema).iter_errors(recipe({section: name}))]
+        assert not [error.message for error in checker.iter_errors(recipe({section: name}))]
     (entry,) = [
         kind for kind in schema["$defs"]["RecordSettings"]["properties"]["trackers"]["anyOf"] if "allOf" in kind
     ]
     assert entry["allOf"][0]["enum"] == ["tensorboard", "wandb", "trackio"]
 
 
-def test_every_recipe_keeps_to_the_schema(schema: dict[str, Any]) -> None:
-    check = checker(schema)
+def test_every_recipe_keeps_to_the_schema(checker: Any) -> None:
     faults = {
-        str(path): [error.message for error in check.iter_errors(yaml.safe_load(path.read_text()))] for path in RECIPES
+        str(path): [error.message for error in checker.iter_errors(yaml.safe_load(path.read_text()))]
+        for path in RECIPES
     }
     assert not {path: found for path, found in faults.items() if found}

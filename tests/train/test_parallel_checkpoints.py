@@ -84,6 +84,7 @@ def _blind(rank: int, count: int, port: int, folder: str) -> None:
     assert not any(path.name.startswith(".shared") for path in Path(folder).rglob("*"))
 
 
+@pytest.mark.slow
 def test_nodes_without_a_common_file_system_are_refused(tmp_path: Path) -> None:
     start(_blind, 2, str(tmp_path))
 
