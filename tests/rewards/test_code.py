@@ -71,6 +71,7 @@ def test_the_detail_names_the_test_and_the_reason() -> None:
 
 
 @pytest.mark.usefixtures("box")
+@pytest.mark.slow
 def test_limits_of_time_are_told_apart() -> None:
     assert "more CPU time" in detail({"tests": SUM}, "while True: pass", cpu_s=1, wall_factor=20.0)
     sleep = "import time\ntime.sleep(60)"
@@ -84,6 +85,7 @@ def test_limits_of_time_are_told_apart() -> None:
 
 
 @pytest.mark.usefixtures("box")
+@pytest.mark.slow
 def test_each_call_has_its_own_cpu_time() -> None:
     """Four calls of 0.7 s each under a limit of 1 s a call."""
     wait = "end = time.process_time() + 0.7\n    while time.process_time() < end: pass"
