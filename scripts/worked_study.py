@@ -2,7 +2,7 @@
 
     python scripts/make_worked_model.py                    # once
     python scripts/worked_study.py main --jobs 2           # trains what docs/worked_study.jsonl does not have
-    python scripts/worked_study.py                         # the tables of what there is
+    python scripts/worked_study.py                         # the tables of what there is, and docs/worked_study.svg
 
 Stages, each of which goes on where it was stopped, and takes `--seeds N` in place of its own number:
     main    GRPO, DAPO's loss, the paper's default, equilibrium, balanced, UCPO, unlikeliness; 5 seeds
@@ -24,8 +24,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from claims import Claim, table
-from study_pages import Variant, difference_table, in_setup, level_table
+from progrpo.files import write_whole
+from progrpo.report.drawing import INK, doubling_axis, run_colour, run_marker, sheet, to_file, unit_axis
+from study_pages import KS, Variant, difference_table, in_setup, label_of, level_table
 from study_runs import FAMILIES as OTHERS
 from study_runs import MEASURES, ROOT, Family, Job, Plan, Results, Setup, run_all
 
@@ -154,6 +158,30 @@ def page(results: Results, seeds: Sequence[int]) -> str:
     return "\n\n".join([*parts, table(results, seeds, CLAIMS)])
 
 
+def picture(results: Results, seeds: Sequence[int]) -> str:
+    """Pass@k of the main comparison on each data set after training, in the mean over seeds; an SVG."""
+    ks = [int(name.removeprefix("pass@")) for name in KS]
+    with sheet(3.4, 9.6) as figure:
+        for axes, part in zip(figure.subplots(1, len(DATASETS)), DATASETS, strict=True):
+            rows = [(GRPO, 0), *((variant, STEPS) for variant in MAIN)]
+            for index, (variant, step) in enumerate(rows, -1):
+                values = [list(results.values("one_step", *variant, seeds, step, name, part).values()) for name in KS]
+                if not all(values):
+                    continue
+                style = {"color": run_colour(index), "marker": run_marker(index), "markersize": 3}
+                axes.plot(
+                    ks,
+                    [float(np.mean(column)) for column in values],
+                    label=label_of(results, variant) if step else "before training",
+                    linewidth=1.2,
+                    **(style if step else {"color": INK, "linestyle": "--"}),
+                )
+            doubling_axis(axes, ks, "k, completions per problem")
+            unit_axis(axes, f"% of {part} problems solved, Pass@k")
+        axes.legend(loc="lower right", fontsize=7)
+        return to_file(figure, "worked_study")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=", ".join(STAGES))
@@ -161,6 +189,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, one thread each")
     parser.add_argument("--out", type=Path, default=Path("runs/worked_study"), help="directory of the runs")
     parser.add_argument("--results", type=Path, default=ROOT / "docs" / "worked_study.jsonl")
+    parser.add_argument("--picture", type=Path, default=ROOT / "docs" / "worked_study.svg")
     args = parser.parse_args()
 
     if unknown := sorted(set(args.stages) - set(STAGES)):
@@ -170,6 +199,8 @@ def main() -> None:
         run_all(jobs_of(STAGES[name], args.seeds or STAGES[name].seeds), results, args.out, args.jobs)
     seeds = sorted({seed for *_, seed in results.rows})
     print(page(results, seeds))
+    if in_setup(results, "one_step", STEPS):
+        write_whole(args.picture, picture(results, seeds))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The study on worked solutions: what the model learns from, what is trained and kept, and what the tables say of it."""
 
 import random
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -102,7 +103,7 @@ def test_problems_are_averaged_by_data_set() -> None:
 def test_tables_and_claims_of_made_up_runs(tmp_path: Path) -> None:
     """The paper's form 10 points of Pass@1 above GRPO and DAPO's loss on countdown, level with them on the other data set."""
     from study_runs import Results
-    from worked_study import DATASETS, GRPO, PAPER, PLAIN, PLAN, STEPS, page
+    from worked_study import DATASETS, GRPO, PAPER, PLAIN, PLAN, STEPS, page, picture
 
     results = Results(tmp_path / "worked.jsonl", PLAN)
     for seed in range(5):
@@ -124,6 +125,9 @@ def test_tables_and_claims_of_made_up_runs(tmp_path: Path) -> None:
     assert "| Pass@1 above GRPO's: +5.7 for 7B (Sec. 4.3) | 100 | 5 | Pass@1, points: **+10.2" in text
     assert "seen; the paper's +5.7 lies outside" in text
     assert "Table 7" not in text  # no runs of that form
+    words = set(re.findall("<!-- (.+?) -->", picture(results, range(5))))
+    assert {"before training", "GRPO", "% of countdown problems solved, Pass@k"} <= words
+    assert "UCPO, tau 0.5" not in words  # no runs of it
 
 
 def test_a_start_that_was_not_measured_and_a_mean_over_nothing_are_no_figures(tmp_path: Path) -> None:
