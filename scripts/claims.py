@@ -29,7 +29,7 @@ class Claim(NamedTuple):
 
     Attributes:
         text: as the paper says it, and where. number: what the paper reports, in the unit of the table; None without one.
-        setup: where it is measured.
+        setup, part: where it is measured, and on which of its problems.
     """
 
     text: str
@@ -40,6 +40,7 @@ class Claim(NamedTuple):
     sign: int = 1
     number: float | None = None
     setup: str = SETUP
+    part: str = "table"
 
 
 CLAIMS = (
@@ -78,7 +79,7 @@ def verdict(claim: Claim, differences: np.ndarray) -> str:
 def table(results: Results, seeds: Sequence[int], claims: Sequence[Claim] = CLAIMS) -> str:
     """A row for each claim that there are runs of."""
     found = {
-        claim: paired(results, claim.setup, claim.one, seeds, claim.step, claim.measure, claim.other)
+        claim: paired(results, claim.setup, claim.one, seeds, claim.step, claim.measure, claim.other, claim.part)
         for claim in claims
     }
     tested = [claim for claim, differences in found.items() if len(differences) > 2]

@@ -18,7 +18,11 @@ NAMES = {
     "different_pairs": "pairs that differ, %",
     "entropy": "entropy, nats",
     "length": "length, tokens",
+    "correct": "correct, %",
+    "duplicates": "repeated completions, %",
+    "all_incorrect_groups": "groups without a correct one, %",
 }
+_SHARES = ("different_pairs", "correct", "duplicates", "all_incorrect_groups")
 STYLES = {
     "grpo": ("0.5", "--"),
     "dapo": ("k", "-"),
@@ -99,7 +103,7 @@ def level_table(
         "|---|" + "---|" * (len(names) + 1),
     ]
     points = [point for variant in variants for curve in results.curves(setup, *variant, seeds) for point in curve]
-    start = next((point[part] for point in points if point["step"] == 0), None)
+    start = next((point[part] for point in points if point["step"] == 0 and part in point), None)
     if start is not None:
         lines.append("| before training | | " + " | ".join(_number(start[name], name) for name in names) + " |")
     for variant in variants:
@@ -324,7 +328,7 @@ def p_value(values: np.ndarray) -> float:
 
 
 def scale_of(name: str) -> float:
-    return 100.0 if name.startswith(("pass@", "different_pairs")) else 1.0
+    return 100.0 if name.startswith("pass@") or name in _SHARES else 1.0
 
 
 def title_of(name: str) -> str:

@@ -130,6 +130,8 @@ class Plan(NamedTuple):
         measured_at_start: the families whose runs also evaluate before training, which is the same for all; None: every one.
         parts: parts(evaluated problems) -> those that are averaged together, by name.
         measures: what is kept of an evaluation.
+        of_rollouts: what is kept of training's own rollouts (`rollout/NAME`), each in the mean over the later half of the
+            steps to an evaluation. Variants with one seed meet the same problems there, far more of them than are held out.
     """
 
     families: Mapping[str, Family]
@@ -137,6 +139,7 @@ class Plan(NamedTuple):
     measured_at_start: frozenset[str] | None = None
     parts: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Sequence[Mapping[str, Any]]]] = chosen_apart
     measures: tuple[str, ...] = MEASURES
+    of_rollouts: tuple[str, ...] = ()
 
 
 STUDY = Plan(FAMILIES, SETUPS)
@@ -319,6 +322,12 @@ def summary(job: Job, folder: Path) -> dict[str, Any]:
             for name in LOGGED
             if any(row.get(f"progrpo/{name}") is not None for row in window)
         }
+        later = [row for row in window if row["step"] > max(0, point["step"] - unit / 2)]
+        if job.plan.of_rollouts and later:
+            point["rollouts"] = {
+                name: _mean([row[f"rollout/{name}"] for row in later if row.get(f"rollout/{name}") is not None])
+                for name in job.plan.of_rollouts
+            }
         point["step"] = round(point["step"] / share)  # of the set-up, whatever the family makes of it
     environment = json.loads((folder / "environment.json").read_text("utf-8"))
     return {

@@ -14,9 +14,9 @@ Stages, each of which goes on where it was stopped, and takes `--seeds N` in pla
     long    1,000 steps (Fig. 2); 2 seeds
 
 Every run is recipes/study/worked.yaml with its own seed, on one thread, `--jobs` side by side, and ends with 100 held-out
-questions x 32 samples. Nothing is chosen by them: strengths are the published ones, or what scripts/study.py found on
-countdown. Intervals are Student's 95 % over seeds, differences are paired by seed; in bold what Holm's correction over a
-table's differences leaves of paired t-tests at 0.05.
+questions x 32 samples; beside them the rollouts of the later half of its steps are averaged. Nothing is chosen by these:
+strengths are the published ones, or what scripts/study.py found on countdown. Intervals are Student's 95 % over seeds,
+differences are paired by seed; in bold what Holm's correction over a table's differences leaves of paired t-tests at 0.05.
 """
 
 import argparse
@@ -76,11 +76,13 @@ SETUPS = {
 a quarter of the learning rate. `group_16`: 8 questions x 16. `long`: as the first, for the entropy over 1,000 steps."""
 UNITS = {"sixteen_steps": 16 * STEPS}
 """Optimiser steps to an evaluation where they are not `STEPS`."""
+ROLLOUTS = ("correct", "distinct_correct", "entropy", "duplicates", "all_incorrect_groups")
 PLAN = Plan(
     FAMILIES,
     {name: Setup("study/worked.yaml", settings, UNITS.get(name, STEPS)) for name, settings in SETUPS.items()},
     measured_at_start=frozenset({"grpo"}),
     parts=by_dataset,
+    of_rollouts=ROLLOUTS,
     measures=(*MEASURES, "unique_correct", "different_pairs", "auc@32", "cover@0.5", "distinct_answers"),
 )
 
@@ -108,12 +110,22 @@ STAGES = {
 SHOWN = ("pass@1", "pass@32", "distinct_correct", "different_pairs", "entropy", "length")
 TESTED = ("pass@1", "pass@32", "distinct_correct")
 DATASETS = ("countdown", "leg_counting")
+TITLES = {
+    "table": "both data sets",
+    **{name: name for name in DATASETS},
+    "rollouts": "the rollouts of training, later half of the steps",
+}
 
 
 def _above(text: str, one: Variant, other: Variant, setup: str = "one_step", **more: Any) -> list[Claim]:
     """That Pass@1 and Pass@32 of one are above those of the other."""
     step = PLAN.setups[setup].unit
     return [Claim(text, name, one, other, step, setup=setup, **more) for name in ("pass@1", "pass@32")]
+
+
+def _in_training(text: str, one: Variant, other: Variant, measure: str) -> Claim:
+    """That it is so in the rollouts of training."""
+    return Claim(text, measure, one, other, STEPS, setup="one_step", part="rollouts")
 
 
 CLAIMS = (
@@ -125,6 +137,9 @@ CLAIMS = (
     *_above("the same with groups of 16", PAPER, GRPO, "group_16"),
     Claim("more ways to right answers than GRPO (Table 5)", "distinct_correct", PAPER, GRPO, STEPS, setup="one_step"),
     Claim("more entropy than GRPO (Figs. 2, 4, 7)", "entropy", PAPER, GRPO, STEPS, setup="one_step"),
+    _in_training("the same in training", PAPER, GRPO, "entropy"),
+    _in_training("more of the rollouts correct than with GRPO", PAPER, GRPO, "correct"),
+    _in_training("more of the rollouts correct than with alpha 0", PAPER, PLAIN, "correct"),
     *_above("alpha 0.3 better than 0: the shift is what helps (Table 6, Sec. 4.5)", PAPER, PLAIN),
     *_above("alpha 0.7 worse than 0.3 (Table 6)", Variant("paper", 0.7), PAPER, sign=-1),
     *_above("alpha 1 worse than 0.3 (Table 6)", Variant("paper", 1.0), PAPER, sign=-1),
@@ -149,12 +164,16 @@ def page(results: Results, seeds: Sequence[int]) -> str:
         variants = in_setup(results, setup, step)
         if not variants:
             continue
-        for part in ("table", *DATASETS):
-            title = f"### {setup}, {'both data sets' if part == 'table' else part}"
-            parts += [title, level_table(results, setup, variants, seeds, step, SHOWN, part)]
+        curves = [curve for variant in variants for curve in results.curves(setup, *variant, seeds)]
+        there = set[str]().union(*(point for curve in curves for point in curve))
+        for part, title in TITLES.items():
+            if part not in there:
+                continue
+            shown, tested = (ROLLOUTS, ROLLOUTS) if part == "rollouts" else (SHOWN, TESTED)
+            parts += [f"### {setup}, {title}", level_table(results, setup, variants, seeds, step, shown, part)]
             for base in (PLAIN, GRPO):
                 if base in variants:
-                    parts.append(difference_table(results, setup, variants, seeds, step, TESTED, base, part))
+                    parts.append(difference_table(results, setup, variants, seeds, step, tested, base, part))
     return "\n\n".join([*parts, table(results, seeds, CLAIMS)])
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from progrpo.files import to_json
 from progrpo.settings import read_overrides
 from progrpo.train.settings import load_settings
 from progrpo.train.setup import resolve
@@ -128,6 +129,34 @@ def test_tables_and_claims_of_made_up_runs(tmp_path: Path) -> None:
     words = set(re.findall("<!-- (.+?) -->", picture(results, range(5))))
     assert {"before training", "GRPO", "% of countdown problems solved, Pass@k"} <= words
     assert "UCPO, tau 0.5" not in words  # no runs of it
+
+
+def test_rollouts_of_the_later_half_are_averaged(tmp_path: Path) -> None:
+    """Of 100 steps those from 51 on, null where an optimiser step had no rollout of its own: (0.2 + 0.4) / 2."""
+    from study_runs import Job, Results, summary
+    from worked_study import PLAN, ROLLOUTS, STEPS, TITLES, page
+
+    job = Job(setup="one_step", family="grpo", strength=None, seed=0, steps=STEPS, plan=PLAN)
+    (tmp_path / "evaluations").mkdir()
+    for step in (0, STEPS):
+        problem = {"facts": {"category": "countdown"}, "measures": dict.fromkeys(PLAN.measures, 0.5)}
+        (tmp_path / "evaluations" / f"step-{step:06d}.jsonl").write_text(to_json(problem) + "\n")
+    levels = {0: None, 1: 0.9, 50: 0.9, 51: 0.2, 52: None, 100: 0.4}
+    seconds = dict.fromkeys([f"time/{phase}_s" for phase in ("generate", "verify", "score", "train", "sync")], 1.0)
+    rows = [
+        {"step": step} | seconds | {f"rollout/{name}": level for name in ROLLOUTS} for step, level in levels.items()
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(to_json(row) + "\n" for row in rows))
+    (tmp_path / "environment.json").write_text(to_json({"versions": {"torch": "2"}}))
+    row = summary(job, tmp_path)
+    start, end = row["curve"]
+    assert "rollouts" not in start
+    assert end["rollouts"] == pytest.approx(dict.fromkeys(ROLLOUTS, 0.3))
+    results = Results(tmp_path / "worked.jsonl", PLAN)
+    results.add(row)
+    _, _, shown = page(results, [0]).partition(TITLES["rollouts"])
+    assert "| GRPO | 1 | 30.0 | 0.30 | 0.300 | 30.0 | 30.0 |" in shown
+    assert "before training" not in shown
 
 
 def test_a_start_that_was_not_measured_and_a_mean_over_nothing_are_no_figures(tmp_path: Path) -> None:
