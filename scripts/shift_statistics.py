@@ -48,7 +48,14 @@ def row(dataset: str, temperature: float, found: Mapping[str, Any]) -> list[str]
     )
     share = f"{facts['correct'] / facts['judged']:.1%}" if facts["judged"] else "–"
     counts = (f"{facts['problems']} x {facts['group']}", share, str(facts["mixed"]))
-    return [dataset, f"{temperature:g}", *counts, *("–" if number is None else f"{number:.4f}" for number in numbers)]
+    return [dataset, f"{temperature:g}", *counts, *map(_shown, numbers)]
+
+
+def _shown(number: float | None) -> str:
+    """Four decimals, or two digits of what would be 0 by them: the c(q) of a prompt without examples."""
+    if number is None:
+        return "–"
+    return f"{number:.1e}" if 0 < abs(number) < 5e-5 else f"{number:.4f}"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -65,6 +65,8 @@ def test_a_row_of_the_table() -> None:
     cells = row("gsm_symbolic", 0.6, found)
     assert cells[:6] == ["gsm_symbolic", "0.6", "4 x 8", "25.0%", "3", "0.0015"]
     assert cells[6:] == ["–", "0.0043", "0.0029", "0.0010", "0.5000", "0.2500"]
+    facts |= {"c_prompt": 1.49e-5, "log_spread": 0.0}
+    assert row("gsm_symbolic", 0.6, found)[5:11] == ["1.5e-05", "–", "0.0043", "0.0029", "0.0010", "0.0000"]
     assert table([cells]).count("\n") == 2
     assert len(cells) == len(HEADINGS)
     args = argparse.Namespace(n=8, problems=4, out=Path("runs/s"), settings=["task.chat=false"])
