@@ -317,17 +317,10 @@ def summary(job: Job, folder: Path) -> dict[str, Any]:
     unit = job.plan.setups[job.setup].unit * share
     for point in curve:
         window = [row for row in metrics if point["step"] - unit < row["step"] <= point["step"]]
-        point["logged"] = {
-            name: _mean([row[f"progrpo/{name}"] for row in window if row.get(f"progrpo/{name}") is not None])
-            for name in LOGGED
-            if any(row.get(f"progrpo/{name}") is not None for row in window)
-        }
+        point["logged"] = {name: _mean(values) for name in LOGGED if (values := _known(window, f"progrpo/{name}"))}
         later = [row for row in window if row["step"] > max(0, point["step"] - unit / 2)]
         if job.plan.of_rollouts and later:
-            point["rollouts"] = {
-                name: _mean([row[f"rollout/{name}"] for row in later if row.get(f"rollout/{name}") is not None])
-                for name in job.plan.of_rollouts
-            }
+            point["rollouts"] = {name: _mean(_known(later, f"rollout/{name}")) for name in job.plan.of_rollouts}
         point["step"] = round(point["step"] / share)  # of the set-up, whatever the family makes of it
     environment = json.loads((folder / "environment.json").read_text("utf-8"))
     return {
@@ -359,7 +352,11 @@ def _commit() -> str:
 
 def _means(problems: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, float]:
     measures = [problem["measures"] for problem in problems]
-    return {name: _mean([row[name] for row in measures if row.get(name) is not None]) for name in names}
+    return {name: _mean(_known(measures, name)) for name in names}
+
+
+def _known(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    return [row[name] for row in rows if row.get(name) is not None]
 
 
 def _mean(values: Sequence[float]) -> float:
