@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUNS ?= runs/demo
-WORKERS ?= 2
+WORKERS ?= 3
 # One more than the cores it is meant for: some tests wait for a program to run out of its time.
 TEST_WORKERS ?= 3
 SEEDS ?= 2

@@ -1,6 +1,6 @@
 """Train the demo: GRPO, ProGRPO and its scale-free form from the same start, several seeds of each, and compare them.
 
-    python scripts/demo.py runs/demo --seeds 2 --workers 2
+    python scripts/demo.py runs/demo --seeds 2 --workers 3
 
 Each run is `progrpo train RECIPE seed=S out=RUNS/NAME-S --resume`, in a process of its own with one thread: so small a model
 gains nothing from a second. What is done already is not done again.
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the demo and compare its runs.")
     parser.add_argument("runs", type=Path, help="the folder of their directories")
     parser.add_argument("--seeds", type=int, default=2, help="of each method")
-    parser.add_argument("--workers", type=int, default=2, help="trainings at a time")
+    parser.add_argument("--workers", type=int, default=3, help="trainings at a time")
     asked = parser.parse_args()
     jobs = [(name, seed) for seed in range(asked.seeds) for name in NAMES]
     print(

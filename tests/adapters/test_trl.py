@@ -192,7 +192,7 @@ def test_every_loss_is_ours_through_several_iterations(name: str, params: dict[s
     assert sum(seen.losses[2:]) == pytest.approx(expected[1], abs=2e-6)
 
 
-@pytest.mark.parametrize("name", ["high_entropy", pytest.param("kl_cov", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["high_entropy", pytest.param("steer", marks=pytest.mark.slow)])
 def test_methods_that_read_the_policy_anew_have_one_step(name: str) -> None:
     seen = train(method=name)
     (output,) = seen.outputs
@@ -451,6 +451,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"method": "dapo", "method_params": {"max_rounds": 3}}, "dapo: 3 rounds of sampling"),
     ({"method": "kl_cov", "method_params": {"pool": "micro"}}, "kl_cov: pool=micro"),
     ({"method": "kl_cov", "num_iterations": 2}, "kl_cov reads the policy anew"),
+    ({"method": "kl_cov"}, "kl_cov does nothing in the first optimiser step"),
     ({"method": "high_entropy", "steps_per_generation": 4}, "high_entropy reads the policy anew"),
     # The second step begins within the second generation batch.
     (
@@ -497,7 +498,7 @@ def test_every_method_is_honoured_or_refused() -> None:
         except ConfigError:
             refused.add(name)
     assert refused == (
-        {"ppo", "flowrl", "simko", "uniqueness", "dcpo", "clip_v", "pacs", "real", "lp_reg", "siren", "ucas"}
+        {"ppo", "flowrl", "simko", "uniqueness", "dcpo", "clip_v", "kl_cov", "pacs", "real", "lp_reg", "siren", "ucas"}
         | {"aepo", "epo", "risk_po", "prl", "copo", "ttrv", "cure", "spear", "r3", "deepsearch"}
         | {"pear", "empg", "likelihood", "spine"}
     )

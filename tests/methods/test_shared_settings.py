@@ -8,7 +8,7 @@ import torch
 
 from progrpo import plugins
 from progrpo.errors import ConfigError
-from progrpo.methods import Method
+from progrpo.methods import Method, Params
 from progrpo.methods.step import part_of, part_of_batch
 from progrpo.types import RolloutBatch
 from stand_ins.batch_steps import (
@@ -29,14 +29,18 @@ NAMES = plugins.names("methods")
 SEED = 29
 """Of a rollout whose groups have one right completion each; of the cut ones below one is right and one is wrong."""
 A = 0.7071068
-DUAL = {
-    "maxrl": ("released", 3.0),
-    "rent": ("released", 3.0),
-    "ppo": ("verl", 3.0),
-    "risk_po": ("released", 3.0),
-    "siren": ("released", 3.0),
-    "progrpo": ("verl", 3.0),
-} | dict.fromkeys(("dapo", "high_entropy", "steer", "hapo", "dler"), ("released", 10.0))
+DUAL = (
+    {
+        "maxrl": ("released", 3.0),
+        "rent": ("released", 3.0),
+        "ppo": ("verl", 3.0),
+        "risk_po": ("released", 3.0),
+        "siren": ("released", 3.0),
+        "progrpo": ("verl", 3.0),
+    }
+    | dict.fromkeys(("clip_b", "clip_v", "ucas", "ucpo"), ("released", 3.0))
+    | dict.fromkeys(("dapo", "high_entropy", "steer", "hapo", "dler"), ("released", 10.0))
+)
 WITHOUT_SURROGATE = ("cispo", "dppo", "flowrl", "gspo", "kl_cov", "pacs", "real", "reinforce", "rlsc")
 COMPARED = ("pacs", "real")
 """Each completion's loss is made of all that are left of its group."""
@@ -227,6 +231,25 @@ def test_nothing_is_left_out_by_default() -> None:
     assert load("grpo").advantages(batch).left_out is None
 
 
+@pytest.mark.parametrize("name", ["siren", "epo"])
+def test_levels_of_entropy_are_those_of_the_completions_that_are_trained(name: str) -> None:
+    # the level that the first rollout sets, and what the step is held to by it: neither knows the entropies of cut completions
+    batch = replace(cut(random_batch(4), (0, 1), (2, 0)), state={})
+    gone = batch.mask & batch.truncated.flatten()[:, None]
+    other = replace(
+        batch,
+        entropies=torch.where(gone, 9.0, batch.entropies),
+        nucleus_entropies=torch.where(gone, 9.0, batch.nucleus_entropies),
+    )
+    for setting, same in (("drop", True), ("keep", False)):
+        method = load(name, truncated=setting)
+        one, two = (method.advantages(seen) for seen in (batch, other))
+        assert (one.state == two.state) is same
+        assert all(torch.equal(one.carried[key], two.carried[key]) is same for key in one.carried if key != "weight")
+    held = take_step(load("siren", truncated="drop"), batch, batch.old_logprobs)
+    assert float(held.gradients["nucleus_entropies"].abs().max()) < 1e-9
+
+
 # --- one step per rollout ---
 
 
@@ -236,3 +259,36 @@ def test_methods_without_an_importance_ratio_warn_of_several_steps(name: str) ->
     more = [line for line in method.check(8, 4) if line not in method.check(8)]
     assert more == [line for line in more if line.startswith("4 optimiser steps per rollout")]
     assert bool(more) == (name in ("reinforce", "rlsc"))
+
+
+ACT_OTHERWISE = {
+    "grpo": "is what is compared with",
+    "dr_grpo": "has settings of GRPO's alone",
+    "dapo": "has another clip range, and samples otherwise",
+    "clip_b": "no token of so few is that far out",
+    "clip_v": "no token of so few is that far out",
+    "lp_reg": "a hundredth of so few tokens is none",
+    "dcpo": "remembers rewards of earlier rollouts",
+    "epo": "acts through the entropies",
+    "siren": "acts through the entropies, against those of an earlier rollout",
+}
+"""Methods with GRPO's gradient of log-probs in one step on a small first rollout, which do something in training."""
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if load(name).samples is None and load(name).make_net(4) is None]
+)
+def test_methods_that_do_nothing_in_a_single_step_say_so(name: str) -> None:
+    # on the policy that sampled, against GRPO with the same scale, aggregation and further settings that all methods have
+    method = load(name)
+    own = {
+        key: getattr(method.params, key) for key in Params.model_fields if key not in ("clip_low", "clip_high", "add")
+    }
+    batches = [random_batch(seed) for seed in range(4)]
+    steps = [[take_step(one, batch, batch.old_logprobs) for batch in batches] for one in (method, load("grpo", **own))]
+    idle = all(torch.allclose(one.gradient, other.gradient, atol=1e-6) for one, other in zip(*steps, strict=True))
+    said = [line for line in method.check(8, 1) if line.startswith("1 optimiser step per rollout")]
+    assert bool(said) == (idle and name not in ACT_OTHERWISE)
+    # not where a second step follows, where the rollout is of an older policy, or where nothing is trained
+    quiet = [*method.check(8, 2), *method.check(8, 1, ahead=True), *method.check(8)]
+    assert not any(line in quiet for line in said)

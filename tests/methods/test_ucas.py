@@ -39,6 +39,13 @@ def test_by_hand() -> None:
     assert torch.equal(load("ucas", eps=0.0, certainty="mean").advantages(batch).tokens[0] > 0.5, tokens[0] > 0.5)
 
 
+def test_certainty_is_standardised_whatever_the_rewards_are() -> None:
+    # centred rewards 0.5 and -0.5; certainties 1000 and 0, standardised +-0.70711 all the same, not +-500
+    batch = batch_of([[1.0, 0.0]], [[0.5], [0.5]], certainties=columns([[1000.0], [0.0]]))
+    found = load("ucas", eps=0.0, scale="none").advantages(batch).values[0].tolist()
+    assert found == pytest.approx([0.5 * math.exp(-0.25 * A), -0.5 * math.exp(-0.35 * A)], abs=1e-6)
+
+
 def test_a_right_completion_is_pushed_down_nowhere() -> None:
     batch = batch_of(
         [[1.0, 0.0]],

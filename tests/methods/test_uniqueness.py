@@ -43,6 +43,12 @@ def test_by_hand() -> None:
     assert (solutions.total, solutions.count) == (2, 1)
 
 
+def test_completions_without_a_verdict_do_not_count() -> None:
+    # 3 of 4 judged, one right, with a solution that the failed one names, too
+    batch = named([[1.0, 0.0, 0.0, NAN]], [["a", "b", None, "a"]])
+    assert torch.equal(load("uniqueness").advantages(batch).values, load("grpo").advantages(batch).values)
+
+
 def test_solutions_of_other_problems_do_not_count() -> None:
     batch = named([[1.0, 0.0], [1.0, 0.0]], [["a", "b"], ["a", "b"]])
     assert torch.equal(load("uniqueness").advantages(batch).values, load("grpo").advantages(batch).values)
@@ -84,9 +90,10 @@ def test_it_is_the_formula_as_loops(settings: dict) -> None:
         made = []
         for row, own, verdicts in zip(rewards_of(batch), naive_grpo(rewards_of(batch)), batch.verdicts, strict=True):
             names = [verdict.canonical for verdict in verdicts]
+            counted = [name for name, reward in zip(names, row, strict=True) if not math.isnan(reward)]
             made.append(
                 [
-                    a / names.count(name) ** settings["alpha"]
+                    a / counted.count(name) ** settings["alpha"]
                     if not math.isnan(r) and (r == 1 or settings.get("apply_to") != "correct")
                     else a
                     for r, a, name in zip(row, own, names, strict=True)
@@ -103,8 +110,8 @@ def test_at_alpha_1_each_solution_of_a_group_counts_once() -> None:
     batch = named([[1.0] * 5 + [0.0, NAN]], [["a", "a", "b", "c", "c", None, "a"]])
     plain = load("grpo").advantages(batch).values[0]
     found = load("uniqueness", alpha=1.0).advantages(batch).values[0]
-    # the one without a verdict has a solution and no advantage; it is counted with the others
-    assert found[:2].sum().item() == pytest.approx(2 * plain[0].item() / 3)
+    # the one without a verdict has a solution and no advantage, and is not counted
+    assert found[:2].sum().item() == pytest.approx(plain[0].item())
     assert found[2].item() == pytest.approx(plain[2].item())
     assert found[3:5].sum().item() == pytest.approx(plain[3].item())
 

@@ -49,6 +49,21 @@ def test_a_group_of_correct_completions_trains_at_full_strength() -> None:
         assert load(beta=beta, eps=0.0).advantages(batch).values[0].tolist() == pytest.approx([-1, 0, 1], abs=1e-4)
 
 
+def test_groups_of_one_kind_are_left_alone_as_released() -> None:
+    # the same group, and one with a wrong completion as likely as the second: ranks 2, 0.5, 0.5 of the likeliest first, the
+    # reward of 1 less 0.5 * 2/3
+    batch = batch_of([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]], [[0.9], [0.5], [0.2], [0.9], [0.5], [0.5]])
+    released = load(beta=0.5, skip="degenerate", scale="none")
+    assert released.advantages(batch).values.flatten().tolist() == pytest.approx([0, 0, 0, 4 / 9, -2 / 9, -2 / 9])
+    always = load(beta=0.5, scale="none").advantages(batch).values
+    assert torch.equal(always[1], released.advantages(batch).values[1])
+    assert always[0].tolist() == pytest.approx([-1 / 6, 0, 1 / 6])
+    # a completion without a verdict is of neither kind
+    lost = batch_of([[1.0, 1.0, math.nan]], [[0.9], [0.5], [0.2]])
+    assert released.advantages(lost).values[0].tolist() == [0, 0, 0]
+    assert load(preset="released").params.skip == "degenerate"
+
+
 def naive(batch, logprobs, *, beta: float) -> tuple[float, Table]:
     lengths = lengths_of(batch)
     group, old = batch.rewards.shape[1], tokens_of(batch.old_logprobs, lengths)

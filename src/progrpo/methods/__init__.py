@@ -7,6 +7,8 @@ A method file may define, and nothing else in public:
     needs        needs(params) -> frozenset, where that depends on its settings
     check        check(params, group) -> list of warnings about settings that are legal and probably unwise
     ON_POLICY    what a run says when it takes several optimiser steps per rollout and the method is not made for them
+    OFF_POLICY   what a run says when it takes one optimiser step per rollout, of completions that the trained policy has just
+                 sampled, and the method then does nothing of its own
     SURROGATE    False: its token_loss leaves the clipped surrogate aside, so that `dual_clip` would bound nothing
     TOKEN_LEVEL  True: its advantages are per token, so nothing can be added to them (see `add_to`)
     ALARMS       what a run says when one of its metrics leaves a range: {"metric": Alarm(...)}
@@ -41,7 +43,7 @@ from progrpo.errors import ConfigError, PluginError
 from progrpo.methods._contract import HOOKS, NEEDABLE, OTHERS
 from progrpo.methods._data import Advantages, Alarm, MicroView, Reweighted, StepBatch
 from progrpo.methods._method import PER_TOKEN, Method
-from progrpo.methods._params import Params, Pool, base_advantages
+from progrpo.methods._params import Params, Pool, base_advantages, tokens_in_loss
 from progrpo.methods._sampling import Draw, Generate, Problems, SampledGroups, Taken
 from progrpo.settings import Choice, parse
 
@@ -62,6 +64,7 @@ __all__ = [
     "StepBatch",
     "Taken",
     "base_advantages",
+    "tokens_in_loss",
 ]
 
 _WITH_HOOK = {

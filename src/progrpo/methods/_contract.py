@@ -49,6 +49,7 @@ OTHERS = {
     "needs": "needs(params) -> a frozenset of names from NEEDABLE",
     "check": "check(params, group) -> list of warnings",
     "ON_POLICY": "a sentence",
+    "OFF_POLICY": "a sentence",
     "SURROGATE": "True or False",
     "TOKEN_LEVEL": "True or False",
     "FROM_VERDICTS": "True or False",

@@ -210,18 +210,29 @@ class Method:
         """Whether a penalty or a bonus acts on every token."""
         return bool(self.params.kl_coef or self.params.entropy_coef)
 
+    @property
+    def idle_on_policy(self) -> bool:
+        """Whether the first optimiser step of a rollout has nothing of it."""
+        return self._hook("OFF_POLICY") is not None
+
     def make_net(self, width: int) -> torch.nn.Module | None:
         """The method's own module, or None."""
         hook = self._hook("net")
         net: torch.nn.Module | None = hook(width, self.params) if hook else None
         return net
 
-    def check(self, group: int, steps_per_rollout: int = 1) -> list[str]:
-        """The method's warnings about its settings at this group size, and those of what is added."""
-        hook, on_policy = self._hook("check"), self._hook("ON_POLICY")
+    def check(self, group: int, steps_per_rollout: int | None = None, *, ahead: bool = False) -> list[str]:
+        """The method's warnings about its settings at this group size, and those of what is added.
+
+        Args:
+            steps_per_rollout: optimiser steps; None where nothing is trained. ahead: rollouts are of an older policy.
+        """
+        hook, on_policy, off_policy = self._hook("check"), self._hook("ON_POLICY"), self._hook("OFF_POLICY")
         warnings = list(hook(self.params, group)) if hook else []
-        if on_policy is not None and steps_per_rollout > 1:
+        if steps_per_rollout is not None and on_policy is not None and steps_per_rollout > 1:
             warnings.append(f"{counted(steps_per_rollout, 'optimiser step')} per rollout: {on_policy}")
+        if off_policy is not None and steps_per_rollout == 1 and not ahead:
+            warnings.append(f"1 optimiser step per rollout: {off_policy}")
         if self.added is not None and self._hook("advantages") is None:  # else nobody knows how it normalises
             normal = {name: getattr(self.params, name) for name in ("scale", "ddof", "eps")}
             warnings += replace(self.added, params=self.added.params.model_copy(update=normal)).check(group)

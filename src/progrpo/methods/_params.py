@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
@@ -55,6 +55,13 @@ class Params(Settings):
         """The smallest change of a log-prob, in nats, that the loss tells from none: where the number format rounds by more,
         it learns from rounding. A method with another criterion than its clip range overrides this."""
         return min(self.clip_low, self.clip_high)
+
+
+def tokens_in_loss(batch: RolloutBatch, params: Params) -> Bool[Tensor, "N S"]:
+    """The tokens that training will read: those of cut completions leave with `truncated=drop`."""
+    if params.truncated == "keep":
+        return batch.mask
+    return batch.mask & ~batch.truncated.flatten()[:, None]
 
 
 def base_advantages(batch: RolloutBatch, params: Params) -> Float[Tensor, "P G"]:

@@ -15,6 +15,10 @@ from progrpo.algo.aggregate import How
 from progrpo.algo.surrogate import log_ratio
 
 SURROGATE = False
+OFF_POLICY = (
+    "cispo bounds importance ratios, which are all 1 in the first step, so that with one step its gradient is GRPO's (averaged "
+    "over the tokens of a group); set batch.minibatch_prompts to a part of batch.prompts"
+)
 
 
 class Params(methods.Params):

@@ -8,7 +8,8 @@ logits add is in Clip_V.
 
 Source: arXiv:2602.03392; pan-x-c/Trinity-RFT@e8be774 clipb_advantage.py, agentscope-ai/Trinity-RFT@7305496 examples/entropy.
 Evidence: code.
-Reproduce: the defaults, a group of 16.
+Reproduce: `preset: released` (the mean over all tokens and the dual clip of its trainer, which its settings leave as they are),
+a group of 16. With the mean of each completion, the default here, what stays of one counts more for each token that has left.
 """
 
 import torch
@@ -21,6 +22,7 @@ from progrpo.methods._pools import deviation
 from progrpo.types import RolloutBatch
 
 NEEDS = frozenset({"entropies"})
+PRESETS = {"released": {"aggregate": "token", "dual_clip": 3.0}}
 
 
 class Params(methods.Params):

@@ -6,11 +6,13 @@
 A ρ d is the exact first-order change of the entropy of a softmax by a step on the token: `policy/predicted_entropy_change` is
 made of it. p and H are of the policy that sampled; the (population) standard deviation is over all tokens of the rollout,
 once. Where fewer go than the bound allows, the released code lets tokens with A = 0 go by the same rule, which leave nothing
-but the mean's divisor; here they stay.
+but the mean's divisor; here they stay. Of advantages that something is added to (`method.add`) the sign before the addition
+chooses, and a chosen token that is no longer pushed down stays.
 
 Source: arXiv:2602.03392; pan-x-c/Trinity-RFT@e8be774 clipv_advantage.py.
 Evidence: code.
-Reproduce: the defaults, a group of 16.
+Reproduce: `preset: released` (the mean over all tokens and the dual clip of its trainer, which its settings leave as they are),
+a group of 16. With the mean of each completion, the default here, what stays of one counts more for each token that has left.
 """
 
 import math
@@ -25,6 +27,7 @@ from progrpo.methods._pools import deviation, largest
 from progrpo.types import RolloutBatch
 
 NEEDS = frozenset({"entropy_gradients"})
+PRESETS = {"released": {"aggregate": "token", "dual_clip": 3.0}}
 
 
 class Params(methods.Params):

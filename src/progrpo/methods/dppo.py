@@ -11,7 +11,8 @@ policy/clip_low, policy/clip_high and policy/ratio speak of ratios, which bound 
 Source: arXiv:2602.04879; verl-project/verl@1dda039 core_algos.py and examples/dppo_trainer.
 Evidence: code, contributed by the paper's authors.
 Reproduce: the defaults are its script (centred rewards, sums over a constant length, δ = 0.15) with the bound on ρ of the loss
-itself; the script lifts that to 10000, `preset: released`. `preset: kl` for its other divergence, δ = 0.05.
+itself; the script lifts that to 10000, `preset: released`. `preset: kl` for its other divergence, δ = 0.05; its script,
+`preset: released_kl`.
 """
 
 from typing import Literal
@@ -24,8 +25,16 @@ from progrpo import methods
 from progrpo.algo.aggregate import How
 from progrpo.algo.surrogate import log_ratio
 
-PRESETS = {"released": {"largest_ratio": 10_000.0}, "kl": {"divergence": "kl", "clip_low": 0.05, "clip_high": 0.05}}
+PRESETS = {
+    "released": {"largest_ratio": 10_000.0},
+    "kl": {"divergence": "kl", "clip_low": 0.05, "clip_high": 0.05},
+    "released_kl": {"divergence": "kl", "clip_low": 0.05, "clip_high": 0.05, "largest_ratio": 10_000.0},
+}
 SURROGATE = False
+OFF_POLICY = (
+    "dppo stops tokens that the earlier steps of the rollout have moved too far, so that with one step its gradient is "
+    "dr_grpo's; set batch.minibatch_prompts to a part of batch.prompts"
+)
 
 
 class Params(methods.Params):

@@ -45,10 +45,11 @@ class Params(methods.Params):
 
 def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
     values = methods.base_advantages(batch, params)
-    if batch.entropies is None or not bool(batch.mask.any()):
+    mask = methods.tokens_in_loss(batch, params)
+    if batch.entropies is None or not bool(mask.any()):
         return methods.Advantages(values=values)
     count, total = batch.state.get("seen", (0, 0.0))
-    count, total = int(count) + 1, float(total) + float(batch.entropies[batch.mask].double().mean())
+    count, total = int(count) + 1, float(total) + float(batch.entropies[mask].double().mean())
     mean, weight = total / count, _weight(count - 1, params)
     shape = batch.mask.shape
     return methods.Advantages(

@@ -17,6 +17,10 @@ from progrpo import methods
 from progrpo.algo.surrogate import log_ratio
 
 SURROGATE = False
+OFF_POLICY = (
+    "gspo clips importance ratios of whole completions, which are all 1 in the first step, so that with one step its gradient "
+    "is GRPO's; set batch.minibatch_prompts to a part of batch.prompts (the paper makes 4 steps)"
+)
 
 
 class Params(methods.Params):

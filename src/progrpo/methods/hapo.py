@@ -16,7 +16,8 @@ dual clip; its scripts have temperature_tau=0.05 beside it.
 
 Source: arXiv:2509.16591; starriver030515/HAPO@7671dde core_algos.py and recipe/qwen2.5_math_7b.sh.
 Evidence: code; second-hand for the paper's sign and clip range.
-Reproduce: `preset: paper`, a group of 16; `preset: released` for the code.
+Reproduce: `preset: paper`, a group of 16, 16 optimiser steps per rollout, DAPO's dynamic sampling and reward for length beside
+it; `preset: released` for the code.
 """
 
 from typing import Any, Literal

@@ -11,8 +11,8 @@ to the first k tokens of the step in row order, and the penalty is all that acts
 
 Source: arXiv:2505.22617; PRIME-RL/Entropy-Mechanism-of-RL@8850579 core_algos.py.
 Evidence: code.
-Reproduce: ratio=0.002 for 7B, 0.0002 for 32B, coef=1 (its scripts), `preset: released` for the code's pools; verl's port has
-ratio=0.0002, coef=0.1.
+Reproduce: ratio=0.002 for 7B, 0.0002 for 32B, coef=1 and 8 optimiser steps per rollout (its scripts), `preset: released` for
+the code's pools; verl's port has ratio=0.0002, coef=0.1.
 """
 
 import torch
@@ -26,6 +26,10 @@ from progrpo.methods._pools import covariance, top_share
 
 NEEDS = frozenset({"refresh"})
 SURROGATE = False
+OFF_POLICY = (
+    "kl_cov penalises tokens by how far the earlier steps of the rollout have moved them, so that with one step it is policy "
+    "gradient without a penalty; set batch.minibatch_prompts to a part of batch.prompts (the paper's scripts make 8 steps)"
+)
 PRESETS = {
     "7b": {"ratio": 2e-3},
     "32b": {"ratio": 2e-4},
@@ -41,7 +45,6 @@ class Params(methods.Params):
     coef: float = Field(1.0, ge=0)
     """Weight of the penalty, in units of the advantage per nat."""
     pool: methods.Pool = "step"
-    """Over which tokens the statistic is taken: all of the optimiser step, or those of a micro-batch, as some code does."""
     """Over which tokens the statistic is taken: all of the optimiser step, or those of a micro-batch, as some code does."""
 
     @property

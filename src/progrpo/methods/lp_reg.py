@@ -12,7 +12,8 @@ is here. Its regularisation of right completions is switched off in its scripts,
 
 Source: arXiv:2510.03222; CarlanLark/Lp-Reg-dev@33b27e2 core_algos.py and recipe/lp_reg.
 Evidence: code.
-Reproduce: `preset: 14b` or `32b`, a group of 8, one optimiser step per rollout; `preset: released` for the code's pools.
+Reproduce: `preset: 14b` or `32b`, a group of 8, one optimiser step per rollout; `preset: released` for the code's pools, with
+share=0.005 beside it for 32B. No gradient flows through p̃.
 """
 
 import torch

@@ -7,7 +7,7 @@ P counts all problems of the step. The pull on a completion is at most 1/τ and 
 clip, or length weight: `scale`, `aggregate` and the clip range play no part. The released code has two variants beside this one
 (a binary cross-entropy for each completion, and a product) that are not here.
 
-Source: arXiv:2602.05630; modelscope/ms-swift (loss_type real).
+Source: arXiv:2602.05630; Red-RL/REAL@1c30726 core_algos.py (compute_policy_loss_real).
 Evidence: code.
 Reproduce: tau=0.5, a group of 8, four optimiser steps per rollout, optim.lr=2e-6, sampling.temperature=0.6.
 """

@@ -55,7 +55,7 @@ def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
     values = methods.base_advantages(batch, params)
     if batch.nucleus_entropies is None:
         return methods.Advantages(values=values)
-    now, _ = _of_peaks(batch.nucleus_entropies, batch.mask, params)
+    now, _ = _of_peaks(batch.nucleus_entropies, methods.tokens_in_loss(batch, params), params)
     anchor = float(batch.state.get("anchor", now))
     return methods.Advantages(
         values=values,

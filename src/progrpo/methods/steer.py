@@ -9,11 +9,13 @@ p, ρ and H are those of the policy before each optimiser step, without gradient
 step. The released code takes those of each micro-batch (`pool: micro`), has DAPO's dual clip, and for Ω what is `power: 1`
 here: A/π_old times p(1 − p)(log p + H). A step on the sampled token's logit alone changes the entropy by
 −A ρ p (1 − p)(log p + H), one factor p more (`power: 2`): own derivation, tested; which of the two the paper means was not
-read. Weights hold for clipped tokens, too, and do not enter the mean's divisor.
+read. Weights hold for clipped tokens, too, and do not enter the mean's divisor. The
+released code takes no p or π_old below 1e-8, which shows where a token below it has the largest |Ω|.
 
 Source: arXiv:2510.10150; zz-haooo/STEER@b31df71 core_algos.py and run/run_exp.sh, run/run_linear.sh.
 Evidence: code.
-Reproduce: the defaults; `preset: released` for the code's pools and its dual clip, `preset: linear` for its other script.
+Reproduce: the defaults, a group of 8, 16 optimiser steps per rollout; `preset: released` for the code's pools and its dual
+clip, `preset: linear` for its other script.
 """
 
 import math
@@ -43,7 +45,6 @@ class Params(methods.Params):
     aggregate: How = "token"
     mode: Literal["exp", "linear"] = "exp"
     """How a weight falls with Ω: exponentially, or in a straight line between `weight_max` and `weight_min`."""
-    """How a weight falls with Ω: exponentially, or in a straight line between `weight_max` and `weight_min`."""
     weight_min: float = Field(0.8, gt=0, le=1)
     """w_min; 1 with mode=exp leaves every token as it is."""
     weight_max: float = Field(1.2, ge=0)
@@ -51,7 +52,6 @@ class Params(methods.Params):
     power: Literal[1, 2] = 1
     """Of the probability in Ω, less the one that cancels with 1/π_old: 1 as released, 2 as derived."""
     pool: methods.Pool = "step"
-    """Over which tokens the statistic is taken: all of the optimiser step, or those of a micro-batch, as some code does."""
     """Over which tokens the statistic is taken: all of the optimiser step, or those of a micro-batch, as some code does."""
 
     @model_validator(mode="after")

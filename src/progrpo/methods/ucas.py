@@ -7,11 +7,13 @@
 
 z are the logits of the policy that sampled, at the sampling temperature; n is of those before it. c sums over tokens, so that
 it grows with length (`certainty: mean` takes the mean). A group without an advantage still has −γ n_t, a push away from every
-token it sampled; `skip: degenerate` leaves such groups alone. Without a verdict nothing is pushed.
+token it sampled; `skip: degenerate` leaves such groups alone. Without a verdict nothing is pushed. ĉ is standardised whatever
+`scale` does to the rewards; the released code takes Σ c − mean then, of which e^(β c) makes nothing or everything. No gradient
+flows through ĉ or n.
 
 Source: arXiv:2510.10649; xvolcano02/UCAS@b122ff2 core_algos.py.
 Evidence: code.
-Reproduce: the defaults, a group of 16.
+Reproduce: `preset: released` (verl's dual clip), a group of 16, 8 optimiser steps per rollout.
 """
 
 from typing import Literal
@@ -28,6 +30,7 @@ from progrpo.algo.surrogate import MAX_LOG_RATIO
 from progrpo.types import RolloutBatch
 
 NEEDS = frozenset({"certainties", "raw_logits"})
+PRESETS = {"released": {"dual_clip": 3.0}}
 TOKEN_LEVEL = True
 
 
@@ -65,7 +68,7 @@ def _certainty(batch: RolloutBatch, params: Params) -> Float[Tensor, "P G"]:
     if params.certainty == "mean":
         total = total / batch.lengths.clamp(min=1)
     total = total.float().masked_fill(~(batch.judged & (batch.lengths > 0)), torch.nan)
-    return group_advantages(total, scale=params.scale, ddof=params.ddof, eps=params.eps)
+    return group_advantages(total, scale="std", ddof=params.ddof, eps=params.eps)
 
 
 def _held_back(

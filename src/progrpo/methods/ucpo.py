@@ -3,11 +3,13 @@
     l_i = mean log p_old of completion i;   q = softmax of l over the correct ones, at least `floor`
     w_i = n ((1 − τ)/n + τ (1/q_i) / Σ_j (1/q_j)),   A_i ← A_i · w_i    for the n >= 2 correct completions of a group
 
-Incorrect completions keep their advantage; the sum of the weights is n, so that the positive advantage of the group is kept.
+Incorrect completions keep their advantage; the sum of the weights is n, so that the positive advantage of the group is kept. No
+gradient flows through w.
 
 Source: arXiv:2605.00365; AnamikaLochab/UCPO@93ce506.
 Evidence: code.
-Reproduce: tau=0.2 and floor=1e-6.
+Reproduce: tau=0.2 and floor=1e-6; `preset: released` (the mean over all tokens and the dual clip of its trainer), a group of 8,
+one optimiser step per rollout.
 """
 
 import torch
@@ -17,6 +19,8 @@ from torch import Tensor
 from progrpo import methods
 from progrpo.algo.confidence import sequence_log_confidence
 from progrpo.types import RolloutBatch, WeightedMean
+
+PRESETS = {"released": {"aggregate": "token", "dual_clip": 3.0, "eps": 1e-8}}
 
 
 class Params(methods.Params):

@@ -5,7 +5,7 @@
 The paper lets a language model sort the completions of a problem by the strategy they follow. Here a solution is what the
 verifier names it by: its canonical form (countdown, grid_path, ...), under which equal solutions are equal, or the extracted
 answer, by which correct completions of a problem with one answer are all alike. A completion in which none was found has
-f = 1. Negative advantages are divided, too (`apply_to: all`).
+f = 1; one without a verdict is not counted. Negative advantages are divided, too (`apply_to: all`).
 
 Source: arXiv:2601.08763.
 Evidence: second-hand: the factor and that it meets advantages of either sign are those of published summaries of the paper,
@@ -49,9 +49,16 @@ def add_to(plain: Tensor, batch: RolloutBatch, params: Params) -> methods.Advant
     named = [[_solution(verdict, params) for verdict in row] for row in batch.verdicts]
     if len(named) != len(plain):
         raise ValueError(f"verdicts: expected those of {len(plain)} groups, got {len(named)}")
-    counts = [Counter(name for name in row if name is not None) for row in named]
+    judged = batch.judged.tolist()
+    counts = [
+        Counter(name for name, known in zip(row, there, strict=True) if known and name is not None)
+        for row, there in zip(named, judged, strict=True)
+    ]
     sizes = torch.tensor(
-        [[count[name] if name is not None else 1 for name in row] for count, row in zip(counts, named, strict=True)]
+        [
+            [max(1, count[name]) if name is not None else 1 for name in row]
+            for count, row in zip(counts, named, strict=True)
+        ]
     )
     acted_on = batch.judged & batch.correct if params.apply_to == "correct" else batch.judged
     weights = torch.where(acted_on, sizes.float().pow(-params.alpha), 1.0)

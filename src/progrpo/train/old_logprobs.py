@@ -47,6 +47,12 @@ def rounding(settings: RunSettings, method: Method) -> list[str]:
     return [f"{what}: with old_logprobs=engine that noise is trained on; set old_logprobs=trainer, or compute in fp32"]
 
 
+def concerns(settings: RunSettings, method: Method) -> list[str]:
+    """All that a user should know of this method under these settings, as warnings: the method's own first."""
+    batch, ahead = settings.batch, bool(settings.rollout.ahead)
+    return [*method.check(batch.group, batch.steps_per_rollout, ahead=ahead), *rounding(settings, method)]
+
+
 def require_capable(engine: Engine, settings: RunSettings, method: Method) -> None:
     """Raises ConfigError if the method reads what this engine does not give, and the trainer makes no pass of its own; or if a
     correction was asked for that would change nothing."""

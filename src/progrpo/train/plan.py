@@ -21,7 +21,7 @@ from progrpo.train import difficulty
 from progrpo.train.benchmarks import bad_golds, plan_benchmarks, usable
 from progrpo.train.disk_space import predict, require_disk_space
 from progrpo.train.footprint import describe, footprint, require_sampling_copy
-from progrpo.train.old_logprobs import rounding
+from progrpo.train.old_logprobs import concerns
 from progrpo.train.optimizers import require_optimizer
 from progrpo.train.problems import (
     describe_epoch,
@@ -82,8 +82,7 @@ def make_plan(
         f"{counted(batch.steps_per_rollout, 'step')} per rollout, by {settings.optim.name}",
         *([describe_length(settings)] if settings.epochs is None else ()),
     ]
-    warnings = [*method.check(batch.group, batch.steps_per_rollout), *rounding(settings, method)]
-    lines += [f"warning: {warning}" for warning in warnings]
+    lines += [f"warning: {warning}" for warning in concerns(settings, method)]
     splits: dict[str, Any] = {}
     resume = resume and has_run(Path(str(settings.out)))
     checks: dict[str, Callable[[], Iterable[str]]] = {

@@ -35,7 +35,7 @@ from progrpo.train.disk_space import predict, require_disk_space
 from progrpo.train.evaluation import has_evaluation
 from progrpo.train.follower import open_run, require_shared
 from progrpo.train.footprint import footprint, require_sampling_copy
-from progrpo.train.old_logprobs import rounding
+from progrpo.train.old_logprobs import concerns
 from progrpo.train.optimizers import require_optimizer
 from progrpo.train.parallel import Parallel, SamplingCopy, sync
 from progrpo.train.policy import Policy
@@ -206,7 +206,7 @@ def _checked(
     """Read the problems, and check their golds where the run directory, which is opened if it is resumed, does not know."""
     settings, method = chosen.settings, chosen.method
     listen("prepare", {"doing": "reading the problems"})
-    for warning in [*method.check(settings.batch.group, settings.batch.steps_per_rollout), *rounding(settings, method)]:
+    for warning in concerns(settings, method):
         logger.warning("%s", warning)
     problems = chosen.task.problems("train")
     test = chosen.task.problems("test") if settings.evaluate.every else ()

@@ -254,7 +254,7 @@ def _refuse(method: Method) -> None:
 
 
 def refuse_later_steps(method: Method, steps: int) -> None:
-    """Refuse what would have to read the policy again before each of several optimiser steps per rollout.
+    """Refuse what has to read the policy anew before each of several steps per rollout, or acts in the later ones alone.
 
     Raises:
         ConfigError: naming the needs.
@@ -265,6 +265,11 @@ def refuse_later_steps(method: Method, steps: int) -> None:
             f"method {method.name} reads the policy anew before each optimiser step ({', '.join(needs)}), and TRL "
             f"makes {steps} of a generation batch without: set num_iterations=1 and steps_per_generation to (a divisor of) "
             "gradient_accumulation_steps"
+        )
+    if needs and method.idle_on_policy:
+        raise ConfigError(
+            f"method {method.name} does nothing in the first optimiser step of a rollout and reads the policy anew before the "
+            "later ones, which TRL makes without: use progrpo's trainer, with batch.minibatch_prompts below batch.prompts"
         )
 
 
