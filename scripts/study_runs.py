@@ -71,6 +71,13 @@ FAMILIES = {
         "unlikeliness",
         "beta",
     ),
+    "unlikeliness_mixed": Family(
+        "{name: unlikeliness, skip: degenerate, clip_high: 0.28, aggregate: group_token, beta: {strength}}",
+        (1.0,),
+        (1.0,),
+        "unlikeliness, mixed groups alone",
+        "beta",
+    ),
     "entropy": Family(
         "{name: dapo, entropy_coef: {strength}}", (0.003, 0.01, 0.03, 0.1), (), "entropy bonus", "coefficient"
     ),

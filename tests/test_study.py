@@ -106,9 +106,18 @@ def test_every_stage_trains_each_variant_once_a_seed(tmp_path: Path) -> None:
     assert all(results.has(job) for job in scan)
     long = jobs_of("long", results, range(2))
     assert {job.steps for job in long} == {600}
-    assert {"grpo", "dapo", "paper", "equilibrium", "ucpo", "unlikeliness", "entropy", "log_c", "log_prob"} == {
-        job.family for job in long
-    }
+    assert {
+        "grpo",
+        "dapo",
+        "paper",
+        "equilibrium",
+        "ucpo",
+        "unlikeliness",
+        "unlikeliness_mixed",
+        "entropy",
+        "log_c",
+        "log_prob",
+    } == {job.family for job in long}
     robust = jobs_of("robust", results, [0])
     assert {job.setup for job in robust} == set(SETUPS) - {"on_policy"}
     # Without a shift, the three families that come first among equals (paper, equilibrium, ucpo), and `balanced`.
@@ -130,13 +139,8 @@ def test_every_family_is_a_method(tmp_path: Path) -> None:
             recipe = SCRIPTS.parent / "recipes" / SETUPS[job.setup].recipe
             settings = resolve(load_settings(recipe, job.settings(tmp_path)))
             assert settings.seed == 3
-            name = (
-                "dapo"
-                if family == "entropy"
-                else family
-                if family in ("grpo", "dapo", "ucpo", "unlikeliness")
-                else "progrpo"
-            )
+            others = {"entropy": "dapo", "unlikeliness_mixed": "unlikeliness"}
+            name = others.get(family, family if family in ("grpo", "dapo", "ucpo", "unlikeliness") else "progrpo")
             assert settings.method.name == name
 
 

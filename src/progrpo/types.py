@@ -278,8 +278,8 @@ class RolloutBatch:
         token_texts: [N] what each token of a completion spells by itself; () unless the method's needs name it.
         answer_logprobs: [N, A] log-probs of the problem's answer in the place of the completion's, under the policy that
             sampled, and answer_mask: [N, A]; None likewise.
-        replayed: whether these are completions of earlier rollouts, so that `old_logprobs` are not of the policy before the
-            first optimiser step.
+        replayed: [P, G] completions of earlier rollouts, whose `old_logprobs` are not of the policy before the first optimiser
+            step; None without any.
         problems: [P] ids. state: what the method remembers from rollout to rollout, to be written into.
     """
 
@@ -305,7 +305,7 @@ class RolloutBatch:
     token_texts: "tuple[tuple[str, ...], ...]" = ()
     answer_logprobs: "Float[Tensor, 'N A'] | None" = None
     answer_mask: "Bool[Tensor, 'N A'] | None" = None
-    replayed: bool = False
+    replayed: "Bool[Tensor, 'P G'] | None" = None
     problems: tuple[str, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
 

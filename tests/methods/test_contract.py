@@ -62,12 +62,11 @@ def test_no_rollout_after_another_has_advantages_without_bound(wrong: float, nam
         assert found.values.abs().max() < 50, seed
 
 
-@pytest.mark.parametrize("name", ["dler", "unlikeliness"])
-def test_a_penalty_makes_no_reward_greater(name: str) -> None:
+def test_a_penalty_makes_no_reward_greater() -> None:
     for seed in range(20):
         batch = random_batch(seed)
         batch = replace(batch, rewards=2 * batch.rewards - 1, truncated=batch.lengths == batch.mask.shape[1])
-        shaped = load(name).module.shape_reward(batch, load(name).params)
+        shaped = load("unlikeliness").module.shape_reward(batch, load("unlikeliness").params)
         assert (shaped <= batch.rewards)[batch.judged].all(), seed
 
 

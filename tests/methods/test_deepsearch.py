@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from progrpo.types import RolloutBatch, Verdict
+from progrpo.types import RolloutBatch
 from stand_ins.batch_steps import (
     SEEDS,
     Table,
@@ -86,19 +86,32 @@ def test_values_go_up_the_tree() -> None:
     root = module._Node()
     middle = module._Node(parent=root, depth=1)
 
-    def end(status: Any) -> list[float]:
-        leaf = module._Node(parent=middle, depth=2, verdict=Verdict(status=status, reward=0.0))
+    def end(outcome: float) -> list[float]:
+        leaf = module._Node(parent=middle, depth=2, outcome=outcome)
         module._back_up(leaf, 0.5)
         return [leaf.value, middle.value, root.value]
 
     # weights 1, 2/3 and 1/3, which is raised to 1/2
-    assert end("wrong") == pytest.approx([-1, -2 / 3, -1 / 2])
-    assert end("wrong") == pytest.approx([-1, -4 / 3, -1])  # the same sign adds
-    assert end("correct") == pytest.approx([1, 2 / 3, 1 / 2])  # a right leaf wipes out what is negative
-    assert end("wrong") == pytest.approx([-1, 2 / 3, 1 / 2])  # and a wrong one leaves what is positive
-    assert end("correct") == pytest.approx([1, 4 / 3, 1])
-    assert end("timeout") == pytest.approx([0, 4 / 3, 1])  # nothing is known
+    assert end(-1.0) == pytest.approx([-1, -2 / 3, -1 / 2])
+    assert end(-1.0) == pytest.approx([-1, -4 / 3, -1])  # the same sign adds
+    assert end(1.0) == pytest.approx([1, 2 / 3, 1 / 2])  # a right leaf wipes out what is negative
+    assert end(-1.0) == pytest.approx([-1, 2 / 3, 1 / 2])  # and a wrong one leaves what is positive
+    assert end(1.0) == pytest.approx([1, 4 / 3, 1])
+    assert end(0.0) == pytest.approx([0, 4 / 3, 1])  # nothing is known
     assert (middle.met, root.met) == (6, 6)
+
+
+@pytest.mark.parametrize(("failed", "value"), [("neutral", 0.0), ("wrong", -1.0)])
+def test_a_failed_verdict_is_worth_what_training_takes_it_for(failed: str, value: float) -> None:
+    def made(problem: str, number: int, prefix: list[int]) -> tuple[Any, ...]:
+        return [number], [1.0], "timeout"
+
+    generate = ScriptedGenerate(made, group=2)
+    generate.failed = failed
+    module = load("deepsearch").module
+    tree = module._Tree(ScriptedProblems(1).take()[0], generate, load("deepsearch").params)
+    tree.grow(*generate([tree.draw()]))
+    assert [leaf.value for leaf in tree.leaves] == [value]
 
 
 def test_which_node_is_next() -> None:

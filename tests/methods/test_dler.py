@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from progrpo.types import RolloutBatch
+from progrpo.types import RolloutBatch, Status
 from stand_ins.batch_steps import (
     SEEDS,
     Table,
@@ -19,6 +19,7 @@ from stand_ins.batch_steps import (
 )
 from stand_ins.every_method import load
 from stand_ins.naive_methods import clipped, each_token, naive_loss, token_mean
+from stand_ins.sampling import ScriptedGenerate, ScriptedProblems
 
 
 def test_by_hand() -> None:
@@ -29,12 +30,15 @@ def test_by_hand() -> None:
     assert made == pytest.approx([0.577350 + 0.1, -1.154701], abs=1e-5)
 
 
-def test_what_is_cut_is_worth_a_tenth_and_earns_no_bonus() -> None:
+def test_what_is_cut_is_worth_a_tenth_and_earns_the_bonus_all_the_same() -> None:
     batch = batch_of([[1.0, 0.0]], [[0.5], [0.5]])
     cut = replace(batch, truncated=torch.tensor([[True, False]]))
-    # 0.1 and 0: centred and whitened they are what 1 and 0 are, 1/2 / 0.70711 and the negative
-    assert load("dler").advantages(cut).values[0].tolist() == pytest.approx([0.7071068, -0.7071068], abs=1e-4)
-    assert load("dler").advantages(batch).values[0, 0] == pytest.approx(0.8071068, abs=1e-5)
+    # 0.1 and 0: centred and whitened they are what 1 and 0 are, 1/2 / 0.70711 and the negative; the bonus goes by the 1
+    for one in (batch, cut):
+        assert load("dler").advantages(one).values[0].tolist() == pytest.approx([0.8071068, -0.7071068], abs=1e-4)
+    # beside one that was not cut it is the worse one: 0.1 and 1, and the bonus for both
+    cut = replace(batch_of([[1.0, 1.0]], [[0.5], [0.5]]), truncated=torch.tensor([[True, False]]))
+    assert load("dler").advantages(cut).values[0].tolist() == pytest.approx([-0.6071068, 0.8071068], abs=1e-4)
 
 
 def test_dynamic_sampling_wants_groups_whose_rewards_differ() -> None:
@@ -43,9 +47,23 @@ def test_dynamic_sampling_wants_groups_whose_rewards_differ() -> None:
     kept = load("dler", max_rounds=3)
     assert kept.advantages(batch).keep.tolist() == [[True, True], [False, False]]
     assert kept.rounds == 3
-    # two right ones, of which one is cut, differ
+    # two right ones do not differ for one of them being cut
     cut = replace(batch, truncated=torch.tensor([[False, False], [True, False]]))
-    assert kept.advantages(cut).keep.all()
+    assert kept.advantages(cut).keep.tolist() == [[True, True], [False, False]]
+    # and what only fills up the batch is in no mean: the first group by itself, 1/2 / 0.70711 and the negative
+    for one in (batch, cut):
+        assert kept.advantages(one).values[0].tolist() == pytest.approx([0.8071068, -0.7071068], abs=1e-4)
+
+
+@pytest.mark.parametrize(("failed", "rounds"), [("neutral", 2), ("wrong", 1)])
+def test_dynamic_sampling_takes_a_failed_verdict_for_what_training_does(failed: str, rounds: int) -> None:
+    def made(problem: str, number: int, prefix: list[int]) -> tuple[list[int], list[float], Status]:
+        return [1], [1.0], "timeout" if number else "correct"
+
+    generate = ScriptedGenerate(made, group=2)
+    generate.failed = failed
+    sampled = load("dler", max_rounds=2).sample(ScriptedProblems(1), generate)
+    assert sampled.stats["rollout/rounds"].total == rounds
 
 
 def naive(batch: RolloutBatch) -> Table:
@@ -56,7 +74,7 @@ def naive(batch: RolloutBatch) -> Table:
         shaped = [0.1 * r if cut[p][g] else r for g, r in enumerate(row)]
         known = [r for r in shaped if not math.isnan(r)]
         mean = sum(known) / len(known) if known else 0.0
-        rows.append([(r, r - mean) for r in shaped])
+        rows.append([(r, s - mean) for r, s in zip(row, shaped, strict=True)])
         weighed += [(r - mean, lengths[p * group + g]) for g, r in enumerate(shaped) if not math.isnan(r)]
     tokens = sum(length for _, length in weighed)
     mean = sum(a * length for a, length in weighed) / tokens
@@ -87,6 +105,6 @@ def test_what_is_cut_and_wrong_gets_no_more_than_what_is_wrong() -> None:
     batch = batch_of([[-1.0, -1.0]], [[0.5], [0.5]])
     cut = replace(batch, truncated=torch.tensor([[True, False]]))
     assert load("dler").advantages(cut).values.tolist() == [[0.0, 0.0]]
-    # 1 is cut to 0.1, -1 stays: rewards that differ as 1 and -1 do
+    # 1 is cut to 0.1, -1 stays: rewards that differ as 1 and -1 do, and the bonus of the 1
     cut = replace(batch_of([[1.0, -1.0]], [[0.5], [0.5]]), truncated=torch.tensor([[True, True]]))
-    assert load("dler").advantages(cut).values[0].tolist() == pytest.approx([0.7071068, -0.7071068], abs=1e-4)
+    assert load("dler").advantages(cut).values[0].tolist() == pytest.approx([0.8071068, -0.7071068], abs=1e-4)

@@ -38,7 +38,7 @@ DUAL = (
         "siren": ("released", 3.0),
         "progrpo": ("verl", 3.0),
     }
-    | dict.fromkeys(("clip_b", "clip_v", "ucas", "ucpo"), ("released", 3.0))
+    | dict.fromkeys(("clip_b", "clip_v", "epo", "ucas", "ucpo"), ("released", 3.0))
     | dict.fromkeys(("dapo", "high_entropy", "steer", "hapo", "dler"), ("released", 10.0))
 )
 WITHOUT_SURROGATE = ("cispo", "dppo", "flowrl", "gspo", "kl_cov", "pacs", "real", "reinforce", "rlsc")

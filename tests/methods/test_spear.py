@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from progrpo.methods import Method, SampledGroups
+from progrpo.methods._replay import entry_of, group_of
 from progrpo.types import RolloutBatch, Status
 from stand_ins.batch_steps import (
     SEEDS,
@@ -28,10 +29,10 @@ def first_is_right(problem: str, number: int, prefix: list[int]) -> tuple[list[i
 
 
 class Rollouts:
-    """Rollouts of two problems, four completions each, one after another."""
+    """Rollouts of some problems, four completions each, one after another."""
 
-    def __init__(self, method: Method, make: Any = first_is_right) -> None:
-        self.problems, self.generate = ScriptedProblems(2), ScriptedGenerate(make, group=4)
+    def __init__(self, method: Method, make: Any = first_is_right, *, size: int = 2) -> None:
+        self.problems, self.generate = ScriptedProblems(size), ScriptedGenerate(make, group=4)
         self._method = method
 
     def next(self) -> SampledGroups:
@@ -81,6 +82,23 @@ def test_what_went_well_is_learnt_from_again_once_there_is_enough_of_it() -> Non
         assert kept.token_ids.tolist() == [int(group.problem.id), 0]
         assert kept.sampler_logprobs.tolist() == [-1.0, -1.0]
     assert trained(rollouts.next())[0] == ("4", 0)  # and on with the problems
+
+
+def test_problems_of_a_replay_keep_what_metrics_tell_them_apart_by() -> None:
+    rollouts = Rollouts(load("spear", buffer=1))
+    (group, *_) = rollouts.next().groups
+    kept = group_of([entry_of(replace(group, problem=replace(group.problem, facts={"source": "sums"})), 0)], 4)
+    assert kept.problem.facts == {"source": "sums"}
+    assert kept.problem.id == group.problem.id
+
+
+def test_what_a_replay_has_is_spread_over_its_optimiser_steps() -> None:
+    # One right completion of each problem: two of four slots, not side by side
+    rollouts = Rollouts(load("spear", buffer=2), size=4)
+    rollouts.next()
+    made = rollouts.next()
+    there = [any(one.trained is None for one in group.completions) for group in made.groups]
+    assert there == [True, False, True, False]
 
 
 def test_a_replay_of_one_problem_is_filled_up() -> None:

@@ -34,6 +34,7 @@ class ScriptedGenerate:
     ) -> None:
         self.group, self.longest = group, longest
         self.state: Mapping[str, Any] = {}
+        self.failed = "neutral"
         self.limits: list[int | None] = []
         self.temperatures: list[TokenTemperatures | None] = []
         self.calls: list[list[tuple[str, int, int, list[int]]]] = []
@@ -62,6 +63,9 @@ class ScriptedGenerate:
             )
         self.calls.append(calls)
         return tuple(groups)
+
+    def judged(self, verdict: Verdict) -> bool:
+        return not verdict.failed or self.failed == "wrong"
 
     def spelled(self, token: int) -> str | None:
         return self._spell.get(token, f"word{token}")

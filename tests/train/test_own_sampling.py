@@ -178,7 +178,7 @@ def test_a_replay_meets_the_policy_as_it_is(settings: Make, monkeypatch: pytest.
 
     def noted(batch: RolloutBatch, *args: Any, **kwargs: Any) -> Any:
         made = plain(batch, *args, **kwargs)
-        read.append(batch.replayed and not torch.equal(made[0].old_logprobs, batch.old_logprobs))
+        read.append(batch.replayed is not None and not torch.equal(made[0].old_logprobs, batch.old_logprobs))
         return made
 
     monkeypatch.setattr(step_on, "refreshed_advantages", noted)
@@ -186,6 +186,10 @@ def test_a_replay_meets_the_policy_as_it_is(settings: Make, monkeypatch: pytest.
     replays = [row["rollout/replayed"] for row in read_jsonl(path / "metrics.jsonl")]
     assert sum(replays) > 0
     assert read == [True] * int(sum(replays))
+    # and the distance of its completions to the policy that learns from them is no fault of the sampler
+    rows = [row for row in read_jsonl(path / "metrics.jsonl") if row["step"]]
+    assert [row.get("sampler/gap") is None for row in rows] == [bool(row["rollout/replayed"]) for row in rows]
+    assert all(row["sampler/gap"] < 1e-4 for row in rows if not row["rollout/replayed"])
 
 
 def test_what_is_not_trained_on_is_0_wherever_it_is_known() -> None:

@@ -13,7 +13,7 @@ from progrpo import methods
 from progrpo.errors import VerifierError
 from progrpo.files import read_jsonl
 from progrpo.methods import Method
-from progrpo.methods._sampling import is_mixed
+from progrpo.methods._sampling import mixed
 from progrpo.rollout.generate import Rollout
 from progrpo.settings import Choice, parse
 from progrpo.train import checkpoint, sampling
@@ -22,6 +22,7 @@ from progrpo.train.sampling import sample
 from progrpo.train.settings import RunSettings
 from progrpo.train.stream import ProblemStream
 from progrpo.types import Completion, Group, Problem, Status, Verdict, WeightedMean
+from stand_ins.sampling import ScriptedGenerate
 
 Make = Callable[..., dict[str, Any]]
 KINDS: dict[str, tuple[Status, ...]] = {
@@ -87,6 +88,7 @@ class Scripted:
             seed=0,
             sampling=SimpleNamespace(max_new_tokens=10),
             record=SimpleNamespace(tokens=False),
+            verify=SimpleNamespace(failed="neutral"),
         )
 
 
@@ -182,9 +184,12 @@ def test_without_further_rounds_the_position_is_that_of_the_steps(
 
 def test_a_failed_verdict_makes_no_group_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = Problem(id="0", prompt="")
-    kinds = {kind: is_mixed(group_of(problem, statuses)) for kind, statuses in KINDS.items()}
+    generate = ScriptedGenerate(lambda *_: ([0], [0.0], "wrong"), group=2)
+    kinds = {kind: mixed(generate)(group_of(problem, statuses)) for kind, statuses in KINDS.items()}
     assert kinds == {"m": True, "r": False, "w": False, "t": False}
-    assert not is_mixed(group_of(problem, ("crashed", "bad_gold")))
+    assert not mixed(generate)(group_of(problem, ("crashed", "bad_gold")))
+    generate.failed = "wrong"  # then it is what training takes it for
+    assert mixed(generate)(group_of(problem, KINDS["t"]))
     trainer = Scripted("tmttmm", prompts=3, method=dapo(2), monkeypatch=monkeypatch)
     assert chosen(sample(trainer, 0)[0]) == "145"
 

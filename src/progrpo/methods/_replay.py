@@ -14,12 +14,19 @@ Entry = Mapping[str, Any]
 
 
 def entry_of(group: Group, index: int) -> Entry:
-    """The completion number `index` of a group. Of its problem's `info` nothing is kept: the verdict is given."""
+    """The completion number `index` of a group. Of its problem's `info` nothing is kept: the verdict is given. Its `facts` are,
+    by which evaluations and metrics tell problems apart."""
     problem, completion, verdict = group.problem, group.completions[index], group.verdicts[index]
     prompt = problem.prompt if isinstance(problem.prompt, str) else [dict(message) for message in problem.prompt]
     values = {field.name: _own(getattr(completion, field.name)) for field in fields(Completion)}
     return {
-        "problem": {"id": problem.id, "prompt": prompt, "answer": problem.answer, "accepted": list(problem.accepted)},
+        "problem": {
+            "id": problem.id,
+            "prompt": prompt,
+            "answer": problem.answer,
+            "accepted": list(problem.accepted),
+            "facts": dict(problem.facts),
+        },
         "prompt_ids": _own(group.prompt_ids),
         "prompt_logprobs": _own(group.prompt_logprobs),
         "completion": values,
@@ -46,7 +53,13 @@ def group_of(entries: Sequence[Entry], size: int, *, fill: Entry | None = None) 
     given = first["problem"]
     prompt = given["prompt"] if isinstance(given["prompt"], str) else tuple(given["prompt"])
     return Group(
-        problem=Problem(id=given["id"], prompt=prompt, answer=given["answer"], accepted=tuple(given["accepted"])),
+        problem=Problem(
+            id=given["id"],
+            prompt=prompt,
+            answer=given["answer"],
+            accepted=tuple(given["accepted"]),
+            facts=given.get("facts", {}),  # checkpoints of before have none
+        ),
         prompt_ids=first["prompt_ids"],
         prompt_logprobs=first["prompt_logprobs"],
         completions=tuple(completion for completion, _ in pairs),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from progrpo.types import Group, Problem, RolloutBatch, TokenTemperatures, WeightedMean
+from progrpo.types import Group, Problem, RolloutBatch, TokenTemperatures, Verdict, WeightedMean
 
 
 class Taken(NamedTuple):
@@ -89,6 +89,10 @@ class Generate(Protocol):
             temperatures: of each token (the needs name "token_temperatures"); None leaves the run's.
         """
 
+    def judged(self, verdict: Verdict) -> bool:
+        """Whether training will take this for a verdict: one that the verifier failed to give is none, but with
+        `verify.failed=wrong`, when it is that of a wrong completion."""
+
     def spelled(self, token: int) -> str | None:
         """What a token spells by itself; None for a special one."""
 
@@ -103,9 +107,9 @@ def plain_groups(
     return generate([Draw(taken=one, first=0, count=generate.group) for one in taken], temperatures)
 
 
-def is_mixed(group: Group) -> bool:
-    """Whether some of the judged completions are correct and some are not."""
-    return len({verdict.correct for verdict in group.verdicts if not verdict.failed}) == 2
+def mixed(generate: Generate) -> Callable[[Group], bool]:
+    """Tells groups of which some of the judged completions are correct and some are not."""
+    return lambda group: len({verdict.correct for verdict in group.verdicts if generate.judged(verdict)}) == 2
 
 
 def in_rounds(
@@ -123,13 +127,13 @@ def in_rounds(
         draw: makes the groups of the problems of one round.
     """
     made: list[Group] = []
-    count, mixed = 0, 0
-    while count < rounds and mixed < problems.size:
+    count, good = 0, 0
+    while count < rounds and good < problems.size:
         made += draw(problems.take(), generate)
         count += 1
-        mixed = sum(map(wanted, made))
+        good = sum(map(wanted, made))
     kept = [*filter(wanted, made), *(group for group in made if not wanted(group))][: problems.size]
-    stats = {"rollout/rounds": WeightedMean(count, 1), "rollout/mixed_groups": WeightedMean(mixed, len(made))}
+    stats = {"rollout/rounds": WeightedMean(count, 1), "rollout/mixed_groups": WeightedMean(good, len(made))}
     return SampledGroups(groups=tuple(kept), stats=stats)
 
 

@@ -1,11 +1,11 @@
-"""AEPO of QwenLong-L1.5, second-hand: while the entropy is too high, only completions with a positive advantage are trained on.
+"""AEPO of QwenLong-L1.5, second-hand: while the entropy is too high, completions with a negative advantage are left out.
 
     H the mean entropy of the rollout's tokens;   H > high: completions with A < 0 leave the batch, until H < low
 
 The switch is kept in the checkpoint; between the two it stays as it was, so that it does not flicker. H is of the policy that
 sampled. The thresholds are not published and have no default. The repository's README shows a snippet that leaves completions
-out inside the band instead of above it; this is the paper's text. Its standard deviation over the rewards of a whole task is
-not here.
+out inside the band instead of above it, and those with an advantage or a reward of 0, too, which leave no gradient but the
+mean's divisor; this is the paper's text. Its standard deviation over the rewards of a whole task is not here.
 
 Source: arXiv:2512.12967; Tongyi-Zhiwen/Qwen-Doc@12489b0 QwenLong-L1.5/README.md.
 Evidence: second-hand: notes on the paper's text, which was not read.

@@ -25,7 +25,7 @@ from torch import Tensor
 from progrpo import methods
 from progrpo.algo.aggregate import How
 from progrpo.errors import ConfigError
-from progrpo.methods._sampling import in_rounds, is_mixed, kept_of_rounds
+from progrpo.methods._sampling import in_rounds, kept_of_rounds, mixed
 from progrpo.plural import near_multiples
 from progrpo.types import Completion, Group, RolloutBatch
 
@@ -69,7 +69,7 @@ def sample(problems: methods.Problems, generate: methods.Generate, params: Param
     def draw(taken: Sequence[methods.Taken], generate: methods.Generate) -> tuple[Group, ...]:
         return _grown(taken, generate, params)
 
-    made = in_rounds(problems, generate, rounds=params.max_rounds, wanted=is_mixed, draw=draw)
+    made = in_rounds(problems, generate, rounds=params.max_rounds, wanted=mixed(generate), draw=draw)
     return made if params.max_rounds > 1 else methods.SampledGroups(groups=made.groups)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from progrpo import methods
 from progrpo.algo.aggregate import How
-from progrpo.methods._sampling import in_rounds, in_words, is_mixed, kept_of_rounds
+from progrpo.methods._sampling import in_rounds, in_words, kept_of_rounds, mixed
 from progrpo.types import RolloutBatch
 
 PRESETS = {
@@ -63,7 +63,7 @@ def samples(params: Params) -> str | None:
 
 
 def sample(problems: methods.Problems, generate: methods.Generate, params: Params) -> methods.SampledGroups:
-    return in_rounds(problems, generate, rounds=params.max_rounds, wanted=is_mixed)
+    return in_rounds(problems, generate, rounds=params.max_rounds, wanted=mixed(generate))
 
 
 def sequence_keep(batch: RolloutBatch, params: Params) -> Tensor:

@@ -6,7 +6,8 @@
     negative advantages: J at least 10 A (`dual_clip`, which the paper does not mention and the released runs set)
 
 Problems are known by their id; what was seen of each (number, sum, sum of squares of its rewards) is kept in the
-checkpoint; their variance is that of all of them together. The sources disagree on the mean over tokens: within each
+checkpoint; their variance is that of all of them together (the code weighs sample variances of the visits, which gives
+advantages up to a tenth apart). The sources disagree on the mean over tokens: within each
 completion (this file), none (`aggregate: fixed`; the Chinese README), over each micro-batch (the released code). `preset:
 released` has the latter, over the optimiser step, and the ε_high of its run script.
 

@@ -11,10 +11,10 @@
     A_t = s_t − mean of v over the problem's leaves; with `scale: std` over their population std + eps, too
 
 So the steps of a group whose leaves are all right or all wrong have advantages, too (with `scale: std` none: the code would
-divide by eps alone). Where no node is left to go on from, at which the code stops with an error, the prompt is given `width`
-more children. Beginnings that leaves share are trained on in each. Not here: the paper's cache of solved problems between
-rounds, its filter of problems, and the penalty of the script on what is overlong. The verifier judges every node, so that it
-should be a fast one.
+divide by eps alone, but keeps ±1 of a single leaf). Where no node is left to go on from, at which the code stops with an error,
+the prompt is given `width` more children. Beginnings that leaves share are trained on in each. Not here: the paper's cache of
+solved problems between rounds, its filter of problems, and the penalty of the script on what is overlong. The verifier judges
+every node, so that it should be a fast one.
 
 Source: arXiv:2509.25454; smiles724/DeepSearch@daf9067 deepsearch/utils/mcts.py, deepsearch/rollout/sglang_mcts_wrapper.py,
 deepsearch/reward_manager/advantage_fn.py and round0.sh.
@@ -65,6 +65,7 @@ class _Node:
     """A step of a completion; the root is the prompt.
 
     Attributes:
+        outcome: 1 of a correct one, -1 of a wrong one, 0 without a verdict.
         completion: all tokens from the prompt on; None of the root.
         start: of its own tokens among them.
     """
@@ -73,6 +74,7 @@ class _Node:
     depth: int = 0
     completion: Completion | None = None
     verdict: Verdict | None = None
+    outcome: float = 0.0
     start: int = 0
     ended: bool = False
     children: list["_Node"] = field(default_factory=list)
@@ -98,7 +100,8 @@ class _Tree:
         self.current = self.root
         self.leaves: list[_Node] = []
         self.nodes = 0
-        self._group, self._longest, self._params = generate.group, generate.longest, params
+        self._generate, self._params = generate, params
+        self._group, self._longest = generate.group, generate.longest
 
     @property
     def done(self) -> bool:
@@ -124,8 +127,17 @@ class _Tree:
             full = depth >= self._params.depth or len(drawn.token_ids) >= self._longest
             completion = _whole(parent.completion, drawn)
             ended = drawn.finish == "stop" or full
+            outcome = (1.0 if verdict.correct else -1.0) if self._generate.judged(verdict) else 0.0
             children.append(
-                _Node(parent=parent, depth=depth, completion=completion, verdict=verdict, start=start, ended=ended)
+                _Node(
+                    parent=parent,
+                    depth=depth,
+                    completion=completion,
+                    verdict=verdict,
+                    outcome=outcome,
+                    start=start,
+                    ended=ended,
+                )
             )
         parent.children += children
         self.nodes += len(children)
@@ -217,16 +229,14 @@ def _whole(before: Completion | None, drawn: Completion) -> Completion:
 
 def _rank(node: _Node) -> tuple[int, float]:
     """Correct ones first, then incorrect, then those without a verdict; of these the surest."""
-    assert node.verdict is not None
     assert node.completion is not None
     logprobs = node.completion.sampler_logprobs
     unsure = -float(logprobs.double().mean()) if len(logprobs) else 0.0
-    return 0 if node.verdict.correct else 2 if node.verdict.failed else 1, unsure
+    return {1.0: 0, -1.0: 1}.get(node.outcome, 2), unsure
 
 
 def _back_up(leaf: _Node, least_share: float) -> None:
-    assert leaf.verdict is not None
-    outcome = 0.0 if leaf.verdict.failed else 1.0 if leaf.verdict.correct else -1.0
+    outcome = leaf.outcome
     node: _Node | None = leaf
     while node is not None:
         node.met += 1

@@ -1,12 +1,14 @@
 """DLER: short completions by truncation alone: what is cut is worth a tenth, and advantages are whitened over the batch.
 
-    r_i ← penalty · r_i of a completion cut at the limit, where r_i > 0
-    A = r − mean of its group, then (A − mean)/√(variance + 1e-8) over all tokens of the rollout
-    A ← A + bonus for completions with r >= 1
+    r'_i = penalty · r_i of a completion cut at the limit, where r_i > 0; r_i elsewhere
+    A = r' − mean of its group, then (A − mean)/√(variance + 1e-8) over all tokens that are trained on
+    A ← A + bonus for completions with r >= 1, cut ones among them
     only groups whose r differ train: more problems are sampled until P groups do, at most `max_rounds` times
 
 Each token has its completion's A, so that long completions weigh more in the mean and in the (sample) variance. Completions
-without a verdict are in none of these and have A = 0. `scale`, `ddof` and `eps` play no part.
+without a verdict are in none of these and have A = 0, nor are groups that only fill up a batch. Bonus and choice of groups go
+by the reward before the penalty, as in the code: of two right completions one of which was cut nothing is learnt. `scale`,
+`ddof` and `eps` play no part.
 
 Source: arXiv:2510.15110; NVlabs/DLER@ea7d4f7 verl-dler/dler_slurm.sh, core_algos.py, dp_actor.py and reward_manager/dapo.py.
 Evidence: code.
@@ -32,7 +34,7 @@ class Params(methods.Params):
     penalty: float = Field(0.1, ge=0, le=1)
     """Factor of the reward of a completion cut at the limit; 1 for none."""
     bonus: float = Field(0.1, ge=0)
-    """Added to the advantage of completions whose reward, after the penalty, is 1 or more."""
+    """Added to the advantage of completions whose reward, before the penalty, is 1 or more."""
     max_rounds: int = Field(1, ge=1)
     """Rollouts that may be made for one batch of groups whose rewards differ; 1 samples once and trains on what came. The
     released code has no bound."""
@@ -48,26 +50,25 @@ def samples(params: Params) -> str | None:
 
 def sample(problems: methods.Problems, generate: methods.Generate, params: Params) -> methods.SampledGroups:
     def differs(group: Group) -> bool:
-        pairs = zip(group.verdicts, group.completions, strict=True)
-        return len({_cut(v.reward, params) if c.finish == "length" else v.reward for v, c in pairs if not v.failed}) > 1
+        return len({verdict.reward for verdict in group.verdicts if generate.judged(verdict)}) > 1
 
     return in_rounds(problems, generate, rounds=params.max_rounds, wanted=differs)
 
 
-def shape_reward(batch: RolloutBatch, params: Params) -> Tensor:
-    return torch.where(batch.truncated, batch.rewards.minimum(params.penalty * batch.rewards), batch.rewards)
-
-
 def sequence_keep(batch: RolloutBatch, params: Params) -> Tensor:
     """With dynamic sampling groups whose rewards differ alone: whitening and bonus give the others advantages, too."""
-    return (_differing(batch)[:, None] | (params.max_rounds == 1)).expand_as(batch.correct)
+    return (_differing(batch.rewards, batch)[:, None] | (params.max_rounds == 1)).expand_as(batch.correct)
 
 
 def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
-    judged = batch.judged
-    rewards = batch.rewards.double().masked_fill(~judged, 0.0)
-    centred = rewards - rewards.sum(dim=1, keepdim=True) / judged.sum(dim=1, keepdim=True).clamp(min=1)
-    centred = torch.where(_differing(batch)[:, None], centred, 0.0)
+    judged = batch.judged & sequence_keep(batch, params)
+    rewards = batch.rewards.double()
+    cut = rewards.minimum(params.penalty * rewards)  # a tenth of a negative reward would be more of it
+    penalised = torch.where(batch.truncated, cut, rewards)
+    differing = _differing(penalised, batch)[:, None]
+    penalised = penalised.masked_fill(~judged, 0.0)
+    centred = penalised - penalised.sum(dim=1, keepdim=True) / judged.sum(dim=1, keepdim=True).clamp(min=1)
+    centred = torch.where(differing, centred, 0.0)
     tokens = batch.lengths.double().masked_fill(~judged, 0.0)
     if float(tokens.sum()) < 2:
         return methods.Advantages(values=torch.zeros_like(batch.rewards))
@@ -78,11 +79,7 @@ def advantages(batch: RolloutBatch, params: Params) -> methods.Advantages:
     return methods.Advantages(values=values.masked_fill(~judged, 0.0).float())
 
 
-def _cut(reward: float, params: Params) -> float:
-    return min(reward, params.penalty * reward)  # a tenth of a negative reward would be more of it
-
-
-def _differing(batch: RolloutBatch) -> Bool[Tensor, " P"]:
-    rewards: Float[Tensor, "P G"] = batch.rewards
+def _differing(rewards: Float[Tensor, "P G"], batch: RolloutBatch) -> Bool[Tensor, " P"]:
+    """Whether the judged completions of a group differ in these."""
     lowest = rewards.masked_fill(~batch.judged, torch.inf).amin(dim=1)
     return lowest < rewards.masked_fill(~batch.judged, -torch.inf).amax(dim=1)

@@ -6,8 +6,8 @@
 
 The released penalty is a constant for every token outside the band: it has no gradient, and the bonus alone acts. Here it is
 the distance from the band in nats, which pulls tokens back: own reading, so that α is not comparable; `preset: released` has
-α = 0, which moves the policy as the released code does. The code keeps an H̄ for each turn of an agent; a completion here is one
-turn. The means are the objective's.
+α = 0 (and the code's dual clip and KL penalty), which moves the policy as the released code does. The code keeps an H̄ for each
+turn of an agent; a completion here is one turn. The means are the objective's.
 
 Source: arXiv:2509.22576; WujiangXu/EPO@5b6fa98 dp_actor.py and examples/general_running_server.sh.
 Evidence: code for bonus, band and schedule; the hinge is not in it.
@@ -26,7 +26,7 @@ from progrpo.algo.aggregate import How, weighted_sum
 from progrpo.types import RolloutBatch, WeightedMean
 
 NEEDS = frozenset({"entropies", "entropy_grad"})
-PRESETS = {"released": {"alpha": 0.0}}
+PRESETS = {"released": {"alpha": 0.0, "dual_clip": 3.0, "kl_coef": 0.01}}
 
 
 class Params(methods.Params):

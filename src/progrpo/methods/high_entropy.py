@@ -30,7 +30,6 @@ class Params(methods.Params):
     """Share of the tokens that train; 1 trains on all."""
     pool: methods.Pool = "step"
     """Over which tokens the statistic is taken: all of the optimiser step, or those of a micro-batch, as some code does."""
-    """Over which tokens the statistic is taken: all of the optimiser step, or those of a micro-batch, as some code does."""
 
 
 def pool(params: Params) -> methods.Pool:

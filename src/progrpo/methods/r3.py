@@ -10,7 +10,7 @@ entropies make one rank, were not read.
 Source: arXiv:2601.19620.
 Evidence: second-hand: notes on the paper, which was not read; no code was found. That the latest are taken, and that they take
 the place of others so that a group keeps its size, is how they are read here. How many are taken is not in them, so that
-`samples` has no default.
+`samples` has no default; how many problems are remembered is this file's own.
 Reproduce: groups of 8 or more, several epochs: a problem must come again; samples by trial.
 """
 
@@ -56,12 +56,12 @@ def sample(problems: methods.Problems, generate: methods.Generate, params: Param
     fresh = plain_groups(problems.take(), generate)
     groups, taken = [], 0
     for group in fresh:
-        right = _kind(group)
+        right = _kind(group, generate)
         others = [] if right is None else buffer.get(group.problem.id, {}).get(_name(not right), [])
         groups.append(_with(group, others))
         taken += len(others)
     for group in fresh:
-        buffer[group.problem.id] = _renewed(buffer.pop(group.problem.id, {}), group, params.samples)
+        buffer[group.problem.id] = _renewed(buffer.pop(group.problem.id, {}), group, params.samples, generate)
     for forgotten in list(buffer)[: -params.buffer_problems]:
         del buffer[forgotten]
     return methods.SampledGroups(
@@ -71,9 +71,9 @@ def sample(problems: methods.Problems, generate: methods.Generate, params: Param
     )
 
 
-def _kind(group: Group) -> bool | None:
+def _kind(group: Group, generate: methods.Generate) -> bool | None:
     """Whether all that were judged are correct; None where they are not alike, or none was judged."""
-    kinds = {verdict.correct for verdict in group.verdicts if not verdict.failed}
+    kinds = {verdict.correct for verdict in group.verdicts if generate.judged(verdict)}
     return kinds.pop() if len(kinds) == 1 else None
 
 
@@ -92,10 +92,10 @@ def _with(group: Group, others: Sequence[Entry]) -> Group:
     )
 
 
-def _renewed(known: dict[str, Any], group: Group, count: int) -> dict[str, Any]:
+def _renewed(known: dict[str, Any], group: Group, count: int, generate: methods.Generate) -> dict[str, Any]:
     """What is kept of a problem after this group: the latest of each kind, the latest last."""
     made: dict[str, list[Entry]] = {"correct": [], "incorrect": []}
     for index, verdict in enumerate(group.verdicts):
-        if not verdict.failed and len(group.completions[index].token_ids):
+        if generate.judged(verdict) and len(group.completions[index].token_ids):
             made[_name(verdict.correct)].append(entry_of(group, index))
     return {kind: [*known.get(kind, []), *entries][-count:] for kind, entries in made.items()}

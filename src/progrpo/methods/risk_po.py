@@ -12,8 +12,9 @@
 The quantiles in use are those of the rollouts before; in the first, of each bundle's own papers (`track: track`); `mix` takes
 the mean of these two, `bundle` the bundle's own always. They are kept in the checkpoint. A problem that is not judged counts as
 the mean of its completions, and has no advantage. No advantage is above 0: the best papers have 0. The paper's ratio of whole
-completions is not in the script. The released code divides by a bundle's deviation whatever it is (`preset: released`): papers
-that all fail are held against the quantiles of earlier rollouts and then get millions.
+completions is not in the script. The released code divides by a bundle's deviation whatever it is, and its script asks for the
+quantiles of earlier rollouts, which the trainer keeps and then does not hand over, so that every bundle has its own (`preset:
+released`). With both, papers that all fail would get millions: `least_deviation` is against that.
 
 Source: arXiv:2510.00911; RTkenny/RiskPO@65ec40c core_algos.py, ray_trainer.py and scripts/run_qwen2.5_1.5b_MVaR_math.sh.
 Evidence: code.
@@ -32,7 +33,7 @@ from progrpo import methods
 from progrpo.algo.aggregate import How
 from progrpo.types import RolloutBatch, WeightedMean
 
-PRESETS = {"released": {"dual_clip": 3.0, "least_deviation": 0.0}}
+PRESETS = {"released": {"dual_clip": 3.0, "least_deviation": 0.0, "track": "bundle"}}
 
 
 class Params(methods.Params):

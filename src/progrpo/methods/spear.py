@@ -15,8 +15,8 @@ tools, and the choice of groups of high spread (Dr.BoT), are not here; its mask 
 Source: arXiv:2509.22601; TencentYoutuResearch/SPEAR@7e84315 verl-agent ray_trainer_hybrid.py, core_algos.py, dp_actor.py, and
 verl/recipe/spear/run_qwen3-32b_spear.sh.
 Evidence: code.
-Reproduce: the defaults are its script for mathematics; `preset: released` for the code's pools; buffer=32 in its script for
-Qwen2.5-32B.
+Reproduce: the defaults are what its script for mathematics asks for; the code that it runs leaves the share and range for
+replays aside and takes the other ones, in each micro-batch: `preset: released`; buffer=32 in its script for Qwen2.5-32B.
 """
 
 import math
@@ -36,7 +36,7 @@ from progrpo.methods._sampling import plain_groups
 from progrpo.types import Group, RolloutBatch, WeightedMean
 
 NEEDS = frozenset({"refresh", "sampled_logprobs"})
-PRESETS = {"released": {"pool": "micro"}}
+PRESETS = {"released": {"pool": "micro", "replay_ratio": 2e-4, "replay_cov_high": 5.0}}
 _BUFFER, _QUEUE, _HISTORY, _COUNT, _REPLAY = (
     f"spear/{name}" for name in ("buffer", "queue", "history", "rollouts", "replay")
 )
@@ -91,17 +91,19 @@ def sample(problems: methods.Problems, generate: methods.Generate, params: Param
     replay = None
     if queue:
         taken, queue = queue[: problems.size], queue[problems.size :]
-        fills: list[list[Entry]] = [[]] * (problems.size - len(taken))
-        groups = tuple(
-            group_of(entries, generate.group, fill=None if entries else taken[0][0]) for entries in [*taken, *fills]
-        )
+        slots: list[list[Entry]] = [[] for _ in range(problems.size)]
+        for number, entries in enumerate(
+            taken
+        ):  # apart, so that as many optimiser steps as may be have something to learn
+            slots[number * problems.size // len(taken)] = entries
+        groups = tuple(group_of(entries, generate.group, fill=None if entries else taken[0][0]) for entries in slots)
         mean, spread = _usual(history)
         replay = {"mean": mean, "spread": spread, "weight": _weight(count, params)}
     else:
         groups = plain_groups(problems.take(), generate)
         count += 1
-        buffer = _younger(buffer, params) + _good(groups, count)
-        history = [*_shorter(history, params), [_statistics(group) for group in groups]]
+        buffer = _younger(buffer, params) + _good(groups, count, generate)
+        history = [*_shorter(history, params), [_statistics(_rewards(group, generate)) for group in groups]]
     return methods.SampledGroups(
         groups=groups,
         stats={
@@ -150,25 +152,24 @@ def _weight(count: int, params: Params) -> float:
     return params.replay_coef * (1 - math.cos(math.pi * count / params.rising_rollouts)) / 2
 
 
-def _rewards(group: Group) -> list[float]:
-    return [verdict.reward for verdict in group.verdicts if not verdict.failed]
+def _rewards(group: Group, generate: methods.Generate) -> list[float]:
+    return [verdict.reward for verdict in group.verdicts if generate.judged(verdict)]
 
 
-def _statistics(group: Group) -> list[float]:
-    """Mean and population standard deviation of the rewards; nothing of a group without a verdict."""
-    rewards = _rewards(group)
+def _statistics(rewards: Sequence[float]) -> list[float]:
+    """Mean and population standard deviation of a group's rewards; nothing of a group without a verdict."""
     return [statistics.fmean(rewards), statistics.pstdev(rewards)] if rewards else []
 
 
-def _good(groups: Sequence[Group], count: int) -> list[Any]:
+def _good(groups: Sequence[Group], count: int, generate: methods.Generate) -> list[Any]:
     """The completions with a positive advantage, by problem: [number of the rollout, completions]."""
     found: list[Any] = []
     for group in groups:
-        rewards = _rewards(group)
+        rewards = _rewards(group, generate)
         if not rewards or min(rewards) == max(rewards):
             continue
         mean = statistics.fmean(rewards)
-        good = [n for n, verdict in enumerate(group.verdicts) if not verdict.failed and verdict.reward > mean]
+        good = [n for n, verdict in enumerate(group.verdicts) if generate.judged(verdict) and verdict.reward > mean]
         found.append([count, [entry_of(group, n) for n in good]])
     return found
 

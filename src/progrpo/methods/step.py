@@ -30,6 +30,7 @@ class Step:
         batch: as the method sees them.
         kept: [p, G] sequences that are not dropped.
         ref_logprobs, entropy_gradients, sampler_logprobs, importance: [K, S] (see `RolloutBatch`), or None.
+        replayed: [K] of earlier rollouts; None without any.
     """
 
     batch: StepBatch
@@ -38,6 +39,7 @@ class Step:
     entropy_gradients: Float[Tensor, "K S"] | None = None
     sampler_logprobs: Float[Tensor, "K S"] | None = None
     importance: Float[Tensor, "K S"] | None = None
+    replayed: Bool[Tensor, " K"] | None = None
 
     @property
     def group(self) -> int:
@@ -104,6 +106,7 @@ def make_step(
         entropy_gradients=sampled.entropy_gradients,
         sampler_logprobs=sampled.sampler_logprobs,
         importance=sampled.importance,
+        replayed=None if sampled.replayed is None else sampled.replayed.flatten(),
     )
 
 
@@ -129,6 +132,7 @@ def part_of_batch(batch: RolloutBatch, problems: slice) -> RolloutBatch:
         "correct",
         "truncated",
         "lengths",
+        "replayed",
         "problems",
         "verdicts",
         "prompt_logprobs",

@@ -78,7 +78,7 @@ def write_evaluation(
 
 def _nothing(key: str, value: WeightedMean, of_sampling: Mapping[str, WeightedMean]) -> WeightedMean:
     """What is known of a rollout of which nothing was sampled: how it came to be, and no reward, length or verdict."""
-    of_completions = key.startswith(("rollout/", "reward/", "verdict/")) and key not in of_sampling
+    of_completions = key.startswith(("rollout/", "reward/", "verdict/", "source/")) and key not in of_sampling
     return WeightedMean(0.0, 0) if of_completions else value
 
 

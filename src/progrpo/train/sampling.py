@@ -16,7 +16,7 @@ from progrpo.train.clock import Clock
 from progrpo.train.rollout_record import keeps_tokens
 from progrpo.train.sync_probe import SyncProbe
 from progrpo.train.trainer import Trainer
-from progrpo.types import Completion, Group, TokenTemperatures, WeightedMean
+from progrpo.types import Completion, Group, TokenTemperatures, Verdict, WeightedMean
 
 _TAKEN = "sampling/taken"
 
@@ -172,6 +172,9 @@ class _Generator:
         self._rollouts.append(rollout)
         self.tokens += sum(_sampled_tokens(one) for group in rollout.groups for one in group.completions)
         return rollout.groups
+
+    def judged(self, verdict: Verdict) -> bool:
+        return not verdict.failed or self._trainer.settings.verify.failed == "wrong"
 
     def spelled(self, token: int) -> str | None:
         tokenizer = self._trainer.model.tokenizer

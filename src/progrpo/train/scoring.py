@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from progrpo.methods import Advantages, Method
 from progrpo.methods.step import part_of_batch
@@ -65,12 +66,14 @@ def policy_batch(
     if "answer_logprobs" in needs:
         batch, more = with_answers(batch, groups, method, policy, policy.model, budget=budget)
         counts += more
-    replayed = method.samples is not None and _sampled_before(groups, done)
+    replayed = _sampled_before(groups, done) if method.samples is not None else None
     return within_mask(replace(batch, state=dict(method.state), replayed=replayed)), counts
 
 
-def _sampled_before(groups: Sequence[Group], done: int) -> bool:
-    return any(completion.policy_version < done for group in groups for completion in group.completions)
+def _sampled_before(groups: Sequence[Group], done: int) -> Tensor | None:
+    """[P, G] completions of an older policy; None without any."""
+    older = torch.tensor([[completion.policy_version < done for completion in group.completions] for group in groups])
+    return older if bool(older.any()) else None
 
 
 def refreshed_advantages(

@@ -40,7 +40,7 @@ def step_on(
     size = batching.minibatch_prompts or batching.prompts
     problems = slice(part * size, (part + 1) * size)
     of_part, now, stats = part_of(advantages, problems, batching.group), None, {}
-    if (part or batch.replayed) and method.refreshes:
+    if (part or batch.replayed is not None) and method.refreshes:
         now, of_part, more = refreshed_advantages(
             batch, of_part, rows, policy, method, problems=problems, budget=batching.micro_tokens
         )

@@ -107,9 +107,12 @@ def _accumulate(
     loss.backward()
     if trace is not None:
         trace.add(view, place, loss)
-    # Later steps of a rollout meet a policy that has moved: what they differ by is no fault of the sampler.
+    # Later steps of a rollout meet a policy that has moved, and so do completions of earlier rollouts: what they differ by is
+    # no fault of the sampler.
     if batch.first == 0 and batch.step.sampler_logprobs is not None:
-        sums.gap.add(view.logprobs, batch.step.sampler_logprobs[place].to(view.logprobs.device), view.mask)
+        drawn, replayed = batch.step.sampler_logprobs[place], batch.step.replayed
+        own = view.mask if replayed is None else view.mask & ~replayed[place].to(view.mask.device)[:, None]
+        sums.gap.add(view.logprobs, drawn.to(view.logprobs.device), own)
     entropy_gradients = batch.step.entropy_gradients
     sums.counts += micro.token_counts
     sums.add(
