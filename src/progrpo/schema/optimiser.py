@@ -41,8 +41,8 @@ METRICS = (
         digits=4,
         better="lower",
         meaning="mean abs(log p of the trainer - log p that the engine reported) over the tokens that a rollout's first step "
-        "trains, before it is made, but for completions of earlier rollouts; kept where the trainer scores again, too. 0.0 where "
-        "both are one computation",
+        "trains, before it is made, but for completions of earlier rollouts; kept where the trainer scores again, too. 0.0 "
+        "where both are one computation",
     ),
     Quantity(
         key="sampler/gap_p95",
