@@ -74,7 +74,7 @@ FAMILIES = {
     "unlikeliness_mixed": Family(
         "{name: unlikeliness, skip: degenerate, clip_high: 0.28, aggregate: group_token, beta: {strength}}",
         (1.0,),
-        (1.0,),
+        (),
         "unlikeliness, mixed groups alone",
         "beta",
     ),
