@@ -113,7 +113,6 @@ def test_every_stage_trains_each_variant_once_a_seed(tmp_path: Path) -> None:
         "equilibrium",
         "ucpo",
         "unlikeliness",
-        "unlikeliness_mixed",
         "entropy",
         "log_c",
         "log_prob",
