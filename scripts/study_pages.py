@@ -30,6 +30,7 @@ STYLES = {
     "equilibrium": ("C0", "-"),
     "ucpo": ("C4", "-"),
     "unlikeliness": ("C5", "-"),
+    "unlikeliness_mixed": ("C5", ":"),
     "entropy": ("C2", "-"),
     "log_c": ("C3", "-"),
     "log_prob": ("C6", "-"),
