@@ -82,6 +82,10 @@ def micro_view() -> MicroView:
         ("_wrong_advantages(batch, carried={'a': batch.rewards})", r"carried\['a'\] has shape"),
         ("_wrong_advantages(batch, stats={'a/b': 1.0})", r"stats\['a/b'\] is 1.0; expected .*WeightedMean"),
         ("_wrong_advantages(batch, state=[1])", r"state is \[1\]; expected a mapping"),
+        (
+            "methods.Advantages(values=batch.rewards, state={'a': [1.0, __import__('numpy').float64(2)]})",
+            r"state\['a'\]\[1\] is a numpy.float64; checkpoints keep .*take .item\(\)",
+        ),
     ],
 )
 def test_advantages(own: OwnMethod, rollout_batch: Callable[..., RolloutBatch], body: str, message: str) -> None:

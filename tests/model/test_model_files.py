@@ -182,3 +182,41 @@ def test_tied_weights_are_not_missing(tiny_folder: Folder, tmp_path: Path, caplo
     (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
     with pytest.raises(ModelError, match=r"1 tensors are not in the files.*\(lm_head.weight\)"):
         load(folder)
+
+
+def test_a_fingerprint_tells_weights_templates_and_bases_apart(tiny_folder: Folder, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder(chat=True), folder)
+    seen = {model_files.fingerprint(str(folder))}
+
+    def changed(name: str, data: bytes) -> None:
+        (folder / name).write_bytes(data)
+        mark = model_files.fingerprint(str(folder))
+        assert mark not in seen, name
+        seen.add(mark)
+
+    (weights,) = folder.glob("*.safetensors")
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    changed(weights.name, bytes(data))
+    changed("chat_template.jinja", b"{{ messages[-1].content }}")
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    changed("tokenizer_config.json", json.dumps({**tokenizer, "extra": 1}).encode())
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(folder)}))
+    (adapter / "adapter_model.safetensors").write_bytes(b"the same")
+    before = model_files.fingerprint(str(adapter))
+    changed("chat_template.jinja", b"{{ messages[0].content }}")
+    assert model_files.fingerprint(str(adapter)) != before
+
+
+def test_a_fingerprint_of_large_files_reads_places_all_over_them(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    file = tmp_path / "model.safetensors"
+    data = bytearray(8 * 2**20)
+    file.write_bytes(data)
+    before = model_files.fingerprint(str(tmp_path))
+    data[3 * 2**20 : 4 * 2**20] = b"1" * 2**20  # a MiB in the middle
+    file.write_bytes(data)
+    assert model_files.fingerprint(str(tmp_path)) != before

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -326,6 +327,41 @@ def test_what_is_more_than_arithmetic_is_not_evaluated(dataset: str, answer: str
     verdict = scorer.fast_verdict(answer, posed(dataset), params)
     assert (verdict is not None) == refused
     assert verdict is None or verdict.status == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "gold", "answer", "refused"),
+    [
+        ("string_insertion", "DABEE", "DABEE", False),  # a name to Python, and the answer
+        ("string_insertion", "DABEE", "DABE", True),
+        ("intermediate_integration", "Integral(f(x), x)", "Integral(f(x), x)", False),
+        ("intermediate_integration", "Integral(f(x), x)", "Integral(g(x), x)", True),
+        ("game_of_life_halting", "True", "true", False),
+        ("game_of_life_halting", "True", "False", True),  # its scorer takes the truth of the text, which is not empty
+        ("game_of_life_halting", "True", "banana", True),
+        ("complex_arithmetic", "4.0 + 8.0i", "4 + 8i", False),
+        ("complex_arithmetic", "4.0 + 8.0i", "nan", True),  # min(1, nan) is 1
+    ],
+)
+def test_the_answer_itself_reaches_the_scorer_and_what_it_would_take_for_it_does_not(
+    dataset: str, gold: str, answer: str, refused: bool
+) -> None:
+    problem = posed(dataset)
+    problem = replace(problem, info={**problem.info, "entry": {"answer": gold}})
+    verdict = scorer.fast_verdict(answer, problem, scorer.Params(tag=None))
+    assert (verdict is not None) == refused
+    assert verdict is None or verdict.status == "wrong"
+
+
+def test_an_answer_that_a_scorer_cannot_read_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unread(problem: Problem, answer: str) -> float:
+        return float(int(answer))
+
+    monkeypatch.setattr(scorer, "_score_of", unread)
+    verdict = scorer.score("it is prime", posed(), scorer.Params(tag=None))
+    assert verdict.status == "wrong"
+    assert verdict.detail.startswith("the data set's scorer: ValueError: invalid literal")
+    assert scorer.score("1", posed(), scorer.Params(tag=None)).correct
 
 
 @pytest.mark.usefixtures("stand_in")

@@ -123,6 +123,10 @@ def test_an_adapter_of_another_shape_is_refused(run: Callable[..., Path], tiny_f
     ("more", "message"),
     [
         ({"lora": {"target": ["no_such"]}}, "model.lora.target=.*no_such"),
+        (
+            {"lora": {"target": ["q_proj", "v_porj"]}},
+            "model.lora.target: no module is called 'v_porj'; did you mean 'v_proj'",
+        ),
         ({"load_in_4bit": True}, "cannot be trained; set model.lora"),
     ],
 )

@@ -14,6 +14,7 @@ from progrpo.rollout.generate import _for_length
 from progrpo.settings import parse
 from progrpo.train import disk_space
 from progrpo.train import plan as plan_module
+from progrpo.train.benchmarks import plan_benchmarks
 from progrpo.train.disk_space import predict
 from progrpo.train.loop import train
 from progrpo.train.plan import STOPS, make_plan
@@ -234,6 +235,14 @@ def test_the_rows_of_benchmarks_are_in_the_plan(settings: Make, monkeypatch: pyt
     ((held_out, benchmarks),) = seen
     assert held_out > 0
     assert benchmarks == [(3, 5)]
+
+
+def test_a_benchmark_of_the_runs_own_task_is_judged_by_the_runs_reward(settings: Make) -> None:
+    other = {"name": "countdown", "test_size": 3, "numbers": 3, "max_number": 6, "max_target": 20, "min_solutions": 1}
+    reward = {"name": "expression", "correct_reward": 2.0}
+    made = parse(RunSettings, settings(evaluate={"every": 2, "tasks": [other]}, reward=reward), where="test")
+    (benchmark,) = plan_benchmarks(resolve(made))
+    assert benchmark.reward.params["correct_reward"] == 2.0
 
 
 def test_no_room_for_the_checkpoints(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:

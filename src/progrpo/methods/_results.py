@@ -38,6 +38,7 @@ def as_advantages(value: object, batch: RolloutBatch, hook: str) -> Advantages:
     _require_stats(value.stats, hook)
     if value.state is not None and not isinstance(value.state, Mapping):
         raise PluginError(f"{hook}: state is {_shown(value.state)}; expected a mapping of what is remembered, or None")
+    _require_kept(value.state, f"{hook}: state")
     return value
 
 
@@ -53,7 +54,23 @@ def as_sampled(value: object, problems: int, group: int, hook: str) -> SampledGr
             name, size = next(iter(wrong.items()))
             raise PluginError(f"{hook}: group {index} has {size} {name}; expected {group}, as batch.group says")
     _require_stats(value.stats, hook)
+    _require_kept(value.state, f"{hook}: state")
     return value
+
+
+def _require_kept(value: object, place: str) -> None:
+    """Raises PluginError for what a checkpoint would write and not read again."""
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            _require_kept(one, f"{place}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for index, one in enumerate(value):
+            _require_kept(one, f"{place}[{index}]")
+    elif not (value is None or type(value) in (bool, int, float, str) or isinstance(value, Tensor)):
+        raise PluginError(
+            f"{place} is a {type(value).__module__}.{type(value).__name__}; checkpoints keep numbers, texts, tensors, and "
+            "lists and dictionaries of them: of a NumPy number take .item()"
+        )
 
 
 def as_rewards(value: object, batch: RolloutBatch, hook: str) -> Tensor:

@@ -108,9 +108,15 @@ def tokenizer_source(path: str) -> tuple[str, dict[str, Any]]:
     return (str(beside), {}) if any((beside / name).is_file() for name in _TOKENIZERS) else source(base)
 
 
+_TEXT_FILES = ("*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
+_PLACES = 64
+
+
 def fingerprint(path: str) -> str | None:
-    """What tells the weights of a local folder from others, without reading them whole: of each file of weights its name,
-    size, and a hash of its first and last MiB (the former holds every tensor's name and shape). None for a hub id."""
+    """What tells a local model from others: a hash of the files that say how text becomes tokens and prompts (JSON, chat
+    templates, vocabularies), of its base model where it is an adapter, and, without reading the weights whole, of the name and
+    size of each of their files, its first and last MiB (the former holds every tensor's name and shape) and 64 KiB at 64 places
+    between, at even distances. None for a hub id."""
     folder = Path(resolve_path(path))
     inside = sorted(one for pattern in ("*.safetensors", "*.bin") for one in folder.glob(pattern))
     files = [folder] if gguf.is_gguf(folder) else inside
@@ -121,8 +127,17 @@ def fingerprint(path: str) -> str | None:
         size = file.stat().st_size
         with file.open("rb") as opened:
             head = opened.read(2**20)
+            digest.update(f"{file.name} {size}".encode() + head)
+            for place in range(_PLACES):
+                opened.seek(place * size // _PLACES)
+                digest.update(opened.read(2**16))
             opened.seek(max(0, size - 2**20))
-            digest.update(f"{file.name} {size}".encode() + head + opened.read())
+            digest.update(opened.read())
+    if folder.is_dir():
+        for file in sorted(one for pattern in _TEXT_FILES for one in folder.glob(pattern)):
+            digest.update(file.name.encode() + file.read_bytes())
+        if (base := base_of(path)) != path:
+            digest.update((fingerprint(base) or base).encode())
     return digest.hexdigest()
 
 

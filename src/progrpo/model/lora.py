@@ -5,7 +5,8 @@ the last bit. Only A and B are trained. Switched off, the adapter leaves the bas
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,19 @@ def attach(model: Any, settings: LoraSettings, base: str) -> None:
     except ValueError as error:
         raise ConfigError(f"model.lora.target={settings.target!r}: {str(error).splitlines()[0]}") from error
     config.base_model_name_or_path = base
+    if not isinstance(target, str):
+        _require_all(model, target)
+
+
+def _require_all(model: Any, target: Sequence[str]) -> None:
+    """Raises ConfigError where a name of `model.lora.target` stands for no module: peft is content if one of them does."""
+    adapted = [name.rpartition(".lora_A")[0] for name, _ in model.named_modules() if name.endswith(".lora_A")]
+    for one in target:
+        if not any(name == one or name.endswith(f".{one}") for name in adapted):
+            known = sorted({name.rpartition(".")[2] for name, _ in model.named_modules()} - {""})
+            near = get_close_matches(one, known, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"model.lora.target: no module is called {one!r}{hint}")
 
 
 def folder_to_merge(path: str) -> Path | None:

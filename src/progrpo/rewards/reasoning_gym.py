@@ -10,6 +10,7 @@ one that is more than literals, numbers, names and arithmetic is wrong without b
 import ast
 import copy
 import dataclasses
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import lru_cache
@@ -35,6 +36,14 @@ _EXPRESSIONS = frozenset(
     {"countdown", "intermediate_integration", "polynomial_multiplication", "puzzle24", "simple_integration"}
 )
 """Those that give it to SymPy's parser."""
+_FORMS = {
+    "complex_arithmetic": re.compile(r"[-+*. 0-9eij]+"),
+}
+"""What answers look like where the scorer would take others for right: the distance of `nan` is none."""
+_BY_TEXT = frozenset({"game_of_life_halting"})
+"""Data sets whose scorer takes every answer for right: it compares truth values of texts, and "False" is true. Here only the
+answer itself, in upper or lower case, is given to it."""
+_UNREADABLE = (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, SyntaxError, RecursionError)
 _FROM_NUMBERS = frozenset({"countdown", "puzzle24"})
 _ARITHMETIC = (ast.Name, ast.BinOp, ast.operator, ast.Call)
 _HARMLESS = (ast.Expression, ast.Constant, ast.Load, ast.List, ast.Tuple, ast.UnaryOp, ast.unaryop)
@@ -69,7 +78,12 @@ def score(text: str, problem: Problem, params: Params) -> Verdict:
     if at_once is not None:
         return at_once
     answer = _tagged.last(text, params.tag)
-    value = _score_of(problem, answer or "")
+    try:
+        value = _score_of(problem, answer or "")
+    except _UNREADABLE as error:
+        # Most scorers catch what an answer in another form makes of them; some do not.
+        detail = f"the data set's scorer: {type(error).__name__}: {error!s:.200}"
+        return Verdict(status="wrong", reward=params.wrong_reward, extracted=answer, detail=detail)
     correct = value >= params.correct_at
     plain = params.correct_reward if correct else params.wrong_reward
     return Verdict(
@@ -102,10 +116,16 @@ def fast_verdict(text: str, problem: Problem, params: Params) -> Verdict | None:
     if not answer:
         missing = "an empty answer" if answer == "" else f"no <{params.tag}> in the completion"
         return Verdict(status="no_answer", reward=params.wrong_reward, detail=missing)
-    refusal = _refusal(problem.info["dataset"], answer)
+    refusal = None if _is_gold(problem, answer) else _refusal(problem.info["dataset"], answer)
     if refusal is not None:
         return Verdict(status="wrong", reward=params.wrong_reward, extracted=answer, detail=refusal)
     return None
+
+
+def _is_gold(problem: Problem, answer: str) -> bool:
+    """Whether it is the data set's own answer, which may reach the scorer whatever it looks like."""
+    gold = str(problem.info["entry"].get("answer", "")).strip()
+    return answer == gold or (problem.info["dataset"] in _BY_TEXT and answer.casefold() == gold.casefold())
 
 
 def gold_fault(problem: Problem, params: Params) -> str | None:
@@ -180,6 +200,11 @@ def _scorer(name: str, config: str) -> Any:
 
 def _refusal(dataset: str, answer: str) -> str | None:
     """Why an answer must not reach the data set's scorer; None where it may."""
+    if dataset in _BY_TEXT:
+        return "not the answer"
+    form = _FORMS.get(dataset)
+    if form is not None and not form.fullmatch(answer):
+        return f"not of the form {form.pattern}"
     if dataset not in _LITERALS | _EXPRESSIONS:
         return None
     try:

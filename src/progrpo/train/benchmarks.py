@@ -35,7 +35,8 @@ def plan_benchmarks(settings: RunSettings) -> tuple[BenchmarkPlan, ...]:
             )
         plans[name] = plan(
             choice,
-            reward=settings.reward if choice == settings.task else None,
+            # as `progrpo evaluate RUN` does: the task of the run is judged as in training, on whatever data
+            reward=settings.reward if choice.name == settings.task.name else None,
             settings=settings.evaluate,
             n=None,
             max_new_tokens=settings.evaluate.max_new_tokens or settings.sampling.max_new_tokens,

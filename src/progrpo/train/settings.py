@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -89,6 +89,9 @@ def _near_divisors(value: int, of: int) -> str:
     return " or ".join(map(str, [*below, *[one for one in divisors if one > value][:1]]))
 
 
+_Share = Annotated[float, Field(ge=0, lt=1)]
+
+
 class OptimSettings(Settings):
     name: Literal["adamw", "adamw_8bit", "sgd", "adafactor", "muon"] = "adamw"
     """adamw_8bit keeps AdamW's two means in 8 bits (bitsandbytes). sgd: momentum alone. adafactor keeps next to nothing;
@@ -96,7 +99,7 @@ class OptimSettings(Settings):
     parallel=fsdp2: adamw and sgd."""
     lr: float = Field(1e-6, gt=0)
     """The learning rate after warm-up."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[_Share, _Share] = (0.9, 0.999)
     """AdamW's decay of the running means of the gradient and of its square."""
     eps: float = Field(1e-8, gt=0)
     """AdamW's addend to the root of the second mean."""
