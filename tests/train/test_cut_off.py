@@ -141,3 +141,27 @@ def test_verdicts_are_there_when_the_trainer_scores(settings: Make, method: str,
         return [row["policy/grad_norm"] for row in read_jsonl(run(data) / "metrics.jsonl")]
 
     assert norms("trainer") == pytest.approx(norms("engine"), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["policy_batch", "evaluate"])
+def test_whatever_else_fails_between_two_steps_keeps_those_that_were_made(
+    settings: Make, whole: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """A fault of a file of the user's own, say: what it raised is raised, and the run goes on once it is mended."""
+    data = settings(**EVALUATED)
+    plain, calls = getattr(loop, name), []
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        calls.append(name)
+        if len(calls) == 3:  # the third rollout's, or after the start's the evaluation after four steps
+            raise ZeroDivisionError("mine")
+        return plain(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, name, failing)
+        with pytest.raises(ZeroDivisionError, match="^mine$"):
+            run(data)
+    assert "has its checkpoint: go on with --resume" in caplog.text
+    cut = run(data, resume=True)
+    last = "checkpoints/step-000004/model.safetensors"
+    assert (cut / last).read_bytes() == (whole / last).read_bytes()

@@ -92,13 +92,22 @@ def test_when_it_is_time_to_stop(values: tuple[float, ...], min_delta: float, en
 
 
 def test_a_measure_that_nobody_takes_is_an_error_that_names_those_there_are() -> None:
-    one = watch({}, checkpoint={"best": "pass@9"}, early_stopping={"measure": "pass@1"})
+    one = watch({}, checkpoint={"best": "auc@2"}, early_stopping={"measure": "pass@1"})
     with pytest.raises(
-        ConfigError, match=r"checkpoint.best: evaluations log no 'evaluate/pass@9'; they log evaluate/pass@1"
+        ConfigError, match=r"checkpoint.best: evaluations log no 'evaluate/auc@2'; they log evaluate/pass@1"
     ):
         one.saw(0, {"evaluate/pass@1": 0.5})
     with pytest.raises(ConfigError, match=r"early_stopping.measure=pass@1: nothing is evaluated; set evaluate.every"):
         followed(evaluate={"every": 0}, early_stopping={"measure": "pass@1"})
+
+
+@pytest.mark.parametrize("k", [3, 8])
+def test_pass_at_a_k_that_is_not_measured_is_refused_before_the_run(k: int) -> None:
+    for about in ({"checkpoint": {"best": f"pass@{k}"}}, {"early_stopping": {"measure": f"pass@{k}"}}):
+        with pytest.raises(
+            ConfigError, match=rf"evaluate.n=4 completions log no pass@{k}; they log pass@1, pass@2, pass@4"
+        ):
+            watch({}, evaluate={"every": 1, "n": 4}, **about)
 
 
 def test_keys_of_benchmarks_are_known_to_pages_and_trackers() -> None:

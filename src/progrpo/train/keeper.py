@@ -1,5 +1,5 @@
-"""When a checkpoint is written: as `checkpoint.every` says, after the last step, and when SIGTERM, an engine or a verifier ends
-the run."""
+"""When a checkpoint is written: as `checkpoint.every` says, after the last step, and when SIGTERM or a failure between two
+optimiser steps ends the run."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -7,16 +7,13 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from progrpo.errors import AlarmError, EngineError, StopTraining, TerminatedError, VerifierError
+from progrpo.errors import AlarmError, EngineError, StopTraining, StorageError, TerminatedError, VerifierError
 from progrpo.train import checkpoint
 from progrpo.train.clock import Clock
 from progrpo.train.stopping import Interrupted, StopSignal
 from progrpo.train.trainer import Trainer
 
 logger = logging.getLogger(__name__)
-
-Failure = EngineError | VerifierError
-"""Of what a run depends on and does not train."""
 
 
 class Keeper:
@@ -84,7 +81,7 @@ class Keeper:
             done: optimiser steps made so far.
 
         Raises:
-            TerminatedError: SIGTERM came; the steps have their checkpoint. EngineError, VerifierError: see `rescued`.
+            TerminatedError: SIGTERM came; the steps have their checkpoint. Exception: see `rescued`.
         """
         if self._trainer.parallel.processes.count > 1:
             yield
@@ -93,11 +90,15 @@ class Keeper:
         try:
             with self._stop.interruptible():
                 yield
-        except (Interrupted, EngineError, VerifierError) as end:
+        except Interrupted:
             self._undo()
-            if not isinstance(end, Interrupted):
-                raise self._rescue(done, end) from end
             self._end(done)
+        except StorageError:
+            raise
+        except Exception as error:
+            self._undo()
+            self._rescue(done, error)
+            raise
 
     def _as_now(self) -> Callable[[], None]:
         """What brings random number generators and the method's memory back to where they are now."""
@@ -120,17 +121,20 @@ class Keeper:
             again: the rollout that was sampled will be sampled again, so that it is forgotten as `until_stopped` forgets.
 
         Raises:
-            EngineError, VerifierError: it did; in a run of one process the steps have their checkpoint. (Of several, the others
-                may be waiting for this one, so that none can be written.)
+            Exception: it did; in a run of one process the steps have their checkpoint, unless it is the disk that failed. (Of
+                several, the others may be waiting for this one, so that none can be written.)
         """
         try:
             yield
-        except (EngineError, VerifierError) as error:
+        except StorageError:
+            raise
+        except Exception as error:
             if self._trainer.parallel.processes.count > 1:
                 raise
             if again:
                 self._undo()
-            raise self._rescue(done, error) from error
+            self._rescue(done, error)
+            raise
 
     def __enter__(self) -> Self:
         self._stop.__enter__()
@@ -139,14 +143,20 @@ class Keeper:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._stop.__exit__(kind, value, tb)
 
-    def _rescue(self, done: int, error: Failure) -> Failure:
+    def _rescue(self, done: int, error: Exception) -> None:
+        """Keep the steps that were made, and say so.
+
+        Raises:
+            EngineError, VerifierError: it was one, and is one that says so.
+        """
         if self._saved < done:
             self._save(done)
         safe = f"step {done} has its checkpoint: go on with --resume" if done else "no step was made"
-        kind = (
-            VerifierError if isinstance(error, VerifierError) else EngineError
-        )  # some below them take more than words
-        return kind(f"{error}; {safe}")
+        for kind in (VerifierError, EngineError):  # some below them take more than words
+            if isinstance(error, kind):
+                raise kind(f"{error}; {safe}") from error
+        if done:
+            logger.warning("%s", safe)
 
     def _require_no_alarm(self, done: int) -> None:
         why = self._trainer.alarms.ended

@@ -3,7 +3,6 @@
 from contextlib import closing
 from functools import partial
 
-from progrpo.errors import EngineError, VerifierError
 from progrpo.processes import join
 from progrpo.rollout.verify import Verifier
 from progrpo.train.clock import Clock
@@ -115,7 +114,7 @@ def rollout_and_update(trainer: Trainer, done: int, clock: Clock, keeper: Keeper
                 with keeper.rescued(done):
                     metrics |= rollouts.sync(done, clock, trained=of_step["policy/grad_norm"].total > 0)
                     metrics |= evaluate(trainer, done, clock)
-            except (EngineError, VerifierError):
+            except Exception:
                 write_step(trainer, done, metrics | clock.take())  # the step is made
                 raise
         trainer.listen("step", write_step(trainer, done, metrics | clock.take()))

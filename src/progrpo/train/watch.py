@@ -3,12 +3,14 @@
 All of it follows from the rows of metrics.jsonl, so that a resumed run knows what it knew.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from progrpo import schema
 from progrpo.errors import ConfigError
 from progrpo.files import is_number
+from progrpo.measures.pass_at_k import doublings
 from progrpo.plural import counted
 from progrpo.train.settings import RunSettings
 
@@ -36,13 +38,15 @@ class Watch:
         rows: of metrics.jsonl, of a run that goes on.
 
     Raises:
-        ConfigError: nobody says which direction of a measure is better.
+        ConfigError: nobody says which direction of a measure is better, or Pass@k of more completions than are sampled.
     """
 
     def __init__(self, settings: RunSettings, rows: Iterable[Mapping[str, Any]] = ()) -> None:
         kept, stopping = settings.checkpoint, settings.early_stopping
         self._best = metric_of(kept.best)
         self._stopping = metric_of(stopping.measure)
+        for name, key in (("checkpoint.best", self._best), ("early_stopping.measure", self._stopping)):
+            _require_measured(key, name, settings.evaluate.n)
         self._best_sign = _sign(self._best, kept.mode, "checkpoint.mode")
         self._stopping_sign = _sign(self._stopping, stopping.mode, "early_stopping.mode")
         self._patience, self._min_delta = stopping.patience, stopping.min_delta
@@ -113,3 +117,11 @@ def _sign(key: str | None, mode: Mode, name: str) -> int:
     if quantity is None or quantity.better is None:
         raise ConfigError(f"{name}: nothing says whether more of {key!r} is better or less; set it to max or min")
     return 1 if quantity.better == "higher" else -1
+
+
+def _require_measured(key: str | None, name: str, n: int) -> None:
+    """Raises ConfigError for a Pass@k that evaluations of `n` completions do not log: to be found before the first of them."""
+    match = re.fullmatch(r"evaluate/pass@(\d+)", key or "")
+    if match and int(match[1]) not in doublings(n):
+        known = ", ".join(f"pass@{k}" for k in doublings(n))
+        raise ConfigError(f"{name}: evaluations of evaluate.n={n} completions log no pass@{match[1]}; they log {known}")
