@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field, model_validator
@@ -216,3 +217,26 @@ def test_one_value_stands_for_a_section() -> None:
         "method": {"name": "progrpo", "alpha": 1},
         "inner": {"rate": 2},
     }
+
+
+class Numbers(Settings):
+    count: int = 1
+    rate: Annotated[float, Field(gt=0)] | None = None
+    share: float | int = 0.5
+    on: bool = False
+    either: bool | int = 0
+    place: Literal[False, "here"] = False
+
+
+@pytest.mark.parametrize("key", ["count", "rate", "share"])
+def test_a_truth_value_is_no_number(key: str) -> None:
+    # Python would take true for 1, and YAML reads yes and on as true
+    for value in (True, False):
+        with pytest.raises(ConfigError, match=f"{key}: expected a number, got {str(value).lower()}"):
+            parse(Numbers, {key: value}, where="test")
+    assert parse(Numbers, {key: 3}, where="test") == Numbers(**{key: 3})
+
+
+def test_a_truth_value_stays_one_where_it_may_be() -> None:
+    made = parse(Numbers, {"on": True, "either": True, "place": False}, where="test")
+    assert (made.on, made.either, made.place) == (True, True, False)

@@ -26,6 +26,7 @@ class Settings(BaseModel):
         """A single value where a list is expected is a list of one: record.trackers=tensorboard."""
         if not isinstance(data, Mapping):
             return data
+        cls._require_no_truth_values(data)
         single = {
             key: [value]
             for key, value in data.items()
@@ -34,6 +35,16 @@ class Settings(BaseModel):
             and is_list(field.annotation)
         }
         return {**data, **single, **cls._empty_texts(data)}
+
+    @classmethod
+    def _require_no_truth_values(cls, data: Mapping[Any, Any]) -> None:
+        """Refuse true and false where a number is expected, which Python takes for 1 and 0; YAML reads yes and on so, too."""
+        for key, value in data.items():
+            field = cls.model_fields.get(key)
+            if isinstance(value, bool) and field is not None and is_number_alone(field.annotation):
+                raise ValueError(
+                    f"{key}: expected a number, got {str(value).lower()} (YAML reads yes, no, on and off so, too)"
+                )
 
     @classmethod
     def _empty_texts(cls, data: Mapping[Any, Any]) -> dict[str, str]:
@@ -52,6 +63,16 @@ def is_list(annotation: Any) -> bool:
     if get_origin(annotation) in (Union, UnionType) and len(kinds) == 1:
         return is_list(kinds[0])
     return get_origin(annotation) is tuple and get_args(annotation)[-1:] == (Ellipsis,)
+
+
+def is_number_alone(annotation: Any) -> bool:
+    """Whether a type is int or float, either of them, or one or None; and no bool."""
+    if get_origin(annotation) is Annotated:
+        return is_number_alone(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
+        return all(is_number_alone(kind) for kind in kinds)
+    return annotation in (int, float)
 
 
 SHORT = {"method": "name", "task": "name", "reward": "name", "engine": "name", "model": "path", "parallel": "mode"}
