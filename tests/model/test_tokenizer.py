@@ -147,6 +147,11 @@ def test_what_is_said_of_the_conventions() -> None:
     assert "ends every text with '</s>'" in said
     (said,) = notes(characters("{% for m in messages %}{{ m['content'] }}</s>{% endfor %}"), {eos})
     assert "leaves a prompt at '</s>', after which no answer is opened" in said
+    chat = Chat(system_prompt="be brief")
+    assert notes(characters(CHATML), {eos, turn}, chat) == []
+    only_users = CHATML.replace("{% for m in messages %}", "{% for m in messages if m['role'] != 'system' %}")
+    (said,) = notes(characters(only_users), {eos, turn}, chat)
+    assert "leaves system messages out: model.system_prompt does nothing" in said
     (said,) = notes(characters("{{ raise_exception('no') }}"), {eos})
     assert "is not known: the model's chat template refuses messages of the roles user, assistant: no" in said
 

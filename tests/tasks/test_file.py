@@ -75,6 +75,14 @@ def test_held_out_share_is_disjoint_and_stable(tmp_path: Path) -> None:
     }
 
 
+def test_white_space_around_a_question_makes_it_no_other_one(tmp_path: Path) -> None:
+    spaced = [{**row, "prompt": f" {row['prompt']}\n"} for row in ROWS]
+    plain, other = (jsonl(tmp_path / name, rows) for name, rows in (("a.jsonl", ROWS), ("b.jsonl", spaced)))
+    for chat in (True, False):
+        one, two = (load(path, "test", held_out_fraction=0.25, chat=chat) for path in (plain, other))
+        assert [p.answer for p in one] == [p.answer for p in two]
+
+
 def test_test_file(tmp_path: Path) -> None:
     train, test = jsonl(tmp_path / "a.jsonl", ROWS[:30]), jsonl(tmp_path / "b.jsonl", ROWS[30:])
     assert len(load(train, test=str(test))) == 30

@@ -82,6 +82,27 @@ def test_held_out_problems_that_are_trained_on_are_said(settings: Make, tmp_path
     (tmp_path / "c.jsonl").write_text('{"prompt": "9+9=", "answer": "18"}\n')
     found = plan(settings(task=task, reward={"name": "math"}, verify={"check_gold": False}))
     assert not [line for line in found if "training problems too" in line]
+    (tmp_path / "c.jsonl").write_text('{"prompt": " 3+1=\\n", "answer": "4"}\n')  # but for white space
+    found = plan(settings(task=task, reward={"name": "math"}, verify={"check_gold": False}))
+    assert [line for line in found if "1 of 1 held-out problems are training problems too" in line]
+
+
+def test_benchmarks_that_are_trained_on_are_said(
+    settings: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = "".join(json.dumps({"prompt": f"{n}+1=", "answer": str(n + 1)}) + "\n" for n in range(9))
+    (tmp_path / "a.jsonl").write_text(rows)
+    (tmp_path / "b.jsonl").write_text('{"prompt": "9+9=", "answer": "18"}\n')
+    task = {"name": "file", "chat": False, "train": str(tmp_path / "a.jsonl"), "test": str(tmp_path / "b.jsonl")}
+    made = settings(
+        task=task,
+        steps=1,
+        reward={"name": "math"},
+        verify={"check_gold": False},
+        evaluate={"every": 1, "n": 1, "tasks": [{"name": "file", "test": str(tmp_path / "a.jsonl"), "chat": False}]},
+    )
+    train(parse(RunSettings, made, where="test"))
+    assert "9 of 9 problems of benchmark file are training problems too" in caplog.text
 
 
 def stops(settings: dict[str, Any], **kwargs: Any) -> list[str]:

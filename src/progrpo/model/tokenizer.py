@@ -1,6 +1,7 @@
 """Prompts to token ids and token ids to text, by the conventions of the model's own tokenizer and chat template."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -94,6 +95,14 @@ def end_of_turn(tokenizer: Any, chat: Chat = DEFAULT_CHAT) -> int | None:
     return None
 
 
+def _shows_system_prompt(tokenizer: Any, chat: Chat) -> bool:
+    """Whether the words of a system message stand in what the template makes of it; true where there is no template."""
+    if not getattr(tokenizer, "chat_template", None):
+        return True
+    marked = replace(chat, system_prompt=_MARK)
+    return _MARK in _rendered(tokenizer, ({"role": "user", "content": "Hi"},), marked)
+
+
 def notes(tokenizer: Any, stop_ids: Collection[int], chat: Chat = DEFAULT_CHAT) -> list[str]:
     """What of the tokenizer's conventions a user should know before training, a sentence each.
 
@@ -108,6 +117,10 @@ def notes(tokenizer: Any, stop_ids: Collection[int], chat: Chat = DEFAULT_CHAT) 
             f"the tokenizer ends every text with {tokenizer.eos_token!r}; prompts, which are to be continued, go without"
         )
     try:
+        if chat.system_prompt is not None and not _shows_system_prompt(tokenizer, chat):
+            sentences.append(
+                "the chat template leaves system messages out: model.system_prompt does nothing with this model"
+            )
         turn = end_of_turn(tokenizer, chat)
     except DataError as error:
         return [*sentences, f"whether the chat template ends a turn with a token of its own is not known: {error}"]

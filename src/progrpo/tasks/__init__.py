@@ -208,13 +208,24 @@ def _require_readable(problems: Sequence[Problem], where: str) -> None:
                 ) from None
 
 
-def overlap(train: Sequence[Problem], test: Sequence[Problem]) -> str | None:
-    """A warning where held-out problems are training problems too, by prompt; None where none is."""
-    known = {str(problem.prompt) for problem in train}
-    shared = [problem for problem in test if str(problem.prompt) in known]
+def overlap(train: Sequence[Problem], test: Sequence[Problem], *, of: str = "held-out problems") -> str | None:
+    """A warning where held-out problems are training problems too, by their prompts but for white space; None where none is.
+
+    Args:
+        of: what they are called.
+    """
+    known = {_words(problem) for problem in train}
+    shared = [problem for problem in test if _words(problem) in known]
     if not shared:
         return None
     return (
-        f"{len(shared)} of {len(test)} held-out problems are training problems too (the first: {shared[0].id!r}): held-out "
+        f"{len(shared)} of {len(test)} {of} are training problems too (the first: {shared[0].id!r}): held-out "
         "numbers will say what was learned by heart; give the two splits problems of their own"
     )
+
+
+def _words(problem: Problem) -> str:
+    """The prompt with one space for all white space."""
+    prompt = problem.prompt
+    parts = [prompt] if isinstance(prompt, str) else [f"{one.get('role')} {one.get('content')}" for one in prompt]
+    return " ".join(" ".join(parts).split())

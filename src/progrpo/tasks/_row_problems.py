@@ -150,4 +150,12 @@ def split_off(problems: Sequence[Problem], split: str, params: RowParams, *, whe
 
 
 def _is_held_out(problem: Problem, fraction: float) -> bool:
-    return derive_seed("held-out", to_json(problem.prompt)) / 2**63 < fraction
+    """Drawn by the prompt, so that the same question is on one side, whatever white space stands around it."""
+    prompt = problem.prompt
+    bare = prompt.strip() if isinstance(prompt, str) else [_without_ends(message) for message in prompt]
+    return derive_seed("held-out", to_json(bare)) / 2**63 < fraction
+
+
+def _without_ends(message: Message) -> Mapping[str, Any]:
+    content = message.get("content")
+    return {**message, "content": content.strip()} if isinstance(content, str) else message

@@ -215,6 +215,9 @@ def _checked(
     require_usable(method, settings, problems)
     torch.manual_seed(settings.seed)  # for what a method initialises at random
     benchmarks = plan_benchmarks(settings)
+    for one in benchmarks:
+        if shared := tasks.overlap(problems, one.problems, of=f"problems of benchmark {one.name}"):
+            logger.warning("%s", shared)
     known = digest([*problems, *test, *(problem for one in benchmarks for problem in one.problems)])
     run = open_run(processes, lambda: RunDirectory.reopen(settings, known), out) if resume else None
     # A resumed run leaves out what it left out when it began: a verdict may depend on how busy the machine is.
