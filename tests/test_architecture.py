@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "progrpo"
 
 ORDER = (
-    {"errors", "foreign_names", "plural"},
+    {"annotations", "errors", "foreign_names", "plural"},
     {"types", "settings", "plugins", "seeds", "files", "statistics", "processes", "recipes", "callable_package"},
     {"rows", "schema", "sources"},
     {"algo"},

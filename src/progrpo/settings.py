@@ -4,13 +4,14 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from types import MappingProxyType, UnionType
-from typing import Annotated, Any, NamedTuple, TypeVar, Union, cast, get_args, get_origin
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+from progrpo.annotations import is_list, is_number
 from progrpo.errors import ConfigError
 from progrpo.foreign_names import ours
 
@@ -41,7 +42,7 @@ class Settings(BaseModel):
         """Refuse true and false where a number is expected, which Python takes for 1 and 0; YAML reads yes and on so, too."""
         for key, value in data.items():
             field = cls.model_fields.get(key)
-            if isinstance(value, bool) and field is not None and is_number_alone(field.annotation):
+            if isinstance(value, bool) and field is not None and is_number(field.annotation):
                 raise ValueError(
                     f"{key}: expected a number, got {str(value).lower()} (YAML reads yes, no, on and off so, too)"
                 )
@@ -55,24 +56,6 @@ class Settings(BaseModel):
             for key, value in data.items()
             if value is None and key in fields and fields[key].annotation is str and fields[key].default == ""
         }
-
-
-def is_list(annotation: Any) -> bool:
-    """Whether a type is a tuple of any length, or that or None, and takes no single value."""
-    kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
-    if get_origin(annotation) in (Union, UnionType) and len(kinds) == 1:
-        return is_list(kinds[0])
-    return get_origin(annotation) is tuple and get_args(annotation)[-1:] == (Ellipsis,)
-
-
-def is_number_alone(annotation: Any) -> bool:
-    """Whether a type is int or float, either of them, or one or None; and no bool."""
-    if get_origin(annotation) is Annotated:
-        return is_number_alone(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
-        return all(is_number_alone(kind) for kind in kinds)
-    return annotation in (int, float)
 
 
 SHORT = {"method": "name", "task": "name", "reward": "name", "engine": "name", "model": "path", "parallel": "mode"}

@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from progrpo import methods, plugins
+from progrpo.annotations import is_list
 from progrpo.files import to_json
-from progrpo.settings import SHORT, Choice, is_list
+from progrpo.settings import SHORT, Choice
 from progrpo.train.settings import RunSettings
 
 VARIATIONS = {"task": "tasks", "reward": "rewards", "method": "methods", "engine": "engines"}
